@@ -1,0 +1,85 @@
+use serde::{Deserialize, Serialize};
+
+use crate::PrincipalId;
+
+/// What kind of thing acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActorKind {
+    /// Whoever may open the operator socket on this machine.
+    Operator,
+    /// A person.
+    User,
+    /// A program.
+    ServicePrincipal,
+    /// Nobody said who they are.
+    Anonymous,
+    /// The server itself: workers, schedules, recovery.
+    System,
+}
+
+/// How the actor proved it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMethod {
+    /// The peer's uid on the operator socket.
+    OperatorSocket,
+    /// A client secret or password.
+    ClientSecret,
+    /// A signed token.
+    Token,
+    /// No proof was given or needed.
+    None,
+}
+
+/// Who did it: part of every ledger record.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Actor {
+    /// Kind.
+    pub kind: ActorKind,
+    /// The principal, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<PrincipalId>,
+    /// The name shown to people: a principal's name, `uid:1000`, `anonymous`, `system`.
+    pub name: String,
+    /// How it proved who it is.
+    pub method: AuthMethod,
+    /// Network address, when the act came over a network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+impl Actor {
+    /// The server itself.
+    pub fn system() -> Self {
+        Self {
+            kind: ActorKind::System,
+            principal: None,
+            name: "system".into(),
+            method: AuthMethod::None,
+            source: None,
+        }
+    }
+
+    /// Nobody in particular.
+    pub fn anonymous(source: Option<String>) -> Self {
+        Self {
+            kind: ActorKind::Anonymous,
+            principal: None,
+            name: "anonymous".into(),
+            method: AuthMethod::None,
+            source,
+        }
+    }
+
+    /// A user of this machine, by the uid the kernel reports for the socket's peer.
+    pub fn operator(uid: u32) -> Self {
+        Self {
+            kind: ActorKind::Operator,
+            principal: None,
+            name: format!("uid:{uid}"),
+            method: AuthMethod::OperatorSocket,
+            source: None,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+use seaworthy_oci::{Digest, Platform, RepoName};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ContentId, Coverage, FeedCoverage, FindingSet, ImageFacts, InventoryProblem, OsRelease, SecretRow,
+    Timestamp,
+};
+use crate::{Inventory, LayerRow};
+
+/// What one room tells the next. The variant's payload carries all the next room needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// registry → inspection.
+    BlobStored(BlobStored),
+    /// registry → inspection, findings, clearance.
+    ManifestPushed(ManifestPushed),
+    /// inspection → findings, clearance.
+    InventoryReady(Box<InventoryReady>),
+    /// findings → clearance.
+    FindingsChanged(FindingsChanged),
+    /// findings → clearance.
+    FeedsChanged(FeedsChanged),
+    /// clearance → alerts, later rooms.
+    ClearanceChanged(ClearanceChanged),
+}
+
+impl Event {
+    /// The variant's stable word, as in its JSON.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::BlobStored(_) => "blob_stored",
+            Self::ManifestPushed(_) => "manifest_pushed",
+            Self::InventoryReady(_) => "inventory_ready",
+            Self::FindingsChanged(_) => "findings_changed",
+            Self::FeedsChanged(_) => "feeds_changed",
+            Self::ClearanceChanged(_) => "clearance_changed",
+        }
+    }
+}
+
+/// A blob arrived, verified and durable. It may be a layer, a config or anything else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobStored {
+    /// Its name.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// A manifest arrived and is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestPushed {
+    /// Where.
+    pub repository: RepoName,
+    /// Its name.
+    pub digest: Digest,
+    /// Its media type.
+    pub media_type: String,
+    /// True for a runnable image; false for an index or another artifact.
+    pub is_image: bool,
+    /// The config, of an image.
+    pub config: Option<Digest>,
+    /// Layers, bottom first, of an image: digest of the blob as stored, claimed media type, foreign or not.
+    pub layers: Vec<LayerRef>,
+    /// The children, of an index.
+    pub children: Vec<ChildManifest>,
+    /// The manifest this one refers to.
+    pub subject: Option<Digest>,
+    /// When.
+    pub pushed_at: Timestamp,
+}
+
+/// A layer as a manifest names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerRef {
+    /// Digest of the (usually compressed) blob.
+    pub digest: Digest,
+    /// The manifest's claim of what it is.
+    pub media_type: String,
+    /// True when the registry need not hold it.
+    pub foreign: bool,
+}
+
+/// A child of an index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildManifest {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its platform, as the index claims.
+    pub platform: Option<Platform>,
+}
+
+/// An image was inspected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InventoryReady {
+    /// Repositories and manifests this answers for.
+    pub manifests: Vec<(RepoName, Digest)>,
+    /// The image's config digest.
+    pub config: Digest,
+    /// Facts of that config.
+    pub image: ImageFacts,
+    /// The inventory. Findings matches its packages; clearance keeps only what rules look at.
+    pub inventory: Inventory,
+}
+
+impl InventoryReady {
+    /// What the image is.
+    pub const fn content_id(&self) -> &ContentId {
+        &self.inventory.content_id
+    }
+
+    /// The distribution, when there is one.
+    pub const fn os(&self) -> Option<&OsRelease> {
+        self.inventory.os.as_ref()
+    }
+
+    /// Secrets found.
+    pub fn secrets(&self) -> &[SecretRow] {
+        &self.inventory.secrets
+    }
+
+    /// What could not be judged.
+    pub const fn coverage(&self) -> &Coverage {
+        &self.inventory.coverage
+    }
+
+    /// What went wrong.
+    pub fn problems(&self) -> &[InventoryProblem] {
+        &self.inventory.problems
+    }
+
+    /// The layers.
+    pub fn layers(&self) -> &[LayerRow] {
+        &self.inventory.layers
+    }
+}
+
+/// The findings of some images are (now) these.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FindingsChanged {
+    /// The set.
+    pub set: FindingSet,
+    /// The images that have it: at most 1,000, running ones first.
+    pub content_ids: Vec<ContentId>,
+    /// Index generation: a smaller one than already stored is dropped.
+    pub generation: i64,
+}
+
+/// Whether a feed can still change pending answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedState {
+    /// No import is running.
+    Settled,
+    /// An import is running: what is indeterminate for want of a feed stays pending.
+    Importing,
+}
+
+/// The loaded feeds changed, or an import began or ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedsChanged {
+    /// Index generation.
+    pub generation: i64,
+    /// Counts changes of this list: a smaller one than already stored is dropped.
+    pub revision: i64,
+    /// Hash of the active index, hex.
+    pub index_hash: String,
+    /// All loaded feeds.
+    pub feeds: Vec<FeedCoverage>,
+    /// Whether an import is running.
+    pub state: FeedState,
+}
+
+/// A verdict is new or other than before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClearanceChanged {
+    /// Repository.
+    pub repository: RepoName,
+    /// Manifest.
+    pub digest: Digest,
+    /// `allowed`, `blocked` or `pending`.
+    pub verdict: String,
+}

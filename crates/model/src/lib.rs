@@ -1,0 +1,38 @@
+//! The words that rooms share: typed ids, time, severity, scopes, actors, [`Problem`],
+//! [`Secret`], events, and the inventory and finding rows that events carry.
+//!
+//! Invariants: no I/O and no clock of its own ([`Clock`] is injected); rows are plain data
+//! with public fields; whatever crosses from room to room, or from the sandboxed child to
+//! its parent, is defined here and serialises the same way everywhere.
+#![forbid(unsafe_code)]
+
+mod actor;
+mod event;
+mod finding;
+mod id;
+mod inventory;
+mod problem;
+mod scope;
+mod secret;
+mod severity;
+mod time;
+
+pub use actor::{Actor, ActorKind, AuthMethod};
+pub use event::{
+    BlobStored, ChildManifest, ClearanceChanged, Event, FeedState, FeedsChanged, FindingsChanged,
+    InventoryReady, LayerRef, ManifestPushed,
+};
+pub use finding::{FeedCoverage, Finding, FindingSet, FixState, Remedy};
+pub use id::{ContentId, ContentIdError, IdError};
+pub use id::{
+    CredentialId, DeliveryId, ExceptionId, LeafId, PolicyId, PrincipalId, RoleAssignmentId, UploadId,
+};
+pub use inventory::{
+    Coverage, ImageFacts, Inventory, InventoryProblem, LayerRow, OsRelease, PackageRow, ProblemCode,
+    SecretRow,
+};
+pub use problem::{ErrorCode, Problem};
+pub use scope::{Scope, ScopeError};
+pub use secret::Secret;
+pub use severity::{Severity, UnknownSeverity};
+pub use time::{Clock, FixedClock, SystemClock, Timestamp, TimestampError};

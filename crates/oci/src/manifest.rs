@@ -1,0 +1,357 @@
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::{Digest, JsonError, Platform, check_json, limit, media};
+
+/// A pointer to a blob or manifest (image spec, "OCI Content Descriptors").
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// What the bytes are.
+    #[serde(default)]
+    pub media_type: String,
+    /// Their name.
+    pub digest: Digest,
+    /// Their length in bytes: a *claim*, compared with what is stored, never allocated by.
+    pub size: u64,
+    /// Places outside this registry that hold the bytes.
+    #[serde(default)]
+    pub urls: Vec<String>,
+    /// Only in an index: what the child runs on.
+    #[serde(default)]
+    pub platform: Option<Platform>,
+    /// What the pointed-at manifest carries.
+    #[serde(default)]
+    pub artifact_type: Option<String>,
+    /// Free key-value pairs.
+    #[serde(default)]
+    pub annotations: Option<BTreeMap<String, String>>,
+}
+
+impl Descriptor {
+    /// True when the registry need not hold the bytes (non-distributable, or with `urls`).
+    pub fn is_foreign(&self) -> bool {
+        media::is_foreign_layer(&self.media_type) || !self.urls.is_empty()
+    }
+}
+
+/// One image's list of blobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageManifest {
+    /// Media type under which it is stored.
+    pub media_type: String,
+    /// The image config, or another artifact's.
+    pub config: Descriptor,
+    /// Layers, bottom first.
+    pub layers: Vec<Descriptor>,
+    /// The manifest this one refers to.
+    pub subject: Option<Descriptor>,
+    /// What an artifact carries; the config's media type when the field is absent.
+    pub artifact_type: Option<String>,
+    /// Free key-value pairs.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl ImageManifest {
+    /// True for something a runtime can start, false for other artifacts.
+    pub fn is_image(&self) -> bool {
+        self.artifact_type.is_none() && media::is_image_config(&self.config.media_type)
+    }
+}
+
+/// A list of manifests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageIndex {
+    /// Media type under which it is stored.
+    pub media_type: String,
+    /// The children.
+    pub manifests: Vec<Descriptor>,
+    /// The manifest this one refers to.
+    pub subject: Option<Descriptor>,
+    /// What an artifact carries.
+    pub artifact_type: Option<String>,
+    /// Free key-value pairs.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What a registry stores under a manifest digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Manifest {
+    /// A single image or artifact.
+    Image(ImageManifest),
+    /// A list.
+    Index(ImageIndex),
+}
+
+/// Why bytes are not a manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Longer than [`limit::MANIFEST_BYTES`].
+    #[error("manifest is longer than {} bytes", limit::MANIFEST_BYTES)]
+    TooLong,
+    /// Not JSON, too deep, or a key twice.
+    #[error("manifest is not strict JSON")]
+    Json {
+        /// What the check met.
+        source: JsonError,
+    },
+    /// A field is missing or has the wrong shape.
+    #[error("manifest has a missing or misshapen field")]
+    Shape {
+        /// Which one.
+        source: serde_json::Error,
+    },
+    /// Not a media type we store.
+    #[error("manifest media type `{media_type}` is not supported")]
+    MediaType {
+        /// What was claimed, shortened.
+        media_type: String,
+    },
+    /// `mediaType` in the bytes is not the one it was sent under (CVE-2021-41190).
+    #[error("manifest says `{inside}` but was sent as `{outside}`")]
+    MediaTypeConflict {
+        /// The field's value, shortened.
+        inside: String,
+        /// The request's content type, shortened.
+        outside: String,
+    },
+    /// Fields of an image and of an index in one document (CVE-2021-41190).
+    #[error("manifest has the fields of both an image and an index")]
+    Ambiguous,
+    /// More than [`limit::LAYERS`] or [`limit::INDEX_CHILDREN`].
+    #[error("manifest has {count} entries, more than {limit}")]
+    TooMany {
+        /// How many there are.
+        count: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// `schemaVersion` is not 2.
+    #[error("manifest schema version is not 2")]
+    SchemaVersion,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Raw {
+    schema_version: Option<u64>,
+    media_type: Option<String>,
+    config: Option<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
+    manifests: Option<Vec<Descriptor>>,
+    subject: Option<Descriptor>,
+    artifact_type: Option<String>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+impl Manifest {
+    /// Reads a manifest from its exact bytes.
+    ///
+    /// `content_type` is what it was sent or stored under; without one the document's own
+    /// `mediaType` decides. The bytes are never rewritten: callers store what they were given.
+    pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Self, ManifestError> {
+        if bytes.len() > limit::MANIFEST_BYTES {
+            return Err(ManifestError::TooLong);
+        }
+        check_json(bytes).map_err(|source| ManifestError::Json { source })?;
+        let raw: Raw = serde_json::from_slice(bytes).map_err(|source| ManifestError::Shape { source })?;
+        let media_type = media_type_of(&raw, content_type)?;
+        if raw.schema_version != Some(2) {
+            return Err(ManifestError::SchemaVersion);
+        }
+        if raw.manifests.is_some() && (raw.config.is_some() || raw.layers.is_some()) {
+            return Err(ManifestError::Ambiguous);
+        }
+        if media::is_index(&media_type) { index(raw, media_type) } else { image(raw, media_type) }
+    }
+
+    /// The stored media type.
+    pub fn media_type(&self) -> &str {
+        match self {
+            Self::Image(image) => &image.media_type,
+            Self::Index(index) => &index.media_type,
+        }
+    }
+
+    /// The manifest this one refers to.
+    pub fn subject(&self) -> Option<&Descriptor> {
+        match self {
+            Self::Image(image) => image.subject.as_ref(),
+            Self::Index(index) => index.subject.as_ref(),
+        }
+    }
+
+    /// Free key-value pairs.
+    pub fn annotations(&self) -> &BTreeMap<String, String> {
+        match self {
+            Self::Image(image) => &image.annotations,
+            Self::Index(index) => &index.annotations,
+        }
+    }
+
+    /// What a referrers list calls it: `artifactType`, else the config's media type.
+    pub fn artifact_type(&self) -> Option<&str> {
+        match self {
+            Self::Image(image) => image.artifact_type.as_deref().or(Some(&image.config.media_type)),
+            Self::Index(index) => index.artifact_type.as_deref(),
+        }
+    }
+}
+
+fn media_type_of(raw: &Raw, content_type: Option<&str>) -> Result<String, ManifestError> {
+    let shorten = crate::digest::shorten;
+    let outside = content_type.map(|value| value.split(';').next().unwrap_or_default().trim());
+    if let (Some(inside), Some(outside)) = (raw.media_type.as_deref(), outside)
+        && inside != outside
+    {
+        return Err(ManifestError::MediaTypeConflict { inside: shorten(inside), outside: shorten(outside) });
+    }
+    let media_type = outside.or(raw.media_type.as_deref()).unwrap_or(if raw.manifests.is_some() {
+        media::OCI_INDEX
+    } else {
+        media::OCI_MANIFEST
+    });
+    if media::is_manifest(media_type) {
+        Ok(media_type.to_owned())
+    } else {
+        Err(ManifestError::MediaType { media_type: shorten(media_type) })
+    }
+}
+
+fn image(raw: Raw, media_type: String) -> Result<Manifest, ManifestError> {
+    use serde::de::Error as _;
+    let missing = |field| ManifestError::Shape { source: serde_json::Error::missing_field(field) };
+    let config = raw.config.ok_or_else(|| missing("config"))?;
+    let layers = raw.layers.ok_or_else(|| missing("layers"))?;
+    bounded(layers.len(), limit::LAYERS)?;
+    Ok(Manifest::Image(ImageManifest {
+        media_type,
+        config,
+        layers,
+        subject: raw.subject,
+        artifact_type: raw.artifact_type,
+        annotations: raw.annotations.unwrap_or_default(),
+    }))
+}
+
+fn index(raw: Raw, media_type: String) -> Result<Manifest, ManifestError> {
+    use serde::de::Error as _;
+    let manifests = raw
+        .manifests
+        .ok_or_else(|| ManifestError::Shape { source: serde_json::Error::missing_field("manifests") })?;
+    bounded(manifests.len(), limit::INDEX_CHILDREN)?;
+    Ok(Manifest::Index(ImageIndex {
+        media_type,
+        manifests,
+        subject: raw.subject,
+        artifact_type: raw.artifact_type,
+        annotations: raw.annotations.unwrap_or_default(),
+    }))
+}
+
+const fn bounded(count: usize, limit: usize) -> Result<(), ManifestError> {
+    if count > limit { Err(ManifestError::TooMany { count, limit }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn descriptor() -> String {
+        format!(
+            r#"{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:{HEX}","size":0}}"#
+        )
+    }
+
+    fn check(json: &str, content_type: Option<&str>) -> String {
+        let json = json.replace("DESC", &descriptor());
+        match Manifest::parse(json.as_bytes(), content_type) {
+            Ok(Manifest::Image(image)) => format!("image of {} layers", image.layers.len()),
+            Ok(Manifest::Index(index)) => format!("index of {}", index.manifests.len()),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn reads_what_clients_send() {
+        let image = r#"{"schemaVersion":2,"config":DESC,"layers":[DESC,DESC],"x":{"unknown":1}}"#;
+        assert_eq!(check(image, None), "image of 2 layers");
+        assert_eq!(check(image, Some(media::DOCKER_MANIFEST)), "image of 2 layers");
+        assert_eq!(check(r#"{"schemaVersion":2,"manifests":[DESC]}"#, None), "index of 1");
+        assert_eq!(
+            check(
+                r#"{"schemaVersion":2,"manifests":[]}"#,
+                Some("application/vnd.oci.image.index.v1+json; charset=utf-8")
+            ),
+            "index of 0"
+        );
+    }
+
+    #[test]
+    fn refuses_confusion() {
+        for (json, content_type, says) in [
+            ("{", None, "manifest is not strict JSON"),
+            ("[]", None, "manifest has a missing or misshapen field"),
+            (r#"{"schemaVersion":2,"layers":[]}"#, None, "manifest has a missing or misshapen field"),
+            (r#"{"schemaVersion":1,"config":DESC,"layers":[]}"#, None, "manifest schema version is not 2"),
+            (
+                r#"{"schemaVersion":2,"config":DESC,"layers":[],"manifests":[]}"#,
+                None,
+                "manifest has the fields of both an image and an index",
+            ),
+            (
+                r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#,
+                Some(media::OCI_MANIFEST),
+                "manifest says `application/vnd.oci.image.index.v1+json` but was sent as `application/vnd.oci.image.manifest.v1+json`",
+            ),
+            (
+                r#"{"schemaVersion":2,"config":DESC,"layers":[]}"#,
+                Some(media::DOCKER_SCHEMA1_SIGNED),
+                "manifest media type `application/vnd.docker.distribution.manifest.v1+prettyjws` is not supported",
+            ),
+            (
+                r#"{"schemaVersion":2,"config":{"mediaType":"a","digest":"sha256:00","size":0},"layers":[]}"#,
+                None,
+                "manifest has a missing or misshapen field",
+            ),
+            (
+                r#"{"schemaVersion":2,"config":DESC,"layers":[],"layers":[]}"#,
+                None,
+                "manifest is not strict JSON",
+            ),
+        ] {
+            assert_eq!(check(json, content_type), says, "{json}");
+        }
+    }
+
+    #[test]
+    fn negative_and_huge_sizes_are_refused() {
+        for size in ["-1", "18446744073709551616", "1e400", "\"1\""] {
+            let json = format!(
+                r#"{{"schemaVersion":2,"config":{{"digest":"sha256:{HEX}","size":{size}}},"layers":[]}}"#
+            );
+            assert!(Manifest::parse(json.as_bytes(), None).is_err(), "{size}");
+        }
+    }
+
+    #[test]
+    fn layers_are_bounded() {
+        let many = |n: usize| {
+            format!(r#"{{"schemaVersion":2,"config":DESC,"layers":[{}]}}"#, vec!["DESC"; n].join(","))
+        };
+        assert_eq!(check(&many(limit::LAYERS), None), "image of 1000 layers");
+        assert_eq!(check(&many(limit::LAYERS + 1), None), "manifest has 1001 entries, more than 1000");
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes: Vec<u8>) {
+            let _ = Manifest::parse(&bytes, None);
+            let _ = crate::ImageConfig::parse(&bytes);
+        }
+    }
+}
