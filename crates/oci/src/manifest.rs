@@ -76,6 +76,7 @@ pub struct ImageIndex {
 }
 
 /// What a registry stores under a manifest digest.
+#[allow(clippy::large_enum_variant, reason = "one short-lived value per request; a box would only add a hop")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Manifest {
     /// A single image or artifact.

@@ -1,0 +1,266 @@
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use seaworthy_model::UploadId;
+use seaworthy_oci::{Algorithm, Digest};
+
+use crate::{
+    Db, DbError, Tx, Upload, UploadState, args,
+    error::BlobError,
+    limit,
+    upload::{blocking, failed, remove_file, sync_directory},
+};
+
+/// Immutable bytes by (room, digest): files under DATA, small ones in SQL. Cheap to clone.
+///
+/// A blob is durable under its final name before [`Upload::finish`] returns; the caller's row
+/// comes after. A blob without a row is swept by its room; a row without a blob cannot be.
+#[derive(Clone)]
+pub struct Blobs {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    root: PathBuf,
+    db: Db,
+    floor_bytes: u64,
+}
+
+/// A blob of at most [`limit::SMALL_BLOB_BYTES`], on its way into SQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmallBlob {
+    /// Its name.
+    pub digest: Digest,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+/// An open blob.
+#[derive(Debug)]
+pub struct BlobReader {
+    /// Length in bytes.
+    pub size: u64,
+    /// Where the bytes are.
+    pub source: BlobSource,
+}
+
+/// Where an open blob's bytes are.
+#[derive(Debug)]
+pub enum BlobSource {
+    /// In memory, from SQL.
+    Bytes(Bytes),
+    /// In a file.
+    File(File),
+}
+
+impl Blobs {
+    /// Blobs below `root` (DATA); uploads are refused while less than `floor_bytes` are free.
+    pub fn new(root: PathBuf, db: Db, floor_bytes: u64) -> Self {
+        Self { inner: Arc::new(Inner { root, db, floor_bytes }) }
+    }
+
+    /// Begins an upload. Refused below the disk floor.
+    pub fn begin(&self, room: &'static str, id: UploadId, algorithm: Algorithm) -> Result<Upload, BlobError> {
+        self.check_floor()?;
+        Ok(Upload::fresh(self.clone(), room, id, algorithm))
+    }
+
+    /// Goes on with an upload that was suspended, on this or an earlier run of the server.
+    pub async fn resume(&self, room: &'static str, state: UploadState) -> Result<Upload, BlobError> {
+        self.check_floor()?;
+        Upload::resumed(self.clone(), room, state).await
+    }
+
+    /// Forgets an upload's bytes.
+    pub async fn discard(&self, room: &'static str, id: UploadId) -> Result<(), BlobError> {
+        let path = self.upload_path(room, id);
+        blocking(move || remove_file(&path)).await
+    }
+
+    /// Opens a blob whose row says it has `size` bytes; `None` when it is not stored. A length
+    /// that differs from the row's is an error, never short data.
+    pub async fn open(
+        &self,
+        room: &'static str,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<Option<BlobReader>, BlobError> {
+        let truncated = |found| BlobError::Truncated { digest: *digest, found, expected: size };
+        if size <= limit::SMALL_BLOB_BYTES as u64 {
+            let row = self
+                .inner
+                .db
+                .fetch_optional(
+                    "SELECT bytes FROM store_small_blobs WHERE room = $1 AND digest = $2",
+                    args![room, &digest.to_string()],
+                )
+                .await?;
+            let Some(row) = row else { return Ok(None) };
+            let bytes = Bytes::copy_from_slice(row.bytes(0)?);
+            let found = bytes.len() as u64;
+            return if found == size {
+                Ok(Some(BlobReader { size, source: BlobSource::Bytes(bytes) }))
+            } else {
+                Err(truncated(found))
+            };
+        }
+        let path = self.blob_path(room, digest);
+        let opened = blocking(move || match File::open(&path) {
+            Ok(file) => {
+                let found = file.metadata().map_err(|source| failed("inspect", &path, source))?.len();
+                Ok(Some((file, found)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(failed("open", &path, source)),
+        })
+        .await?;
+        match opened {
+            Some((file, found)) if found == size => {
+                Ok(Some(BlobReader { size, source: BlobSource::File(file) }))
+            }
+            Some((_, found)) => Err(truncated(found)),
+            None => Ok(None),
+        }
+    }
+
+    /// Stores bytes that are all in memory. Small ones come back to be put into SQL.
+    pub async fn put(&self, room: &'static str, bytes: Bytes) -> Result<crate::Stored, BlobError> {
+        let digest = Digest::sha256(&bytes);
+        let mut upload = self.begin(room, UploadId::generate(), Algorithm::Sha256)?;
+        upload.write(bytes).await?;
+        upload.finish(digest).await
+    }
+
+    /// Removes a blob's file. The caller has removed its row, and small bytes, before.
+    pub async fn remove(&self, room: &'static str, digest: &Digest) -> Result<(), BlobError> {
+        let path = self.blob_path(room, digest);
+        blocking(move || {
+            remove_file(&path)?;
+            path.parent().filter(|parent| parent.is_dir()).map_or(Ok(()), sync_directory)
+        })
+        .await
+    }
+
+    /// Upload files of `room` that are older than `seconds`: sessions that no row remembers.
+    pub async fn stale_uploads(&self, room: &'static str, seconds: u64) -> Result<Vec<UploadId>, BlobError> {
+        let directory = self.inner.root.join("uploads").join(room);
+        blocking(move || {
+            let Ok(entries) = std::fs::read_dir(&directory) else { return Ok(Vec::new()) };
+            let old = |entry: &std::fs::DirEntry| {
+                entry
+                    .metadata()
+                    .and_then(|data| data.modified())
+                    .ok()
+                    .and_then(|modified| modified.elapsed().ok())
+                    .is_some_and(|age| age.as_secs() >= seconds)
+            };
+            Ok(entries
+                .filter_map(Result::ok)
+                .filter(old)
+                .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+                .collect())
+        })
+        .await
+    }
+
+    /// [`BlobError::DiskFloor`] when too little space is free.
+    pub fn check_floor(&self) -> Result<(), BlobError> {
+        let floor_bytes = self.inner.floor_bytes;
+        let stat = rustix::fs::statvfs(&self.inner.root)
+            .map_err(|error| failed("measure", &self.inner.root, error.into()))?;
+        if stat.f_bavail.saturating_mul(stat.f_frsize) < floor_bytes {
+            return Err(BlobError::DiskFloor { floor_bytes });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn blob_path(&self, room: &str, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        let fan = hex.get(..2).unwrap_or_default();
+        self.inner.root.join("blobs").join(room).join(digest.algorithm().name()).join(fan).join(&hex)
+    }
+
+    pub(crate) fn upload_path(&self, room: &str, id: UploadId) -> PathBuf {
+        self.inner.root.join("uploads").join(room).join(id.to_string())
+    }
+}
+
+impl Tx<'_> {
+    /// Stores a small blob in the transaction that names it.
+    pub async fn put_small_blob(&mut self, room: &'static str, blob: &SmallBlob) -> Result<(), DbError> {
+        self.execute(
+            "INSERT INTO store_small_blobs (room, digest, bytes) VALUES ($1, $2, $3)
+             ON CONFLICT (room, digest) DO NOTHING",
+            args![room, &blob.digest.to_string(), blob.bytes.as_ref()],
+        )
+        .await
+        .map(|_| ())
+    }
+
+    /// Removes a small blob in the transaction that forgets it.
+    pub async fn remove_small_blob(&mut self, room: &'static str, digest: &Digest) -> Result<(), DbError> {
+        self.execute(
+            "DELETE FROM store_small_blobs WHERE room = $1 AND digest = $2",
+            args![room, &digest.to_string()],
+        )
+        .await
+        .map(|_| ())
+    }
+}
+
+impl BlobReader {
+    /// All bytes, for blobs that the caller knows to be small enough.
+    pub async fn read_all(self) -> Result<Bytes, BlobError> {
+        match self.source {
+            BlobSource::Bytes(bytes) => Ok(bytes),
+            BlobSource::File(file) => {
+                let size = usize::try_from(self.size).unwrap_or(usize::MAX);
+                blocking(move || {
+                    let mut buffer = vec![0; size];
+                    file.read_exact_at(&mut buffer, 0)
+                        .map_err(|source| failed("read", std::path::Path::new("blob"), source))?;
+                    Ok(buffer.into())
+                })
+                .await
+            }
+        }
+    }
+
+    /// The bytes of `range` (clamped to the blob), [`limit::READ_CHUNK_BYTES`] at a time.
+    pub fn stream(self, range: Range<u64>) -> impl Stream<Item = io::Result<Bytes>> + Send {
+        let end = range.end.min(self.size);
+        let start = range.start.min(end);
+        let first = match self.source {
+            BlobSource::Bytes(bytes) => {
+                let slice = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+                State::Memory(bytes.slice(slice(start)..slice(end)))
+            }
+            BlobSource::File(file) => State::File { file: Arc::new(file), at: start, end },
+        };
+        futures_util::stream::try_unfold(first, |state| async move {
+            match state {
+                State::Memory(bytes) if bytes.is_empty() => Ok(None),
+                State::Memory(bytes) => Ok(Some((bytes, State::Memory(Bytes::new())))),
+                State::File { at, end, .. } if at >= end => Ok(None),
+                State::File { file, at, end } => {
+                    let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(limit::READ_CHUNK_BYTES);
+                    let source = file.clone();
+                    let chunk = tokio::task::spawn_blocking(move || {
+                        let mut buffer = BytesMut::zeroed(length);
+                        source.read_exact_at(&mut buffer, at).map(|()| buffer.freeze())
+                    })
+                    .await
+                    .map_err(io::Error::other)??;
+                    let at = at + chunk.len() as u64;
+                    Ok(Some((chunk, State::File { file, at, end })))
+                }
+            }
+        })
+    }
+}
+
+enum State {
+    Memory(Bytes),
+    File { file: Arc<File>, at: u64, end: u64 },
+}

@@ -1,0 +1,222 @@
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use seaworthy_model::{ErrorCode, Problem};
+
+/// Version of the layout below DATA; a newer one is refused.
+const FORMAT: u32 = 1;
+
+/// The data directory, locked for this process as long as the value lives.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// Why a directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another server holds it.
+    #[error("`{path}` is in use by process {pid} ({command})")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The holder's process id, as it wrote it; `?` when it did not.
+        pid: String,
+        /// The holder's command.
+        command: String,
+    },
+    /// It holds something else.
+    #[error("`{path}` is not empty and not a Seaworthy data directory")]
+    NotOurs {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A newer version wrote it.
+    #[error("`{path}` has data format {found}, this version knows {FORMAT}")]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// The format found.
+        found: String,
+    },
+    /// The file system said no.
+    #[error("failed to {operation} `{path}`")]
+    File {
+        /// Create, lock, read, …
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+}
+
+impl From<DataDirError> for Problem {
+    fn from(error: DataDirError) -> Self {
+        let message = crate::error::chain(&error);
+        match error {
+            DataDirError::InUse { .. } => Self::new(ErrorCode::Conflict, message)
+                .hint("stop that process, or use another directory with `--data DIR`"),
+            DataDirError::NotOurs { .. } => {
+                Self::new(ErrorCode::Conflict, message).hint("choose an empty directory with `--data DIR`")
+            }
+            DataDirError::Newer { .. } => {
+                Self::new(ErrorCode::Conflict, message).hint("run the newer `seaworthy` that wrote it")
+            }
+            DataDirError::File { .. } => Self::new(ErrorCode::Unavailable, message)
+                .hint("check the directory's owner, mode and mount options"),
+        }
+    }
+}
+
+impl DataDir {
+    /// Opens `path`, creating it with mode 0700, and locks it. A holder that died is not obeyed:
+    /// the kernel drops its lock with it.
+    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        let failed = |operation, path: &Path| {
+            let path = path.to_owned();
+            move |source| DataDirError::File { operation, path, source }
+        };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create", path))?;
+        let path = path.canonicalize().map_err(failed("resolve", path))?;
+        let marker = path.join("format");
+        check_format(&path, &marker)?;
+        let lock = lock(&path)?;
+        if !marker.exists() {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
+                .map_err(failed("protect", &path))?;
+            fs::write(&marker, format!("seaworthy-data {FORMAT}\n")).map_err(failed("write", &marker))?;
+        }
+        for sub in ["keys", "blobs", "uploads", "ledger"] {
+            let sub = path.join(sub);
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&sub).map_err(failed("create", &sub))?;
+        }
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// The directory, absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The SQLite file.
+    pub fn database(&self) -> PathBuf {
+        self.path.join("seaworthy.sqlite")
+    }
+
+    /// The operator's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.path.join("admin.sock")
+    }
+
+    /// Where keys are.
+    pub fn keys(&self) -> PathBuf {
+        self.path.join("keys")
+    }
+
+    /// Where the ledger's tiles and checkpoint are.
+    pub fn ledger(&self) -> PathBuf {
+        self.path.join("ledger")
+    }
+}
+
+fn check_format(path: &Path, marker: &Path) -> Result<(), DataDirError> {
+    match fs::read_to_string(marker) {
+        Ok(text) => {
+            let found = text.strip_prefix("seaworthy-data ").map(str::trim);
+            match found {
+                Some(found) if found.parse() == Ok(FORMAT) => Ok(()),
+                Some(found) => Err(DataDirError::Newer {
+                    path: path.to_owned(),
+                    found: found.chars().take(20).collect(),
+                }),
+                None => Err(DataDirError::NotOurs { path: path.to_owned() }),
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let failed = |source| DataDirError::File { operation: "list", path: path.to_owned(), source };
+            // Only what an earlier start that died before writing the marker may have left.
+            let foreign = fs::read_dir(path).map_err(failed)?.filter_map(Result::ok).any(|entry| {
+                !matches!(entry.file_name().to_str(), Some("lock" | "lost+found" | "seaworthy.toml"))
+            });
+            if foreign { Err(DataDirError::NotOurs { path: path.to_owned() }) } else { Ok(()) }
+        }
+        Err(source) => Err(DataDirError::File { operation: "read", path: marker.to_owned(), source }),
+    }
+}
+
+fn lock(path: &Path) -> Result<File, DataDirError> {
+    let name = path.join("lock");
+    let failed = |operation| {
+        let path = name.clone();
+        move |source| DataDirError::File { operation, path, source }
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&name)
+        .map_err(failed("open"))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            // The holder writes its id right after locking; an empty file is that moment.
+            drop(file.read_to_string(&mut text));
+            let pid = text.trim().to_owned();
+            let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            return Err(DataDirError::InUse {
+                path: path.to_owned(),
+                pid: if pid.is_empty() { "?".into() } else { pid },
+                command: if command.is_empty() { "unknown".into() } else { command.trim().to_owned() },
+            });
+        }
+        Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
+    }
+    file.set_len(0).and_then(|()| file.rewind()).map_err(failed("truncate"))?;
+    writeln!(file, "{}", std::process::id()).map_err(failed("write"))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holder_is_told_who_holds_it() {
+        let dir = tempfile::tempdir().expect("dir");
+        let first = DataDir::open(dir.path()).expect("first");
+        let error = DataDir::open(dir.path()).expect_err("locked").to_string();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        drop(first);
+        DataDir::open(dir.path()).expect("free again");
+    }
+
+    #[test]
+    fn what_is_not_ours_or_newer_is_refused() {
+        let dir = tempfile::tempdir().expect("dir");
+        fs::write(dir.path().join("holiday.jpg"), "x").expect("write");
+        assert!(matches!(DataDir::open(dir.path()), Err(DataDirError::NotOurs { .. })));
+        fs::write(dir.path().join("format"), "something else").expect("write");
+        assert!(matches!(DataDir::open(dir.path()), Err(DataDirError::NotOurs { .. })));
+        fs::write(dir.path().join("format"), "seaworthy-data 2\n").expect("write");
+        assert!(matches!(DataDir::open(dir.path()), Err(DataDirError::Newer { .. })));
+        fs::write(dir.path().join("format"), "seaworthy-data 1\n").expect("write");
+        assert!(DataDir::open(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_marker_file_in_the_way_is_an_error() {
+        let dir = tempfile::tempdir().expect("dir");
+        let file = dir.path().join("file");
+        fs::write(&file, "x").expect("write");
+        assert!(matches!(DataDir::open(&file), Err(DataDirError::File { .. })));
+    }
+}

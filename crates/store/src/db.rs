@@ -1,0 +1,258 @@
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use seaworthy_model::{Clock, Timestamp};
+use sqlx::{
+    Connection as _, PgPool, SqlitePool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::Notify;
+
+use crate::{
+    Arg, Row,
+    error::DbError,
+    limit,
+    schema::{self, Dialect, RoomSchema},
+    sql::{self, Conn, Tx},
+    writer::Writer,
+};
+
+/// The metadata database: SQLite with one group-committing writer, or PostgreSQL with short
+/// serialisable transactions. Cheap to clone.
+///
+/// Deliberately a struct over an enum and not a trait: queries are one text for both engines,
+/// and every test runs on both.
+#[derive(Clone)]
+pub struct Db {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    wakes: Mutex<HashMap<&'static str, Arc<Notify>>>,
+}
+
+enum Engine {
+    Sqlite { writer: Writer, readers: SqlitePool },
+    Postgres(PgPool),
+}
+
+/// What a transaction's closure returns.
+pub type TxFuture<'t, T, E> = BoxFuture<'t, Result<T, E>>;
+
+impl Db {
+    /// Opens (or creates) the SQLite file `path`: WAL, `synchronous=FULL`, one writer.
+    pub async fn open_sqlite(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, DbError> {
+        let failed = |source| DbError::Open { place: path.display().to_string(), source: Arc::new(source) };
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10))
+            .pragma("temp_store", "MEMORY")
+            .pragma("cache_size", "-16384");
+        let writer = sqlx::SqliteConnection::connect_with(&options).await.map_err(failed)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(limit::SQLITE_READERS)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .connect_with(options.read_only(true).create_if_missing(false))
+            .await
+            .map_err(failed)?;
+        Ok(Self::new(Engine::Sqlite { writer: Writer::start(writer), readers }, clock))
+    }
+
+    /// Connects to PostgreSQL; `url` is `postgres://user@host/database`.
+    pub async fn open_postgres(url: &str, clock: Arc<dyn Clock>) -> Result<Self, DbError> {
+        let place = |options: &PgConnectOptions| {
+            format!("postgres://{}/{}", options.get_host(), options.get_database().unwrap_or_default())
+        };
+        let options: PgConnectOptions = url
+            .parse()
+            .map_err(|source| DbError::Open { place: "postgres".into(), source: Arc::new(source) })?;
+        let pool = PgPoolOptions::new()
+            .max_connections(limit::POSTGRES_CONNECTIONS)
+            .acquire_timeout(Duration::from_secs(30))
+            .connect_with(options.clone())
+            .await
+            .map_err(|source| DbError::Open { place: place(&options), source: Arc::new(source) })?;
+        Ok(Self::new(Engine::Postgres(pool), clock))
+    }
+
+    fn new(engine: Engine, clock: Arc<dyn Clock>) -> Self {
+        Self { inner: Arc::new(Inner { engine, clock, wakes: Mutex::default() }) }
+    }
+
+    /// Brings the schema up to this version; see [`schema::migrate`].
+    pub async fn migrate(&self, rooms: &[RoomSchema]) -> Result<(), DbError> {
+        schema::migrate(self, rooms).await
+    }
+
+    /// The injected clock's now.
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// The injected clock.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.inner.clock.clone()
+    }
+
+    /// Which dialect this engine speaks.
+    pub fn dialect(&self) -> Dialect {
+        match self.inner.engine {
+            Engine::Sqlite { .. } => Dialect::Sqlite,
+            Engine::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// All rows of one query, outside any transaction.
+    pub async fn fetch_all(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, DbError> {
+        let failed = |source| DbError::Statement { statement: sql::head(sql), source: Arc::new(source) };
+        match &self.inner.engine {
+            Engine::Sqlite { readers, .. } => sql::sqlite_query(sql, args)
+                .fetch_all(readers)
+                .await
+                .map_err(failed)?
+                .iter()
+                .map(|row| sql::sqlite_row(sql, row))
+                .collect(),
+            Engine::Postgres(pool) => sql::postgres_query(sql, args)
+                .fetch_all(pool)
+                .await
+                .map_err(failed)?
+                .iter()
+                .map(|row| sql::postgres_row(sql, row))
+                .collect(),
+        }
+    }
+
+    /// The first row of one query, outside any transaction.
+    pub async fn fetch_optional(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Option<Row>, DbError> {
+        Ok(self.fetch_all(sql, args).await?.into_iter().next())
+    }
+
+    /// A transaction for upkeep: leases, deliveries, upload state and derived rows, *not* for
+    /// acts of an actor, which go through `ledger::write`.
+    pub async fn upkeep<C, T, E, F>(&self, context: C, work: F) -> Result<T, E>
+    where
+        C: Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+        F: for<'t> Fn(&'t C, &'t mut Tx<'_>) -> TxFuture<'t, T, E> + Send + Sync + 'static,
+    {
+        self.transact(context, work).await
+    }
+
+    /// The transaction under [`Db::upkeep`] and `ledger::write`; nobody else calls it.
+    ///
+    /// `work` runs at least once and may run again when it lost a race, so its only effect is
+    /// what it does to the transaction; `context` is what it needs, lent to each run. Dropping
+    /// the returned future does not stop a transaction that has begun.
+    pub async fn transact<C, T, E, F>(&self, context: C, work: F) -> Result<T, E>
+    where
+        C: Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+        F: for<'t> Fn(&'t C, &'t mut Tx<'_>) -> TxFuture<'t, T, E> + Send + Sync + 'static,
+    {
+        let (result, wakes) = match &self.inner.engine {
+            Engine::Sqlite { writer, .. } => writer.run(context, work).await,
+            Engine::Postgres(pool) => {
+                let pool = pool.clone();
+                // A task of its own: a caller that goes away must not leave a transaction half run.
+                tokio::spawn(async move { postgres(&pool, &context, &work).await })
+                    .await
+                    .unwrap_or_else(|_| (Err(DbError::WriterGone.into()), Vec::new()))
+            }
+        };
+        for consumer in wakes {
+            self.waker(consumer).notify_waiters();
+        }
+        result
+    }
+
+    /// The bell that rings when a delivery for `consumer` was committed by this process.
+    pub(crate) fn waker(&self, consumer: &'static str) -> Arc<Notify> {
+        let mut wakes = self.inner.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        wakes.entry(consumer).or_default().clone()
+    }
+
+    pub(crate) async fn run_ddl(&self, statements: Vec<String>) -> Result<(), DbError> {
+        self.transact(statements, |statements, tx| {
+            Box::pin(async move {
+                for sql in statements {
+                    tx.execute_ddl(sql.clone()).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// A claim on rows: PostgreSQL at READ COMMITTED, where an `UPDATE` that waited for a row
+    /// looks at it again, so two claimers never take the same one and none must start over.
+    pub(crate) async fn claim(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, DbError> {
+        match &self.inner.engine {
+            Engine::Postgres(_) => self.fetch_all(sql, args).await,
+            Engine::Sqlite { writer, .. } => writer.claim(sql, args).await,
+        }
+    }
+
+    /// Closes all connections after what is running has finished.
+    pub async fn close(&self) {
+        match &self.inner.engine {
+            Engine::Sqlite { writer, readers } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Engine::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+async fn postgres<C, T, E, F>(pool: &PgPool, context: &C, work: &F) -> (Result<T, E>, Vec<&'static str>)
+where
+    E: From<DbError>,
+    F: for<'t> Fn(&'t C, &'t mut Tx<'_>) -> TxFuture<'t, T, E>,
+{
+    for attempt in 0..limit::TX_ATTEMPTS {
+        if attempt > 0 {
+            // Full jitter without a random source: the pool's own waiting spreads the losers.
+            let step = u64::from(attempt.min(8));
+            tokio::time::sleep(Duration::from_millis(step * step)).await;
+        }
+        let mut transaction = match pool.begin_with("BEGIN ISOLATION LEVEL SERIALIZABLE").await {
+            Ok(transaction) => transaction,
+            Err(source) => return (Err(DbError::Commit { source: Arc::new(source) }.into()), Vec::new()),
+        };
+        let mut tx = Tx::new(Conn::Postgres(&mut transaction));
+        let outcome = work(context, &mut tx).await;
+        let (wakes, lost_race) = (tx.take_wakes(), tx.lost_race());
+        match outcome {
+            Err(_) if lost_race => {}
+            Err(error) => {
+                // A failed rollback closes the connection, which rolls back as well.
+                drop(transaction.rollback().await);
+                return (Err(error), Vec::new());
+            }
+            Ok(value) => match transaction.commit().await {
+                Ok(()) => return (Ok(value), wakes),
+                Err(source) if sql::is_lost_race(&source) => {}
+                Err(source) => {
+                    return (Err(DbError::Commit { source: Arc::new(source) }.into()), Vec::new());
+                }
+            },
+        }
+    }
+    (Err(DbError::Contended { attempts: limit::TX_ATTEMPTS }.into()), Vec::new())
+}

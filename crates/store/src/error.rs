@@ -1,0 +1,205 @@
+use std::{io, path::PathBuf, sync::Arc};
+
+use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_oci::Digest;
+
+/// Why the database did not do what was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DbError {
+    /// The database cannot be opened.
+    #[error("failed to open database `{place}`")]
+    Open {
+        /// File name, or PostgreSQL host and database; never a password.
+        place: String,
+        /// The driver's word.
+        source: Arc<sqlx::Error>,
+    },
+    /// A statement failed.
+    #[error("failed to run `{statement}`")]
+    Statement {
+        /// The first words of the SQL text.
+        statement: String,
+        /// The driver's word.
+        source: Arc<sqlx::Error>,
+    },
+    /// The transaction did not commit: nothing of it is stored.
+    #[error("failed to commit")]
+    Commit {
+        /// The driver's word.
+        source: Arc<sqlx::Error>,
+    },
+    /// The transaction lost every race it was allowed.
+    #[error("transaction lost {attempts} serialisation races")]
+    Contended {
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// A column holds what this version does not understand.
+    #[error("column {column} of `{statement}` is not {expected}")]
+    Column {
+        /// The first words of the SQL text.
+        statement: String,
+        /// Position, from 0.
+        column: usize,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// The writer is gone: shutting down, or the transaction's code panicked.
+    #[error("the database writer is gone")]
+    WriterGone,
+    /// The schema was written by a newer version.
+    #[error("database has migration {found} of `{room}`, this version knows {known}")]
+    Newer {
+        /// The room.
+        room: String,
+        /// Newest migration found.
+        found: i64,
+        /// Newest migration known.
+        known: i64,
+    },
+    /// A migration that already ran reads differently now.
+    #[error("migration {id} of `{room}` differs from the one that ran")]
+    Changed {
+        /// The room.
+        room: String,
+        /// The migration.
+        id: i64,
+    },
+    /// An event is too long to store.
+    #[error("event is {bytes} bytes, more than {limit}")]
+    EventTooLong {
+        /// Its length.
+        bytes: usize,
+        /// [`crate::limit::EVENT_BYTES`].
+        limit: usize,
+    },
+    /// The delivery is no longer ours: another worker took it over.
+    #[error("delivery is no longer leased to this worker")]
+    LeaseLost,
+}
+
+impl DbError {
+    /// True when the disk is full or the file system read-only.
+    pub fn is_no_space(&self) -> bool {
+        let (Self::Statement { source, .. } | Self::Commit { source }) = self else { return false };
+        source.as_database_error().is_some_and(|error| {
+            let code = error.code().unwrap_or_default();
+            // SQLITE_FULL, SQLITE_IOERR_WRITE; PostgreSQL `disk_full`.
+            code == "13" || code == "778" || code == "53100" || error.message().contains("disk is full")
+        })
+    }
+}
+
+impl From<DbError> for Problem {
+    fn from(error: DbError) -> Self {
+        if error.is_no_space() {
+            return Self::new(ErrorCode::NoSpace, "the metadata disk is full").retry_after(60);
+        }
+        match error {
+            DbError::Contended { .. } => {
+                Self::new(ErrorCode::Unavailable, "the database is busy").retry_after(1)
+            }
+            DbError::WriterGone => {
+                Self::new(ErrorCode::Unavailable, "the server is shutting down").retry_after(5)
+            }
+            other => {
+                tracing::error!(error = %chain(&other), "database operation failed");
+                Self::new(ErrorCode::Internal, "the database failed").hint("the server's log has the cause")
+            }
+        }
+    }
+}
+
+/// An error with all its causes, for a log line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+/// Why a blob was not stored or read.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// The bytes do not hash to the name they were to have.
+    #[error("content is {actual}, not {expected}")]
+    DigestMismatch {
+        /// The name claimed.
+        expected: Digest,
+        /// The name the bytes have.
+        actual: Digest,
+    },
+    /// Too little free space.
+    #[error("free disk space is below the floor of {floor_bytes} bytes")]
+    DiskFloor {
+        /// The floor.
+        floor_bytes: u64,
+    },
+    /// The file system said no.
+    #[error("failed to {operation} `{path}`")]
+    File {
+        /// Read, write, rename, …
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The file of an upload is shorter than its session says: the session is lost.
+    #[error("upload has {found} bytes on disk, its session says {expected}")]
+    UploadLost {
+        /// Bytes found.
+        found: u64,
+        /// Bytes promised.
+        expected: u64,
+    },
+    /// Stored bytes are shorter than their row says.
+    #[error("blob {digest} has {found} bytes on disk, its row says {expected}")]
+    Truncated {
+        /// The blob.
+        digest: Digest,
+        /// Bytes found.
+        found: u64,
+        /// Bytes promised.
+        expected: u64,
+    },
+    /// The row could not be read or written.
+    #[error("failed to reach the blob's row")]
+    Db(#[from] DbError),
+}
+
+impl From<BlobError> for Problem {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::DigestMismatch { .. } => Self::new(ErrorCode::DigestInvalid, error.to_string()),
+            BlobError::DiskFloor { .. } => no_space(),
+            BlobError::File { ref source, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull
+                        | io::ErrorKind::QuotaExceeded
+                        | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                tracing::error!(error = %chain(&error), "disk refused a blob");
+                no_space()
+            }
+            BlobError::UploadLost { .. } => Self::new(ErrorCode::BlobUploadUnknown, error.to_string()),
+            BlobError::Db(error) => error.into(),
+            BlobError::File { .. } | BlobError::Truncated { .. } => {
+                tracing::error!(error = %chain(&error), "blob operation failed");
+                Self::new(ErrorCode::Internal, "blob storage failed").hint("the server's log has the cause")
+            }
+        }
+    }
+}
+
+fn no_space() -> Problem {
+    Problem::new(ErrorCode::NoSpace, "the registry's disk is full")
+        .hint("free space on the registry's disk, or lower `disk_floor_bytes`")
+        .retry_after(60)
+}

@@ -1,0 +1,34 @@
+//! Named limits of this crate.
+
+/// Most transactions that share one SQLite commit (one fsync).
+pub const GROUP_COMMIT: usize = 128;
+/// Most transactions waiting for the SQLite writer; more wait in their callers.
+pub const WRITER_QUEUE: usize = 1_024;
+/// Attempts of one PostgreSQL transaction that lost a serialisation race.
+pub const TX_ATTEMPTS: u32 = 30;
+/// Read connections to SQLite.
+pub const SQLITE_READERS: u32 = 4;
+/// Connections to PostgreSQL.
+pub const POSTGRES_CONNECTIONS: u32 = 16;
+/// Blobs up to this many bytes live in SQL, in the transaction that names them.
+pub const SMALL_BLOB_BYTES: usize = 16 * 1024;
+/// Bytes of an upload that are hashed and written at a time.
+pub const UPLOAD_CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes read from a blob file at a time.
+pub const READ_CHUNK_BYTES: usize = 128 * 1024;
+/// Longest event, in bytes of JSON.
+pub const EVENT_BYTES: usize = 16 * 1024 * 1024;
+/// Deliveries claimed in one statement.
+pub const CLAIM_BATCH: i64 = 32;
+/// How long a claimed delivery belongs to its worker, in seconds; renewed while it works.
+pub const DELIVERY_LEASE_SECONDS: i64 = 60;
+/// Attempts of one delivery before it is set aside as failed.
+pub const DELIVERY_ATTEMPTS: i64 = 12;
+/// Longest wait between two attempts, in seconds.
+pub const BACKOFF_SECONDS_MAX: i64 = 300;
+/// How often a replica on PostgreSQL looks for deliveries others inserted, in milliseconds.
+pub const POLL_POSTGRES_MS: u64 = 50;
+/// How often SQLite is looked through for deliveries that became due, in milliseconds.
+pub const POLL_SQLITE_MS: u64 = 500;
+/// Free bytes below which uploads are refused, unless configured otherwise.
+pub const DISK_FLOOR_BYTES: u64 = 512 * 1024 * 1024;

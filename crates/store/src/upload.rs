@@ -1,0 +1,261 @@
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use bytes::{Bytes, BytesMut};
+use seaworthy_model::UploadId;
+use seaworthy_oci::{Algorithm, Digest, Hasher};
+
+use crate::{Blobs, SmallBlob, error::BlobError, limit};
+
+/// What a session must remember between two requests to go on after a crash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadState {
+    /// The upload.
+    pub id: UploadId,
+    /// Bytes received and hashed.
+    pub offset: u64,
+    /// [`Hasher::state`] at `offset`.
+    pub hash_state: Vec<u8>,
+}
+
+/// Bytes on their way in: hashed once, while they stream.
+///
+/// Up to [`limit::SMALL_BLOB_BYTES`] stay in memory; beyond that they go to a file under
+/// `uploads/`, [`limit::UPLOAD_CHUNK_BYTES`] at a time, on a blocking thread.
+pub struct Upload {
+    blobs: Blobs,
+    room: &'static str,
+    id: UploadId,
+    path: PathBuf,
+    sink: Option<Sink>,
+    pending: BytesMut,
+    offset: u64,
+}
+
+/// What the blocking thread works on.
+struct Sink {
+    hasher: Hasher,
+    file: Option<File>,
+}
+
+/// A finished upload: verified, and durable unless it is small.
+#[derive(Debug)]
+pub enum Stored {
+    /// Goes into SQL with the row that names it: [`crate::Tx::put_small_blob`].
+    Small(SmallBlob),
+    /// Is on disk, fsynced, under its final name.
+    File {
+        /// Its name.
+        digest: Digest,
+        /// Its length in bytes.
+        size: u64,
+    },
+}
+
+impl Stored {
+    /// The blob's name.
+    pub const fn digest(&self) -> &Digest {
+        match self {
+            Self::Small(small) => &small.digest,
+            Self::File { digest, .. } => digest,
+        }
+    }
+
+    /// The blob's length in bytes.
+    pub const fn size(&self) -> u64 {
+        match self {
+            Self::Small(small) => small.bytes.len() as u64,
+            Self::File { size, .. } => *size,
+        }
+    }
+}
+
+impl Upload {
+    pub(crate) fn fresh(blobs: Blobs, room: &'static str, id: UploadId, algorithm: Algorithm) -> Self {
+        let path = blobs.upload_path(room, id);
+        let sink = Some(Sink { hasher: Hasher::new(algorithm), file: None });
+        Self { blobs, room, id, path, sink, pending: BytesMut::new(), offset: 0 }
+    }
+
+    /// Goes on where `state` ended. What the file holds beyond it was never acknowledged and is cut off.
+    pub(crate) async fn resumed(
+        blobs: Blobs,
+        room: &'static str,
+        state: UploadState,
+    ) -> Result<Self, BlobError> {
+        let path = blobs.upload_path(room, state.id);
+        let (offset, at) = (state.offset, path.clone());
+        let lost = move |found| BlobError::UploadLost { found, expected: offset };
+        let hasher = Hasher::from_state(&state.hash_state).ok_or_else(|| lost(0))?;
+        let file = blocking(move || {
+            if offset == 0 && !at.exists() {
+                return Ok(None);
+            }
+            let mut file = OpenOptions::new().read(true).write(true).open(&at).map_err(|_| lost(0))?;
+            let found = file.metadata().map_err(|source| failed("inspect", &at, source))?.len();
+            if found < offset {
+                return Err(lost(found));
+            }
+            file.set_len(offset)
+                .and_then(|()| file.seek(SeekFrom::End(0)))
+                .map_err(|source| failed("truncate", &at, source))?;
+            Ok(Some(file))
+        })
+        .await?;
+        Ok(Self {
+            blobs,
+            room,
+            id: state.id,
+            path,
+            sink: Some(Sink { hasher, file }),
+            pending: BytesMut::new(),
+            offset,
+        })
+    }
+
+    /// Bytes taken in so far.
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Takes the next bytes in.
+    pub async fn write(&mut self, chunk: Bytes) -> Result<(), BlobError> {
+        self.offset += chunk.len() as u64;
+        self.pending.extend_from_slice(&chunk);
+        if self.pending.len() >= limit::UPLOAD_CHUNK_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    /// Writes everything to the file and says what a later request needs to go on.
+    pub async fn suspend(mut self) -> Result<UploadState, BlobError> {
+        self.flush().await?;
+        let hash_state = self.sink.as_ref().map(|sink| sink.hasher.state()).unwrap_or_default();
+        Ok(UploadState { id: self.id, offset: self.offset, hash_state })
+    }
+
+    /// Verifies and stores. `expected` is the name the client gave; with another content it is
+    /// a [`BlobError::DigestMismatch`] and the bytes are gone.
+    pub async fn finish(mut self, expected: Digest) -> Result<Stored, BlobError> {
+        let Some(sink) = self.sink.take() else {
+            return Err(BlobError::UploadLost { found: 0, expected: self.offset });
+        };
+        let pending = std::mem::take(&mut self.pending).freeze();
+        let (size, path) = (self.offset, self.path.clone());
+        let target = self.blobs.blob_path(self.room, &expected);
+        self.blobs.check_floor()?;
+        blocking(move || store(sink, &pending, expected, size, &Places { path, target })).await
+    }
+
+    async fn flush(&mut self) -> Result<(), BlobError> {
+        let Some(mut sink) = self.sink.take() else { return Ok(()) };
+        let pending = std::mem::take(&mut self.pending).freeze();
+        self.blobs.check_floor()?;
+        let path = self.path.clone();
+        let sink = blocking(move || {
+            sink.hasher.update(&pending);
+            append(&mut sink.file, &path, &pending)?;
+            Ok(sink)
+        })
+        .await?;
+        self.sink = Some(sink);
+        Ok(())
+    }
+}
+
+struct Places {
+    path: PathBuf,
+    target: PathBuf,
+}
+
+fn store(
+    mut sink: Sink,
+    pending: &[u8],
+    expected: Digest,
+    size: u64,
+    places: &Places,
+) -> Result<Stored, BlobError> {
+    sink.hasher.update(pending);
+    let actual = sink.hasher.finish();
+    if actual != expected {
+        drop(sink.file);
+        remove_file(&places.path)?;
+        return Err(BlobError::DigestMismatch { expected, actual });
+    }
+    if size <= limit::SMALL_BLOB_BYTES as u64 {
+        let mut bytes = Vec::new();
+        if let Some(mut file) = sink.file {
+            file.seek(SeekFrom::Start(0))
+                .and_then(|_| file.read_to_end(&mut bytes))
+                .map_err(|source| failed("read", &places.path, source))?;
+            remove_file(&places.path)?;
+        }
+        bytes.extend_from_slice(pending);
+        return Ok(Stored::Small(SmallBlob { digest: actual, bytes: bytes.into() }));
+    }
+    append(&mut sink.file, &places.path, pending)?;
+    let Some(file) = sink.file else { return Err(BlobError::UploadLost { found: 0, expected: size }) };
+    file.sync_data().map_err(|source| failed("sync", &places.path, source))?;
+    let directory = places.target.parent().unwrap_or(Path::new("/"));
+    create_directories(directory)?;
+    fs::rename(&places.path, &places.target).map_err(|source| failed("rename", &places.path, source))?;
+    sync_directory(directory)?;
+    Ok(Stored::File { digest: actual, size })
+}
+
+fn append(file: &mut Option<File>, path: &Path, bytes: &[u8]) -> Result<(), BlobError> {
+    let file = match file {
+        Some(file) => file,
+        None => {
+            if let Some(directory) = path.parent() {
+                create_directories(directory)?;
+            }
+            let opened =
+                OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path);
+            file.insert(opened.map_err(|source| failed("create", path, source))?)
+        }
+    };
+    file.write_all(bytes).map_err(|source| failed("write", path, source))
+}
+
+/// Creates missing directories and makes each durable in its parent.
+fn create_directories(directory: &Path) -> Result<(), BlobError> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = directory.parent() {
+        create_directories(parent)?;
+        match fs::create_dir(directory) {
+            Ok(()) => sync_directory(parent)?,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(failed("create", directory, source)),
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn sync_directory(directory: &Path) -> Result<(), BlobError> {
+    File::open(directory).and_then(|file| file.sync_all()).map_err(|source| failed("sync", directory, source))
+}
+
+pub(crate) fn remove_file(path: &Path) -> Result<(), BlobError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn failed(operation: &'static str, path: &Path, source: std::io::Error) -> BlobError {
+    BlobError::File { operation, path: path.to_owned(), source }
+}
+
+/// Runs file work on a blocking thread. A panic there is a bug and becomes an error here.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
+) -> Result<T, BlobError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(failed("finish", Path::new("blocking thread"), std::io::Error::other(error)))
+    })
+}

@@ -1,0 +1,111 @@
+//! Blobs arrive verified, durable and whole, or not at all.
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use seaworthy_model::UploadId;
+use seaworthy_oci::{Algorithm, Digest};
+use seaworthy_store::{BlobError, Blobs, DbError, Stored, UploadState, limit};
+use seaworthy_testkit::{TestDb, db_tests};
+
+db_tests!(&[]; bytes_come_back, a_wrong_digest_stores_nothing, a_suspended_upload_goes_on,
+    what_was_not_acknowledged_is_cut_off, the_floor_refuses);
+
+async fn store(test: &TestDb, blobs: &Blobs, bytes: &[u8]) -> (Digest, u64) {
+    let stored = blobs.put("t", Bytes::copy_from_slice(bytes)).await.expect("stored");
+    let named = (*stored.digest(), stored.size());
+    if let Stored::Small(small) = stored {
+        test.db
+            .upkeep(small, |small, tx| Box::pin(async move { tx.put_small_blob("t", small).await }))
+            .await
+            .map_err(|error: DbError| panic!("{error}"))
+            .ok();
+    }
+    named
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|n| u8::try_from(n % 251).unwrap_or_default()).collect()
+}
+
+async fn bytes_come_back(test: TestDb) {
+    let blobs = Blobs::new(test.path().to_owned(), test.db.clone(), 0);
+    let edge = limit::SMALL_BLOB_BYTES;
+    for length in [0, 1, edge, edge + 1, limit::UPLOAD_CHUNK_BYTES * 2 + 7] {
+        let bytes = pattern(length);
+        let (digest, size) = store(&test, &blobs, &bytes).await;
+        assert_eq!(digest, Digest::sha256(&bytes));
+        let on_disk = test.path().join("blobs/t/sha256").join(&digest.hex()[..2]).join(digest.hex());
+        assert_eq!(on_disk.exists(), length > edge, "{length}");
+        for (start, end) in [(0, size), (size / 3, size / 2), (size, size), (1, size + 100)] {
+            let reader = blobs.open("t", &digest, size).await.expect("open").expect("stored");
+            let chunks: Vec<Bytes> =
+                reader.stream(start..end).map(|chunk| chunk.expect("read")).collect().await;
+            let expected = bytes.get(start as usize..(end as usize).min(length)).unwrap_or_default();
+            assert!(chunks.concat() == expected, "{length} {start}..{end}");
+        }
+        assert!(blobs.open("other", &digest, size).await.expect("open").is_none(), "rooms do not share");
+    }
+}
+
+async fn a_wrong_digest_stores_nothing(test: TestDb) {
+    let blobs = Blobs::new(test.path().to_owned(), test.db.clone(), 0);
+    for length in [3, limit::SMALL_BLOB_BYTES * 3] {
+        let mut upload = blobs.begin("t", UploadId::generate(), Algorithm::Sha256).expect("begin");
+        upload.write(pattern(length).into()).await.expect("write");
+        let claimed = Digest::sha256(b"something else");
+        assert!(matches!(upload.finish(claimed).await, Err(BlobError::DigestMismatch { .. })));
+        assert!(blobs.open("t", &claimed, length as u64).await.expect("open").is_none());
+    }
+    assert!(blobs.stale_uploads("t", 0).await.expect("list").is_empty());
+}
+
+async fn a_suspended_upload_goes_on(test: TestDb) {
+    let blobs = Blobs::new(test.path().to_owned(), test.db.clone(), 0);
+    for (length, algorithm) in [(10, Algorithm::Sha256), (900_000, Algorithm::Sha512)] {
+        let bytes = pattern(length);
+        let mut hasher = seaworthy_oci::Hasher::new(algorithm);
+        hasher.update(&bytes);
+        let digest = hasher.finish();
+        let mut state = blobs
+            .begin("t", UploadId::generate(), algorithm)
+            .expect("begin")
+            .suspend()
+            .await
+            .expect("suspend");
+        for part in bytes.chunks(length / 3 + 1) {
+            let mut upload = blobs.resume("t", state).await.expect("resume");
+            upload.write(Bytes::copy_from_slice(part)).await.expect("write");
+            state = upload.suspend().await.expect("suspend");
+        }
+        assert_eq!(state.offset, length as u64);
+        let stored = blobs.resume("t", state).await.expect("resume").finish(digest).await.expect("finish");
+        assert_eq!((stored.digest(), stored.size()), (&digest, length as u64));
+    }
+}
+
+async fn what_was_not_acknowledged_is_cut_off(test: TestDb) {
+    let blobs = Blobs::new(test.path().to_owned(), test.db.clone(), 0);
+    let id = UploadId::generate();
+    let mut upload = blobs.begin("t", id, Algorithm::Sha256).expect("begin");
+    upload.write(pattern(100_000).into()).await.expect("write");
+    let state = upload.suspend().await.expect("suspend");
+    let file = test.path().join("uploads/t").join(id.to_string());
+    let mut longer = std::fs::read(&file).expect("read");
+    longer.extend_from_slice(b"never acknowledged");
+    std::fs::write(&file, &longer).expect("write");
+    let upload = blobs.resume("t", state.clone()).await.expect("resume");
+    let stored = upload.finish(Digest::sha256(&pattern(100_000))).await.expect("finish");
+    assert_eq!(stored.size(), 100_000);
+
+    std::fs::write(&file, b"short").expect("write");
+    let lost = blobs.resume("t", state.clone()).await;
+    assert!(matches!(lost, Err(BlobError::UploadLost { found: 5, expected: 100_000 })));
+    let garbage = UploadState { hash_state: vec![9], ..state };
+    assert!(matches!(blobs.resume("t", garbage).await, Err(BlobError::UploadLost { .. })));
+}
+
+async fn the_floor_refuses(test: TestDb) {
+    let blobs = Blobs::new(test.path().to_owned(), test.db.clone(), u64::MAX);
+    let refused = blobs.begin("t", UploadId::generate(), Algorithm::Sha256).map(|_| ());
+    assert!(matches!(refused, Err(BlobError::DiskFloor { .. })));
+}

@@ -1,0 +1,188 @@
+//! Transactions, migrations and types behave the same on both engines.
+
+use std::sync::Arc;
+
+use seaworthy_model::{FixedClock, SystemClock, Timestamp};
+use seaworthy_store::{
+    Arg, DbError, args,
+    schema::{Column, Index, Migration, RoomSchema, Step, Table},
+};
+use seaworthy_testkit::{TestDb, db_tests};
+
+const ROOM: &[RoomSchema] = &[RoomSchema {
+    room: "t",
+    migrations: &[
+        Migration {
+            id: 1,
+            steps: &[Step::Create(Table {
+                name: "t_rows",
+                columns: &[
+                    Column::text("name"),
+                    Column::int("n").optional(),
+                    Column::bytes("raw").optional(),
+                ],
+                primary_key: &["name"],
+                indexes: &[Index::on(&["n"])],
+            })],
+        },
+        Migration { id: 2, steps: &[Step::AddColumn("t_rows", Column::text("note").optional())] },
+    ],
+}];
+
+const CHANGED: &[RoomSchema] =
+    &[RoomSchema { room: "t", migrations: &[Migration { id: 1, steps: &[Step::Sql("SELECT 1")] }] }];
+
+db_tests!(super::ROOM; round_trips_every_type, failed_work_leaves_nothing, concurrent_increments_all_count,
+    a_newer_or_changed_schema_is_refused, text_sorts_as_bytes, leases_change_hands_when_they_expire, a_panic_is_an_error);
+
+async fn round_trips_every_type(test: TestDb) {
+    let db = &test.db;
+    for (name, n, raw) in [
+        ("null", None, None),
+        ("max", Some(i64::MAX), Some(&[0u8, 255][..])),
+        ("min", Some(i64::MIN), Some(&[][..])),
+        ("日本語 \u{202e}'\"\\", Some(0), None),
+    ] {
+        db.upkeep((name, n, raw), |(name, n, raw), tx| {
+            Box::pin(async move {
+                let args = [Arg::from(*name), Arg::from(*n), Arg::from(*raw)];
+                tx.execute("INSERT INTO t_rows (name, n, raw) VALUES ($1, $2, $3)", &args).await
+            })
+        })
+        .await
+        .map_err(|error: DbError| panic!("{error}"))
+        .ok();
+        let row = db
+            .fetch_optional("SELECT name, n, raw, note FROM t_rows WHERE name = $1", args![name])
+            .await
+            .expect("query")
+            .expect("row");
+        assert_eq!(row.text(0).expect("text"), name);
+        assert_eq!(row.int_opt(1).expect("int"), n);
+        assert_eq!(row.bytes_opt(2).expect("bytes"), raw);
+        assert_eq!(row.text_opt(3).expect("text"), None);
+        assert!(row.int(0).is_err(), "text is not an integer");
+    }
+}
+
+async fn failed_work_leaves_nothing(test: TestDb) {
+    let db = &test.db;
+    let works = (0..20).map(|n: i64| {
+        db.upkeep(n, |n, tx| {
+            Box::pin(async move {
+                tx.execute("INSERT INTO t_rows (name, n) VALUES ($1, $2)", args![&format!("row {n}"), *n])
+                    .await?;
+                if n % 2 == 1 {
+                    tx.execute("INSERT INTO t_rows (name, n) VALUES ($1, $2)", args!["no such", "type"])
+                        .await?;
+                }
+                Ok::<_, DbError>(())
+            })
+        })
+    });
+    let results = futures_util::future::join_all(works).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 10);
+    let rows = db.fetch_all("SELECT n FROM t_rows ORDER BY n", args![]).await.expect("query");
+    let found: Vec<_> = rows.iter().map(|row| row.int(0).expect("int")).collect();
+    assert_eq!(found, (0..20).filter(|n| n % 2 == 0).collect::<Vec<_>>());
+}
+
+async fn concurrent_increments_all_count(test: TestDb) {
+    let db = &test.db;
+    let increment = |db: seaworthy_store::Db| async move {
+        db.upkeep((), |(), tx| {
+            Box::pin(async move {
+                let row = tx.fetch_optional("SELECT n FROM t_rows WHERE name = 'n'", args![]).await?;
+                let n = row.map_or(Ok(0), |row| row.int(0))?;
+                tx.execute(
+                    "INSERT INTO t_rows (name, n) VALUES ('n', $1) ON CONFLICT (name) DO UPDATE SET n = $1",
+                    args![n + 1],
+                )
+                .await
+            })
+        })
+        .await
+    };
+    increment(db.clone()).await.map_err(|error: DbError| panic!("{error}")).ok();
+    let all = futures_util::future::join_all((0..40).map(|_| increment(db.clone()))).await;
+    let done = all.iter().filter(|result| result.is_ok()).count();
+    // On PostgreSQL a transaction may give up after its named number of races; none is half done.
+    assert!(all.iter().all(|result| matches!(result, Ok(_) | Err(DbError::Contended { .. }))), "{all:?}");
+    let row = db
+        .fetch_optional("SELECT n FROM t_rows WHERE name = 'n'", args![])
+        .await
+        .expect("query")
+        .expect("row");
+    assert_eq!(row.count(0).expect("count"), done as u64 + 1);
+}
+
+async fn a_newer_or_changed_schema_is_refused(test: TestDb) {
+    let db = &test.db;
+    db.migrate(ROOM).await.expect("running it again changes nothing");
+    assert!(matches!(db.migrate(CHANGED).await, Err(DbError::Newer { found: 2, known: 1, .. })));
+    db.upkeep((), |(), tx| {
+        Box::pin(async move {
+            tx.execute("DELETE FROM store_migrations WHERE room = 't' AND id = 2", args![]).await
+        })
+    })
+    .await
+    .map_err(|error: DbError| panic!("{error}"))
+    .ok();
+    assert!(matches!(db.migrate(CHANGED).await, Err(DbError::Changed { id: 1, .. })));
+}
+
+async fn text_sorts_as_bytes(test: TestDb) {
+    let names = ["a/b", "a", "a-b", "B", "ab", "é", "a_b"];
+    for name in names {
+        test.db
+            .upkeep(name, |name, tx| {
+                Box::pin(
+                    async move { tx.execute("INSERT INTO t_rows (name) VALUES ($1)", args![*name]).await },
+                )
+            })
+            .await
+            .map_err(|error: DbError| panic!("{error}"))
+            .ok();
+    }
+    let rows = test.db.fetch_all("SELECT name FROM t_rows ORDER BY name", args![]).await.expect("query");
+    let found: Vec<_> = rows.iter().map(|row| row.text(0).expect("text").to_owned()).collect();
+    let mut expected = names.map(str::to_owned);
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+async fn leases_change_hands_when_they_expire(test: TestDb) {
+    let clock = Arc::new(FixedClock::at(Timestamp::from_seconds(1_000)));
+    let db = test.reopen(clock.clone()).await;
+    let take = |owner: &'static str| {
+        let db = db.clone();
+        async move { db.acquire_lease("job", owner, 10).await.expect("lease").map(|lease| lease.epoch) }
+    };
+    assert_eq!(take("a").await, Some(1));
+    assert_eq!(take("b").await, None);
+    assert_eq!(take("a").await, Some(1), "renewed");
+    clock.advance(10);
+    assert_eq!(take("b").await, Some(2));
+    assert_eq!(take("a").await, None);
+    let lease = db.acquire_lease("job", "b", 10).await.expect("lease").expect("held");
+    db.release_lease(&lease).await.expect("release");
+    assert_eq!(take("a").await, Some(3));
+    let fenced = db.upkeep(lease, |lease, tx| Box::pin(async move { tx.check_lease(lease).await })).await;
+    assert!(matches!(fenced, Err(DbError::LeaseLost)));
+}
+
+async fn a_panic_is_an_error(test: TestDb) {
+    let db = test.reopen(Arc::new(SystemClock)).await;
+    let outcome = db
+        .upkeep((), |(), tx| {
+            Box::pin(async move {
+                tx.execute("INSERT INTO t_rows (name) VALUES ('half')", args![]).await?;
+                assert!(std::hint::black_box(false), "a bug in a handler");
+                Ok::<(), DbError>(())
+            })
+        })
+        .await;
+    assert!(outcome.is_err());
+    let rows = db.fetch_all("SELECT name FROM t_rows", args![]).await.expect("the writer goes on");
+    assert!(rows.is_empty());
+}

@@ -1,0 +1,138 @@
+//! A delivery's effect is stored once, whatever its handler does.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use seaworthy_model::{BlobStored, Event, FixedClock, Timestamp};
+use seaworthy_oci::Digest;
+use seaworthy_store::{
+    Db, DbError, WorkerConfig, args,
+    schema::{Column, Migration, RoomSchema, Step, Table},
+    work,
+};
+use seaworthy_testkit::{TestDb, db_tests};
+use tokio_util::sync::CancellationToken;
+
+const ROOM: &[RoomSchema] = &[RoomSchema {
+    room: "t",
+    migrations: &[Migration {
+        id: 1,
+        steps: &[Step::Create(Table {
+            name: "t_effects",
+            columns: &[Column::int("n"), Column::int("times")],
+            primary_key: &["n"],
+            indexes: &[],
+        })],
+    }],
+}];
+
+db_tests!(super::ROOM; every_effect_once_in_spite_of_failures, a_poisoned_delivery_is_set_aside);
+
+fn event(n: u64) -> Event {
+    Event::BlobStored(BlobStored { digest: Digest::sha256(b""), size: n })
+}
+
+async fn insert(db: &Db, numbers: std::ops::Range<u64>) {
+    let now = db.now();
+    db.upkeep(numbers, move |numbers, tx| {
+        Box::pin(async move {
+            for n in numbers.clone() {
+                tx.deliver("t", &event(n), now).await?;
+            }
+            Ok::<_, DbError>(())
+        })
+    })
+    .await
+    .expect("inserted");
+}
+
+async fn until(db: &Db, what: &str, done: impl AsyncFn(&Db) -> bool) {
+    let waiting = async {
+        while !done(db).await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+async fn every_effect_once_in_spite_of_failures(test: TestDb) {
+    let db = test.db.clone();
+    let clock = Arc::new(FixedClock::at(db.now()));
+    let replica = test.reopen(clock.clone()).await;
+    let tried: Arc<Mutex<HashMap<u64, u32>>> = Arc::default();
+    let cancel = CancellationToken::new();
+    insert(&db, 0..200).await;
+    let mut workers = Vec::new();
+    for db in [replica.clone(), replica.clone()] {
+        let tried = tried.clone();
+        let config = WorkerConfig { consumer: "t", concurrency: 8 };
+        let handler_db = db.clone();
+        workers.push(tokio::spawn(work(db, config, cancel.clone(), move |delivery| {
+            let (db, tried) = (handler_db.clone(), tried.clone());
+            async move {
+                let Event::BlobStored(blob) = &delivery.event else { panic!("kind") };
+                let n = blob.size;
+                let first = {
+                    let mut tried = tried.lock().expect("lock");
+                    let times = tried.entry(n).or_default();
+                    *times += 1;
+                    *times == 1
+                };
+                db.upkeep((delivery, n, first), |(delivery, n, first), tx| {
+                    Box::pin(async move {
+                        tx.execute(
+                            "INSERT INTO t_effects (n, times) VALUES ($1, 1)
+                             ON CONFLICT (n) DO UPDATE SET times = t_effects.times + 1",
+                            args![*n],
+                        )
+                        .await?;
+                        // Every third fails once after its effect and must leave no trace.
+                        if *first && n % 3 == 0 {
+                            return Err(DbError::LeaseLost);
+                        }
+                        tx.settle(delivery).await
+                    })
+                })
+                .await
+            }
+        })));
+    }
+    until(&db, "all handled", async |db| {
+        clock.advance(1);
+        db.waiting_deliveries("t").await.expect("count") == 0
+    })
+    .await;
+    cancel.cancel();
+    for worker in workers {
+        worker.await.expect("worker ends");
+    }
+    let rows = db.fetch_all("SELECT n, times FROM t_effects ORDER BY n", args![]).await.expect("query");
+    assert_eq!(rows.len(), 200);
+    assert!(rows.iter().all(|row| row.int(1).expect("times") == 1));
+}
+
+async fn a_poisoned_delivery_is_set_aside(test: TestDb) {
+    let clock = Arc::new(FixedClock::at(Timestamp::from_seconds(1_000_000)));
+    let db = test.reopen(clock.clone()).await;
+    insert(&db, 7..8).await;
+    let cancel = CancellationToken::new();
+    let worker = tokio::spawn(work(
+        db.clone(),
+        WorkerConfig { consumer: "t", concurrency: 2 },
+        cancel.clone(),
+        |_| async { Err::<(), _>(std::io::Error::other("no way")) },
+    ));
+    until(&db, "set aside", async |db| {
+        clock.advance(400);
+        !db.failed_deliveries(10).await.expect("list").is_empty()
+    })
+    .await;
+    cancel.cancel();
+    worker.await.expect("worker ends");
+    let failed = db.failed_deliveries(10).await.expect("list");
+    assert_eq!((failed[0].reason.as_str(), failed[0].kind.as_str()), ("no way", "blob_stored"));
+    assert_eq!(db.waiting_deliveries("t").await.expect("count"), 0);
+}
