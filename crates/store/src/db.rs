@@ -176,13 +176,13 @@ impl Db {
             }
         };
         for consumer in wakes {
-            self.waker(consumer).notify_waiters();
+            self.bell(consumer).notify_waiters();
         }
         result
     }
 
-    /// The bell that rings when a delivery for `consumer` was committed by this process.
-    pub(crate) fn waker(&self, consumer: &'static str) -> Arc<Notify> {
+    /// The bell that rings when this process committed something for `consumer`.
+    pub fn bell(&self, consumer: &'static str) -> Arc<Notify> {
         let mut wakes = self.inner.wakes.lock().unwrap_or_else(PoisonError::into_inner);
         wakes.entry(consumer).or_default().clone()
     }

@@ -231,7 +231,7 @@ where
 {
     let handle = Arc::new(handle);
     let slots = Arc::new(Semaphore::new(config.concurrency));
-    let bell = db.waker(config.consumer);
+    let bell = db.bell(config.consumer);
     let poll = Duration::from_millis(match db.dialect() {
         crate::schema::Dialect::Sqlite => limit::POLL_SQLITE_MS,
         crate::schema::Dialect::Postgres => limit::POLL_POSTGRES_MS,

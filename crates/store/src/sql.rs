@@ -181,7 +181,8 @@ impl<'c> Tx<'c> {
         std::mem::take(&mut self.wakes)
     }
 
-    pub(crate) fn wake(&mut self, consumer: &'static str) {
+    /// Rings the bell of `consumer` (see [`crate::Db::bell`]) when the transaction has committed.
+    pub fn wake(&mut self, consumer: &'static str) {
         if !self.wakes.contains(&consumer) {
             self.wakes.push(consumer);
         }
@@ -234,7 +235,7 @@ impl<'c> Tx<'c> {
     }
 }
 
-/// PostgreSQL: serialization_failure, deadlock_detected; a unique violation under SERIALIZABLE
+/// PostgreSQL: serialisation failure and deadlock; a unique violation
 /// may be the same race seen earlier, but it is left to the caller, whose `ON CONFLICT` decides.
 pub(crate) fn is_lost_race(error: &sqlx::Error) -> bool {
     error

@@ -206,18 +206,15 @@ fn store(
 }
 
 fn append(file: &mut Option<File>, path: &Path, bytes: &[u8]) -> Result<(), BlobError> {
-    let file = match file {
-        Some(file) => file,
-        None => {
-            if let Some(directory) = path.parent() {
-                create_directories(directory)?;
-            }
-            let opened =
-                OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path);
-            file.insert(opened.map_err(|source| failed("create", path, source))?)
+    if file.is_none() {
+        if let Some(directory) = path.parent() {
+            create_directories(directory)?;
         }
-    };
-    file.write_all(bytes).map_err(|source| failed("write", path, source))
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        *file = Some(options.open(path).map_err(|source| failed("create", path, source))?);
+    }
+    file.as_mut().map_or(Ok(()), |file| file.write_all(bytes)).map_err(|source| failed("write", path, source))
 }
 
 /// Creates missing directories and makes each durable in its parent.

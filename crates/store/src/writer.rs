@@ -32,14 +32,14 @@ trait Job: Send {
 
 type Answer<T, E> = (Result<T, E>, Vec<&'static str>);
 
-struct Work<C, T, E, F> {
+struct Pending<C, T, E, F> {
     context: C,
-    work: F,
+    closure: F,
     result: Option<Answer<T, E>>,
     reply: oneshot::Sender<Answer<T, E>>,
 }
 
-impl<C, T, E, F> Job for Work<C, T, E, F>
+impl<C, T, E, F> Job for Pending<C, T, E, F>
 where
     C: Send + Sync,
     T: Send,
@@ -48,7 +48,7 @@ where
 {
     fn run<'a>(&'a mut self, tx: &'a mut Tx<'_>) -> BoxFuture<'a, bool> {
         Box::pin(async move {
-            let outcome = (self.work)(&self.context, tx).await;
+            let outcome = (self.closure)(&self.context, tx).await;
             let keep = outcome.is_ok();
             self.result = Some((outcome, tx.take_wakes()));
             keep
@@ -82,7 +82,7 @@ impl Writer {
     {
         let (reply, answer) = oneshot::channel();
         let gone = || (Err(DbError::WriterGone.into()), Vec::new());
-        if self.jobs.send(Box::new(Work { context, work, result: None, reply })).await.is_err() {
+        if self.jobs.send(Box::new(Pending { context, closure: work, result: None, reply })).await.is_err() {
             return gone();
         }
         answer.await.unwrap_or_else(|_| gone())
@@ -150,7 +150,7 @@ impl Job for Stop {
     }
 
     fn finish(self: Box<Self>, _: Result<(), DbError>) {
-        drop(self.reply.send(()));
+        let _ = self.reply.send(());
     }
 }
 

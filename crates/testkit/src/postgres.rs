@@ -87,10 +87,8 @@ fn launch(postgres: &Path, data: &Path, socket: &Path) {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     std::thread::spawn(move || {
-        let _server = command.spawn().expect("postgres starts");
-        loop {
-            std::thread::park();
-        }
+        let status = command.spawn().expect("postgres starts").wait();
+        panic!("postgres ended: {status:?}");
     });
 }
 

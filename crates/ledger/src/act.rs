@@ -1,0 +1,132 @@
+use std::fmt;
+
+use seaworthy_model::{Actor, LeafId, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{LedgerError, limit};
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $name:ident = $word:literal;)*) => {
+        /// What was done. The words are stable; a new act gets a new word.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Action {
+            $($(#[$doc])* #[serde(rename = $word)] $name,)*
+        }
+
+        impl Action {
+            /// All acts, for help and completions.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The stable word.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$name => $word),* }
+            }
+        }
+    };
+}
+
+actions! {
+    /// A manifest was pushed, and its tag set if it had one.
+    ManifestPush = "manifest.push";
+    /// A manifest was deleted.
+    ManifestDelete = "manifest.delete";
+    /// A tag was deleted.
+    TagDelete = "tag.delete";
+    /// A repository's link to a blob was deleted.
+    BlobDelete = "blob.delete";
+    /// A pull was refused.
+    PullRefuse = "pull.refuse";
+    /// Repeats of a refused pull within the minute, counted.
+    PullRefuseRepeat = "pull.refuse.repeat";
+    /// A verdict was recorded.
+    ClearanceDecide = "clearance.decide";
+    /// A policy became active.
+    PolicyApply = "policy.apply";
+    /// An exception was requested.
+    ExceptionRequest = "exception.request";
+    /// An exception was approved.
+    ExceptionApprove = "exception.approve";
+    /// An exception was revoked.
+    ExceptionRevoke = "exception.revoke";
+    /// Advisories were imported.
+    FeedImport = "feed.import";
+    /// A principal was created.
+    PrincipalCreate = "principal.create";
+    /// A principal was disabled.
+    PrincipalDisable = "principal.disable";
+    /// A principal was deleted.
+    PrincipalDelete = "principal.delete";
+    /// A credential was added.
+    CredentialAdd = "credential.add";
+    /// A credential was removed.
+    CredentialRemove = "credential.remove";
+    /// A role was assigned.
+    RoleAssign = "role.assign";
+    /// A role was unassigned.
+    RoleUnassign = "role.unassign";
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// One act, to be recorded with the change it made.
+#[derive(Clone, Debug)]
+pub struct Act {
+    /// What was done.
+    pub action: Action,
+    /// To what: `repositories/prod/web@sha256:…`, `policies/prod`, `principals/ci`, …
+    pub object: String,
+    /// How it ended, and what a reader will ask about. Keys are ASCII, numbers are integers.
+    pub details: Value,
+}
+
+impl Act {
+    /// An act without details.
+    pub fn new(action: Action, object: impl Into<String>) -> Self {
+        Self { action, object: object.into(), details: Value::Null }
+    }
+
+    /// Adds details.
+    #[must_use]
+    pub fn details(mut self, details: Value) -> Self {
+        self.details = details;
+        self
+    }
+}
+
+/// One record as the ledger keeps it: the leaf is its RFC 8785 JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Leaf format, 1.
+    pub v: u32,
+    /// Its id, in time order.
+    pub id: LeafId,
+    /// When, by the server's clock.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Actor,
+    /// What.
+    pub action: Action,
+    /// To what.
+    pub object: String,
+    /// More.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub details: Value,
+}
+
+impl Record {
+    /// The canonical leaf: sorted keys, no spaces (RFC 8785; our keys are ASCII and our numbers
+    /// integers, for which sorting by bytes and serde's number text are the canonical ones).
+    pub(crate) fn to_leaf(&self) -> Result<String, LedgerError> {
+        // `Value` keeps object keys sorted.
+        let leaf = serde_json::to_value(self).map(|value| value.to_string()).unwrap_or_default();
+        if leaf.is_empty() || leaf.len() > limit::LEAF_BYTES {
+            return Err(LedgerError::LeafTooLong { action: self.action, bytes: leaf.len() });
+        }
+        Ok(leaf)
+    }
+}

@@ -1,0 +1,206 @@
+//! The ledger's SQL.
+
+use seaworthy_model::Timestamp;
+use seaworthy_store::{
+    Db, DbError, Lease, Row, Tx, args,
+    schema::{Column, Index, Migration, RoomSchema, Step, Table},
+};
+
+use crate::{Action, LedgerError, Record, limit};
+
+/// The ledger's tables.
+pub const SCHEMA: RoomSchema = RoomSchema {
+    room: "ledger",
+    migrations: &[Migration {
+        id: 1,
+        steps: &[
+            Step::Create(Table {
+                name: "ledger_leaves",
+                columns: &[
+                    Column::bytes("id"),
+                    Column::int("position").optional(),
+                    Column::int("at"),
+                    Column::text("actor"),
+                    Column::text("action"),
+                    Column::text("object"),
+                    Column::text("leaf"),
+                ],
+                primary_key: &["id"],
+                indexes: &[
+                    Index::unique(&["position"]),
+                    Index::on(&["actor", "position"]),
+                    Index::on(&["action", "position"]),
+                    Index::on(&["object", "position"]),
+                ],
+            }),
+            Step::Create(Table {
+                name: "ledger_head",
+                columns: &[
+                    Column::text("name"),
+                    Column::int("size"),
+                    Column::bytes("root"),
+                    Column::text("checkpoint"),
+                ],
+                primary_key: &["name"],
+                indexes: &[],
+            }),
+        ],
+    }],
+};
+
+/// The last signed tree head, as SQL has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) size: u64,
+    pub(crate) root: Vec<u8>,
+    pub(crate) checkpoint: String,
+}
+
+pub(crate) async fn head(db: &Db) -> Result<Option<Head>, DbError> {
+    let row = db
+        .fetch_optional("SELECT size, root, checkpoint FROM ledger_head WHERE name = 'head'", args![])
+        .await?;
+    row.map(|row| {
+        Ok(Head { size: row.count(0)?, root: row.bytes(1)?.to_vec(), checkpoint: row.text(2)?.to_owned() })
+    })
+    .transpose()
+}
+
+/// Gives unnumbered leaves the next positions, in id order; returns how many positions exist.
+pub(crate) async fn number_leaves(db: &Db, lease: &Lease) -> Result<u64, DbError> {
+    db.upkeep(lease.clone(), |lease, tx| {
+        Box::pin(async move {
+            tx.check_lease(lease).await?;
+            let next = next_position(tx).await?;
+            let numbered = tx
+                .execute(
+                    "UPDATE ledger_leaves SET position = $1 + waiting.rank - 1
+                     FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS rank FROM ledger_leaves
+                           WHERE position IS NULL ORDER BY id LIMIT $2) AS waiting
+                     WHERE ledger_leaves.id = waiting.id",
+                    args![next, limit::BATCH],
+                )
+                .await?;
+            Ok(next.unsigned_abs() + numbered)
+        })
+    })
+    .await
+}
+
+async fn next_position(tx: &mut Tx<'_>) -> Result<i64, DbError> {
+    let row = tx
+        .fetch_optional(
+            "SELECT position FROM ledger_leaves WHERE position IS NOT NULL ORDER BY position DESC LIMIT 1",
+            args![],
+        )
+        .await?;
+    row.map_or(Ok(0), |row| Ok(row.int(0)? + 1))
+}
+
+/// Moves the head from `old_size` on, if the lease is still held and nobody else moved it.
+pub(crate) async fn store_head(db: &Db, lease: &Lease, old_size: u64, head: &Head) -> Result<(), DbError> {
+    db.upkeep((lease.clone(), head.clone()), move |(lease, head), tx| {
+        Box::pin(async move {
+            tx.check_lease(lease).await?;
+            let changed = tx
+                .execute(
+                    "INSERT INTO ledger_head (name, size, root, checkpoint) VALUES ('head', $1, $2, $3)
+                     ON CONFLICT (name) DO UPDATE SET size = $1, root = $2, checkpoint = $3
+                     WHERE ledger_head.size = $4",
+                    args![head.size, &head.root, &head.checkpoint, old_size],
+                )
+                .await?;
+            if changed == 1 { Ok(()) } else { Err(DbError::LeaseLost) }
+        })
+    })
+    .await
+}
+
+/// A numbered leaf row, as it stands in SQL.
+pub(crate) struct LeafRow {
+    pub(crate) position: u64,
+    pub(crate) leaf: String,
+    columns: (Vec<u8>, i64, String, String, String),
+}
+
+impl LeafRow {
+    /// True when the columns that are searched say what the leaf says.
+    pub(crate) fn is_consistent(&self) -> bool {
+        let Ok(record) = serde_json::from_str::<Record>(&self.leaf) else { return false };
+        let (id, at, actor, action, object) = &self.columns;
+        id == record.id.as_bytes()
+            && *at == record.at.as_micros()
+            && *actor == record.actor.name
+            && action == record.action.word()
+            && *object == record.object
+    }
+}
+
+/// Leaves `from..to` in order; missing ones are simply not among them.
+pub(crate) async fn leaves(db: &Db, from: u64, to: u64) -> Result<Vec<LeafRow>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT position, leaf, id, at, actor, action, object FROM ledger_leaves
+             WHERE position >= $1 AND position < $2 ORDER BY position",
+            args![from, to],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(LeafRow {
+                position: row.count(0)?,
+                leaf: row.text(1)?.to_owned(),
+                columns: (
+                    row.bytes(2)?.to_vec(),
+                    row.int(3)?,
+                    row.text(4)?.to_owned(),
+                    row.text(5)?.to_owned(),
+                    row.text(6)?.to_owned(),
+                ),
+            })
+        })
+        .collect()
+}
+
+/// What to list.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only this actor's name.
+    pub actor: Option<String>,
+    /// Only this act.
+    pub action: Option<Action>,
+    /// Only objects that begin with this.
+    pub object: Option<String>,
+    /// Only at or after this moment.
+    pub since: Option<Timestamp>,
+    /// Only before this index (paging: the smallest index of the page before).
+    pub before: Option<u64>,
+}
+
+/// Numbered records, newest first, at most `most` (and never more than [`limit::PAGE`]).
+pub async fn list(db: &Db, filter: &Filter, most: u32) -> Result<Vec<(u64, Record)>, LedgerError> {
+    let prefix_end = filter.object.as_ref().map(|prefix| format!("{prefix}\u{10ffff}"));
+    let rows = db
+        .fetch_all(
+            "SELECT position, leaf FROM ledger_leaves
+             WHERE position IS NOT NULL AND position < $1
+               AND ($2 IS NULL OR actor = $2) AND ($3 IS NULL OR action = $3)
+               AND ($4 IS NULL OR (object >= $4 AND object < $5)) AND at >= $6
+             ORDER BY position DESC LIMIT $7",
+            args![
+                filter.before.unwrap_or(u64::MAX),
+                filter.actor.as_deref(),
+                filter.action.map(Action::word),
+                filter.object.as_deref(),
+                prefix_end.as_deref(),
+                filter.since.map_or(i64::MIN, Timestamp::as_micros),
+                most.min(limit::PAGE),
+            ],
+        )
+        .await?;
+    Ok(rows.iter().map(read_record).collect::<Result<_, DbError>>()?)
+}
+
+fn read_record(row: &Row) -> Result<(u64, Record), DbError> {
+    Ok((row.count(0)?, row.json(1)?))
+}

@@ -1,0 +1,235 @@
+//! The one writer of tiles: numbers leaves, writes bundles and tiles, signs the checkpoint.
+//!
+//! Order of durability: leaf (with its change) → number → bundles and tiles → head in SQL →
+//! checkpoint file. A crash between any two is finished by the next run from what is in SQL.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use seaworthy_store::{Db, DbError, Lease, chain};
+use seaworthy_trust::{Checkpoint, Signer, TILE_WIDTH, Tile, encode_entry, leaf_hash};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    LedgerError,
+    db::{self, Head},
+    files::Files,
+    limit,
+    tree::Edge,
+};
+
+/// Rung by every commit that appended a leaf.
+pub(crate) const BELL: &str = "ledger";
+const LEASE: &str = "ledger-sequencer";
+
+/// Builds the tree. One per process; of several replicas the holder of the lease works.
+pub struct Sequencer {
+    db: Db,
+    files: Files,
+    signer: Arc<Signer>,
+    owner: String,
+    edge: Edge,
+    /// Entries of the bundle that is not full yet.
+    bundle: Vec<u8>,
+    /// Names of the partial files the last checkpoint published.
+    partials: Vec<String>,
+}
+
+impl Sequencer {
+    /// A sequencer over the leaves in `db`, writing below `directory` (DATA/ledger).
+    ///
+    /// Recomputes the tree up to the last signed head from SQL and refuses to start when the
+    /// root differs: a ledger that lost or changed a record must not go on as if it had not.
+    pub async fn open(
+        db: Db,
+        directory: &Path,
+        signer: Arc<Signer>,
+        owner: String,
+    ) -> Result<Self, LedgerError> {
+        let mut sequencer = Self {
+            db,
+            files: Files::new(directory),
+            signer,
+            owner,
+            edge: Edge::default(),
+            bundle: Vec::new(),
+            partials: Vec::new(),
+        };
+        sequencer.rebuild().await?;
+        Ok(sequencer)
+    }
+
+    /// Works until cancelled, and once more then, so that a clean stop leaves nothing unsigned.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let bell = self.db.bell(BELL);
+        loop {
+            let rung = bell.notified();
+            tokio::pin!(rung);
+            rung.as_mut().enable();
+            if let Err(error) = self.step().await {
+                tracing::error!(error = %chain(&error), "ledger sequencer failed, will try again");
+            }
+            if cancel.is_cancelled() {
+                return;
+            }
+            tokio::select! {
+                () = rung => {}
+                () = tokio::time::sleep(Duration::from_millis(limit::POLL_MS)) => {}
+                () = cancel.cancelled() => continue,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(limit::CHECKPOINT_MS)) => {}
+                () = cancel.cancelled() => {}
+            }
+        }
+    }
+
+    /// Numbers, writes and signs whatever is waiting; false when another replica has the lease.
+    pub async fn step(&mut self) -> Result<bool, LedgerError> {
+        let Some(lease) = self.db.acquire_lease(LEASE, &self.owner, limit::LEASE_SECONDS).await? else {
+            return Ok(false);
+        };
+        let head = db::head(&self.db).await?;
+        if head.as_ref().map_or(0, |head| head.size) != self.edge.size() {
+            // Another replica signed meanwhile: start over from what is in SQL.
+            self.rebuild().await?;
+        }
+        loop {
+            let numbered = db::number_leaves(&self.db, &lease).await?;
+            if numbered == self.edge.size() {
+                self.publish_missing(head.as_ref())?;
+                return Ok(true);
+            }
+            self.extend(&lease, numbered).await?;
+        }
+    }
+
+    async fn extend(&mut self, lease: &Lease, to: u64) -> Result<(), LedgerError> {
+        let from = self.edge.size();
+        let (edge, bundle) = (self.edge.clone(), self.bundle.clone());
+        let outcome = self.write_up_to(to).await;
+        let stored = match outcome {
+            Ok(head) => {
+                db::store_head(&self.db, lease, from, &head).await.map(|()| head).map_err(LedgerError::from)
+            }
+            Err(error) => Err(error),
+        };
+        match stored {
+            Ok(head) => self.files.write("checkpoint", head.checkpoint.as_bytes()),
+            Err(error) => {
+                // What was written is below the signed size or equal to what will be written again.
+                (self.edge, self.bundle) = (edge, bundle);
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes bundles and tiles for the leaves up to `to`, and signs.
+    async fn write_up_to(&mut self, to: u64) -> Result<Head, LedgerError> {
+        let from = self.edge.size();
+        let rows = db::leaves(&self.db, from, to).await?;
+        if rows.len() as u64 != to - from {
+            return Err(LedgerError::RootMismatch { size: to });
+        }
+        for row in rows {
+            self.append(row.position, row.leaf.as_bytes())?;
+        }
+        let mut partials = Vec::new();
+        if !self.bundle.is_empty() {
+            let name = Files::bundle(to / TILE_WIDTH, to % TILE_WIDTH);
+            self.files.write(&name, &self.bundle)?;
+            partials.push(name);
+        }
+        for tile in self.edge.partial() {
+            self.files.write(&tile.path(), &tile.to_bytes())?;
+            partials.push(tile.path());
+        }
+        for old in std::mem::replace(&mut self.partials, partials) {
+            if !self.partials.contains(&old) {
+                self.files.remove_partial(&old);
+            }
+        }
+        let root = self.edge.root();
+        let origin = self.signer.verifier().name().to_owned();
+        let checkpoint = Checkpoint { origin, size: to, root }.sign(&self.signer);
+        Ok(Head { size: to, root: root.0.to_vec(), checkpoint })
+    }
+
+    fn append(&mut self, index: u64, leaf: &[u8]) -> Result<(), LedgerError> {
+        encode_entry(&mut self.bundle, leaf).map_err(|source| LedgerError::Bundle { index, source })?;
+        let mut full: Vec<Tile> = Vec::new();
+        self.edge.push(leaf_hash(leaf), &mut |tile| full.push(tile));
+        if (index + 1).is_multiple_of(TILE_WIDTH) {
+            self.files.write(&Files::bundle(index / TILE_WIDTH, TILE_WIDTH), &self.bundle)?;
+            self.bundle.clear();
+        }
+        for tile in full {
+            self.files.write(&tile.path(), &tile.to_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Recomputes the edge from the leaves in SQL up to the signed head.
+    async fn rebuild(&mut self) -> Result<(), LedgerError> {
+        let head = db::head(&self.db).await?;
+        let size = head.as_ref().map_or(0, |head| head.size);
+        (self.edge, self.bundle, self.partials) = (Edge::default(), Vec::new(), Vec::new());
+        let mut from = 0;
+        while from < size {
+            let to = size.min(from + TILE_WIDTH * 16);
+            let rows = db::leaves(&self.db, from, to).await?;
+            if rows.len() as u64 != to - from {
+                return Err(LedgerError::RootMismatch { size });
+            }
+            for row in rows {
+                self.edge.push(leaf_hash(row.leaf.as_bytes()), &mut |_| {});
+                if (row.position + 1).is_multiple_of(TILE_WIDTH) {
+                    self.bundle.clear();
+                } else {
+                    let index = row.position;
+                    encode_entry(&mut self.bundle, row.leaf.as_bytes())
+                        .map_err(|source| LedgerError::Bundle { index, source })?;
+                }
+            }
+            from = to;
+        }
+        if let Some(head) = &head {
+            Checkpoint::open(&head.checkpoint, &self.signer.verifier())?;
+            if head.root != self.edge.root().0 {
+                return Err(LedgerError::RootMismatch { size });
+            }
+        }
+        self.partials = self.edge.partial().map(Tile::path).collect();
+        if !self.bundle.is_empty() {
+            self.partials.push(Files::bundle(size / TILE_WIDTH, size % TILE_WIDTH));
+        }
+        Ok(())
+    }
+
+    /// The checkpoint file may be one behind after a crash; it is written again when it is missing or older.
+    fn publish_missing(&self, head: Option<&Head>) -> Result<(), LedgerError> {
+        let Some(head) = head else { return Ok(()) };
+        let older = match self.files.read("checkpoint")? {
+            None => true,
+            Some(text) => {
+                let text = String::from_utf8_lossy(&text).into_owned();
+                // A damaged file stays as it is: it is evidence, and `verify` names it.
+                Checkpoint::open(&text, &self.signer.verifier()).is_ok_and(|found| found.size < head.size)
+            }
+        };
+        if older && head.size == self.edge.size() {
+            self.files.write("checkpoint", head.checkpoint.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+impl From<LedgerError> for DbError {
+    /// Inside a transaction only the database's own errors and a leaf that is too long can occur.
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Db(error) => error,
+            LedgerError::LeafTooLong { bytes, .. } => Self::EventTooLong { bytes, limit: limit::LEAF_BYTES },
+            _ => Self::WriterGone,
+        }
+    }
+}

@@ -1,0 +1,256 @@
+use std::{fmt, ops::Range, path::Path};
+
+use seaworthy_store::Db;
+use seaworthy_trust::{Bundle, Checkpoint, Hash, TILE_WIDTH, Tile, Verifier, leaf_hash};
+
+use crate::{
+    LedgerError,
+    db::{self, LeafRow},
+    files::Files,
+    tree::Edge,
+};
+
+/// What a verification found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Records under the signed checkpoint.
+    pub size: u64,
+    /// Everything that differs, in record order; empty means the ledger is whole.
+    pub broken: Vec<Broken>,
+}
+
+/// Something that is not as it was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// A record in SQL.
+    Record {
+        /// Its index.
+        index: u64,
+        /// How.
+        what: &'static str,
+    },
+    /// A record's copy in a bundle file.
+    BundleEntry {
+        /// Its index.
+        index: u64,
+        /// The file, below DATA/ledger.
+        path: String,
+    },
+    /// A bundle or tile file.
+    Tile {
+        /// The file, below DATA/ledger.
+        path: String,
+        /// The records it covers.
+        records: Range<u64>,
+    },
+    /// A signed checkpoint.
+    Checkpoint {
+        /// `DATA/ledger/checkpoint` or the database.
+        place: &'static str,
+        /// How.
+        what: String,
+    },
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record { index, what } => write!(f, "record {index} in the database {what}"),
+            Self::BundleEntry { index, path } => {
+                write!(f, "record {index} in `{path}` is not the record that was signed")
+            }
+            Self::Tile { path, records } => {
+                write!(
+                    f,
+                    "`{path}` (records {} to {}) is damaged",
+                    records.start,
+                    records.end.saturating_sub(1)
+                )
+            }
+            Self::Checkpoint { place, what } => write!(f, "the checkpoint in {place} {what}"),
+        }
+    }
+}
+
+/// Compares everything that is kept twice: leaves in SQL, their columns, bundles, tiles of all
+/// levels, the head in SQL and the checkpoint file, up to the signed size.
+pub async fn verify(db: &Db, directory: &Path, verifier: &Verifier) -> Result<Report, LedgerError> {
+    let files = Files::new(directory);
+    let mut broken = Vec::new();
+    let Some(head) = db::head(db).await? else {
+        if files.read("checkpoint")?.is_some() {
+            broken.push(Broken::Checkpoint { place: "the database", what: "is missing".into() });
+        }
+        return Ok(Report { size: 0, broken });
+    };
+    let in_sql = match Checkpoint::open(&head.checkpoint, verifier) {
+        Ok(checkpoint) if checkpoint.size == head.size && checkpoint.root.0 == *head.root => Some(checkpoint),
+        Ok(_) => {
+            let what = "does not say what its columns say".to_owned();
+            broken.push(Broken::Checkpoint { place: "the database", what });
+            None
+        }
+        Err(error) => {
+            let what = format!("is not believed: {}", seaworthy_store::chain(&error));
+            broken.push(Broken::Checkpoint { place: "the database", what });
+            None
+        }
+    };
+    let on_disk = read_checkpoint_file(&files, verifier, &mut broken)?;
+    let size = in_sql.iter().chain(&on_disk).map(|checkpoint| checkpoint.size).max().unwrap_or(head.size);
+
+    let mut walk = Walk {
+        files: &files,
+        size,
+        edge: Edge::default(),
+        broken,
+        watched: on_disk.as_ref().map(|it| it.size),
+        root: None,
+    };
+    let mut from = 0;
+    while from < size {
+        let to = size.min(from + TILE_WIDTH);
+        let rows = db::leaves(db, from, to).await?;
+        walk.bundle(from, to, &rows)?;
+        from = to;
+    }
+    walk.partial_tiles()?;
+    let Walk { edge, mut broken, root, .. } = walk;
+    // With everything below whole, a root that differs means the checkpoint is of another tree.
+    if broken.is_empty() {
+        let other = || "is of another tree than the records".to_owned();
+        if in_sql.is_some_and(|checkpoint| checkpoint.root != edge.root()) {
+            broken.push(Broken::Checkpoint { place: "the database", what: other() });
+        }
+        if on_disk.is_some_and(|checkpoint| checkpoint.size > 0 && root != Some(checkpoint.root)) {
+            broken.push(Broken::Checkpoint { place: "`ledger/checkpoint`", what: other() });
+        }
+    }
+    Ok(Report { size, broken })
+}
+
+fn read_checkpoint_file(
+    files: &Files,
+    verifier: &Verifier,
+    broken: &mut Vec<Broken>,
+) -> Result<Option<Checkpoint>, LedgerError> {
+    let place = "`ledger/checkpoint`";
+    let Some(bytes) = files.read("checkpoint")? else {
+        broken.push(Broken::Checkpoint { place, what: "is missing".into() });
+        return Ok(None);
+    };
+    let opened = String::from_utf8(bytes).map_err(|_| "is not text".to_owned()).and_then(|text| {
+        Checkpoint::open(&text, verifier)
+            .map_err(|error| format!("is not believed: {}", seaworthy_store::chain(&error)))
+    });
+    match opened {
+        Ok(checkpoint) => Ok(Some(checkpoint)),
+        Err(what) => {
+            broken.push(Broken::Checkpoint { place, what });
+            Ok(None)
+        }
+    }
+}
+
+/// The tree as it is being recomputed.
+struct Walk<'f> {
+    files: &'f Files,
+    size: u64,
+    edge: Edge,
+    broken: Vec<Broken>,
+    /// The size at which the root is wanted as well: the checkpoint file may be one behind.
+    watched: Option<u64>,
+    root: Option<Hash>,
+}
+
+impl Walk<'_> {
+    /// Checks records `from..to` (one bundle, one tile of level 0) and what becomes full above.
+    fn bundle(&mut self, from: u64, to: u64, rows: &[LeafRow]) -> Result<(), LedgerError> {
+        let index = from / TILE_WIDTH;
+        let path = Files::bundle(index, to - from);
+        let bytes = self.files.read(&path)?.unwrap_or_default();
+        let entries = Bundle::read(&bytes).ok().filter(|bundle| bundle.0.len() as u64 == to - from);
+        if entries.is_none() {
+            self.broken.push(Broken::Tile { path: path.clone(), records: from..to });
+        }
+        let tile = self.files.tile(0, index, self.size).ok();
+        let mut suspects = 0;
+        for position in from..to {
+            let offset = usize::try_from(position - from).unwrap_or_default();
+            let row = rows.iter().find(|row| row.position == position);
+            let entry = entries.as_ref().and_then(|bundle| bundle.0.get(offset)).copied();
+            let signed = tile.as_ref().and_then(|tile| tile.hashes.get(offset)).copied();
+            let judged = judge(row, entry, signed);
+            if let Some(what) = judged.record {
+                self.broken.push(Broken::Record { index: position, what });
+            }
+            if judged.entry {
+                self.broken.push(Broken::BundleEntry { index: position, path: path.clone() });
+            }
+            suspects += u64::from(judged.tile);
+            let hash = judged.hash;
+            let mut full = Vec::new();
+            self.edge.push(hash, &mut |tile| full.push(tile));
+            if self.watched == Some(self.edge.size()) {
+                self.root = Some(self.edge.root());
+            }
+            for tile in full.iter().filter(|tile| tile.level > 0) {
+                self.compare(tile)?;
+            }
+        }
+        if tile.is_none() || suspects > 0 {
+            let path = Tile { level: 0, index, hashes: vec![Hash([0; 32]); rows_width(from, to)] }.path();
+            self.broken.push(Broken::Tile { path, records: from..to });
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self, tile: &Tile) -> Result<(), LedgerError> {
+        if self.files.read(&tile.path())?.as_deref() != Some(&tile.to_bytes()) {
+            self.broken.push(Broken::Tile { path: tile.path(), records: tile.records() });
+        }
+        Ok(())
+    }
+
+    fn partial_tiles(&mut self) -> Result<(), LedgerError> {
+        let tiles: Vec<Tile> = self.edge.partial().filter(|tile| tile.level > 0).cloned().collect();
+        tiles.iter().try_for_each(|tile| self.compare(tile))
+    }
+}
+
+fn rows_width(from: u64, to: u64) -> usize {
+    usize::try_from(to - from).unwrap_or_default()
+}
+
+/// Which of three copies is the odd one out.
+struct Judged {
+    record: Option<&'static str>,
+    entry: bool,
+    tile: bool,
+    /// The hash to go on with: what two of three agree on.
+    hash: Hash,
+}
+
+fn judge(row: Option<&LeafRow>, entry: Option<&[u8]>, signed: Option<Hash>) -> Judged {
+    let row_hash = row.map(|row| leaf_hash(row.leaf.as_bytes()));
+    let entry_hash = entry.map(leaf_hash);
+    let hash = match (row_hash, entry_hash, signed) {
+        (Some(row), Some(entry), _) if row == entry => row,
+        (row, entry, Some(signed)) if row == Some(signed) || entry == Some(signed) => signed,
+        (_, _, Some(signed)) => signed,
+        (row, entry, None) => row.or(entry).unwrap_or(Hash([0; 32])),
+    };
+    let record = match row {
+        None => Some("is missing"),
+        Some(_) if row_hash != Some(hash) => Some("is not the record that was signed"),
+        Some(row) if !row.is_consistent() => Some("has columns that do not say what the record says"),
+        Some(_) => None,
+    };
+    Judged {
+        record,
+        // A bundle that cannot be split was reported as a whole.
+        entry: entry.is_some() && entry_hash != Some(hash),
+        tile: signed.is_some() && signed != Some(hash),
+        hash,
+    }
+}

@@ -1,0 +1,266 @@
+//! The ledger loses nothing, and a changed byte anywhere is named.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking, and reads as one story"
+)]
+
+use std::{fs, path::Path, sync::Arc};
+
+use seaworthy_ledger::{Act, Action, Filter, LedgerError, Report, Sequencer, list, prove, verify, write};
+use seaworthy_model::{Actor, SystemClock};
+use seaworthy_store::{Db, DbError, args};
+use seaworthy_testkit::{TestDb, db_tests};
+use seaworthy_trust::{Checkpoint, Signer, check_inclusion, leaf_hash};
+
+db_tests!(&[seaworthy_ledger::SCHEMA]; a_whole_ledger_verifies_and_proves, a_changed_byte_is_named,
+    a_failed_change_leaves_no_record, a_lost_record_stops_the_next_start, two_sequencers_sign_one_tree,
+    a_leaf_ends_at_its_limit, lists_by_actor_action_and_object, crashes_between_steps_are_finished);
+
+fn signer() -> Arc<Signer> {
+    Arc::new(Signer::from_seed("ledger.test", &[1; 32]).expect("seed"))
+}
+
+async fn append(db: &Db, from: usize, to: usize) {
+    let all = (from..to).map(|n| {
+        let actor = Actor::operator(u32::try_from(n % 3).expect("small"));
+        let db = db.clone();
+        async move {
+            write(&db, &actor, n, |n, _| {
+                let act = Act::new(Action::PolicyApply, format!("policies/p{n}"))
+                    .details(serde_json::json!({"z": n, "a": "日本"}));
+                Box::pin(async move { Ok::<_, LedgerError>(((), vec![act])) })
+            })
+            .await
+            .expect("appended");
+        }
+    });
+    futures_util::future::join_all(all).await;
+}
+
+async fn sequencer(test: &TestDb, db: &Db, owner: &str) -> Result<Sequencer, LedgerError> {
+    Sequencer::open(db.clone(), test.path(), signer(), owner.to_owned()).await
+}
+
+async fn check(test: &TestDb, db: &Db) -> Report {
+    verify(db, test.path(), &signer().verifier()).await.expect("verification runs")
+}
+
+async fn a_whole_ledger_verifies_and_proves(test: TestDb) {
+    let db = &test.db;
+    assert_eq!(check(&test, db).await.size, 0);
+    let mut sequencer = sequencer(&test, db, "a").await.expect("opens");
+    let mut total = 0;
+    for part in [1, 3, 250, 2, 1, 300] {
+        append(db, total, total + part).await;
+        total += part;
+        assert!(sequencer.step().await.expect("step"));
+        let report = check(&test, db).await;
+        assert_eq!((report.size, report.broken), (total as u64, vec![]));
+    }
+    let verifier = signer().verifier();
+    for index in [0, 1, 255, 256, 300, 511, 512, 556] {
+        let proof = prove(db, test.path(), &verifier, index).await.expect("proof");
+        let checkpoint = Checkpoint::open(&proof.checkpoint, &verifier).expect("signed");
+        let hash = leaf_hash(proof.leaf.as_bytes());
+        assert!(check_inclusion(hash, index, checkpoint.size, &proof.path, &checkpoint.root));
+        assert!(proof.leaf.contains(r#""details":{"a":"日本","z":"#), "keys are sorted: {}", proof.leaf);
+    }
+    let beyond = prove(db, test.path(), &verifier, 557).await.map(|_| ());
+    assert!(matches!(beyond, Err(LedgerError::NoRecord { index: 557, size: 557 })));
+}
+
+fn files_below(root: &Path) -> Vec<std::path::PathBuf> {
+    let mut out = Vec::new();
+    for entry in fs::read_dir(root).expect("list").map(|entry| entry.expect("entry").path()) {
+        if entry.is_dir() {
+            out.extend(files_below(&entry));
+        } else if !entry.to_string_lossy().contains("test.sqlite") {
+            out.push(entry);
+        }
+    }
+    out
+}
+
+async fn a_changed_byte_is_named(test: TestDb) {
+    let db = &test.db;
+    append(db, 0, 300).await;
+    sequencer(&test, db, "a").await.expect("opens").step().await.expect("step");
+    assert_eq!(check(&test, db).await.broken, []);
+    let files = files_below(test.path());
+    assert_eq!(files.len(), 6, "checkpoint, 2 bundles, 2 tiles of level 0, 1 of level 1: {files:?}");
+    for file in files {
+        let whole = fs::read(&file).expect("read");
+        for at in [0, 1, 20, whole.len() / 2, whole.len() - 1] {
+            let mut changed = whole.clone();
+            changed[at] ^= 4;
+            fs::write(&file, &changed).expect("write");
+            let broken = check(&test, db).await.broken;
+            let name = file.strip_prefix(test.path()).expect("below").display().to_string();
+            assert!(broken.iter().any(|it| it.to_string().contains(&name)), "{name} byte {at}: {broken:?}");
+        }
+        fs::remove_file(&file).expect("remove");
+        assert_ne!(check(&test, db).await.broken, [], "{file:?} is gone");
+        fs::write(&file, &whole).expect("write");
+    }
+    for sql in [
+        "UPDATE ledger_leaves SET leaf = REPLACE(leaf, 'policies/p', 'policies/q') WHERE position = 257",
+        "UPDATE ledger_leaves SET actor = 'uid:7' WHERE position = 257",
+        "UPDATE ledger_leaves SET at = at + 1 WHERE position = 257",
+        "UPDATE ledger_leaves SET object = 'policies/x' WHERE position = 257",
+        "UPDATE ledger_leaves SET action = 'policy.applx' WHERE position = 257",
+        "DELETE FROM ledger_leaves WHERE position = 257",
+    ] {
+        let before = db
+            .fetch_all("SELECT id, position, at, actor, action, object, leaf FROM ledger_leaves WHERE position = 257", args![])
+            .await
+            .expect("query");
+        tamper(db, sql).await;
+        let broken = check(&test, db).await.broken;
+        assert!(broken[0].to_string().starts_with("record 257 in the database"), "{sql}: {broken:?}");
+        tamper(db, "DELETE FROM ledger_leaves WHERE position = 257").await;
+        let row = before[0].clone();
+        db.upkeep(row, |row, tx| {
+            Box::pin(async move {
+                tx.execute(
+                    "INSERT INTO ledger_leaves (id, position, at, actor, action, object, leaf) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                    args![row.bytes(0)?, row.int(1)?, row.int(2)?, row.text(3)?, row.text(4)?, row.text(5)?, row.text(6)?],
+                )
+                .await
+            })
+        })
+        .await
+        .map_err(|error: DbError| panic!("{error}"))
+        .ok();
+        assert_eq!(check(&test, db).await.broken, []);
+    }
+    for sql in [
+        "UPDATE ledger_head SET size = size - 1",
+        "UPDATE ledger_head SET checkpoint = REPLACE(checkpoint, 'ledger.test', 'ledger.tesu')",
+        "DELETE FROM ledger_head",
+    ] {
+        let head =
+            db.fetch_all("SELECT size, root, checkpoint FROM ledger_head", args![]).await.expect("query");
+        tamper(db, sql).await;
+        let broken = check(&test, db).await.broken;
+        assert!(
+            broken.iter().any(|it| it.to_string().starts_with("the checkpoint in the database")),
+            "{sql}: {broken:?}"
+        );
+        tamper(db, "DELETE FROM ledger_head").await;
+        db.upkeep(head[0].clone(), |row, tx| {
+            Box::pin(async move {
+                let sql =
+                    "INSERT INTO ledger_head (name, size, root, checkpoint) VALUES ('head', $1, $2, $3)";
+                tx.execute(sql, args![row.int(0)?, row.bytes(1)?, row.text(2)?]).await
+            })
+        })
+        .await
+        .map_err(|error: DbError| panic!("{error}"))
+        .ok();
+    }
+    assert_eq!(check(&test, db).await.broken, []);
+}
+
+async fn tamper(db: &Db, sql: &str) {
+    let sql: &'static str = Box::leak(sql.to_owned().into_boxed_str());
+    db.upkeep(sql, |sql, tx| Box::pin(async move { tx.execute(sql, args![]).await }))
+        .await
+        .map_err(|error: DbError| panic!("{error}"))
+        .ok();
+}
+
+async fn a_failed_change_leaves_no_record(test: TestDb) {
+    let db = &test.db;
+    let failed: Result<(), LedgerError> = write(db, &Actor::system(), (), |(), tx| {
+        Box::pin(async move {
+            tx.execute("INSERT INTO no_such_table VALUES (1)", args![]).await?;
+            Ok(((), vec![Act::new(Action::PolicyApply, "policies/p")]))
+        })
+    })
+    .await;
+    assert!(failed.is_err());
+    sequencer(&test, db, "a").await.expect("opens").step().await.expect("step");
+    assert_eq!(check(&test, db).await.size, 0);
+}
+
+async fn a_lost_record_stops_the_next_start(test: TestDb) {
+    let db = &test.db;
+    append(db, 0, 10).await;
+    sequencer(&test, db, "a").await.expect("opens").step().await.expect("step");
+    assert!(sequencer(&test, db, "a").await.is_ok());
+    tamper(
+        db,
+        "UPDATE ledger_leaves SET leaf = REPLACE(leaf, 'policies/p', 'policies/q') WHERE position = 3",
+    )
+    .await;
+    let refused = sequencer(&test, db, "a").await.map(|_| ());
+    assert!(matches!(refused, Err(LedgerError::RootMismatch { size: 10 })));
+}
+
+async fn two_sequencers_sign_one_tree(test: TestDb) {
+    let db = &test.db;
+    let other = test.reopen(Arc::new(SystemClock)).await;
+    let mut first = sequencer(&test, db, "a").await.expect("opens");
+    let mut second = sequencer(&test, &other, "b").await.expect("opens");
+    append(db, 0, 5).await;
+    assert!(first.step().await.expect("step"));
+    assert!(!second.step().await.expect("the lease is held"));
+    tamper(db, "UPDATE store_leases SET until = 0").await;
+    append(db, 5, 20).await;
+    assert!(second.step().await.expect("taken over"));
+    assert!(!first.step().await.expect("the lease is gone"));
+    let report = check(&test, db).await;
+    assert_eq!((report.size, report.broken), (20, vec![]));
+}
+
+async fn a_leaf_ends_at_its_limit(test: TestDb) {
+    let try_write = async |length: usize| {
+        write(&test.db, &Actor::system(), length, |length, _| {
+            let act = Act::new(Action::PolicyApply, "x".repeat(*length));
+            Box::pin(async move { Ok::<_, LedgerError>(((), vec![act])) })
+        })
+        .await
+    };
+    try_write(1).await.expect("short");
+    let row = test.db.fetch_all("SELECT leaf FROM ledger_leaves", args![]).await.expect("query");
+    let rest = row[0].text(0).expect("leaf").len() - 1;
+    try_write(seaworthy_ledger::limit::LEAF_BYTES - rest).await.expect("at the limit");
+    let refused = try_write(seaworthy_ledger::limit::LEAF_BYTES - rest + 1).await;
+    assert!(matches!(refused, Err(LedgerError::LeafTooLong { bytes: 65_536, .. })), "{refused:?}");
+}
+
+async fn lists_by_actor_action_and_object(test: TestDb) {
+    let db = &test.db;
+    append(db, 0, 30).await;
+    sequencer(&test, db, "a").await.expect("opens").step().await.expect("step");
+    let count = async |filter: Filter| list(db, &filter, 100).await.expect("list").len();
+    assert_eq!(count(Filter::default()).await, 30);
+    assert_eq!(count(Filter { actor: Some("uid:1".into()), ..Filter::default() }).await, 10);
+    assert_eq!(count(Filter { action: Some(Action::TagDelete), ..Filter::default() }).await, 0);
+    assert_eq!(count(Filter { object: Some("policies/p1".into()), ..Filter::default() }).await, 11);
+    assert_eq!(count(Filter { before: Some(4), ..Filter::default() }).await, 4);
+    let newest = list(db, &Filter::default(), 1).await.expect("list");
+    assert_eq!(newest[0].0, 29);
+}
+
+async fn crashes_between_steps_are_finished(test: TestDb) {
+    let db = &test.db;
+    append(db, 0, 300).await;
+    sequencer(&test, db, "a").await.expect("opens").step().await.expect("step");
+    // Numbered but not signed; signed but the file not renewed; partial tiles of a step that died.
+    append(db, 300, 320).await;
+    let old = fs::read(test.path().join("checkpoint")).expect("checkpoint");
+    tamper(db, "UPDATE ledger_leaves SET position = 300 WHERE id = (SELECT id FROM ledger_leaves WHERE position IS NULL ORDER BY id LIMIT 1)").await;
+    sequencer(&test, db, "a").await.expect("opens").step().await.expect("step");
+    fs::write(test.path().join("checkpoint"), &old).expect("write");
+    assert_eq!(check(&test, db).await.broken, [], "one behind is not broken");
+    sequencer(&test, db, "a").await.expect("opens").step().await.expect("step");
+    assert_ne!(fs::read(test.path().join("checkpoint")).expect("checkpoint"), old);
+    let report = check(&test, db).await;
+    assert_eq!((report.size, report.broken), (320, vec![]));
+}
