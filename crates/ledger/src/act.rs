@@ -65,6 +65,8 @@ actions! {
     RoleAssign = "role.assign";
     /// A role was unassigned.
     RoleUnassign = "role.unassign";
+    /// A custom role was defined.
+    RoleDefine = "role.define";
 }
 
 impl fmt::Display for Action {

@@ -49,8 +49,8 @@ impl Seal {
         if *key_id != self.key_id {
             return Err(SealError::OtherKey {
                 what: what.into(),
-                theirs: hex(key_id),
-                ours: hex(&self.key_id),
+                theirs: hex(*key_id),
+                ours: hex(self.key_id),
             });
         }
         let (wrapped, sealed) = rest.split_at_checked(NONCE_LEN + WRAPPED_BYTES).ok_or_else(damaged)?;

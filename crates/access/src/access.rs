@@ -1,0 +1,613 @@
+use std::sync::{Arc, PoisonError, RwLock};
+
+use seaworthy_ledger::{Act, Action};
+use seaworthy_model::{
+    Actor, ActorKind, AuthMethod, Clock, CredentialId, PrincipalId, RoleAssignmentId, Scope,
+};
+use seaworthy_oci::Digest;
+use seaworthy_seal::{Seal, sealed_item};
+use seaworthy_store::{Db, schema::Dialect};
+use serde_json::json;
+
+use crate::{
+    AccessError, Assignment, Credential, CredentialKind, Decision, DockerScope, Identity, NewCredential,
+    Permission, Principal, PrincipalKind, PrincipalName, ResourceAccess, Role, RoleId, Token,
+    credential::{generate_secret, hash_of},
+    db,
+    decision::Rights,
+    limit,
+    snapshot::Snapshot,
+    token::{Claims, TokenKey},
+};
+
+/// Identity and access: cheap to clone, one per server.
+#[derive(Clone)]
+pub struct Access {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: Db,
+    clock: Arc<dyn Clock>,
+    key: TokenKey,
+    /// Issuer and audience of tokens: the registry's service name.
+    service: String,
+    snapshot: RwLock<Arc<Snapshot>>,
+    /// Claims of verified tokens by the token's hash; epochs are checked on every use.
+    verified: quick_cache::sync::Cache<Digest, Arc<Claims>>,
+}
+
+/// A principal that was just created, with its first secret if it has one.
+#[derive(Debug)]
+pub struct NewPrincipal {
+    /// The principal.
+    pub principal: Principal,
+    /// Its first client secret; people get none.
+    pub secret: Option<NewCredential>,
+}
+
+impl Access {
+    /// Loads principals and unlocks the token key, which all replicas share.
+    pub async fn open(db: Db, seal: &Seal, service: &str) -> Result<Self, AccessError> {
+        let pkcs8 = sealed_item(&db, seal, "access token key", || {
+            TokenKey::generate().map_err(|_| seaworthy_seal::SealError::Random)
+        })
+        .await?;
+        let snapshot = db::snapshot(&db).await?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                clock: db.clock(),
+                key: TokenKey::from_pkcs8(pkcs8.expose())?,
+                service: service.to_owned(),
+                snapshot: RwLock::new(Arc::new(snapshot)),
+                verified: quick_cache::sync::Cache::new(limit::TOKEN_CACHE),
+                db,
+            }),
+        })
+    }
+
+    /// The service name tokens are issued for.
+    pub fn service(&self) -> &str {
+        &self.inner.service
+    }
+
+    async fn snapshot(&self) -> Result<Arc<Snapshot>, AccessError> {
+        let current = self.inner.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // With SQLite every change is made by this process, which reloads. With PostgreSQL another
+        // replica may have made one: revocation must hold at the next request, so look.
+        if self.inner.db.dialect() == Dialect::Sqlite
+            || db::revision(&self.inner.db).await? == current.revision
+        {
+            return Ok(current);
+        }
+        self.reload().await
+    }
+
+    async fn reload(&self) -> Result<Arc<Snapshot>, AccessError> {
+        let fresh = Arc::new(db::snapshot(&self.inner.db).await?);
+        let mut slot = self.inner.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        if fresh.revision >= slot.revision {
+            *slot = fresh.clone();
+        }
+        Ok(slot.clone())
+    }
+
+    // --- Proving who it is -------------------------------------------------------------
+
+    /// Checks a name (or client id) and secret.
+    pub async fn authenticate_secret(
+        &self,
+        user: &str,
+        secret: &str,
+        source: Option<String>,
+    ) -> Result<Identity, AccessError> {
+        let snapshot = self.snapshot().await?;
+        let principal = snapshot.principal(user).filter(|principal| !principal.disabled);
+        let Some(principal) = principal else { return Err(AccessError::BadCredential) };
+        let now = self.inner.clock.now();
+        let held = db::credentials(&self.inner.db, principal.id).await?;
+        // Every credential is compared: how long it takes must not tell which one nearly fits.
+        let fits = held.iter().fold(false, |fits, credential| credential.accepts(secret, now) | fits);
+        if !fits {
+            return Err(AccessError::BadCredential);
+        }
+        let actor = actor_of(principal, AuthMethod::ClientSecret, source);
+        Ok(Identity { actor, rights: Rights::Principal(principal.id) })
+    }
+
+    /// Checks a bearer token: signature, times, audience, and that nothing about its principal
+    /// changed since it was issued.
+    pub async fn authenticate_token(
+        &self,
+        token: &str,
+        source: Option<String>,
+    ) -> Result<Identity, AccessError> {
+        let key = Digest::sha256(token.as_bytes());
+        let claims = match self.inner.verified.get(&key) {
+            Some(claims) => claims,
+            None => {
+                let claims = Arc::new(self.inner.key.open(token).ok_or(AccessError::BadCredential)?);
+                self.inner.verified.insert(key, claims.clone());
+                claims
+            }
+        };
+        let now = self.inner.clock.now().as_seconds();
+        let in_time = claims.nbf <= now && now < claims.exp;
+        if !in_time || claims.aud != self.inner.service || claims.iss != self.inner.service {
+            return Err(AccessError::BadCredential);
+        }
+        let snapshot = self.snapshot().await?;
+        let principal = snapshot
+            .principals
+            .get(&claims.sub)
+            .filter(|principal| !principal.disabled && principal.epoch == claims.epoch)
+            .ok_or(AccessError::BadCredential)?;
+        let actor = actor_of(principal, AuthMethod::Token, source);
+        Ok(Identity { actor, rights: Rights::Token(principal.id, claims.access.clone()) })
+    }
+
+    /// Issues a token for what `identity` may do of what is asked: a subset, never a failure.
+    pub async fn issue_token(
+        &self,
+        identity: &Identity,
+        asked: &[DockerScope],
+    ) -> Result<Token, AccessError> {
+        let snapshot = self.snapshot().await?;
+        let sub = identity.principal().ok_or(AccessError::BadCredential)?;
+        let principal = snapshot.principals.get(&sub).ok_or(AccessError::BadCredential)?;
+        let access: Vec<ResourceAccess> =
+            asked.iter().filter_map(|scope| granted(&snapshot, sub, &scope.access)).collect();
+        let now = self.inner.clock.now();
+        let claims = Claims {
+            iss: self.inner.service.clone(),
+            aud: self.inner.service.clone(),
+            sub,
+            exp: now.as_seconds() + limit::TOKEN_SECONDS,
+            // A client's clock is not asked, but a replica's may be a little behind.
+            nbf: now.as_seconds() - 60,
+            iat: now.as_seconds(),
+            jti: CredentialId::generate().to_string(),
+            epoch: principal.epoch,
+            access: access.clone(),
+        };
+        let token = self.inner.key.sign(&claims)?;
+        Ok(Token { token, expires_in: limit::TOKEN_SECONDS, issued_at: now, access })
+    }
+
+    // --- Deciding ----------------------------------------------------------------------
+
+    /// May `identity` do `permission` at `scope`, and which assignment says so?
+    pub async fn decide(
+        &self,
+        identity: &Identity,
+        permission: Permission,
+        scope: &Scope,
+    ) -> Result<Decision, AccessError> {
+        let deny = |reason: String| Decision { allowed: false, by: None, reason };
+        let principal = match &identity.rights {
+            Rights::Operator => {
+                // The operator is the owner of this machine, and Owner does not see blocked images.
+                let allowed = permission != Permission::Quarantine;
+                let reason =
+                    if allowed { "operator of this machine" } else { "needs role `AcrQuarantineReader`" };
+                return Ok(Decision { allowed, by: None, reason: reason.to_owned() });
+            }
+            Rights::Anonymous => return Ok(deny("nobody is signed in".to_owned())),
+            Rights::Principal(id) | Rights::Token(id, _) => *id,
+        };
+        if !identity.within_token(permission, scope) {
+            return Ok(deny(format!("the token was not issued for `{permission}` at `{scope}`")));
+        }
+        let snapshot = self.snapshot().await?;
+        Ok(match snapshot.grant(principal, permission, scope) {
+            Some(assignment) => Decision {
+                allowed: true,
+                by: Some(assignment.clone()),
+                reason: format!("role `{}` at `{}`", assignment.role, assignment.scope),
+            },
+            None => deny(format!("no role of `{}` permits `{permission}` at `{scope}`", identity.actor.name)),
+        })
+    }
+
+    /// [`Access::decide`] without the reason.
+    pub async fn allows(
+        &self,
+        identity: &Identity,
+        permission: Permission,
+        scope: &Scope,
+    ) -> Result<bool, AccessError> {
+        Ok(self.decide(identity, permission, scope).await?.allowed)
+    }
+
+    /// May `identity` do `permission` somewhere below `scope`?
+    pub async fn allows_below(
+        &self,
+        identity: &Identity,
+        permission: Permission,
+        scope: &Scope,
+    ) -> Result<bool, AccessError> {
+        match &identity.rights {
+            Rights::Operator => Ok(permission != Permission::Quarantine),
+            Rights::Anonymous => Ok(false),
+            Rights::Principal(id) => Ok(self.snapshot().await?.grants_below(*id, permission, scope)),
+            Rights::Token(..) => self.allows(identity, permission, scope).await,
+        }
+    }
+
+    /// The decision for somebody else, for `access explain`.
+    pub async fn explain(
+        &self,
+        who: &str,
+        permission: Permission,
+        scope: &Scope,
+    ) -> Result<Decision, AccessError> {
+        let principal = self.principal(who).await?;
+        if principal.disabled {
+            let reason = format!("`{}` is disabled", principal.name);
+            return Ok(Decision { allowed: false, by: None, reason });
+        }
+        let actor = actor_of(&principal, AuthMethod::None, None);
+        self.decide(&Identity { actor, rights: Rights::Principal(principal.id) }, permission, scope).await
+    }
+
+    // --- Reading -----------------------------------------------------------------------
+
+    /// All principals, by name.
+    pub async fn principals(&self) -> Result<Vec<Principal>, AccessError> {
+        let mut all: Vec<_> = self.snapshot().await?.principals.values().cloned().collect();
+        all.sort_by(|lhs, rhs| lhs.name.cmp(&rhs.name));
+        Ok(all)
+    }
+
+    /// One principal, by name or id.
+    pub async fn principal(&self, name_or_id: &str) -> Result<Principal, AccessError> {
+        let found = self.snapshot().await?.principal(name_or_id).cloned();
+        found.ok_or_else(|| AccessError::Unknown { kind: "principal", name: name_or_id.to_owned() })
+    }
+
+    /// The role assignments of one principal.
+    pub async fn assignments(&self, principal: PrincipalId) -> Result<Vec<Assignment>, AccessError> {
+        Ok(self.snapshot().await?.assignments.get(&principal).cloned().unwrap_or_default())
+    }
+
+    /// The credentials of one principal, without their secrets.
+    pub async fn credentials(&self, principal: PrincipalId) -> Result<Vec<Credential>, AccessError> {
+        Ok(db::credentials(&self.inner.db, principal).await?)
+    }
+
+    /// All roles, by name.
+    pub async fn roles(&self) -> Result<Vec<Role>, AccessError> {
+        let mut all: Vec<_> = self.snapshot().await?.roles.values().cloned().collect();
+        all.sort_by(|lhs, rhs| lhs.name.cmp(&rhs.name));
+        Ok(all)
+    }
+
+    /// One role, by name or id.
+    pub async fn role(&self, name: &str) -> Result<Role, AccessError> {
+        let snapshot = self.snapshot().await?;
+        let found = snapshot
+            .roles
+            .values()
+            .find(|role| role.name.eq_ignore_ascii_case(name) || role.id.to_string() == name);
+        found.cloned().ok_or_else(|| AccessError::Unknown { kind: "role", name: name.to_owned() })
+    }
+
+    // --- Changing ----------------------------------------------------------------------
+
+    /// Creates a principal; a service principal gets its first secret.
+    pub async fn create_principal(
+        &self,
+        actor: &Actor,
+        name: PrincipalName,
+        kind: PrincipalKind,
+    ) -> Result<NewPrincipal, AccessError> {
+        let created_at = self.inner.clock.now();
+        let principal =
+            Principal { id: PrincipalId::generate(), name, kind, disabled: false, epoch: 1, created_at };
+        let secret = match kind {
+            PrincipalKind::ServicePrincipal => {
+                Some(self.new_credential(principal.id, CredentialKind::ClientSecret, "first")?)
+            }
+            PrincipalKind::User => None,
+        };
+        let credential = secret.as_ref().map(|secret| secret.credential.clone());
+        let context = (principal.clone(), credential);
+        seaworthy_ledger::write(&self.inner.db, actor, context, |(principal, credential), tx| {
+            Box::pin(async move {
+                if !db::insert_principal(tx, principal).await? {
+                    return Err(AccessError::Exists { kind: "principal", name: principal.name.to_string() });
+                }
+                if let Some(credential) = credential {
+                    db::insert_credential(tx, credential).await?;
+                }
+                db::bump(tx, None).await?;
+                let act = Act::new(Action::PrincipalCreate, format!("principals/{}", principal.name))
+                    .details(json!({"id": principal.id, "kind": principal.kind}));
+                Ok(((), vec![act]))
+            })
+        })
+        .await?;
+        self.reload().await?;
+        Ok(NewPrincipal { principal, secret })
+    }
+
+    /// The principal behind an operator's uid, made Owner of everything on first use.
+    pub async fn operator_principal(&self, actor: &Actor, uid: u32) -> Result<Principal, AccessError> {
+        let name = format!("operator-{uid}");
+        if let Ok(principal) = self.principal(&name).await {
+            return Ok(principal);
+        }
+        match self.create_principal(actor, name.parse()?, PrincipalKind::User).await {
+            Ok(_) | Err(AccessError::Exists { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.assign(actor, &name, "Owner", Scope::root()).await?;
+        self.principal(&name).await
+    }
+
+    /// Adds a client secret; a principal has at most [`limit::CLIENT_SECRETS`].
+    pub async fn add_secret(
+        &self,
+        actor: &Actor,
+        principal: &Principal,
+        label: &str,
+    ) -> Result<NewCredential, AccessError> {
+        let new = self.new_credential(principal.id, CredentialKind::ClientSecret, label)?;
+        self.store_credential(actor, principal, &new).await?;
+        Ok(new)
+    }
+
+    /// Adds a login of 12 hours; beyond [`limit::LOGINS`] the oldest gives way.
+    pub async fn add_login(
+        &self,
+        actor: &Actor,
+        principal: &Principal,
+        label: &str,
+    ) -> Result<NewCredential, AccessError> {
+        let new = self.new_credential(principal.id, CredentialKind::Login, label)?;
+        self.store_credential(actor, principal, &new).await?;
+        Ok(new)
+    }
+
+    fn new_credential(
+        &self,
+        principal: PrincipalId,
+        kind: CredentialKind,
+        label: &str,
+    ) -> Result<NewCredential, AccessError> {
+        let secret = generate_secret()?;
+        let created_at = self.inner.clock.now();
+        let expires_at =
+            (kind == CredentialKind::Login).then(|| created_at.plus_seconds(limit::LOGIN_SECONDS));
+        let credential = Credential {
+            id: CredentialId::generate(),
+            principal,
+            kind,
+            label: label.chars().take(limit::NAME_BYTES).collect(),
+            created_at,
+            expires_at,
+            hash: hash_of(secret.expose()),
+        };
+        Ok(NewCredential { credential, secret })
+    }
+
+    async fn store_credential(
+        &self,
+        actor: &Actor,
+        principal: &Principal,
+        new: &NewCredential,
+    ) -> Result<(), AccessError> {
+        let context = (principal.name.to_string(), new.credential.clone());
+        seaworthy_ledger::write(&self.inner.db, actor, context, |(name, credential), tx| {
+            Box::pin(async move {
+                let kind = credential.kind;
+                let live = db::live_credentials(tx, credential.principal, kind.word(), credential.created_at)
+                    .await?;
+                match kind {
+                    CredentialKind::ClientSecret if live.len() >= limit::CLIENT_SECRETS => {
+                        let limit = limit::CLIENT_SECRETS;
+                        return Err(AccessError::TooMany {
+                            name: name.clone(),
+                            kind: "client secrets",
+                            limit,
+                        });
+                    }
+                    CredentialKind::Login if live.len() >= limit::LOGINS => {
+                        if let Some(oldest) = live.first() {
+                            db::delete_credential(tx, credential.principal, *oldest).await?;
+                        }
+                    }
+                    _ => {}
+                }
+                db::insert_credential(tx, credential).await?;
+                let act = Act::new(Action::CredentialAdd, format!("principals/{name}")).details(
+                    json!({"credential": credential.id, "kind": kind, "expires_at": credential.expires_at}),
+                );
+                Ok(((), vec![act]))
+            })
+        })
+        .await
+    }
+
+    /// Removes a credential. Tokens issued with it end at their next request.
+    pub async fn remove_credential(
+        &self,
+        actor: &Actor,
+        principal: &Principal,
+        id: CredentialId,
+    ) -> Result<(), AccessError> {
+        let context = (principal.clone(), id);
+        seaworthy_ledger::write(&self.inner.db, actor, context, |(principal, id), tx| {
+            Box::pin(async move {
+                if !db::delete_credential(tx, principal.id, *id).await? {
+                    return Err(AccessError::Unknown { kind: "credential", name: id.to_string() });
+                }
+                db::bump(tx, Some(principal.id)).await?;
+                let act = Act::new(Action::CredentialRemove, format!("principals/{}", principal.name))
+                    .details(json!({"credential": id}));
+                Ok(((), vec![act]))
+            })
+        })
+        .await?;
+        self.reload().await.map(|_| ())
+    }
+
+    /// Disables a principal; effective at its next request.
+    pub async fn disable(&self, actor: &Actor, principal: &Principal) -> Result<(), AccessError> {
+        seaworthy_ledger::write(&self.inner.db, actor, principal.clone(), |principal, tx| {
+            Box::pin(async move {
+                db::disable_principal(tx, principal.id).await?;
+                db::bump(tx, Some(principal.id)).await?;
+                Ok::<_, AccessError>((
+                    (),
+                    vec![Act::new(Action::PrincipalDisable, format!("principals/{}", principal.name))],
+                ))
+            })
+        })
+        .await?;
+        self.reload().await.map(|_| ())
+    }
+
+    /// Deletes a principal with its credentials and assignments.
+    pub async fn delete(&self, actor: &Actor, principal: &Principal) -> Result<(), AccessError> {
+        seaworthy_ledger::write(&self.inner.db, actor, principal.clone(), |principal, tx| {
+            Box::pin(async move {
+                db::delete_principal(tx, principal.id).await?;
+                db::bump(tx, None).await?;
+                let act = Act::new(Action::PrincipalDelete, format!("principals/{}", principal.name))
+                    .details(json!({"id": principal.id}));
+                Ok::<_, AccessError>(((), vec![act]))
+            })
+        })
+        .await?;
+        self.reload().await.map(|_| ())
+    }
+
+    /// Assigns a role. Assigning it again changes nothing.
+    pub async fn assign(
+        &self,
+        actor: &Actor,
+        who: &str,
+        role: &str,
+        scope: Scope,
+    ) -> Result<Assignment, AccessError> {
+        let principal = self.principal(who).await?;
+        let role = self.role(role).await?;
+        let assignment = Assignment {
+            id: RoleAssignmentId::generate(),
+            principal: principal.id,
+            role: role.name.clone(),
+            role_id: role.id,
+            scope,
+            created_at: self.inner.clock.now(),
+        };
+        let context = (assignment.clone(), principal.name.to_string());
+        seaworthy_ledger::write(&self.inner.db, actor, context, |(assignment, name), tx| {
+            Box::pin(async move {
+                if !db::insert_assignment(tx, assignment).await? {
+                    return Ok::<_, AccessError>(((), vec![]));
+                }
+                db::bump(tx, Some(assignment.principal)).await?;
+                let act = Act::new(Action::RoleAssign, format!("principals/{name}"))
+                    .details(json!({"role": assignment.role, "scope": assignment.scope}));
+                Ok(((), vec![act]))
+            })
+        })
+        .await?;
+        self.reload().await?;
+        Ok(assignment)
+    }
+
+    /// Takes a role assignment back; effective at the principal's next request.
+    pub async fn unassign(
+        &self,
+        actor: &Actor,
+        who: &str,
+        role: &str,
+        scope: &Scope,
+    ) -> Result<(), AccessError> {
+        let principal = self.principal(who).await?;
+        let role = self.role(role).await?;
+        let context = (principal, role, scope.clone());
+        seaworthy_ledger::write(&self.inner.db, actor, context, |(principal, role, scope), tx| {
+            Box::pin(async move {
+                if !db::delete_assignment(tx, principal.id, role.id, scope.as_str()).await? {
+                    let name = format!("{} {} {scope}", principal.name, role.name);
+                    return Err(AccessError::Unknown { kind: "role assignment", name });
+                }
+                db::bump(tx, Some(principal.id)).await?;
+                let act = Act::new(Action::RoleUnassign, format!("principals/{}", principal.name))
+                    .details(json!({"role": role.name, "scope": scope}));
+                Ok(((), vec![act]))
+            })
+        })
+        .await?;
+        self.reload().await.map(|_| ())
+    }
+
+    /// Defines or redefines a custom role. A built-in name is refused.
+    pub async fn define_role(
+        &self,
+        actor: &Actor,
+        name: PrincipalName,
+        description: &str,
+        permissions: Vec<Permission>,
+    ) -> Result<Role, AccessError> {
+        let present = self.role(name.as_str()).await.ok();
+        if present.as_ref().is_some_and(|role| role.built_in) {
+            return Err(AccessError::Exists { kind: "built-in role", name: name.to_string() });
+        }
+        if present.is_none() && self.snapshot().await?.roles.len() >= limit::ROLES {
+            return Err(AccessError::TooMany {
+                name: "this server".into(),
+                kind: "roles",
+                limit: limit::ROLES,
+            });
+        }
+        let id = present.map_or_else(RoleId::generate, |role| role.id);
+        let description = description.chars().take(500).collect();
+        let role = Role { id, name: name.to_string(), description, permissions, built_in: false };
+        seaworthy_ledger::write(&self.inner.db, actor, role.clone(), |role, tx| {
+            Box::pin(async move {
+                db::upsert_role(tx, role).await?;
+                db::bump(tx, None).await?;
+                let act = Act::new(Action::RoleDefine, format!("roles/{}", role.name))
+                    .details(json!({"permissions": role.permissions}));
+                Ok::<_, AccessError>(((), vec![act]))
+            })
+        })
+        .await?;
+        self.reload().await?;
+        Ok(role)
+    }
+}
+
+fn actor_of(principal: &Principal, method: AuthMethod, source: Option<String>) -> Actor {
+    let kind = match principal.kind {
+        PrincipalKind::User => ActorKind::User,
+        PrincipalKind::ServicePrincipal => ActorKind::ServicePrincipal,
+    };
+    Actor { kind, principal: Some(principal.id), name: principal.name.to_string(), method, source }
+}
+
+/// The part of one asked-for resource that the principal's roles give; `None` when it is nothing.
+fn granted(snapshot: &Snapshot, principal: PrincipalId, asked: &ResourceAccess) -> Option<ResourceAccess> {
+    if asked.kind == "registry" && asked.name == "catalog" {
+        let root: Scope = "/repositories".parse().ok()?;
+        let listed = snapshot.grants_below(principal, Permission::Catalog, &root);
+        return listed.then(|| ResourceAccess { actions: vec!["*".to_owned()], ..asked.clone() });
+    }
+    let repository = asked.name.parse().ok()?;
+    let scope = Scope::repository(&repository);
+    let all = asked.actions.iter().any(|action| action == "*");
+    let wanted = |word: &str| all || asked.actions.iter().any(|action| action == word);
+    let actions: Vec<String> =
+        [("pull", Permission::Pull), ("push", Permission::Push), ("delete", Permission::Delete)]
+            .into_iter()
+            .filter(|(word, permission)| {
+                wanted(word) && snapshot.grant(principal, *permission, &scope).is_some()
+            })
+            .map(|(word, _)| word.to_owned())
+            .collect();
+    (!actions.is_empty()).then(|| ResourceAccess { actions, ..asked.clone() })
+}

@@ -1,0 +1,67 @@
+use seaworthy_model::{Actor, PrincipalId, Scope};
+
+use crate::{Permission, snapshot::Assignment, token::ResourceAccess};
+
+/// Who is asking, as proved.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// For the ledger.
+    pub actor: Actor,
+    pub(crate) rights: Rights,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Rights {
+    /// On the operator socket: Owner of everything on this machine.
+    Operator,
+    /// What the principal's roles give.
+    Principal(PrincipalId),
+    /// What the principal's roles give, within what the token was asked for.
+    Token(PrincipalId, Vec<ResourceAccess>),
+    /// Nothing.
+    Anonymous,
+}
+
+impl Identity {
+    /// Nobody in particular.
+    pub fn anonymous(source: Option<String>) -> Self {
+        Self { actor: Actor::anonymous(source), rights: Rights::Anonymous }
+    }
+
+    /// A user of this machine on the operator socket.
+    pub fn operator(uid: u32) -> Self {
+        Self { actor: Actor::operator(uid), rights: Rights::Operator }
+    }
+
+    /// True when nobody proved anything.
+    pub const fn is_anonymous(&self) -> bool {
+        matches!(self.rights, Rights::Anonymous)
+    }
+
+    /// The principal, when there is one.
+    pub const fn principal(&self) -> Option<PrincipalId> {
+        match self.rights {
+            Rights::Principal(id) | Rights::Token(id, _) => Some(id),
+            Rights::Operator | Rights::Anonymous => None,
+        }
+    }
+
+    /// True when the token, if it is one, was issued for this.
+    pub(crate) fn within_token(&self, permission: Permission, scope: &Scope) -> bool {
+        match &self.rights {
+            Rights::Token(_, access) => access.iter().any(|access| access.covers(permission, scope)),
+            _ => true,
+        }
+    }
+}
+
+/// Allow or deny, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The answer.
+    pub allowed: bool,
+    /// The assignment that allowed it; `None` for a denial and for the operator.
+    pub by: Option<Assignment>,
+    /// The reason in words.
+    pub reason: String,
+}

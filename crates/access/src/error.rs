@@ -1,0 +1,82 @@
+use seaworthy_ledger::LedgerError;
+use seaworthy_model::{ErrorCode, Problem, ScopeError};
+use seaworthy_seal::SealError;
+use seaworthy_store::DbError;
+
+/// Why access refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The credential or token is not valid. Deliberately does not say why.
+    #[error("the credential is not valid")]
+    BadCredential,
+    /// No such principal, role, credential or assignment.
+    #[error("{kind} `{name}` does not exist")]
+    Unknown {
+        /// Principal, role, …
+        kind: &'static str,
+        /// What was asked for.
+        name: String,
+    },
+    /// It is there already.
+    #[error("{kind} `{name}` exists already")]
+    Exists {
+        /// Principal, role, …
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Not a name.
+    #[error("`{name}` is not a name: use 1 to 64 letters, digits, `.`, `_`, `-`")]
+    BadName {
+        /// What was given, shortened.
+        name: String,
+    },
+    /// One more than its limit.
+    #[error("`{name}` has {limit} {kind} already")]
+    TooMany {
+        /// Whose.
+        name: String,
+        /// Of what.
+        kind: &'static str,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Not a scope.
+    #[error("scope is malformed")]
+    Scope(#[from] ScopeError),
+    /// The signing key.
+    #[error("failed to unlock the token key")]
+    Seal(#[from] SealError),
+    /// The rows.
+    #[error("failed to reach access rows")]
+    Db(#[from] DbError),
+    /// The record.
+    #[error("failed to record the change")]
+    Ledger(#[from] LedgerError),
+    /// A row or claim of a newer version.
+    #[error("{what} cannot be read")]
+    Unreadable {
+        /// Which.
+        what: &'static str,
+    },
+}
+
+impl From<AccessError> for Problem {
+    fn from(error: AccessError) -> Self {
+        let message = error.to_string();
+        match error {
+            AccessError::BadCredential => Self::new(ErrorCode::Unauthorized, message)
+                .hint("run `seaworthy login --docker`, or `docker login`"),
+            AccessError::Unknown { .. } => Self::new(ErrorCode::NotFound, message),
+            AccessError::Exists { .. } => Self::new(ErrorCode::Conflict, message),
+            AccessError::TooMany { kind, .. } => {
+                Self::new(ErrorCode::Conflict, message).hint(format!("remove one of the {kind} first"))
+            }
+            AccessError::BadName { .. } | AccessError::Scope(_) => Self::new(ErrorCode::Invalid, message),
+            AccessError::Seal(error) => error.into(),
+            AccessError::Db(error) => error.into(),
+            AccessError::Ledger(error) => error.into(),
+            AccessError::Unreadable { .. } => Self::new(ErrorCode::Internal, message),
+        }
+    }
+}

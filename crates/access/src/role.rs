@@ -1,0 +1,188 @@
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! permissions {
+    ($($(#[$doc:meta])* $name:ident = $word:literal;)*) => {
+        /// One verb on one kind of resource. The words are stable.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Permission {
+            $($(#[$doc])* #[serde(rename = $word)] $name,)*
+        }
+
+        impl Permission {
+            /// All permissions.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The stable word.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$name => $word),* }
+            }
+        }
+    };
+}
+
+permissions! {
+    /// Read manifests, blobs and tags of a repository.
+    Pull = "pull";
+    /// Write blobs, manifests and tags of a repository.
+    Push = "push";
+    /// Delete manifests, tags and blobs of a repository.
+    Delete = "delete";
+    /// Pull what is blocked or pending: the inspector's right.
+    Quarantine = "quarantine/read";
+    /// List the catalog.
+    Catalog = "catalog/read";
+    /// Read clearances, findings and inventories.
+    ClearanceRead = "clearance/read";
+    /// Read policies and exceptions.
+    PolicyRead = "policy/read";
+    /// Apply policies.
+    PolicyWrite = "policy/write";
+    /// Ask for an exception.
+    ExceptionRequest = "exception/request";
+    /// Approve or revoke an exception somebody else asked for.
+    ExceptionApprove = "exception/approve";
+    /// Import advisories.
+    AdvisoryImport = "advisory/import";
+    /// Read principals, roles and assignments.
+    AccessRead = "access/read";
+    /// Create, disable and delete principals, credentials and role assignments.
+    AccessWrite = "access/write";
+    /// Read and verify the ledger.
+    LedgerRead = "ledger/read";
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+impl FromStr for Permission {
+    type Err = UnknownPermission;
+
+    fn from_str(word: &str) -> Result<Self, UnknownPermission> {
+        let found = Self::ALL.iter().find(|permission| permission.word() == word);
+        found.copied().ok_or_else(|| UnknownPermission { word: word.chars().take(40).collect() })
+    }
+}
+
+/// A word that names no permission.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{word}` is not a permission")]
+pub struct UnknownPermission {
+    /// What was given, shortened.
+    pub word: String,
+}
+
+/// A role definition's id: Azure's for the built-in ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoleId(Uuid);
+
+impl RoleId {
+    /// A new id for a custom role.
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// The 16 bytes, as stored in SQL.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// The id from its stored bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Uuid::from_slice(bytes).ok().map(Self)
+    }
+}
+
+impl fmt::Display for RoleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A named permission set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// Its id.
+    pub id: RoleId,
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// What it permits.
+    pub permissions: Vec<Permission>,
+    /// True for the ones that ship.
+    pub built_in: bool,
+}
+
+impl Role {
+    /// True when the role permits `permission`.
+    pub fn permits(&self, permission: Permission) -> bool {
+        self.permissions.contains(&permission)
+    }
+}
+
+/// The built-in roles under Azure's names and ids (Azure built-in roles, "Containers" and
+/// "General"). Owner does not include [`Permission::Quarantine`]: seeing blocked images is
+/// the inspector's right alone.
+pub(crate) fn built_in() -> Vec<Role> {
+    use Permission as P;
+    let reader = [P::Pull, P::Catalog, P::ClearanceRead, P::PolicyRead, P::AccessRead, P::LedgerRead];
+    let contributor = [
+        P::Pull,
+        P::Push,
+        P::Delete,
+        P::Catalog,
+        P::ClearanceRead,
+        P::PolicyRead,
+        P::PolicyWrite,
+        P::ExceptionRequest,
+        P::AdvisoryImport,
+        P::AccessRead,
+        P::LedgerRead,
+    ];
+    let owner: Vec<P> = P::ALL.iter().copied().filter(|permission| *permission != P::Quarantine).collect();
+    let table: [(u128, &str, &str, &[P]); 7] = [
+        (0x7f95_1dda_4ed3_4680_a7ca_43fe_172d_538d, "AcrPull", "pull images", &[P::Pull, P::ClearanceRead]),
+        (
+            0x8311_e382_0749_4cb8_b61a_304f_252e_45ec,
+            "AcrPush",
+            "push and pull images",
+            &[P::Pull, P::Push, P::ClearanceRead, P::ExceptionRequest],
+        ),
+        (0xc2f4_ef07_c644_48eb_af81_4b1b_4947_fb11, "AcrDelete", "delete images", &[P::Delete]),
+        (
+            0xcdda_3590_29a3_44f6_95f2_9f98_0659_eb04,
+            "AcrQuarantineReader",
+            "pull blocked and pending images for inspection",
+            &[P::Pull, P::Quarantine, P::ClearanceRead],
+        ),
+        (0xacdd_72a7_3385_48ef_bd42_f606_fba8_1ae7, "Reader", "see everything", &reader),
+        (
+            0xb249_88ac_6180_42a0_ab88_20f7_382d_d24c,
+            "Contributor",
+            "do everything but grant access",
+            &contributor,
+        ),
+        (
+            0x8e3a_f657_a8ff_443c_a75c_2fe8_c4bc_b635,
+            "Owner",
+            "do everything but pull what is blocked",
+            &owner,
+        ),
+    ];
+    table
+        .into_iter()
+        .map(|(id, name, description, permissions)| Role {
+            id: RoleId(Uuid::from_u128(id)),
+            name: name.to_owned(),
+            description: description.to_owned(),
+            permissions: permissions.to_vec(),
+            built_in: true,
+        })
+        .collect()
+}

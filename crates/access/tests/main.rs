@@ -1,0 +1,238 @@
+//! Rights hold where they were given, and end at the next request.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking, and reads as one story"
+)]
+
+use std::sync::Arc;
+
+use seaworthy_access::{Access, AccessError, DockerScope, Identity, Permission, PrincipalKind, limit};
+use seaworthy_ledger::Action;
+use seaworthy_model::{Actor, FixedClock, Scope, Timestamp};
+use seaworthy_seal::Seal;
+use seaworthy_store::{Db, args};
+use seaworthy_testkit::{TestDb, db_tests};
+
+db_tests!(&[seaworthy_seal::SCHEMA, seaworthy_ledger::SCHEMA, seaworthy_access::SCHEMA]; secrets_prove_and_rotate,
+    tokens_are_a_subset_and_end_at_once, another_replica_sees_the_change, a_login_ends_after_twelve_hours,
+    decisions_name_their_assignment, custom_roles_take_effect, every_change_is_recorded);
+
+fn scope(text: &str) -> Scope {
+    text.parse().expect("scope")
+}
+
+async fn open(test: &TestDb, db: &Db) -> Access {
+    let seal = Seal::open(test.path()).expect("seal");
+    Access::open(db.clone(), &seal, "registry.test").await.expect("access opens")
+}
+
+async fn service(access: &Access, name: &str) -> (String, String) {
+    let new = access
+        .create_principal(&Actor::system(), name.parse().expect("name"), PrincipalKind::ServicePrincipal)
+        .await
+        .expect("created");
+    let secret = new.secret.expect("a service principal has a secret").secret.expose().clone();
+    (new.principal.id.to_string(), secret)
+}
+
+async fn secrets_prove_and_rotate(test: TestDb) {
+    let access = open(&test, &test.db).await;
+    let (id, first) = service(&access, "ci").await;
+    assert!(access.authenticate_secret("ci", &first, None).await.is_ok());
+    assert!(access.authenticate_secret(&id, &first, None).await.is_ok(), "by client id");
+    for (user, secret) in [("ci", "sws_wrong"), ("ci", ""), ("nobody", first.as_str()), ("", "")] {
+        let refused = access.authenticate_secret(user, secret, None).await;
+        assert!(matches!(refused, Err(AccessError::BadCredential)), "{user} {secret}");
+    }
+    let principal = access.principal("ci").await.expect("principal");
+    let second = access.add_secret(&Actor::system(), &principal, "second").await.expect("second");
+    assert!(access.authenticate_secret("ci", second.secret.expose(), None).await.is_ok());
+    assert!(access.authenticate_secret("ci", &first, None).await.is_ok(), "both hold while rotating");
+    let third = access.add_secret(&Actor::system(), &principal, "third").await;
+    assert!(matches!(third, Err(AccessError::TooMany { limit: limit::CLIENT_SECRETS, .. })));
+    let held = access.credentials(principal.id).await.expect("list");
+    access.remove_credential(&Actor::system(), &principal, held[0].id).await.expect("removed");
+    assert!(access.authenticate_secret("ci", &first, None).await.is_err());
+    assert!(access.authenticate_secret("ci", second.secret.expose(), None).await.is_ok());
+    access.disable(&Actor::system(), &principal).await.expect("disabled");
+    assert!(access.authenticate_secret("ci", second.secret.expose(), None).await.is_err());
+    let rows = test.db.fetch_all("SELECT hash, label FROM access_credentials", args![]).await.expect("query");
+    assert!(rows.iter().all(|row| !format!("{row:?}").contains("sws_")), "no secret is stored");
+    let again =
+        access.create_principal(&Actor::system(), "ci".parse().expect("name"), PrincipalKind::User).await;
+    assert!(matches!(again, Err(AccessError::Exists { .. })));
+}
+
+async fn tokens_are_a_subset_and_end_at_once(test: TestDb) {
+    let clock = Arc::new(FixedClock::at(Timestamp::from_seconds(1_800_000_000)));
+    let access = open(&test, &test.reopen(clock.clone()).await).await;
+    let (_, secret) = service(&access, "ci").await;
+    let actor = Actor::system();
+    access.assign(&actor, "ci", "AcrPush", scope("/repositories/dev")).await.expect("assigned");
+    access.assign(&actor, "ci", "AcrPull", scope("/repositories/prod")).await.expect("assigned");
+    let ci = access.authenticate_secret("ci", &secret, None).await.expect("authenticated");
+    let asked = "repository:dev/app:pull,push,delete repository:prod/web:push,pull repository:development:pull \
+                 registry:catalog:* repository:UPPER:pull";
+    let token =
+        access.issue_token(&ci, &DockerScope::parse_all(std::iter::once(asked))).await.expect("token");
+    let granted: Vec<_> =
+        token.access.iter().map(|it| format!("{}:{}", it.name, it.actions.join(","))).collect();
+    assert_eq!(granted, ["dev/app:pull,push", "prod/web:pull"]);
+
+    let bearer = token.token.expose().clone();
+    let use_it = async |permission, at: &str| {
+        let identity = access.authenticate_token(&bearer, None).await?;
+        access.allows(&identity, permission, &scope(at)).await
+    };
+    assert!(use_it(Permission::Push, "/repositories/dev/app").await.expect("valid"));
+    assert!(!use_it(Permission::Push, "/repositories/dev/other").await.expect("valid"), "not asked for");
+    assert!(!use_it(Permission::Push, "/repositories/prod/web").await.expect("valid"));
+    assert!(!use_it(Permission::AccessWrite, "/").await.expect("valid"));
+
+    access.unassign(&actor, "ci", "AcrPull", &scope("/repositories/prod")).await.expect("unassigned");
+    assert!(matches!(
+        use_it(Permission::Push, "/repositories/dev/app").await,
+        Err(AccessError::BadCredential)
+    ));
+
+    let token = access.issue_token(&ci, &[]).await.expect("token").token;
+    assert!(access.authenticate_token(token.expose(), None).await.is_ok());
+    clock.advance(limit::TOKEN_SECONDS - 1);
+    assert!(access.authenticate_token(token.expose(), None).await.is_ok());
+    clock.advance(1);
+    assert!(access.authenticate_token(token.expose(), None).await.is_err(), "ended");
+    let other = Access::open(test.db.clone(), &Seal::open(test.path()).expect("seal"), "other.test")
+        .await
+        .expect("opens");
+    let foreign = other.issue_token(&ci, &[]).await.expect("token").token;
+    assert!(access.authenticate_token(foreign.expose(), None).await.is_err(), "another service's token");
+    assert!(access.issue_token(&Identity::anonymous(None), &[]).await.is_err());
+}
+
+async fn another_replica_sees_the_change(test: TestDb) {
+    if test.engine == seaworthy_testkit::Engine::Sqlite {
+        return; // One process owns an SQLite file; `lock` sees to that.
+    }
+    let here = open(&test, &test.db).await;
+    let there = open(&test, &test.reopen(test.db.clock()).await).await;
+    let (_, secret) = service(&here, "ci").await;
+    let ci = there.authenticate_secret("ci", &secret, None).await.expect("known there");
+    let token = there.issue_token(&ci, &[]).await.expect("token").token;
+    assert!(here.authenticate_token(token.expose(), None).await.is_ok(), "one key");
+    let principal = here.principal("ci").await.expect("principal");
+    here.disable(&Actor::system(), &principal).await.expect("disabled");
+    assert!(there.authenticate_token(token.expose(), None).await.is_err(), "at the next request");
+}
+
+async fn a_login_ends_after_twelve_hours(test: TestDb) {
+    let clock = Arc::new(FixedClock::at(Timestamp::from_seconds(1_800_000_000)));
+    let access = open(&test, &test.reopen(clock.clone()).await).await;
+    let operator = Actor::operator(0);
+    let principal = access.operator_principal(&operator, 0).await.expect("operator");
+    assert_eq!(principal.id, access.operator_principal(&operator, 0).await.expect("again").id);
+    let login = access.add_login(&operator, &principal, "docker").await.expect("login");
+    let user = principal.name.as_str();
+    let identity = access.authenticate_secret(user, login.secret.expose(), None).await.expect("valid");
+    assert!(
+        access.allows(&identity, Permission::Push, &scope("/repositories/prod/web")).await.expect("decided")
+    );
+    assert!(
+        !access
+            .allows(&identity, Permission::Quarantine, &scope("/repositories/prod/web"))
+            .await
+            .expect("decided")
+    );
+    for _ in 0..limit::LOGINS {
+        access.add_login(&operator, &principal, "docker").await.expect("the oldest gives way");
+    }
+    assert!(access.authenticate_secret(user, login.secret.expose(), None).await.is_err());
+    let last = access.add_login(&operator, &principal, "docker").await.expect("login");
+    clock.advance(limit::LOGIN_SECONDS - 1);
+    assert!(access.authenticate_secret(user, last.secret.expose(), None).await.is_ok());
+    clock.advance(1);
+    assert!(access.authenticate_secret(user, last.secret.expose(), None).await.is_err());
+}
+
+async fn decisions_name_their_assignment(test: TestDb) {
+    let access = open(&test, &test.db).await;
+    service(&access, "ci").await;
+    let assignment =
+        access.assign(&Actor::system(), "ci", "acrpush", scope("/repositories/dev")).await.expect("assigned");
+    let decision =
+        access.explain("ci", Permission::Push, &scope("/repositories/dev/app")).await.expect("decided");
+    assert_eq!(decision.by.map(|by| by.id), Some(assignment.id));
+    assert_eq!(decision.reason, "role `AcrPush` at `/repositories/dev`");
+    let denied =
+        access.explain("ci", Permission::Push, &scope("/repositories/development")).await.expect("decided");
+    assert!(!denied.allowed && denied.reason.contains("no role of `ci`"), "{}", denied.reason);
+    assert!(matches!(
+        access.explain("nobody", Permission::Push, &scope("/")).await,
+        Err(AccessError::Unknown { kind: "principal", .. })
+    ));
+    let anonymous =
+        access.decide(&Identity::anonymous(None), Permission::Pull, &scope("/repositories/x")).await;
+    assert!(!anonymous.expect("decided").allowed);
+    let operator =
+        access.decide(&Identity::operator(0), Permission::Quarantine, &scope("/repositories/x")).await;
+    assert!(!operator.expect("decided").allowed, "Owner does not include the inspector's right");
+}
+
+async fn custom_roles_take_effect(test: TestDb) {
+    let access = open(&test, &test.db).await;
+    service(&access, "audit").await;
+    let actor = Actor::system();
+    let refused = access.define_role(&actor, "Owner".parse().expect("name"), "", vec![]).await;
+    assert!(matches!(refused, Err(AccessError::Exists { .. })));
+    let name = || "Auditor".parse().expect("name");
+    access
+        .define_role(&actor, name(), "reads the ledger", vec![Permission::LedgerRead])
+        .await
+        .expect("defined");
+    access.assign(&actor, "audit", "Auditor", scope("/ledger")).await.expect("assigned");
+    let may = async |permission| {
+        access.explain("audit", permission, &scope("/ledger")).await.expect("decided").allowed
+    };
+    assert!(may(Permission::LedgerRead).await);
+    assert!(!may(Permission::AccessRead).await);
+    access
+        .define_role(&actor, name(), "reads access", vec![Permission::AccessRead])
+        .await
+        .expect("redefined");
+    assert!(!may(Permission::LedgerRead).await);
+    assert!(may(Permission::AccessRead).await);
+}
+
+async fn every_change_is_recorded(test: TestDb) {
+    let access = open(&test, &test.db).await;
+    let actor = Actor::operator(7);
+    service(&access, "x").await;
+    let new = access
+        .create_principal(&actor, "ci".parse().expect("name"), PrincipalKind::ServicePrincipal)
+        .await
+        .expect("created")
+        .principal;
+    access.assign(&actor, "ci", "Reader", Scope::root()).await.expect("assigned");
+    access.assign(&actor, "ci", "Reader", Scope::root()).await.expect("assigning again changes nothing");
+    access.unassign(&actor, "ci", "Reader", &Scope::root()).await.expect("unassigned");
+    access.add_secret(&actor, &new, "second").await.expect("added");
+    access.delete(&actor, &new).await.expect("deleted");
+    assert!(access.principal("ci").await.is_err());
+    let rows = test
+        .db
+        .fetch_all("SELECT action FROM ledger_leaves WHERE actor = 'uid:7' ORDER BY id", args![])
+        .await
+        .expect("query");
+    let found: Vec<_> = rows.iter().map(|row| row.text(0).expect("text").to_owned()).collect();
+    let expected = [
+        Action::PrincipalCreate,
+        Action::RoleAssign,
+        Action::RoleUnassign,
+        Action::CredentialAdd,
+        Action::PrincipalDelete,
+    ];
+    assert_eq!(found, expected.map(|action| action.word().to_owned()));
+}
