@@ -123,13 +123,12 @@ impl Access {
         source: Option<String>,
     ) -> Result<Identity, AccessError> {
         let key = Digest::sha256(token.as_bytes());
-        let claims = match self.inner.verified.get(&key) {
-            Some(claims) => claims,
-            None => {
-                let claims = Arc::new(self.inner.key.open(token).ok_or(AccessError::BadCredential)?);
-                self.inner.verified.insert(key, claims.clone());
-                claims
-            }
+        let claims = if let Some(claims) = self.inner.verified.get(&key) {
+            claims
+        } else {
+            let claims = Arc::new(self.inner.key.open(token).ok_or(AccessError::BadCredential)?);
+            self.inner.verified.insert(key, claims.clone());
+            claims
         };
         let now = self.inner.clock.now().as_seconds();
         let in_time = claims.nbf <= now && now < claims.exp;
@@ -217,6 +216,40 @@ impl Access {
         scope: &Scope,
     ) -> Result<bool, AccessError> {
         Ok(self.decide(identity, permission, scope).await?.allowed)
+    }
+
+    /// Would `identity` be allowed if its token had been issued for this? True tells the client to
+    /// fetch another token; for anything but a token it is the plain answer.
+    pub async fn allows_with_wider_token(
+        &self,
+        identity: &Identity,
+        permission: Permission,
+        scope: &Scope,
+    ) -> Result<bool, AccessError> {
+        let Rights::Token(id, _) = &identity.rights else {
+            return self.allows(identity, permission, scope).await;
+        };
+        Ok(self.snapshot().await?.grant(*id, permission, scope).is_some())
+    }
+
+    /// Would `identity` be allowed to list the catalog with a token for it?
+    pub async fn may_list(&self, identity: &Identity) -> Result<bool, AccessError> {
+        let Some(id) = identity.principal() else { return Ok(false) };
+        let all = "/repositories".parse()?;
+        Ok(self.snapshot().await?.grants_below(id, Permission::Catalog, &all))
+    }
+
+    /// Does a catalog for `identity` show `repository`?
+    pub async fn may_see(
+        &self,
+        identity: &Identity,
+        repository: &seaworthy_oci::RepoName,
+    ) -> Result<bool, AccessError> {
+        let scope = Scope::repository(repository);
+        match identity.principal() {
+            None => self.allows(identity, Permission::Catalog, &scope).await,
+            Some(id) => Ok(self.snapshot().await?.grant(id, Permission::Catalog, &scope).is_some()),
+        }
     }
 
     /// May `identity` do `permission` somewhere below `scope`?

@@ -50,7 +50,7 @@ impl Snapshot {
         for mut assignment in assignments {
             // An assignment of a role that this version does not know grants nothing.
             if let Some(role) = snapshot.roles.get(&assignment.role_id) {
-                assignment.role = role.name.clone();
+                assignment.role.clone_from(&role.name);
                 snapshot.assignments.entry(assignment.principal).or_default().push(assignment);
             }
         }

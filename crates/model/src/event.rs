@@ -7,6 +7,16 @@ use crate::{
 };
 use crate::{Inventory, LayerRow};
 
+/// Who receives deliveries: a consumer's name is its room's.
+pub mod consumer {
+    /// The inspection room.
+    pub const INSPECTION: &str = "inspection";
+    /// The findings room.
+    pub const FINDINGS: &str = "findings";
+    /// The clearance room.
+    pub const CLEARANCE: &str = "clearance";
+}
+
 /// What one room tells the next. The variant's payload carries all the next room needs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]

@@ -20,7 +20,7 @@ mod time;
 pub use actor::{Actor, ActorKind, AuthMethod};
 pub use event::{
     BlobStored, ChildManifest, ClearanceChanged, Event, FeedState, FeedsChanged, FindingsChanged,
-    InventoryReady, LayerRef, ManifestPushed,
+    InventoryReady, LayerRef, ManifestPushed, consumer,
 };
 pub use finding::{FeedCoverage, Finding, FindingSet, FixState, Remedy};
 pub use id::{ContentId, ContentIdError, IdError};

@@ -1,0 +1,202 @@
+//! Blobs: who may see one, and bringing one in.
+
+use seaworthy_access::{Identity, Permission};
+use seaworthy_ledger::{Act, Action};
+use seaworthy_model::{BlobStored, ErrorCode, Event, Problem, Scope};
+use seaworthy_oci::{Digest, RepoName};
+use seaworthy_store::{BlobReader, Stored, limit::SMALL_BLOB_BYTES};
+
+use crate::{Door, ROOM, Refusal, Registry, RegistryError, db, limit};
+
+impl Registry {
+    /// Length of a blob for a caller who may push to or pull from `repository`; existence checks
+    /// by a pusher are never gated, because pushing needs them.
+    pub(crate) async fn blob_size(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<u64, RegistryError> {
+        let scope = Scope::repository(repository);
+        if !self.access().allows(identity, Permission::Push, &scope).await? {
+            return self.readable_blob(identity, repository, digest).await;
+        }
+        let size = db::blob_size(self.db(), digest).await?.ok_or_else(|| unknown(digest))?;
+        let principal = db::bearer(identity.principal());
+        let linked = db::is_bearer(self.db(), repository, digest, &principal).await?;
+        if linked || !db::reaching(self.db(), repository, digest, "", 1).await?.is_empty() {
+            return Ok(size);
+        }
+        Err(unknown(digest).into())
+    }
+
+    /// Opens a blob that the caller may read: reached by a manifest that the gate lets through,
+    /// or brought into the repository by the caller and reached by none.
+    pub(crate) async fn open_blob(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<BlobReader, RegistryError> {
+        let size = self.readable_blob(identity, repository, digest).await?;
+        let reader = self.blobs().open(ROOM, digest, size).await?;
+        reader.ok_or_else(|| {
+            tracing::error!(%digest, "a blob has a row and no bytes");
+            unknown(digest).into()
+        })
+    }
+
+    async fn readable_blob(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<u64, RegistryError> {
+        self.require(identity, Permission::Pull, repository).await?;
+        let size = db::blob_size(self.db(), digest).await?.ok_or_else(|| unknown(digest))?;
+        let quarantine =
+            self.access().allows(identity, Permission::Quarantine, &Scope::repository(repository)).await?;
+        let mut after = String::new();
+        let mut refused: Option<(Digest, Refusal)> = None;
+        loop {
+            let manifests = db::reaching(self.db(), repository, digest, &after, limit::REACH_PAGE).await?;
+            for manifest in &manifests {
+                if quarantine {
+                    return Ok(size);
+                }
+                match self.inner.config.gate.check(repository, manifest, Door::Blob).await? {
+                    None => return Ok(size),
+                    Some(refusal) => refused = Some((*manifest, refusal)),
+                }
+            }
+            match manifests.last() {
+                Some(last) if i64::try_from(manifests.len()).unwrap_or(0) == limit::REACH_PAGE => {
+                    after = last.to_string();
+                }
+                _ => break,
+            }
+        }
+        if let Some((manifest, refusal)) = refused {
+            self.inner.refusals.record(&identity.actor, repository, &manifest, &refusal).await?;
+            return Err(refusal.problem.into());
+        }
+        let principal = db::bearer(identity.principal());
+        if db::is_bearer(self.db(), repository, digest, &principal).await? {
+            return Ok(size);
+        }
+        Err(unknown(digest).into())
+    }
+
+    /// Makes a finished upload a blob of `repository`: the row, the link and the events, after
+    /// the bytes are durable; the session, if there was one, ends in the same transaction.
+    pub(crate) async fn keep_blob(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        stored: Stored,
+        session: Option<seaworthy_model::UploadId>,
+    ) -> Result<(), RegistryError> {
+        let context = Keep {
+            repository: repository.clone(),
+            principal: db::bearer(identity.principal()),
+            stored,
+            session,
+            consumers: self.inner.config.blob_consumers,
+            now: self.inner.clock.now(),
+        };
+        self.db()
+            .upkeep(context, |keep, tx| {
+                Box::pin(async move {
+                    let (digest, size) = (*keep.stored.digest(), keep.stored.size());
+                    if let Stored::Small(small) = &keep.stored {
+                        tx.put_small_blob(ROOM, small).await?;
+                    }
+                    let new = db::insert_blob(tx, &digest, size, keep.now).await?;
+                    db::insert_link(tx, &keep.repository, &digest, &keep.principal, keep.now).await?;
+                    if let Some(id) = keep.session {
+                        db::delete_upload(tx, id).await?;
+                    }
+                    // Small ones are configs or quickly read when their manifest comes.
+                    if new && size > SMALL_BLOB_BYTES as u64 {
+                        for consumer in keep.consumers {
+                            tx.deliver(consumer, &Event::BlobStored(BlobStored { digest, size }), keep.now)
+                                .await?;
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// Mounts a blob from another repository; false when the caller may not see it there, which
+    /// looks the same as its not being there.
+    pub(crate) async fn mount(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+        from: &RepoName,
+    ) -> Result<bool, RegistryError> {
+        if !self.access().allows(identity, Permission::Pull, &Scope::repository(from)).await? {
+            return Ok(false);
+        }
+        let principal = db::bearer(identity.principal());
+        let present = db::blob_size(self.db(), digest).await?.is_some();
+        let visible = present
+            && (db::is_bearer(self.db(), from, digest, &principal).await?
+                || !db::reaching(self.db(), from, digest, "", 1).await?.is_empty());
+        if !visible {
+            return Ok(false);
+        }
+        let context = (repository.clone(), *digest, principal, self.inner.clock.now());
+        self.db()
+            .upkeep(context, |(repository, digest, principal, now), tx| {
+                Box::pin(async move { db::insert_link(tx, repository, digest, principal, *now).await })
+            })
+            .await
+            .map_err(|error: seaworthy_store::DbError| RegistryError::Db(error))?;
+        Ok(true)
+    }
+
+    /// Takes a blob out of a repository that no manifest there names.
+    pub(crate) async fn delete_blob(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<(), RegistryError> {
+        self.require(identity, Permission::Delete, repository).await?;
+        let context = (repository.clone(), *digest);
+        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, digest), tx| {
+            Box::pin(async move {
+                match db::unlink_blob(tx, repository, digest).await? {
+                    None => {
+                        Err(Problem::new(ErrorCode::Conflict, format!("a manifest still names {digest}"))
+                            .hint("delete the manifest first")
+                            .into())
+                    }
+                    Some(false) => Err(unknown(digest).into()),
+                    Some(true) => {
+                        let act = Act::new(Action::BlobDelete, crate::refusal::object(repository, digest));
+                        Ok::<_, RegistryError>(((), vec![act]))
+                    }
+                }
+            })
+        })
+        .await
+    }
+}
+
+struct Keep {
+    repository: RepoName,
+    principal: String,
+    stored: Stored,
+    session: Option<seaworthy_model::UploadId>,
+    consumers: &'static [&'static str],
+    now: seaworthy_model::Timestamp,
+}
+
+pub(crate) fn unknown(digest: &Digest) -> Problem {
+    Problem::new(ErrorCode::BlobUnknown, format!("blob {digest} is not known to this repository"))
+}

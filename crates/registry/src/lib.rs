@@ -1,0 +1,32 @@
+//! The registry room: the OCI distribution API over `store`.
+//!
+//! Invariants: a digest that was acknowledged is durable before its row; manifests are served
+//! byte for byte as they were pushed; a blob is served only through a manifest of the same
+//! repository that the caller may pull, or to the principal that brought it there; every read
+//! of content asks the [`PullGate`]. Deliberately absent: verdicts (the gate has them) and any
+//! global lock: nothing here waits for anything but its own rows.
+#![forbid(unsafe_code)]
+
+mod blob;
+mod db;
+mod error;
+mod gate;
+mod manifest;
+mod path;
+mod range;
+mod refusal;
+mod registry;
+mod respond;
+mod routes;
+mod upload;
+
+pub mod limit;
+
+pub use db::SCHEMA;
+pub use error::RegistryError;
+pub use gate::{Door, OpenGate, PullGate, Refusal};
+pub use registry::{Registry, RegistryConfig};
+pub use routes::router;
+
+/// The room's name: its tables, its blobs, its sweeps.
+pub(crate) const ROOM: &str = "registry";

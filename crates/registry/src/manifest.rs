@@ -1,0 +1,337 @@
+//! Manifests and tags: pushing, resolving, pulling, deleting, listing.
+
+use bytes::Bytes;
+use seaworthy_access::{Identity, Permission};
+use seaworthy_ledger::{Act, Action};
+use seaworthy_model::{ChildManifest, ErrorCode, Event, LayerRef, ManifestPushed, Problem, Scope, Timestamp};
+use seaworthy_oci::{Algorithm, Digest, Hasher, Manifest, RepoName, Tag};
+use seaworthy_store::{DbError, Tx};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    Door, Registry, RegistryError,
+    db::{self, StoredManifest},
+    path::ManifestName,
+    refusal::object,
+};
+
+/// A manifest and its exact bytes.
+pub(crate) struct PulledManifest {
+    pub(crate) stored: StoredManifest,
+    pub(crate) bytes: Bytes,
+}
+
+/// One tag, as the image list shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ImageRow {
+    /// Repository.
+    pub repository: RepoName,
+    /// Tag.
+    pub tag: String,
+    /// Manifest or index.
+    pub digest: Digest,
+    /// Its media type.
+    pub media_type: String,
+    /// Length of the manifest, in bytes.
+    pub manifest_bytes: u64,
+    /// When it was pushed.
+    pub pushed_at: Timestamp,
+    /// By whom.
+    pub pushed_by: String,
+}
+
+impl Registry {
+    /// Stores a manifest byte for byte, sets its tag, records the push and tells the consumers,
+    /// in one transaction. Returns its digest and its subject.
+    pub(crate) async fn push_manifest(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        name: &ManifestName,
+        body: (Bytes, Option<&str>),
+    ) -> Result<(Digest, Option<Digest>), RegistryError> {
+        self.require(identity, Permission::Push, repository).await?;
+        let (bytes, content_type) = body;
+        let manifest = Manifest::parse(&bytes, content_type)?;
+        let digest = digest_for(name, &bytes)?;
+        let pushed = describe(repository, digest, &manifest, self.inner.clock.now());
+        let subject = pushed.subject;
+        let push = Push {
+            pusher: db::bearer(identity.principal()),
+            by: identity.actor.name.clone(),
+            tag: match name {
+                ManifestName::Tag(tag) => Some(tag.clone()),
+                ManifestName::Digest(_) => None,
+            },
+            artifact_type: manifest.artifact_type().map(str::to_owned),
+            sizes: claimed_sizes(&manifest),
+            consumers: self.inner.config.manifest_consumers,
+            pushed,
+            bytes,
+        };
+        seaworthy_ledger::write(self.db(), &identity.actor, push, |push, tx| {
+            Box::pin(async move { push.store(tx).await })
+        })
+        .await?;
+        Ok((digest, subject))
+    }
+
+    /// What a name stands for, for a caller who may read there. Not gated: see [`Registry::pull_manifest`].
+    pub(crate) async fn resolve(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        name: &ManifestName,
+    ) -> Result<StoredManifest, RegistryError> {
+        self.require(identity, Permission::Pull, repository).await?;
+        let found = match name {
+            ManifestName::Tag(tag) => db::tagged(self.db(), repository, tag).await?,
+            ManifestName::Digest(digest) => db::manifest(self.db(), repository, digest).await?,
+        };
+        found.ok_or_else(|| {
+            Problem::new(ErrorCode::ManifestUnknown, format!("`{repository}` has no manifest `{name}`"))
+                .into()
+        })
+    }
+
+    /// The bytes of a manifest, if its clearance lets it be pulled here.
+    pub(crate) async fn pull_manifest(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        name: &ManifestName,
+    ) -> Result<PulledManifest, RegistryError> {
+        let stored = self.resolve(identity, repository, name).await?;
+        if let Some(refusal) =
+            self.inner.config.gate.check(repository, &stored.digest, Door::Manifest).await?
+        {
+            let scope = Scope::repository(repository);
+            if !self.access().allows(identity, Permission::Quarantine, &scope).await? {
+                self.inner.refusals.record(&identity.actor, repository, &stored.digest, &refusal).await?;
+                return Err(refusal.problem.into());
+            }
+        }
+        let bytes = db::manifest_bytes(self.db(), &stored.digest).await?.ok_or_else(|| {
+            // Deleted between the two reads.
+            Problem::new(ErrorCode::ManifestUnknown, format!("`{repository}` has no manifest `{name}`"))
+        })?;
+        Ok(PulledManifest { stored, bytes: bytes.into() })
+    }
+
+    /// The digest a reference stands for, without asking for rights: for rooms that have decided them.
+    pub async fn digest_of(&self, repository: &RepoName, tag: &Tag) -> Result<Option<Digest>, RegistryError> {
+        Ok(db::tagged(self.db(), repository, tag).await?.map(|manifest| manifest.digest))
+    }
+
+    /// True when the repository has the manifest.
+    pub async fn has_manifest(&self, repository: &RepoName, digest: &Digest) -> Result<bool, RegistryError> {
+        Ok(db::manifest(self.db(), repository, digest).await?.is_some())
+    }
+
+    /// A manifest's exact bytes and media type, for other rooms' workers.
+    pub async fn manifest_bytes(
+        &self,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<Option<(Bytes, String)>, RegistryError> {
+        let Some(stored) = db::manifest(self.db(), repository, digest).await? else { return Ok(None) };
+        let bytes = db::manifest_bytes(self.db(), digest).await?;
+        Ok(bytes.map(|bytes| (bytes.into(), stored.media_type)))
+    }
+
+    /// Deletes a tag, or a manifest by digest with all its tags.
+    pub async fn delete_manifest(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        reference: Result<Tag, Digest>,
+    ) -> Result<(), RegistryError> {
+        self.require(identity, Permission::Delete, repository).await?;
+        let context = (repository.clone(), reference);
+        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, reference), tx| {
+            Box::pin(async move {
+                let (deleted, act) = match reference {
+                    Ok(tag) => {
+                        let act = Act::new(Action::TagDelete, format!("repositories/{repository}:{tag}"));
+                        (db::delete_tag(tx, repository, tag).await?, act)
+                    }
+                    Err(digest) => {
+                        let act = Act::new(Action::ManifestDelete, object(repository, digest));
+                        (db::delete_manifest(tx, repository, digest).await?, act)
+                    }
+                };
+                if !deleted {
+                    let name = reference.as_ref().map_or_else(ToString::to_string, ToString::to_string);
+                    let message = format!("`{repository}` has no manifest `{name}`");
+                    return Err(RegistryError::from(Problem::new(ErrorCode::ManifestUnknown, message)));
+                }
+                Ok(((), vec![act]))
+            })
+        })
+        .await
+    }
+
+    /// Tags of a repository in byte order after `last`.
+    pub(crate) async fn tags(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        last: &str,
+        most: u32,
+    ) -> Result<Vec<String>, RegistryError> {
+        self.require(identity, Permission::Pull, repository).await?;
+        let tags = db::tags(self.db(), repository, last, most.into()).await?;
+        if tags.is_empty() && !db::repository_exists(self.db(), repository).await? {
+            let message = format!("repository `{repository}` is not known");
+            return Err(Problem::new(ErrorCode::NameUnknown, message).into());
+        }
+        Ok(tags)
+    }
+
+    /// Tags of all repositories that begin with `prefix` and that `identity` may pull, in
+    /// order after (`repository`, `tag`).
+    pub async fn images(
+        &self,
+        identity: &Identity,
+        prefix: &str,
+        after: (&str, &str),
+        most: u32,
+    ) -> Result<Vec<ImageRow>, RegistryError> {
+        let rows = db::images(self.db(), prefix, after, most.into()).await?;
+        let mut out = Vec::with_capacity(rows.len());
+        for row in rows {
+            let repository: RepoName = row.parsed(0)?;
+            if !self.access().allows(identity, Permission::Pull, &Scope::repository(&repository)).await? {
+                continue;
+            }
+            out.push(ImageRow {
+                repository,
+                tag: row.text(1)?.to_owned(),
+                digest: row.parsed(2)?,
+                media_type: row.text(3)?.to_owned(),
+                manifest_bytes: row.count(4)?,
+                pushed_at: Timestamp::from_micros(row.int(5)?),
+                pushed_by: row.text(6)?.to_owned(),
+            });
+        }
+        Ok(out)
+    }
+}
+
+/// The digest to store under: the one in the URL, which must fit, or SHA-256.
+fn digest_for(name: &ManifestName, bytes: &[u8]) -> Result<Digest, RegistryError> {
+    let algorithm = match name {
+        ManifestName::Digest(digest) => digest.algorithm(),
+        ManifestName::Tag(_) => Algorithm::Sha256,
+    };
+    let mut hasher = Hasher::new(algorithm);
+    hasher.update(bytes);
+    let actual = hasher.finish();
+    match name {
+        ManifestName::Digest(expected) if *expected != actual => {
+            let message = format!("content is {actual}, not {expected}");
+            Err(Problem::new(ErrorCode::DigestInvalid, message).into())
+        }
+        _ => Ok(actual),
+    }
+}
+
+fn describe(repository: &RepoName, digest: Digest, manifest: &Manifest, now: Timestamp) -> ManifestPushed {
+    let mut pushed = ManifestPushed {
+        repository: repository.clone(),
+        digest,
+        media_type: manifest.media_type().to_owned(),
+        is_image: false,
+        config: None,
+        layers: Vec::new(),
+        children: Vec::new(),
+        subject: manifest.subject().map(|subject| subject.digest),
+        pushed_at: now,
+    };
+    match manifest {
+        Manifest::Image(image) => {
+            pushed.is_image = image.is_image();
+            pushed.config = Some(image.config.digest);
+            let layer = |layer: &seaworthy_oci::Descriptor| LayerRef {
+                digest: layer.digest,
+                media_type: layer.media_type.clone(),
+                foreign: layer.is_foreign(),
+            };
+            pushed.layers = image.layers.iter().map(layer).collect();
+        }
+        Manifest::Index(index) => {
+            let child = |child: &seaworthy_oci::Descriptor| ChildManifest {
+                digest: child.digest,
+                platform: child.platform.clone(),
+            };
+            pushed.children = index.manifests.iter().map(child).collect();
+        }
+    }
+    pushed
+}
+
+/// Digest and claimed size of every blob the registry must hold for this manifest.
+fn claimed_sizes(manifest: &Manifest) -> Vec<(Digest, u64)> {
+    match manifest {
+        Manifest::Image(image) => std::iter::once(&image.config)
+            .chain(&image.layers)
+            .filter(|descriptor| !descriptor.is_foreign())
+            .map(|descriptor| (descriptor.digest, descriptor.size))
+            .collect(),
+        // An index may arrive before its children (distribution spec, sparse indexes).
+        Manifest::Index(_) => Vec::new(),
+    }
+}
+
+/// A push on its way into one transaction.
+struct Push {
+    pushed: ManifestPushed,
+    pusher: String,
+    by: String,
+    tag: Option<Tag>,
+    artifact_type: Option<String>,
+    sizes: Vec<(Digest, u64)>,
+    consumers: &'static [&'static str],
+    bytes: Bytes,
+}
+
+impl Push {
+    async fn store(&self, tx: &mut Tx<'_>) -> Result<((), Vec<Act>), RegistryError> {
+        let repository = &self.pushed.repository;
+        self.check_blobs(tx).await?;
+        db::insert_manifest(tx, &self.pushed, self.artifact_type.as_deref(), &self.bytes, &self.by).await?;
+        if let Some(tag) = &self.tag {
+            db::set_tag(tx, repository, tag, &self.pushed.digest, self.pushed.pushed_at).await?;
+        }
+        self.tell(tx).await?;
+        let act = Act::new(Action::ManifestPush, object(repository, &self.pushed.digest)).details(json!({
+            "tag": self.tag,
+            "media_type": self.pushed.media_type,
+            "bytes": self.bytes.len(),
+        }));
+        Ok(((), vec![act]))
+    }
+
+    async fn check_blobs(&self, tx: &mut Tx<'_>) -> Result<(), RegistryError> {
+        let repository = &self.pushed.repository;
+        for (digest, claimed) in &self.sizes {
+            let Some(size) = db::may_name(tx, repository, digest, &self.pusher).await? else {
+                return Err(RegistryError::BlobMissing { repository: repository.clone(), digest: *digest });
+            };
+            if size != *claimed {
+                let message = format!("manifest says {digest} has {claimed} bytes, it has {size}");
+                return Err(Problem::new(ErrorCode::ManifestInvalid, message).into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, tx: &mut Tx<'_>) -> Result<(), DbError> {
+        let event = Event::ManifestPushed(self.pushed.clone());
+        for consumer in self.consumers {
+            tx.deliver(consumer, &event, self.pushed.pushed_at).await?;
+        }
+        Ok(())
+    }
+}

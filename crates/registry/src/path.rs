@@ -1,0 +1,197 @@
+//! The URL grammar below `/v2/`: read from the right, because names contain slashes.
+
+use std::fmt::Write as _;
+
+use seaworthy_model::{ErrorCode, Problem, UploadId};
+use seaworthy_oci::{Digest, RepoName, Tag};
+
+use crate::limit;
+
+/// A manifest by its movable or its immutable name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ManifestName {
+    Tag(Tag),
+    Digest(Digest),
+}
+
+impl std::fmt::Display for ManifestName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tag(tag) => write!(f, "{tag}"),
+            Self::Digest(digest) => write!(f, "{digest}"),
+        }
+    }
+}
+
+/// What a path below `/v2/` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Root,
+    Catalog,
+    Tags(RepoName),
+    Manifest(RepoName, ManifestName),
+    Blob(RepoName, Digest),
+    Uploads(RepoName),
+    Upload(RepoName, UploadId),
+}
+
+impl Target {
+    /// Reads what follows `/v2/`, still percent-encoded.
+    pub(crate) fn parse(path: &str) -> Result<Self, Problem> {
+        if path.is_empty() {
+            return Ok(Self::Root);
+        }
+        if path.len() > limit::PATH_BYTES {
+            return Err(Problem::new(ErrorCode::NameInvalid, "path is longer than 1024 bytes"));
+        }
+        let parts =
+            path.split('/').map(decode).collect::<Option<Vec<String>>>().ok_or_else(|| {
+                Problem::new(ErrorCode::NameInvalid, "path has a malformed percent-encoding")
+            })?;
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        match parts.as_slice() {
+            ["_catalog"] => Ok(Self::Catalog),
+            [name @ .., "tags", "list"] if !name.is_empty() => Ok(Self::Tags(repository(name)?)),
+            [name @ .., "blobs", "uploads", ""] | [name @ .., "blobs", "uploads"] if !name.is_empty() => {
+                Ok(Self::Uploads(repository(name)?))
+            }
+            [name @ .., "blobs", "uploads", id] if !name.is_empty() => {
+                let name = repository(name)?;
+                let id = id.parse().map_err(|_| {
+                    Problem::new(ErrorCode::BlobUploadUnknown, "upload id is not one of this registry's")
+                })?;
+                Ok(Self::Upload(name, id))
+            }
+            [name @ .., "blobs", digest] if !name.is_empty() => {
+                let name = repository(name)?;
+                let digest = digest.parse().map_err(|error: seaworthy_oci::DigestError| {
+                    Problem::new(ErrorCode::DigestInvalid, error.to_string())
+                })?;
+                Ok(Self::Blob(name, digest))
+            }
+            [name @ .., "manifests", reference] if !name.is_empty() => {
+                Ok(Self::Manifest(repository(name)?, manifest_name(reference)?))
+            }
+            _ => Err(Problem::new(ErrorCode::NotFound, "no such route in the distribution API")),
+        }
+    }
+
+    /// The repository, when the path names one.
+    pub(crate) const fn repository(&self) -> Option<&RepoName> {
+        match self {
+            Self::Root | Self::Catalog => None,
+            Self::Tags(name)
+            | Self::Manifest(name, _)
+            | Self::Blob(name, _)
+            | Self::Uploads(name)
+            | Self::Upload(name, _) => Some(name),
+        }
+    }
+}
+
+fn repository(parts: &[&str]) -> Result<RepoName, Problem> {
+    parts.join("/").parse().map_err(|error: seaworthy_oci::ReferenceError| {
+        Problem::new(ErrorCode::NameInvalid, error.to_string())
+    })
+}
+
+fn manifest_name(reference: &str) -> Result<ManifestName, Problem> {
+    if reference.contains(':') {
+        return reference.parse().map(ManifestName::Digest).map_err(|error: seaworthy_oci::DigestError| {
+            Problem::new(ErrorCode::DigestInvalid, error.to_string())
+        });
+    }
+    reference.parse().map(ManifestName::Tag).map_err(|error: seaworthy_oci::ReferenceError| {
+        Problem::new(ErrorCode::ManifestInvalid, error.to_string())
+    })
+}
+
+/// Percent-decodes one path segment to UTF-8 (RFC 3986 §2.1).
+pub(crate) fn decode(segment: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(segment.len());
+    let mut bytes = segment.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let (high, low) = (bytes.next()?, bytes.next()?);
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            out.push(u8::try_from(digit(high)? * 16 + digit(low)?).ok()?);
+        } else {
+            out.push(byte);
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+/// Percent-encodes a value for a query string.
+pub(crate) fn encode(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(path: &str) -> String {
+        match Target::parse(path) {
+            Ok(Target::Upload(name, _)) => format!("upload in {name}"),
+            Ok(target) => format!("{target:?}").replace("RepoName", "").replace('"', ""),
+            Err(problem) => format!("{:?}", problem.code),
+        }
+    }
+
+    #[test]
+    fn paths_are_read_from_the_right() {
+        let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        for (path, expected) in [
+            ("", "Root"),
+            ("_catalog", "Catalog"),
+            ("a/tags/list", "Tags((a))"),
+            ("tags/list/tags/list", "Tags((tags/list))"),
+            ("library%2Fnginx/tags/list", "Tags((library/nginx))"),
+            ("a/b/manifests/1", "Manifest((a/b), Tag(Tag(1)))"),
+            ("manifests/uploads/manifests/1", "Manifest((manifests/uploads), Tag(Tag(1)))"),
+            ("a/blobs/uploads/", "Uploads((a))"),
+            ("a/blobs/uploads", "Uploads((a))"),
+            ("blobs/blobs/uploads/", "Uploads((blobs))"),
+            ("a/blobs/uploads/0190b4a0-0000-7000-8000-000000000000", "upload in a"),
+            ("a/blobs/uploads/nonsense", "BlobUploadUnknown"),
+            (&format!("a/blobs/sha256:{hex}"), &format!("Blob((a), sha256:{hex})")),
+            (&format!("a/blobs/sha256%3A{hex}"), &format!("Blob((a), sha256:{hex})")),
+            ("a/blobs/sha256:12", "DigestInvalid"),
+            ("a/manifests/sha256:12", "DigestInvalid"),
+            ("a/manifests/-bad", "ManifestInvalid"),
+            ("A/tags/list", "NameInvalid"),
+            ("a/../b/tags/list", "NameInvalid"),
+            ("a/%2e%2e/b/tags/list", "NameInvalid"),
+            ("a//b/tags/list", "NameInvalid"),
+            ("a%00/tags/list", "NameInvalid"),
+            ("a%zz/tags/list", "NameInvalid"),
+            ("tags/list", "NotFound"),
+            ("a/b/c", "NotFound"),
+        ] {
+            assert_eq!(check(path), expected, "{path}");
+        }
+        assert_eq!(check(&"a/".repeat(limit::PATH_BYTES)), "NameInvalid");
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_paths_do_not_panic(path: String) {
+            let _ = Target::parse(&path);
+        }
+
+        #[test]
+        fn encoding_round_trips(text: String) {
+            prop_assert_eq!(decode(&encode(&text)), Some(text));
+        }
+    }
+}

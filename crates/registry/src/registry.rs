@@ -1,0 +1,178 @@
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use seaworthy_access::{Access, Identity, Permission};
+use seaworthy_model::{Clock, ErrorCode, Problem, Scope, UploadId};
+use seaworthy_oci::RepoName;
+use seaworthy_store::{Blobs, Db};
+use tokio_util::sync::CancellationToken;
+
+use crate::{PullGate, RegistryError, db, limit, refusal::Refusals};
+
+/// What a registry is made of.
+#[derive(Clone)]
+pub struct RegistryConfig {
+    /// Metadata.
+    pub db: Db,
+    /// Bytes.
+    pub blobs: Blobs,
+    /// Rights.
+    pub access: Access,
+    /// Verdicts.
+    pub gate: Arc<dyn PullGate>,
+    /// Who hears of every new blob.
+    pub blob_consumers: &'static [&'static str],
+    /// Who hears of every pushed manifest.
+    pub manifest_consumers: &'static [&'static str],
+}
+
+/// The registry room. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) config: RegistryConfig,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Uploads that a request of this process is working on: one at a time each.
+    busy: Mutex<HashSet<UploadId>>,
+    pub(crate) refusals: Refusals,
+}
+
+impl Registry {
+    /// A registry over `config`.
+    pub fn new(config: RegistryConfig) -> Self {
+        let clock = config.db.clock();
+        let refusals = Refusals::new(config.db.clone());
+        Self { inner: Arc::new(Inner { config, clock, busy: Mutex::default(), refusals }) }
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.inner.config.db
+    }
+
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.inner.config.blobs
+    }
+
+    /// Rights, for routes and the token challenge.
+    pub fn access(&self) -> &Access {
+        &self.inner.config.access
+    }
+
+    /// Refuses unless `identity` has `permission` on `repository`. Who may not even pull there is
+    /// told that it is not there; a token that was issued for too little, to fetch another.
+    pub(crate) async fn require(
+        &self,
+        identity: &Identity,
+        permission: Permission,
+        repository: &RepoName,
+    ) -> Result<(), RegistryError> {
+        let scope = Scope::repository(repository);
+        let access = self.access();
+        if access.allows(identity, permission, &scope).await? {
+            return Ok(());
+        }
+        if identity.is_anonymous() || access.allows_with_wider_token(identity, permission, &scope).await? {
+            return Err(unauthorized().into());
+        }
+        if permission != Permission::Pull
+            && access.allows_with_wider_token(identity, Permission::Pull, &scope).await?
+        {
+            let verb = permission.word();
+            return Err(Problem::new(
+                ErrorCode::Denied,
+                format!("{verb} to `{repository}` is not permitted"),
+            )
+            .hint(format!("run `seaworthy access explain {} {verb} {scope}`", identity.actor.name))
+            .into());
+        }
+        Err(match permission {
+            // A push into a repository that may not be seen: the pusher named it, so saying no tells nothing.
+            Permission::Push => {
+                let message = format!("push to `{repository}` is not permitted");
+                Problem::new(ErrorCode::Denied, message)
+                    .hint(format!("run `seaworthy access explain {} push {scope}`", identity.actor.name))
+            }
+            _ => Problem::new(ErrorCode::NameUnknown, format!("repository `{repository}` is not known")),
+        }
+        .into())
+    }
+
+    /// Marks an upload as being worked on; a second request on it meanwhile is refused.
+    pub(crate) fn hold(&self, id: UploadId) -> Result<Held<'_>, RegistryError> {
+        let mut busy = self.inner.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        if busy.insert(id) {
+            Ok(Held { registry: self, id })
+        } else {
+            Err(Problem::new(ErrorCode::RangeInvalid, "another request is writing to this upload").into())
+        }
+    }
+
+    /// The repositories that exist below a path prefix, in name order after `last`.
+    pub async fn repositories(&self, last: &str, most: u32) -> Result<Vec<String>, RegistryError> {
+        Ok(db::repositories(self.db(), last, most.into()).await?)
+    }
+
+    /// Removes expired upload sessions and upload files that no session remembers.
+    pub async fn sweep(&self) -> Result<usize, RegistryError> {
+        let mut removed = 0;
+        for id in db::expired_uploads(self.db()).await? {
+            self.blobs().discard(crate::ROOM, id).await?;
+            self.db()
+                .upkeep(id, |id, tx| Box::pin(async move { db::delete_upload(tx, *id).await }))
+                .await
+                .map_err(|error: seaworthy_store::DbError| RegistryError::Db(error))?;
+            removed += 1;
+        }
+        let age = u64::try_from(limit::UPLOAD_SECONDS).unwrap_or_default();
+        for id in self.blobs().stale_uploads(crate::ROOM, age).await? {
+            if !db::upload_exists(self.db(), id).await? {
+                self.blobs().discard(crate::ROOM, id).await?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Sweeps uploads and closes refusal counts until cancelled; then closes what is open.
+    pub async fn upkeep(self, cancel: CancellationToken) {
+        let mut ticks = 0u64;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(std::time::Duration::from_secs(5)) => {}
+                () = cancel.cancelled() => {
+                    self.inner.refusals.close(crate::refusal::Which::All).await;
+                    return;
+                }
+            }
+            self.inner.refusals.close(crate::refusal::Which::Old).await;
+            ticks += 5;
+            if ticks.is_multiple_of(limit::SWEEP_SECONDS)
+                && let Err(error) = self.sweep().await
+            {
+                tracing::warn!(error = %seaworthy_store::chain(&error), "sweeping uploads failed");
+            }
+        }
+    }
+}
+
+/// An upload held by this request.
+pub(crate) struct Held<'r> {
+    registry: &'r Registry,
+    id: UploadId,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.registry.inner.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+pub(crate) fn unauthorized() -> Problem {
+    Problem::new(ErrorCode::Unauthorized, "authentication is required")
+        .hint("run `seaworthy login --docker`, or `docker login`")
+}

@@ -1,0 +1,93 @@
+//! Answers: the OCI error body, the challenge, and headers every client relies on.
+
+use std::fmt::Write as _;
+
+use axum::{
+    body::Body,
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use seaworthy_model::{ErrorCode, Problem};
+use serde_json::json;
+
+use crate::path::Target;
+
+/// A header made of our own text. What cannot be a header value is left out.
+pub(crate) fn set(response: &mut Response, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// An answer without a body.
+pub(crate) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    set(&mut response, header::CONTENT_LENGTH, "0");
+    response
+}
+
+/// A problem as the distribution spec writes it ("Error Codes").
+pub(crate) fn problem(problem: &Problem, head: bool) -> Response {
+    let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let message = match &problem.hint {
+        Some(hint) => format!("{}; {hint}", problem.message),
+        None => problem.message.clone(),
+    };
+    let body = json!({"errors": [{"code": problem.code.oci_code(), "message": message, "detail": null}]})
+        .to_string();
+    let mut response = (status, if head { String::new() } else { body }).into_response();
+    set(&mut response, header::CONTENT_TYPE, "application/json");
+    if let Some(seconds) = problem.retry_after_seconds {
+        set(&mut response, header::RETRY_AFTER, &seconds.to_string());
+    }
+    response
+}
+
+/// Adds the bearer challenge to a 401 (distribution spec, token authentication). `host` is
+/// what the client called us.
+pub(crate) fn challenge(response: &mut Response, host: &Host, service: &str, scope: &str) {
+    let scope = if scope.is_empty() { String::new() } else { format!(",scope=\"{scope}\"") };
+    let value = format!("Bearer realm=\"{}/oauth2/token\",service=\"{service}\"{scope}", host.base);
+    set(response, header::WWW_AUTHENTICATE, &value);
+}
+
+/// The URL under which the client reached us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Host {
+    pub(crate) base: String,
+}
+
+impl Host {
+    /// From the `Host` header; what could break out of a quoted string is refused.
+    pub(crate) fn of(headers: &http::HeaderMap, uri: &http::Uri) -> Result<Self, Problem> {
+        let host = headers
+            .get(header::HOST)
+            .and_then(|value| value.to_str().ok())
+            .or_else(|| uri.authority().map(http::uri::Authority::as_str))
+            .unwrap_or("localhost");
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_');
+        if host.is_empty() || host.len() > 255 || !host.chars().all(plain) {
+            return Err(Problem::new(ErrorCode::Invalid, "`Host` header is malformed"));
+        }
+        let scheme = uri.scheme_str().unwrap_or("http");
+        Ok(Self { base: format!("{scheme}://{host}") })
+    }
+}
+
+/// The scope a client should ask a token for, to repeat this request.
+pub(crate) fn wanted_scope(target: &Target, method: &http::Method, from: Option<&str>) -> String {
+    let Some(repository) = target.repository() else {
+        return if *target == Target::Catalog { "registry:catalog:*".to_owned() } else { String::new() };
+    };
+    let actions = match *method {
+        http::Method::GET | http::Method::HEAD if !matches!(target, Target::Upload(..)) => "pull",
+        http::Method::DELETE if !matches!(target, Target::Upload(..)) => "delete",
+        _ => "pull,push",
+    };
+    let mut scope = format!("repository:{repository}:{actions}");
+    if let Some(from) = from.and_then(|from| from.parse::<seaworthy_oci::RepoName>().ok()) {
+        let _ = write!(scope, " repository:{from}:pull");
+    }
+    scope
+}

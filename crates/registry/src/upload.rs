@@ -1,0 +1,214 @@
+//! Upload sessions: begun, continued, finished, cancelled; each by its own principal alone.
+
+use axum::body::{Body, BodyDataStream};
+use futures_util::StreamExt as _;
+use seaworthy_access::{Identity, Permission};
+use seaworthy_model::{ErrorCode, Problem, UploadId};
+use seaworthy_oci::{Algorithm, Digest, RepoName};
+use seaworthy_store::{DbError, Upload, UploadState};
+
+use crate::{
+    ROOM, Registry, RegistryError,
+    db::{self, UploadRow},
+    limit, range,
+};
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) id: UploadId,
+    pub(crate) offset: u64,
+}
+
+impl Registry {
+    /// Takes a whole blob in one request, without a session.
+    pub(crate) async fn upload_whole(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: Digest,
+        body: Body,
+    ) -> Result<(), RegistryError> {
+        self.require(identity, Permission::Push, repository).await?;
+        let id = UploadId::generate();
+        let mut upload = self.blobs().begin(ROOM, id, digest.algorithm())?;
+        if let Err(error) = receive(&mut upload, body.into_data_stream()).await {
+            self.blobs().discard(ROOM, id).await?;
+            return Err(error);
+        }
+        let stored = upload.finish(digest).await?;
+        self.keep_blob(identity, repository, stored, None).await
+    }
+
+    /// Begins a session.
+    pub(crate) async fn begin_upload(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        algorithm: Algorithm,
+    ) -> Result<Progress, RegistryError> {
+        self.require(identity, Permission::Push, repository).await?;
+        let id = UploadId::generate();
+        let state = self.blobs().begin(ROOM, id, algorithm)?.suspend().await?;
+        let expires = self.inner.clock.now().plus_seconds(limit::UPLOAD_SECONDS);
+        let context = (repository.clone(), db::bearer(identity.principal()), state, expires);
+        self.db()
+            .upkeep(context, |(repository, principal, state, expires), tx| {
+                Box::pin(async move {
+                    if db::count_uploads(tx, principal).await? >= limit::UPLOADS_PER_PRINCIPAL {
+                        return Err(RegistryError::from(
+                            Problem::new(ErrorCode::TooManyRequests, "too many uploads are under way")
+                                .retry_after(60),
+                        ));
+                    }
+                    Ok(db::insert_upload(tx, repository, principal, state, *expires).await?)
+                })
+            })
+            .await?;
+        Ok(Progress { id, offset: 0 })
+    }
+
+    /// Where a session stands.
+    pub(crate) async fn upload_progress(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        id: UploadId,
+    ) -> Result<Progress, RegistryError> {
+        let row = self.session(identity, repository, id).await?;
+        Ok(Progress { id, offset: row.state.offset })
+    }
+
+    /// Appends a chunk. Without `Content-Range` it is appended wherever the session stands.
+    pub(crate) async fn continue_upload(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        id: UploadId,
+        chunk: (Option<&str>, Body),
+    ) -> Result<Progress, RegistryError> {
+        let _held = self.hold(id)?;
+        let row = self.session(identity, repository, id).await?;
+        let (content_range, body) = chunk;
+        let expected = check_position(content_range, &row)?;
+        let mut upload = self.blobs().resume(ROOM, row.state).await?;
+        receive(&mut upload, body.into_data_stream()).await?;
+        if expected.is_some_and(|end| end != upload.offset()) {
+            return Err(Problem::new(
+                ErrorCode::SizeInvalid,
+                "chunk has not the length its `Content-Range` says",
+            )
+            .into());
+        }
+        let state = upload.suspend().await?;
+        let progress = Progress { id, offset: state.offset };
+        self.store_progress(state, row.version).await?;
+        Ok(progress)
+    }
+
+    /// Appends the rest, if any, and makes the session a blob named `digest`.
+    pub(crate) async fn finish_upload(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        session: (UploadId, Digest),
+        chunk: (Option<&str>, Body),
+    ) -> Result<(), RegistryError> {
+        let (id, digest) = session;
+        let _held = self.hold(id)?;
+        let row = self.session(identity, repository, id).await?;
+        let (content_range, body) = chunk;
+        check_position(content_range, &row)?;
+        let fresh = row.state.offset == 0;
+        let mut upload = if fresh {
+            // Nothing is hashed yet, so the digest's own algorithm can still be chosen.
+            self.blobs().begin(ROOM, id, digest.algorithm())?
+        } else {
+            self.blobs().resume(ROOM, row.state).await?
+        };
+        receive(&mut upload, body.into_data_stream()).await?;
+        match upload.finish(digest).await {
+            Ok(stored) => self.keep_blob(identity, repository, stored, Some(id)).await,
+            Err(error) => {
+                // The bytes are wrong or gone: the session ends, the client starts over.
+                self.forget(id).await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Ends a session and forgets its bytes.
+    pub(crate) async fn cancel_upload(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        id: UploadId,
+    ) -> Result<(), RegistryError> {
+        let _held = self.hold(id)?;
+        self.session(identity, repository, id).await?;
+        self.forget(id).await
+    }
+
+    async fn forget(&self, id: UploadId) -> Result<(), RegistryError> {
+        self.db()
+            .upkeep(id, |id, tx| Box::pin(async move { db::delete_upload(tx, *id).await }))
+            .await
+            .map_err(|error: DbError| RegistryError::Db(error))?;
+        Ok(self.blobs().discard(ROOM, id).await?)
+    }
+
+    async fn session(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        id: UploadId,
+    ) -> Result<UploadRow, RegistryError> {
+        self.require(identity, Permission::Push, repository).await?;
+        let principal = db::bearer(identity.principal());
+        let row = db::upload(self.db(), repository, &principal, id).await?;
+        row.ok_or_else(|| {
+            Problem::new(ErrorCode::BlobUploadUnknown, format!("upload `{id}` is not known")).into()
+        })
+    }
+
+    async fn store_progress(&self, state: UploadState, version: i64) -> Result<(), RegistryError> {
+        let expires = self.inner.clock.now().plus_seconds(limit::UPLOAD_SECONDS);
+        let advanced = self
+            .db()
+            .upkeep((state, version, expires), |(state, version, expires), tx| {
+                Box::pin(async move { db::advance_upload(tx, state, *version, *expires).await })
+            })
+            .await
+            .map_err(|error: DbError| RegistryError::Db(error))?;
+        if advanced {
+            return Ok(());
+        }
+        Err(Problem::new(ErrorCode::RangeInvalid, "another request moved this upload on").into())
+    }
+}
+
+/// Checks that a chunk begins where the session stands; returns where it should end.
+fn check_position(content_range: Option<&str>, row: &UploadRow) -> Result<Option<u64>, RegistryError> {
+    let Some(header) = content_range else { return Ok(None) };
+    let Some(range) = range::parse_chunk(header) else {
+        return Err(Problem::new(ErrorCode::RangeInvalid, "`Content-Range` is not like `0-1023`").into());
+    };
+    if range.start != row.state.offset {
+        let message = format!("chunk begins at {}, the upload stands at {}", range.start, row.state.offset);
+        return Err(Problem::new(ErrorCode::RangeInvalid, message).into());
+    }
+    Ok(Some(range.end))
+}
+
+async fn receive(upload: &mut Upload, mut body: BodyDataStream) -> Result<(), RegistryError> {
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|error| {
+            Problem::new(ErrorCode::BlobUploadInvalid, format!("the request body ended early: {error}"))
+        })?;
+        if upload.offset() + chunk.len() as u64 > limit::BLOB_BYTES {
+            return Err(Problem::new(ErrorCode::TooLarge, "blob is larger than this registry takes").into());
+        }
+        upload.write(chunk).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use axum::{Extension, Router, body::Body};
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use seaworthy_access::{Access, Identity, PrincipalKind};
+use seaworthy_model::{Actor, ErrorCode, Problem};
+use seaworthy_oci::{Digest, RepoName};
+use seaworthy_registry::{Door, PullGate, Refusal, Registry, RegistryConfig};
+use seaworthy_seal::Seal;
+use seaworthy_store::{Blobs, schema::RoomSchema};
+use seaworthy_testkit::TestDb;
+use tower::ServiceExt as _;
+
+pub(crate) const ROOMS: &[RoomSchema] =
+    &[seaworthy_seal::SCHEMA, seaworthy_ledger::SCHEMA, seaworthy_access::SCHEMA, seaworthy_registry::SCHEMA];
+
+/// A gate that refuses what it was told to.
+#[derive(Default)]
+pub(crate) struct ListGate(pub(crate) Mutex<HashMap<(String, Digest), &'static str>>);
+
+impl PullGate for ListGate {
+    fn check<'a>(
+        &'a self,
+        repository: &'a RepoName,
+        digest: &'a Digest,
+        _: Door,
+    ) -> futures_util::future::BoxFuture<'a, Result<Option<Refusal>, Problem>> {
+        let verdict = self.0.lock().expect("lock").get(&(repository.to_string(), *digest)).copied();
+        Box::pin(async move {
+            match verdict {
+                None => Ok(None),
+                Some("error") => Err(Problem::new(ErrorCode::Unavailable, "cannot find out")),
+                Some(verdict) => {
+                    let message = format!("{repository}@{digest} is {verdict}");
+                    Ok(Some(Refusal { problem: Problem::new(ErrorCode::Denied, message), verdict }))
+                }
+            }
+        })
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) test: TestDb,
+    pub(crate) registry: Registry,
+    pub(crate) access: Access,
+    pub(crate) gate: Arc<ListGate>,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+    pub(crate) fn code(&self) -> String {
+        let json: serde_json::Value = serde_json::from_slice(&self.body).expect("error body is JSON");
+        json["errors"][0]["code"].as_str().expect("code").to_owned()
+    }
+}
+
+/// Somebody talking to the registry.
+#[derive(Clone)]
+pub(crate) struct Client {
+    router: Router,
+}
+
+impl World {
+    pub(crate) async fn new(test: TestDb) -> Self {
+        let seal = Seal::open(test.path()).expect("seal");
+        let access = Access::open(test.db.clone(), &seal, "registry.test").await.expect("access");
+        let gate = Arc::new(ListGate::default());
+        let registry = Registry::new(RegistryConfig {
+            db: test.db.clone(),
+            blobs: Blobs::new(test.path().to_owned(), test.db.clone(), 0),
+            access: access.clone(),
+            gate: gate.clone(),
+            blob_consumers: &["inspection"],
+            manifest_consumers: &["inspection", "clearance"],
+        });
+        Self { test, registry, access, gate }
+    }
+
+    pub(crate) fn as_identity(&self, identity: Identity) -> Client {
+        Client { router: seaworthy_registry::router(self.registry.clone()).layer(Extension(identity)) }
+    }
+
+    pub(crate) fn operator(&self) -> Client {
+        self.as_identity(Identity::operator(0))
+    }
+
+    /// A service principal with one role at one scope.
+    pub(crate) async fn service(&self, name: &str, role: &str, scope: &str) -> Client {
+        let actor = Actor::system();
+        if self.access.principal(name).await.is_err() {
+            self.access
+                .create_principal(&actor, name.parse().expect("name"), PrincipalKind::ServicePrincipal)
+                .await
+                .expect("created");
+        }
+        self.access.assign(&actor, name, role, scope.parse().expect("scope")).await.expect("assigned");
+        let principal = self.access.principal(name).await.expect("principal");
+        let new = match self.access.add_secret(&actor, &principal, "test").await {
+            Ok(new) => new,
+            Err(error) => panic!("{error}"),
+        };
+        let identity =
+            self.access.authenticate_secret(name, new.secret.expose(), None).await.expect("authenticated");
+        self.as_identity(identity)
+    }
+}
+
+impl Client {
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost:5000");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.into()).expect("request");
+        let response = self.router.clone().oneshot(request).await.expect("infallible");
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.expect("body").to_bytes();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], Body::empty()).await
+    }
+
+    pub(crate) async fn put_blob(&self, repository: &str, bytes: &[u8]) -> Digest {
+        let digest = Digest::sha256(bytes);
+        let path = format!("/v2/{repository}/blobs/uploads/?digest={digest}");
+        let answer = self.send("POST", &path, &[], bytes.to_vec()).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+        digest
+    }
+
+    /// Pushes an image of one config and `layers`; returns its digest and manifest.
+    pub(crate) async fn put_image(&self, reference: &str, layers: &[&[u8]]) -> (Digest, String) {
+        let (repository, tag) = reference.split_once(':').expect("tag");
+        let config = br#"{"os":"linux","architecture":"amd64"}"#;
+        let mut descriptors = Vec::new();
+        self.put_blob(repository, config).await;
+        for layer in layers {
+            self.put_blob(repository, layer).await;
+            descriptors.push(format!(
+                r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{}","size":{}}}"#,
+                Digest::sha256(layer),
+                layer.len()
+            ));
+        }
+        let manifest = format!(
+            r#"{{ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "config": {{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":{}}},
+                "layers": [{}] }}"#,
+            Digest::sha256(config),
+            config.len(),
+            descriptors.join(",")
+        );
+        let answer = self.put_manifest(repository, tag, &manifest).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+        (Digest::sha256(manifest.as_bytes()), manifest)
+    }
+
+    pub(crate) async fn put_manifest(&self, repository: &str, reference: &str, manifest: &str) -> Answer {
+        let headers = [("content-type", "application/vnd.oci.image.manifest.v1+json")];
+        self.send("PUT", &format!("/v2/{repository}/manifests/{reference}"), &headers, manifest.to_owned())
+            .await
+    }
+}

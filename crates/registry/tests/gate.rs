@@ -1,0 +1,205 @@
+//! Nothing of a refused image leaks, and nobody learns what they may not see.
+
+use http::StatusCode;
+use seaworthy_access::Identity;
+use seaworthy_oci::Digest;
+use seaworthy_store::args;
+use seaworthy_testkit::{TestDb, db_tests};
+
+use crate::client::{ROOMS, World};
+
+db_tests!(super::ROOMS; a_blocked_image_is_refused_by_every_name, layers_do_not_leak, an_inspector_may_pull,
+    mounting_checks_rights_never_verdicts, uploads_belong_to_their_principal, refusals_are_counted,
+    anonymous_is_challenged, a_gate_that_cannot_answer_serves_nothing);
+
+fn layer() -> Vec<u8> {
+    vec![5u8; 60_000]
+}
+
+async fn blocked(world: &World) -> Digest {
+    let (digest, _) = world.operator().put_image("prod/web:1", &[&layer()]).await;
+    world.gate.0.lock().expect("lock").insert(("prod/web".into(), digest), "blocked");
+    digest
+}
+
+async fn a_blocked_image_is_refused_by_every_name(test: TestDb) {
+    let world = World::new(test).await;
+    let digest = blocked(&world).await;
+    let client = world.service("ci", "AcrPull", "/repositories/prod").await;
+    for reference in ["1".to_owned(), digest.to_string()] {
+        let path = format!("/v2/prod/web/manifests/{reference}");
+        let answer = client.get(&path).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::FORBIDDEN, "DENIED"));
+        assert!(answer.text().contains(&format!("prod/web@{digest} is blocked")), "{}", answer.text());
+        let head = client.send("HEAD", &path, &[], "").await;
+        assert_eq!(head.status, StatusCode::OK, "clients GET next, and show the text");
+    }
+    // The same image elsewhere is another question.
+    world.operator().put_image("dev/web:1", &[&layer()]).await;
+    let dev = world.service("dev", "AcrPull", "/repositories/dev").await;
+    assert_eq!(dev.get("/v2/dev/web/manifests/1").await.status, StatusCode::OK);
+}
+
+async fn layers_do_not_leak(test: TestDb) {
+    let world = World::new(test).await;
+    blocked(&world).await;
+    let client = world.service("ci", "AcrPush", "/repositories/prod").await;
+    let digest = Digest::sha256(&layer());
+    let path = format!("/v2/prod/web/blobs/{digest}");
+    for range in ["bytes=0-", "bytes=0-10", "x"] {
+        let answer = client.send("GET", &path, &[("range", range)], "").await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{range}");
+        assert!(answer.text().contains("is blocked"));
+    }
+    assert_eq!(
+        client.send("HEAD", &path, &[], "").await.status,
+        StatusCode::OK,
+        "a pusher's existence check"
+    );
+    // Bringing the same bytes again does not open the door that a refused manifest closed.
+    client.put_blob("prod/web", &layer()).await;
+    assert_eq!(client.get(&path).await.status, StatusCode::FORBIDDEN);
+    // A second image with that layer which is allowed does.
+    client.put_image("prod/web:2", &[&layer(), b"fixed"]).await;
+    assert_eq!(client.get(&path).await.status, StatusCode::OK);
+    // Not linked here, though stored: not there.
+    let puller = world.service("other", "AcrPush", "/repositories/other").await;
+    let elsewhere = puller.send("HEAD", &format!("/v2/other/x/blobs/{digest}"), &[], "").await;
+    assert_eq!(elsewhere.status, StatusCode::NOT_FOUND);
+}
+
+async fn an_inspector_may_pull(test: TestDb) {
+    let world = World::new(test).await;
+    blocked(&world).await;
+    let owner = world.service("owner", "Owner", "/").await;
+    assert_eq!(
+        owner.get("/v2/prod/web/manifests/1").await.status,
+        StatusCode::FORBIDDEN,
+        "not even the owner"
+    );
+    let inspector = world.service("inspector", "AcrQuarantineReader", "/repositories/prod").await;
+    assert_eq!(inspector.get("/v2/prod/web/manifests/1").await.status, StatusCode::OK);
+    let path = format!("/v2/prod/web/blobs/{}", Digest::sha256(&layer()));
+    assert_eq!(inspector.get(&path).await.status, StatusCode::OK);
+}
+
+async fn mounting_checks_rights_never_verdicts(test: TestDb) {
+    let world = World::new(test).await;
+    blocked(&world).await;
+    let digest = Digest::sha256(&layer());
+    let client = world.service("ci", "AcrPush", "/repositories/prod").await;
+    let mount = format!("/v2/prod/new/blobs/uploads/?mount={digest}&from=prod/web");
+    let answer = client.send("POST", &mount, &[], "").await;
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (StatusCode::CREATED, format!("/v2/prod/new/blobs/{digest}").as_str())
+    );
+    assert_eq!(
+        client.get(&format!("/v2/prod/new/blobs/{digest}")).await.status,
+        StatusCode::OK,
+        "to whom mounted it"
+    );
+    let other = world.service("other", "AcrPull", "/repositories/prod/new").await;
+    assert_eq!(
+        other.get(&format!("/v2/prod/new/blobs/{digest}")).await.status,
+        StatusCode::NOT_FOUND,
+        "to nobody else"
+    );
+    // No right on the source, or no such blob: the same answer.
+    let stranger = world.service("stranger", "AcrPush", "/repositories/dev").await;
+    for (mount, from) in [(digest, "prod/web"), (Digest::sha256(b"none"), "dev/web"), (digest, "no/such")] {
+        let path = format!("/v2/dev/x/blobs/uploads/?mount={mount}&from={from}");
+        let answer = stranger.send("POST", &path, &[], "").await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{from}");
+    }
+}
+
+async fn uploads_belong_to_their_principal(test: TestDb) {
+    let world = World::new(test).await;
+    let one = world.service("one", "AcrPush", "/repositories/a").await;
+    let two = world.service("two", "AcrPush", "/repositories/a").await;
+    let location = one.send("POST", "/v2/a/blobs/uploads/", &[], "").await.header("location").to_owned();
+    for (method, path) in
+        [("GET", location.clone()), ("PATCH", location.clone()), ("DELETE", location.clone())]
+    {
+        assert_eq!(two.send(method, &path, &[], "x").await.status, StatusCode::NOT_FOUND, "{method}");
+    }
+    let elsewhere = location.replace("/v2/a/", "/v2/a/b/");
+    assert_eq!(one.get(&elsewhere).await.status, StatusCode::NOT_FOUND, "of another repository");
+    assert_eq!(one.get(&location).await.status, StatusCode::NO_CONTENT);
+    // What one brought, two may not name until a manifest reaches it.
+    let layer = one.put_blob("a", b"layer of one").await;
+    assert_eq!(
+        two.send("HEAD", &format!("/v2/a/blobs/{layer}"), &[], "").await.status,
+        StatusCode::NOT_FOUND
+    );
+    let config = two.put_blob("a", b"{}").await;
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":2}},
+            "layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer}","size":12}}]}}"#
+    );
+    assert_eq!(two.put_manifest("a", "1", &manifest).await.code(), "MANIFEST_BLOB_UNKNOWN");
+}
+
+async fn refusals_are_counted(test: TestDb) {
+    let world = World::new(test).await;
+    let digest = blocked(&world).await;
+    let client = world.service("ci", "AcrPull", "/repositories/prod").await;
+    for _ in 0..5 {
+        client.get("/v2/prod/web/manifests/1").await;
+    }
+    let count = async |action: &str| {
+        let rows = world
+            .test
+            .db
+            .fetch_all("SELECT leaf FROM ledger_leaves WHERE action = $1 AND actor = 'ci'", args![action])
+            .await
+            .expect("query");
+        rows.iter().map(|row| row.text(0).expect("leaf").to_owned()).collect::<Vec<_>>()
+    };
+    let first = count("pull.refuse").await;
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert!(first[0].contains(&format!("repositories/prod/web@{digest}")) && first[0].contains("blocked"));
+    assert!(count("pull.refuse.repeat").await.is_empty());
+    let cancel = tokio_util::sync::CancellationToken::new();
+    cancel.cancel();
+    world.registry.clone().upkeep(cancel).await;
+    let repeats = count("pull.refuse.repeat").await;
+    assert!(repeats.len() == 1 && repeats[0].contains(r#""repeats":4"#), "{repeats:?}");
+}
+
+async fn anonymous_is_challenged(test: TestDb) {
+    let world = World::new(test).await;
+    blocked(&world).await;
+    let nobody = world.as_identity(Identity::anonymous(None));
+    let digest = Digest::sha256(b"x");
+    for (method, path, scope) in [
+        ("GET", "/v2/".to_owned(), ""),
+        ("GET", "/v2/_catalog".to_owned(), "registry:catalog:*"),
+        ("GET", "/v2/prod/web/manifests/1".to_owned(), "repository:prod/web:pull"),
+        ("HEAD", "/v2/no/such/manifests/1".to_owned(), "repository:no/such:pull"),
+        (
+            "POST",
+            format!("/v2/a/blobs/uploads/?mount={digest}&from=b"),
+            "repository:a:pull,push repository:b:pull",
+        ),
+        ("DELETE", "/v2/a/manifests/1".to_owned(), "repository:a:delete"),
+    ] {
+        let answer = nobody.send(method, &path, &[], "").await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+        let challenge = answer.header("www-authenticate");
+        let expected = "Bearer realm=\"http://localhost:5000/oauth2/token\",service=\"registry.test\"";
+        assert!(challenge.starts_with(expected), "{challenge}");
+        assert!(scope.is_empty() || challenge.ends_with(&format!("scope=\"{scope}\"")), "{challenge}");
+    }
+}
+
+async fn a_gate_that_cannot_answer_serves_nothing(test: TestDb) {
+    let world = World::new(test).await;
+    let digest = blocked(&world).await;
+    world.gate.0.lock().expect("lock").insert(("prod/web".into(), digest), "error");
+    let client = world.operator();
+    assert_eq!(client.get("/v2/prod/web/manifests/1").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let path = format!("/v2/prod/web/blobs/{}", Digest::sha256(&layer()));
+    assert_eq!(client.get(&path).await.status, StatusCode::SERVICE_UNAVAILABLE);
+}

@@ -1,0 +1,14 @@
+//! The distribution API through its own routes, on both engines.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking, and reads as one story"
+)]
+
+mod client;
+mod gate;
+mod hostile;
+mod protocol;

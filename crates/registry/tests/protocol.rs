@@ -1,0 +1,299 @@
+//! What docker, containerd, podman and skopeo send (distribution spec 1.1).
+
+use http::StatusCode;
+use seaworthy_oci::Digest;
+use seaworthy_store::args;
+use seaworthy_testkit::{TestDb, db_tests};
+
+use crate::client::{ROOMS, World};
+
+db_tests!(super::ROOMS; an_image_comes_back_byte_for_byte, uploads_in_every_way, ranges_of_blobs, pages_of_tags_and_repositories,
+    deletes_take_effect_at_once, an_index_by_tag_and_digest, a_push_tells_and_records, sha512_end_to_end,
+    expired_uploads_are_swept, same_tag_many_writers);
+
+async fn an_image_comes_back_byte_for_byte(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let layer = vec![7u8; 100_000];
+    let (digest, manifest) = client.put_image("dev/app:1", &[&layer, b"small"]).await;
+    for reference in ["1".to_owned(), digest.to_string()] {
+        let path = format!("/v2/dev/app/manifests/{reference}");
+        for method in ["GET", "HEAD"] {
+            let answer = client.send(method, &path, &[("accept", "text/nonsense")], "").await;
+            assert_eq!(answer.status, StatusCode::OK);
+            assert_eq!(answer.header("docker-content-digest"), digest.to_string());
+            assert_eq!(answer.header("content-type"), "application/vnd.oci.image.manifest.v1+json");
+            assert_eq!(answer.header("content-length"), manifest.len().to_string());
+            assert_eq!(answer.text(), if method == "GET" { manifest.as_str() } else { "" });
+        }
+        let etag = format!("\"{digest}\"");
+        let cached = client.send("GET", &path, &[("if-none-match", &etag)], "").await;
+        assert_eq!((cached.status, cached.body.len()), (StatusCode::NOT_MODIFIED, 0));
+    }
+    let blob = client.get(&format!("/v2/dev/app/blobs/{}", Digest::sha256(&layer))).await;
+    assert_eq!(blob.status, StatusCode::OK);
+    assert!(blob.body == layer);
+    let missing = client.get("/v2/dev/app/manifests/2").await;
+    assert_eq!((missing.status, missing.code().as_str()), (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"));
+}
+
+async fn uploads_in_every_way(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let bytes: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
+    let digest = Digest::sha256(&bytes);
+    let begin = async || {
+        let answer = client.send("POST", "/v2/a/blobs/uploads/", &[], "").await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+        assert_eq!(answer.header("range"), "0-0");
+        answer.header("location").to_owned()
+    };
+    // docker: one streamed PATCH without length or range, then an empty PUT.
+    let location = begin().await;
+    assert!(location.starts_with("/v2/a/blobs/uploads/"), "relative: {location}");
+    let patched = client.send("PATCH", &location, &[], bytes.clone()).await;
+    assert_eq!(patched.status, StatusCode::ACCEPTED);
+    assert_eq!(patched.header("range"), format!("0-{}", bytes.len() - 1));
+    let put = client.send("PUT", &format!("{location}?digest={digest}"), &[], "").await;
+    assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+    assert_eq!(put.header("location"), format!("/v2/a/blobs/{digest}"));
+    assert_eq!(client.get(&location).await.code(), "BLOB_UPLOAD_UNKNOWN", "the session ended");
+    // containerd: the whole blob in the closing PUT.
+    let location = begin().await;
+    let put = client.send("PUT", &format!("{location}?digest={digest}"), &[], bytes.clone()).await;
+    assert_eq!(put.status, StatusCode::CREATED);
+    // Chunks with ranges, one of them out of order.
+    let location = begin().await;
+    let (head, tail) = bytes.split_at(500_000);
+    let first = client.send("PATCH", &location, &[("content-range", "0-499999")], head.to_vec()).await;
+    assert_eq!(first.status, StatusCode::ACCEPTED);
+    for wrong in ["0-499999", "500001-600000", "9-5", "x"] {
+        let answer = client.send("PATCH", &location, &[("content-range", wrong)], tail.to_vec()).await;
+        assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE, "{wrong}");
+        assert_eq!(answer.header("range"), "0-499999", "where the upload stands");
+    }
+    let closing =
+        client.send("PUT", &format!("{location}?digest={digest}"), &[("content-range", "7-8")], "xx").await;
+    assert_eq!(closing.status, StatusCode::RANGE_NOT_SATISFIABLE);
+    let range = format!("500000-{}", bytes.len() - 1);
+    let put = client
+        .send("PUT", &format!("{location}?digest={digest}"), &[("content-range", &range)], tail.to_vec())
+        .await;
+    assert_eq!(put.status, StatusCode::CREATED);
+    // Cancel.
+    let location = begin().await;
+    assert_eq!(client.send("DELETE", &location, &[], "").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(client.get(&location).await.status, StatusCode::NOT_FOUND);
+    // A wrong digest stores nothing and ends the session.
+    let location = begin().await;
+    let other = Digest::sha256(b"other");
+    let put = client.send("PUT", &format!("{location}?digest={other}"), &[], bytes.clone()).await;
+    assert_eq!((put.status, put.code().as_str()), (StatusCode::BAD_REQUEST, "DIGEST_INVALID"));
+    assert_eq!(client.get(&location).await.status, StatusCode::NOT_FOUND);
+    let head = client.send("HEAD", &format!("/v2/a/blobs/{other}"), &[], "").await;
+    assert_eq!(head.status, StatusCode::NOT_FOUND);
+    assert_eq!(client.send("HEAD", &format!("/v2/a/blobs/{digest}"), &[], "").await.status, StatusCode::OK);
+}
+
+async fn ranges_of_blobs(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let digest = client.put_blob("a", b"0123456789").await;
+    let path = format!("/v2/a/blobs/{digest}");
+    for (range, status, body, content_range) in [
+        ("bytes=2-4", 206, "234", "bytes 2-4/10"),
+        ("bytes=-3", 206, "789", "bytes 7-9/10"),
+        ("bytes=0-", 206, "0123456789", "bytes 0-9/10"),
+        ("bytes=0-1,4-5", 200, "0123456789", ""),
+        ("nonsense", 200, "0123456789", ""),
+    ] {
+        let answer = client.send("GET", &path, &[("range", range)], "").await;
+        assert_eq!((answer.status.as_u16(), answer.text().as_str()), (status, body), "{range}");
+        assert_eq!(answer.header("content-range"), content_range);
+        assert_eq!(answer.header("content-length"), body.len().to_string());
+    }
+    for range in ["bytes=10-", "bytes=500-0"] {
+        let answer = client.send("GET", &path, &[("range", range)], "").await;
+        assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE, "{range}");
+        assert_eq!(answer.header("content-range"), "bytes */10");
+    }
+    let empty = client.put_blob("a", b"").await;
+    let answer = client.get(&format!("/v2/a/blobs/{empty}")).await;
+    assert_eq!((answer.status, answer.body.len()), (StatusCode::OK, 0));
+}
+
+async fn pages_of_tags_and_repositories(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (digest, manifest) = client.put_image("a:0", &[b"x"]).await;
+    for tag in ["1", "B", "a", "a.b", "a-b", "_"] {
+        assert_eq!(client.put_manifest("a", tag, &manifest).await.status, StatusCode::CREATED);
+    }
+    client.put_image("a/b:1", &[b"x"]).await;
+    client.put_image("ab:1", &[b"x"]).await;
+    let mut path = "/v2/a/tags/list?n=3".to_owned();
+    let mut found: Vec<String> = Vec::new();
+    while !path.is_empty() {
+        let answer = client.get(&path).await;
+        let json: serde_json::Value = serde_json::from_slice(&answer.body).expect("json");
+        assert_eq!(json["name"], "a");
+        found.extend(
+            json["tags"].as_array().expect("tags").iter().map(|tag| tag.as_str().expect("text").to_owned()),
+        );
+        let link = answer.header("link");
+        path = link.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
+    }
+    assert_eq!(found, ["0", "1", "B", "_", "a", "a-b", "a.b"]);
+    assert!(client.get("/v2/a/tags/list?n=0").await.text().contains(r#""tags":[]"#));
+    assert_eq!(client.get("/v2/a/tags/list?n=x").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(client.get("/v2/none/tags/list").await.code(), "NAME_UNKNOWN");
+    let first = client.get("/v2/_catalog?n=2").await;
+    assert!(first.text().contains(r#"["a","a/b"]"#), "{}", first.text());
+    assert_eq!(first.header("link"), "</v2/_catalog?n=2&last=a%2Fb>; rel=\"next\"");
+    assert!(client.get("/v2/_catalog?n=2&last=a%2Fb").await.text().contains(r#"["ab"]"#));
+    let reader = world.service("reader", "Reader", "/repositories/a/b").await;
+    assert!(
+        reader.get("/v2/_catalog").await.text().contains(r#"["a/b"]"#),
+        "a catalog shows what may be seen"
+    );
+    assert_eq!(reader.get(&format!("/v2/a/manifests/{digest}")).await.code(), "NAME_UNKNOWN");
+}
+
+async fn deletes_take_effect_at_once(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (digest, _) = client.put_image("a:1", &[b"layer"]).await;
+    let layer = Digest::sha256(b"layer");
+    let in_use = client.send("DELETE", &format!("/v2/a/blobs/{layer}"), &[], "").await;
+    assert_eq!(in_use.status, StatusCode::CONFLICT, "a manifest names it");
+    assert_eq!(client.send("DELETE", "/v2/a/manifests/1", &[], "").await.status, StatusCode::ACCEPTED);
+    assert_eq!(client.get("/v2/a/manifests/1").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(client.get(&format!("/v2/a/manifests/{digest}")).await.status, StatusCode::OK);
+    let path = format!("/v2/a/manifests/{digest}");
+    assert_eq!(client.send("DELETE", &path, &[], "").await.status, StatusCode::ACCEPTED);
+    assert_eq!(client.send("DELETE", &path, &[], "").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(client.get(&path).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        client.send("DELETE", &format!("/v2/a/blobs/{layer}"), &[], "").await.status,
+        StatusCode::ACCEPTED
+    );
+    assert_eq!(client.get(&format!("/v2/a/blobs/{layer}")).await.status, StatusCode::NOT_FOUND);
+    let pusher = world.service("ci", "AcrPush", "/repositories/a").await;
+    let (digest, _) = pusher.put_image("a:2", &[b"layer"]).await;
+    let denied = pusher.send("DELETE", &format!("/v2/a/manifests/{digest}"), &[], "").await;
+    assert_eq!(
+        (denied.status, denied.code().as_str()),
+        (StatusCode::FORBIDDEN, "DENIED"),
+        "AcrPush does not delete"
+    );
+}
+
+async fn an_index_by_tag_and_digest(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (child, manifest) = client.put_image("a:1", &[b"x"]).await;
+    let index = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[
+            {{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{child}","size":{},
+             "platform":{{"os":"linux","architecture":"amd64"}}}},
+            {{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{}","size":3}}]}}"#,
+        manifest.len(),
+        Digest::sha256(b"not here yet"),
+    );
+    let headers = [("content-type", "application/vnd.oci.image.index.v1+json")];
+    let put = client.send("PUT", "/v2/a/manifests/multi", &headers, index.clone()).await;
+    assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+    let by_digest = client.get(&format!("/v2/a/manifests/{}", Digest::sha256(index.as_bytes()))).await;
+    assert_eq!(by_digest.text(), index);
+    assert_eq!(by_digest.header("content-type"), headers[0].1);
+}
+
+async fn a_push_tells_and_records(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.service("ci", "AcrPush", "/repositories/a").await;
+    let large = vec![1u8; 50_000];
+    let (digest, _) = client.put_image("a:1", &[&large, b"small"]).await;
+    client.put_blob("a", &large).await;
+    let rows = world
+        .test
+        .db
+        .fetch_all("SELECT consumer, kind FROM store_deliveries ORDER BY kind, consumer", args![])
+        .await
+        .expect("query");
+    let found: Vec<_> = rows
+        .iter()
+        .map(|row| format!("{} {}", row.text(1).expect("kind"), row.text(0).expect("consumer")))
+        .collect();
+    assert_eq!(found, ["blob_stored inspection", "manifest_pushed clearance", "manifest_pushed inspection"]);
+    let rows = world
+        .test
+        .db
+        .fetch_all("SELECT actor, object, leaf FROM ledger_leaves WHERE action = 'manifest.push'", args![])
+        .await
+        .expect("query");
+    assert_eq!((rows.len(), rows[0].text(0).expect("actor")), (1, "ci"));
+    assert_eq!(rows[0].text(1).expect("object"), format!("repositories/a@{digest}"));
+    assert!(rows[0].text(2).expect("leaf").contains(r#""tag":"1""#));
+}
+
+async fn sha512_end_to_end(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let bytes = vec![9u8; 40_000];
+    let mut hasher = seaworthy_oci::Hasher::new(seaworthy_oci::Algorithm::Sha512);
+    hasher.update(&bytes);
+    let digest = hasher.finish();
+    let answer = client.send("POST", "/v2/a/blobs/uploads/", &[], "").await;
+    let put = client
+        .send("PUT", &format!("{}?digest={digest}", answer.header("location")), &[], bytes.clone())
+        .await;
+    assert_eq!(
+        (put.status, put.header("docker-content-digest")),
+        (StatusCode::CREATED, digest.to_string().as_str())
+    );
+    let start = client.send("POST", "/v2/a/blobs/uploads/?digest-algorithm=sha512", &[], "").await;
+    let location = start.header("location");
+    client.send("PATCH", location, &[], bytes.clone()).await;
+    let put = client.send("PUT", &format!("{location}?digest={digest}"), &[], "").await;
+    assert_eq!(put.status, StatusCode::CREATED);
+    let got = client.get(&format!("/v2/a/blobs/{digest}")).await;
+    assert!(got.body == bytes);
+}
+
+async fn expired_uploads_are_swept(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let location = client.send("POST", "/v2/a/blobs/uploads/", &[], "").await.header("location").to_owned();
+    client.send("PATCH", &location, &[], vec![1u8; 100_000]).await;
+    let files = || std::fs::read_dir(world.test.path().join("uploads/registry")).expect("list").count();
+    assert_eq!(files(), 1);
+    assert_eq!(world.registry.sweep().await.expect("sweep"), 0);
+    world
+        .test
+        .db
+        .upkeep((), |(), tx| {
+            Box::pin(async move { tx.execute("UPDATE registry_uploads SET expires_at = 1", args![]).await })
+        })
+        .await
+        .map_err(|error: seaworthy_store::DbError| panic!("{error}"))
+        .ok();
+    assert_eq!(client.get(&location).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(world.registry.sweep().await.expect("sweep"), 1);
+    assert_eq!(files(), 0);
+}
+
+async fn same_tag_many_writers(test: TestDb) {
+    let world = World::new(test).await;
+    let clients: Vec<_> = (0..24).map(|_| world.operator()).collect();
+    let pushes = clients.iter().enumerate().map(|(n, client)| async move {
+        let own = format!("layer {n}");
+        client.put_image("a:latest", &[b"shared by all", own.as_bytes()]).await.0
+    });
+    let digests = futures_util::future::join_all(pushes).await;
+    let answer = clients[0].get("/v2/a/manifests/latest").await;
+    let last: Digest = answer.header("docker-content-digest").parse().expect("digest");
+    assert!(digests.contains(&last));
+    for digest in digests {
+        assert_eq!(clients[0].get(&format!("/v2/a/manifests/{digest}")).await.status, StatusCode::OK);
+    }
+}
