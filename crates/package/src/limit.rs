@@ -1,0 +1,2 @@
+/// Longest package URL that is parsed, in bytes.
+pub const PURL_BYTES: usize = 4096;
