@@ -2,8 +2,8 @@ use seaworthy_oci::{Digest, Platform, RepoName};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ContentId, Coverage, FeedCoverage, FindingSet, ImageFacts, InventoryProblem, OsRelease, SecretRow,
-    Timestamp,
+    ContentId, Coverage, FeedCoverage, FindingSet, ImageFacts, InventoryProblem, OsRelease, OsSupport,
+    SecretRow, Timestamp,
 };
 use crate::{Inventory, LayerRow};
 
@@ -110,6 +110,8 @@ pub struct InventoryReady {
     pub config: Digest,
     /// Facts of that config.
     pub image: ImageFacts,
+    /// Until when the image's distribution release is supported, when that is known.
+    pub support: Option<OsSupport>,
     /// The inventory. Findings matches its packages; clearance keeps only what rules look at.
     pub inventory: Inventory,
 }

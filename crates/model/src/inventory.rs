@@ -2,7 +2,7 @@ use seaworthy_oci::{Digest, Platform};
 use seaworthy_package::InstalledPackage;
 use serde::{Deserialize, Serialize};
 
-use crate::ContentId;
+use crate::{ContentId, Timestamp};
 
 /// The folded view of one image: what is inside. A fact about a content id; immutable for
 /// one reader version.
@@ -50,6 +50,15 @@ pub struct OsRelease {
     pub codename: Option<String>,
     /// `PRETTY_NAME`.
     pub name: String,
+}
+
+/// Until when a distribution release is supported for everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OsSupport {
+    /// First moment without support by the distribution itself.
+    pub full_ends: Timestamp,
+    /// First moment without support by its long-term team; equal when there is none.
+    pub lts_ends: Timestamp,
 }
 
 /// One installed package and where it came from.

@@ -28,8 +28,8 @@ pub use id::{
     CredentialId, DeliveryId, ExceptionId, LeafId, PolicyId, PrincipalId, RoleAssignmentId, UploadId,
 };
 pub use inventory::{
-    Coverage, ImageFacts, Inventory, InventoryProblem, LayerRow, OsRelease, PackageRow, ProblemCode,
-    SecretRow,
+    Coverage, ImageFacts, Inventory, InventoryProblem, LayerRow, OsRelease, OsSupport, PackageRow,
+    ProblemCode, SecretRow,
 };
 pub use problem::{ErrorCode, Problem};
 pub use scope::{Scope, ScopeError};

@@ -1,0 +1,170 @@
+//! Asking: from memory, else one primary-key read; what is pending is waited for, not computed.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use seaworthy_model::Timestamp;
+use seaworthy_oci::{Digest, RepoName};
+use seaworthy_policy::Verdict;
+use seaworthy_store::{args, schema::Dialect};
+
+use crate::{
+    Clearance, ClearanceError, Purpose, StoredVerdict,
+    db::{self, Subject},
+    limit,
+};
+
+/// The answer to "may this be pulled from there?".
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The verdict now.
+    pub verdict: Verdict,
+    /// The recorded verdict behind it. Of an index: of one of its images; of an artifact: of its
+    /// subject. `None` when nothing is recorded yet, or nothing needs judging.
+    pub stored: Option<Arc<StoredVerdict>>,
+}
+
+impl Answer {
+    const fn nothing(verdict: Verdict) -> Self {
+        Self { verdict, stored: None }
+    }
+}
+
+/// A cache entry: what was read, and when.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    subject: Option<Arc<Subject>>,
+    verdict: Option<Arc<StoredVerdict>>,
+    read_at: Timestamp,
+}
+
+impl Clearance {
+    /// The answer now; pending when it is not decided, or no longer holds.
+    pub async fn ask(&self, repository: &RepoName, digest: &Digest) -> Result<Answer, ClearanceError> {
+        self.ask_inner(repository, digest, 0).await
+    }
+
+    /// The answer, waiting for a pending one up to `wait`.
+    pub async fn ask_waiting(
+        &self,
+        repository: &RepoName,
+        digest: &Digest,
+        wait: Duration,
+    ) -> Result<Answer, ClearanceError> {
+        let deadline = tokio::time::Instant::now() + wait;
+        loop {
+            let changed = self.changes().notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let answer = self.ask(repository, digest).await?;
+            if answer.verdict != Verdict::Pending {
+                return Ok(answer);
+            }
+            // Another replica may decide it, so look again even when nothing changed here.
+            let again = tokio::time::Instant::now() + Duration::from_millis(100);
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep_until(again.min(deadline)) => {
+                    if tokio::time::Instant::now() >= deadline {
+                        return Ok(answer);
+                    }
+                    self.forget(&[(repository.clone(), *digest)]);
+                }
+            }
+        }
+    }
+
+    fn ask_inner<'a>(
+        &'a self,
+        repository: &'a RepoName,
+        digest: &'a Digest,
+        depth: u8,
+    ) -> BoxFuture<'a, Result<Answer, ClearanceError>> {
+        Box::pin(async move {
+            let entry = self.entry(repository, digest).await?;
+            match entry.subject.as_deref() {
+                // Announced a moment ago, or never: nothing is known, and unknown is not fine.
+                None => Ok(Answer::nothing(Verdict::Pending)),
+                Some(Subject::Image(_)) => self.of_image(repository, digest, entry).await,
+                Some(_) if depth >= 4 => Ok(Answer::nothing(Verdict::Blocked)),
+                Some(Subject::Artifact(None)) => Ok(Answer::nothing(Verdict::Allowed)),
+                Some(Subject::Artifact(Some(subject))) => {
+                    // An artifact may arrive before its subject; there is nothing to protect then.
+                    match self.entry(repository, subject).await?.subject {
+                        None => Ok(Answer::nothing(Verdict::Allowed)),
+                        Some(_) => self.ask_inner(repository, subject, depth + 1).await,
+                    }
+                }
+                Some(Subject::Index(children)) => self.of_index(repository, children, depth).await,
+            }
+        })
+    }
+
+    async fn of_image(
+        &self,
+        repository: &RepoName,
+        digest: &Digest,
+        entry: Entry,
+    ) -> Result<Answer, ClearanceError> {
+        let Some(stored) = entry.verdict else { return Ok(Answer::nothing(Verdict::Pending)) };
+        if stored.holds(self.revision().await?, self.db().now()) {
+            return Ok(Answer { verdict: stored.verdict, stored: Some(stored) });
+        }
+        self.want(repository, digest);
+        Ok(Answer { verdict: Verdict::Pending, stored: Some(stored) })
+    }
+
+    /// Blocked only if all its images are; what is not here cannot be pulled and does not count.
+    async fn of_index(
+        &self,
+        repository: &RepoName,
+        children: &[Digest],
+        depth: u8,
+    ) -> Result<Answer, ClearanceError> {
+        let (mut pending, mut blocked) = (None, None);
+        for child in children.iter().take(limit::CHILDREN) {
+            let Some(subject) = self.entry(repository, child).await?.subject else { continue };
+            if matches!(*subject, Subject::Artifact(_)) {
+                continue;
+            }
+            let answer = self.ask_inner(repository, child, depth + 1).await?;
+            match answer.verdict {
+                Verdict::Allowed => return Ok(answer),
+                Verdict::Pending => pending = Some(answer),
+                Verdict::Blocked => blocked = Some(answer),
+            }
+        }
+        Ok(pending.or(blocked).unwrap_or(Answer::nothing(Verdict::Allowed)))
+    }
+
+    async fn entry(&self, repository: &RepoName, digest: &Digest) -> Result<Entry, ClearanceError> {
+        let key = (repository.clone(), *digest);
+        let now = self.db().now();
+        if let Some(entry) = self.cache().get(&key) {
+            let age = now.as_micros() - entry.read_at.as_micros();
+            if self.db().dialect() == Dialect::Sqlite || age < limit::CACHE_MS * 1_000 {
+                return Ok(entry);
+            }
+        }
+        let epoch = self.cache_epoch();
+        let row =
+            self.db().fetch_optional(db::SUBJECT, args![repository.as_str(), &digest.to_string()]).await?;
+        let subject = row.map(|row| db::read_subject(&row)).transpose()?.map(Arc::new);
+        let verdict = db::verdict(self.db(), repository, digest, Purpose::Pull.word()).await?.map(Arc::new);
+        let entry = Entry { subject, verdict, read_at: now };
+        // What was read before a change must not be remembered after it.
+        if entry.subject.is_some() && epoch == self.cache_epoch() {
+            self.cache().insert(key, entry.clone());
+        }
+        Ok(entry)
+    }
+
+    /// The recorded verdict itself, for pages and `check`.
+    pub async fn stored(
+        &self,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<Option<StoredVerdict>, ClearanceError> {
+        Ok(db::verdict(self.db(), repository, digest, Purpose::Pull.word()).await?)
+    }
+}

@@ -1,0 +1,247 @@
+//! Deciding and recording: facts are read, judged and stored in one transaction, so that no
+//! verdict rests on facts that were replaced meanwhile.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use seaworthy_ledger::{Act, Action};
+use seaworthy_model::{Actor, FeedsChanged, FindingsChanged, Timestamp};
+use seaworthy_oci::{Digest, RepoName};
+use seaworthy_policy::{Decision, Facts, InventoryFacts, Policy, Settling, Verdict, decide};
+use seaworthy_store::{Delivery, Tx, args};
+use serde_json::json;
+
+use crate::{
+    Clearance, ClearanceError, PolicyRef, PolicyRow, Purpose, StoredVerdict,
+    db::{self, Subject},
+    policies::Compiled,
+};
+
+/// What is to be judged, and the delivery that asked for it, settled in the same transaction.
+pub(crate) struct Round {
+    pub(crate) subjects: Vec<(RepoName, Digest)>,
+    pub(crate) delivery: Option<Delivery>,
+}
+
+impl Clearance {
+    /// Judges subjects and records what changed. Subjects that are no images are passed over.
+    pub(crate) async fn judge(&self, round: Round) -> Result<(), ClearanceError> {
+        let keys = round.subjects.clone();
+        let context = (round, self.compiled(), self.db().now());
+        seaworthy_ledger::write(self.db(), &Actor::system(), context, |(round, compiled, now), tx| {
+            Box::pin(async move {
+                let mut acts = Vec::new();
+                if !round.subjects.is_empty() {
+                    let bench = Bench::load(tx, compiled, *now).await?;
+                    for (repository, digest) in &round.subjects {
+                        acts.extend(bench.judge(tx, repository, digest).await?);
+                    }
+                }
+                if let Some(delivery) = &round.delivery {
+                    tx.settle(delivery).await?;
+                }
+                Ok::<_, ClearanceError>(((), acts))
+            })
+        })
+        .await?;
+        self.forget(&keys);
+        Ok(())
+    }
+
+    /// The verdict of an image that is not stored here: computed, never recorded.
+    pub async fn judge_unrecorded(
+        &self,
+        repository: &RepoName,
+        inventory: &InventoryFacts,
+        findings: &FindingsChanged,
+    ) -> Result<(Decision, Vec<PolicyRef>), ClearanceError> {
+        let feeds = db::feeds_now(self.db()).await?;
+        let facts = Facts::from_events(
+            repository,
+            Some(inventory),
+            Some(findings),
+            feeds.as_ref(),
+            Settling::Settled,
+        );
+        let rows = self.policies().await?;
+        let (policies, refs) = applying(&self.compiled(), &rows, repository)?;
+        let now = self.db().now();
+        let exceptions: Vec<_> = self
+            .exceptions()
+            .await?
+            .into_iter()
+            .filter(|row| row.state == crate::exceptions::State::Approved)
+            .map(|row| row.exception)
+            .collect();
+        let policies: Vec<&Policy> = policies.iter().map(Arc::as_ref).collect();
+        Ok((decide(&policies, &facts, &exceptions, now), refs))
+    }
+
+    /// Decides a stored verdict again from what it kept; equal to what is stored, on any machine.
+    pub async fn replay(&self, stored: &StoredVerdict) -> Result<Decision, ClearanceError> {
+        let mut facts = stored.facts.clone();
+        if let Some(set) = &mut facts.findings
+            && let Some(full) = db::finding_set(self.db(), &set.id).await?
+        {
+            set.rows = full.rows;
+        }
+        let mut policies = Vec::new();
+        for reference in &stored.policies {
+            let source = db::policy_source(self.db(), &reference.hash).await?;
+            let source = source.ok_or_else(|| unknown_policy(&reference.name))?;
+            policies.push(Policy::parse(&source).map_err(|source| ClearanceError::Policy { source })?);
+        }
+        let policies: Vec<&Policy> = policies.iter().collect();
+        let all = self.exceptions().await?;
+        let exceptions: Vec<_> = all
+            .into_iter()
+            .filter(|row| stored.exceptions.contains(&row.exception.id))
+            .map(|row| row.exception)
+            .collect();
+        Ok(decide(&policies, &facts, &exceptions, stored.decided_at))
+    }
+}
+
+fn unknown_policy(name: &str) -> ClearanceError {
+    ClearanceError::Unknown { kind: "policy", name: name.to_owned() }
+}
+
+/// The policies that select a repository. One that this version cannot compile stops everything:
+/// leaving it out could let an image pass.
+fn applying(
+    compiled: &Mutex<Compiled>,
+    rows: &[PolicyRow],
+    repository: &RepoName,
+) -> Result<(Vec<Arc<Policy>>, Vec<PolicyRef>), ClearanceError> {
+    let mut compiled = compiled.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mut policies, mut refs) = (Vec::new(), Vec::new());
+    for row in rows {
+        let policy = compiled.get(row).ok_or_else(|| unknown_policy(&row.name))?;
+        if policy.selects(repository) {
+            refs.push(PolicyRef { name: row.name.clone(), version: row.version, hash: row.hash.clone() });
+            policies.push(policy);
+        }
+    }
+    Ok((policies, refs))
+}
+
+/// What is the same for all subjects of one round.
+struct Bench<'b> {
+    compiled: &'b Mutex<Compiled>,
+    rows: Vec<PolicyRow>,
+    exceptions: Vec<seaworthy_policy::Exception>,
+    feeds: Option<FeedsChanged>,
+    revision: i64,
+    now: Timestamp,
+}
+
+impl<'b> Bench<'b> {
+    async fn load(
+        tx: &mut Tx<'_>,
+        compiled: &'b Mutex<Compiled>,
+        now: Timestamp,
+    ) -> Result<Self, ClearanceError> {
+        let exceptions = db::active_exceptions(tx, now).await?;
+        Ok(Self {
+            compiled,
+            rows: db::policies(tx).await?,
+            exceptions: exceptions.into_iter().map(|row| row.exception).collect(),
+            feeds: db::feeds(tx).await?,
+            revision: db::revision_in(tx).await?,
+            now,
+        })
+    }
+
+    async fn judge(
+        &self,
+        tx: &mut Tx<'_>,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<Option<Act>, ClearanceError> {
+        let row = tx.fetch_optional(db::SUBJECT, args![repository.as_str(), &digest.to_string()]).await?;
+        let Some(Subject::Image(content_id)) = row.map(|row| db::read_subject(&row)).transpose()? else {
+            return Ok(None);
+        };
+        let (inventory, findings) = match &content_id {
+            Some(content_id) => db::content(tx, content_id).await?,
+            None => (None, None),
+        };
+        let complete = inventory.is_some() && findings.is_some();
+        let image = if complete { Settling::Settled } else { Settling::UnderWay };
+        let facts =
+            Facts::from_events(repository, inventory.as_ref(), findings.as_ref(), self.feeds.as_ref(), image);
+        let (policies, refs) = applying(self.compiled, &self.rows, repository)?;
+        let policies: Vec<&Policy> = policies.iter().map(Arc::as_ref).collect();
+        let decision = decide(&policies, &facts, &self.exceptions, self.now);
+        self.record(tx, Judged { repository, digest, content_id, facts, refs, decision }).await
+    }
+
+    async fn record(&self, tx: &mut Tx<'_>, judged: Judged<'_>) -> Result<Option<Act>, ClearanceError> {
+        let Judged { repository, digest, content_id, mut facts, refs, decision } = judged;
+        // The rows are kept once, under the set's id.
+        if let Some(set) = &mut facts.findings {
+            set.rows = Vec::new();
+        }
+        let stored = StoredVerdict {
+            repository: repository.clone(),
+            digest: *digest,
+            content_id,
+            verdict: decision.verdict,
+            reasons: decision.reasons,
+            policies: refs,
+            exceptions: decision.exceptions,
+            facts,
+            decided_at: self.now,
+            valid_until: decision.valid_until,
+            revision: self.revision,
+        };
+        let purpose = Purpose::Pull.word();
+        let before = db::verdict_in(tx, repository, digest, purpose).await?;
+        db::upsert_verdict(tx, &stored, purpose).await?;
+        let same = before
+            .as_ref()
+            .is_some_and(|before| before.verdict == stored.verdict && before.exceptions == stored.exceptions);
+        // Pending is the absence of an answer: only answers, and changes of them, are recorded.
+        if same || stored.verdict == Verdict::Pending {
+            return Ok(None);
+        }
+        for exception in &stored.exceptions {
+            db::count_use(tx, *exception).await?;
+        }
+        Ok(Some(act(&stored, before.map(|before| before.verdict))))
+    }
+}
+
+struct Judged<'j> {
+    repository: &'j RepoName,
+    digest: &'j Digest,
+    content_id: Option<seaworthy_model::ContentId>,
+    facts: Facts,
+    refs: Vec<PolicyRef>,
+    decision: Decision,
+}
+
+fn act(stored: &StoredVerdict, before: Option<Verdict>) -> Act {
+    let failed: Vec<_> = stored
+        .reasons
+        .iter()
+        .filter(|reason| reason.result != seaworthy_policy::RuleResult::Pass)
+        .map(|reason| {
+            let message: String =
+                reason.cause.message(seaworthy_policy::Language::English).chars().take(300).collect();
+            json!({"rule": reason.rule, "result": reason.result, "mode": reason.mode, "message": message})
+        })
+        .take(20)
+        .collect();
+    Act::new(Action::ClearanceDecide, format!("repositories/{}@{}", stored.repository, stored.digest))
+        .details(json!({
+            "purpose": "pull",
+            "verdict": stored.verdict,
+            "before": before,
+            "content_id": stored.content_id,
+            "policies": stored.policies,
+            "exceptions": stored.exceptions,
+            "index_hash": stored.facts.findings.as_ref().map(|set| &set.index_hash),
+            "finding_set": stored.facts.findings.as_ref().map(|set| &set.id),
+            "reasons": failed,
+        }))
+}

@@ -1,0 +1,47 @@
+//! The clearance room: may this be pulled from there, and how do we know?
+//!
+//! Facts arrive as events from inspection and findings; `policy::decide` computes, this room
+//! alone records. A verdict row keeps everything it rests on, so that deciding again from it
+//! gives the same answer ([`Clearance::replay`]). The pull path reads a bounded cache, a miss
+//! is one primary-key read, and what is pending is waited for briefly, never computed there.
+#![forbid(unsafe_code)]
+
+mod ask;
+mod clearance;
+mod db;
+mod error;
+mod exceptions;
+mod judge;
+mod policies;
+mod verdict;
+mod work;
+
+/// Named limits of this room.
+pub mod limit {
+    /// Answers kept in memory.
+    pub const CACHE: usize = 100_000;
+    /// How long another replica's change may go unseen, in milliseconds (PostgreSQL only).
+    pub const CACHE_MS: i64 = 1_000;
+    /// How long a pull waits for a pending answer, in milliseconds.
+    pub const WAIT_MS: u64 = 2_000;
+    /// Subjects judged in one round of the background worker.
+    pub const BATCH: i64 = 200;
+    /// How often due verdicts are looked for, in milliseconds.
+    pub const DUE_MS: u64 = 500;
+    /// Children of an index that are looked at for its answer.
+    pub const CHILDREN: usize = 1_000;
+    /// Policies.
+    pub const POLICIES: i64 = 200;
+    /// Exceptions that are not over.
+    pub const EXCEPTIONS: i64 = 10_000;
+    /// Deliveries handled at once.
+    pub const CONCURRENCY: usize = 4;
+}
+
+pub use ask::Answer;
+pub use clearance::Clearance;
+pub use db::SCHEMA;
+pub use error::ClearanceError;
+pub use exceptions::{ExceptionRow, NewException};
+pub use policies::PolicyRow;
+pub use verdict::{PolicyRef, Purpose, StoredVerdict};

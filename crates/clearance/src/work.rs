@@ -1,0 +1,164 @@
+//! The workers: events become facts and verdicts; what time or a policy made pending is
+//! decided again.
+
+use std::time::Duration;
+
+use seaworthy_model::{Event, FeedsChanged, FindingsChanged, InventoryReady, ManifestPushed, consumer};
+use seaworthy_policy::InventoryFacts;
+use seaworthy_store::{DbError, Delivery, WorkerConfig, chain};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Clearance, ClearanceError,
+    db::{self, Subject},
+    judge::Round,
+    limit,
+};
+
+impl Clearance {
+    /// Handles events and due verdicts until cancelled.
+    pub async fn run(self, cancel: CancellationToken) {
+        let config = WorkerConfig { consumer: consumer::CLEARANCE, concurrency: limit::CONCURRENCY };
+        let room = self.clone();
+        let events = seaworthy_store::work(self.db().clone(), config, cancel.clone(), move |delivery| {
+            let room = room.clone();
+            async move { room.handle(delivery).await }
+        });
+        tokio::join!(events, self.clone().decide_due(cancel));
+    }
+
+    async fn handle(&self, delivery: Delivery) -> Result<(), ClearanceError> {
+        let subjects = match &delivery.event {
+            Event::ManifestPushed(pushed) => self.manifest_pushed(pushed).await?,
+            Event::InventoryReady(ready) => self.inventory_ready(ready).await?,
+            Event::FindingsChanged(findings) => self.findings_changed(findings).await?,
+            Event::FeedsChanged(feeds) => return self.feeds_changed(feeds, delivery.clone()).await,
+            Event::BlobStored(_) | Event::ClearanceChanged(_) => Vec::new(),
+        };
+        self.judge_in_batches(subjects, delivery).await
+    }
+
+    /// Judges in rounds; the delivery is settled with the last one. A crash in between repeats
+    /// rounds, which changes nothing that is already so.
+    async fn judge_in_batches(
+        &self,
+        mut subjects: Vec<(seaworthy_oci::RepoName, seaworthy_oci::Digest)>,
+        delivery: Delivery,
+    ) -> Result<(), ClearanceError> {
+        let size = usize::try_from(limit::BATCH).unwrap_or(1);
+        while subjects.len() > size {
+            let rest = subjects.split_off(size);
+            self.judge(Round { subjects, delivery: None }).await?;
+            subjects = rest;
+        }
+        self.judge(Round { subjects, delivery: Some(delivery) }).await
+    }
+
+    async fn manifest_pushed(&self, pushed: &ManifestPushed) -> Result<Keys, ClearanceError> {
+        let subject = if pushed.is_image {
+            Subject::Image(None)
+        } else if pushed.config.is_none() {
+            Subject::Index(pushed.children.iter().map(|child| child.digest).collect())
+        } else {
+            Subject::Artifact(pushed.subject)
+        };
+        let key = (pushed.repository.clone(), pushed.digest);
+        self.db()
+            .upkeep((key.clone(), subject), |((repository, digest), subject), tx| {
+                Box::pin(async move { db::insert_subject(tx, repository, digest, subject).await })
+            })
+            .await
+            .map_err(|error: DbError| ClearanceError::Db(error))?;
+        self.forget(std::slice::from_ref(&key));
+        Ok(vec![key])
+    }
+
+    async fn inventory_ready(&self, ready: &InventoryReady) -> Result<Keys, ClearanceError> {
+        let context = (InventoryFacts::from_event(ready), ready.manifests.clone());
+        self.db()
+            .upkeep(context, |(facts, manifests), tx| {
+                Box::pin(async move {
+                    db::upsert_content(tx, facts).await?;
+                    for (repository, digest) in manifests {
+                        db::set_content(tx, repository, digest, &facts.content_id).await?;
+                    }
+                    // A reader that reads more may change what other images of this content get.
+                    db::subjects_of(tx, &facts.content_id).await
+                })
+            })
+            .await
+            .map_err(|error: DbError| ClearanceError::Db(error))
+    }
+
+    async fn findings_changed(&self, findings: &FindingsChanged) -> Result<Keys, ClearanceError> {
+        self.db()
+            .upkeep(findings.clone(), |findings, tx| {
+                Box::pin(async move {
+                    let mut subjects = Vec::new();
+                    for content in &findings.content_ids {
+                        if db::set_findings(tx, content, findings).await? {
+                            subjects.extend(db::subjects_of(tx, content).await?);
+                        }
+                    }
+                    Ok(subjects)
+                })
+            })
+            .await
+            .map_err(|error: DbError| ClearanceError::Db(error))
+    }
+
+    /// A feed that was loaded, or an import that ended, can settle what was not allowed.
+    async fn feeds_changed(&self, feeds: &FeedsChanged, delivery: Delivery) -> Result<(), ClearanceError> {
+        let newer = self
+            .db()
+            .upkeep(feeds.clone(), |feeds, tx| Box::pin(async move { db::set_feeds(tx, feeds).await }))
+            .await
+            .map_err(|error: DbError| ClearanceError::Db(error))?;
+        if newer {
+            for verdict in ["pending", "blocked"] {
+                let mut after = (String::new(), String::new());
+                loop {
+                    let subjects = db::unsettled(self.db(), verdict, &after, limit::BATCH).await?;
+                    let Some((repository, digest)) = subjects.last() else { break };
+                    after = (repository.to_string(), digest.to_string());
+                    self.judge(Round { subjects, delivery: None }).await?;
+                }
+            }
+        }
+        self.judge(Round { subjects: Vec::new(), delivery: Some(delivery) }).await
+    }
+
+    /// Decides again what time or a policy change made pending: what somebody waits for first.
+    async fn decide_due(self, cancel: CancellationToken) {
+        let Some(mut wanted) = self.take_wanted() else { return };
+        loop {
+            let mut subjects = Vec::new();
+            tokio::select! {
+                first = wanted.recv() => subjects.extend(first),
+                () = tokio::time::sleep(Duration::from_millis(limit::DUE_MS)) => {}
+                () = cancel.cancelled() => return,
+            }
+            while let Ok(key) = wanted.try_recv() {
+                subjects.push(key);
+            }
+            let outcome = async {
+                if subjects.is_empty() {
+                    let revision = self.revision().await?;
+                    subjects = db::due(self.db(), revision, self.db().now(), limit::BATCH).await?;
+                }
+                subjects.sort();
+                subjects.dedup();
+                if subjects.is_empty() {
+                    Ok(())
+                } else {
+                    self.judge(Round { subjects, delivery: None }).await
+                }
+            };
+            if let Err(error) = outcome.await {
+                tracing::error!(error = %chain(&error), "deciding due verdicts failed, will try again");
+            }
+        }
+    }
+}
+
+type Keys = Vec<(seaworthy_oci::RepoName, seaworthy_oci::Digest)>;

@@ -1,0 +1,404 @@
+//! Events become verdicts, exactly one final answer for each push, and every answer replays.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking, and reads as one story"
+)]
+
+use std::{sync::Arc, time::Duration};
+
+use seaworthy_clearance::{Clearance, ClearanceError, NewException, StoredVerdict};
+use seaworthy_model::{
+    Actor, ChildManifest, ContentId, Coverage, Event, FeedCoverage, FeedState, FeedsChanged, Finding,
+    FindingSet, FindingsChanged, FixState, FixedClock, ImageFacts, Inventory, InventoryReady, ManifestPushed,
+    Severity, Timestamp, consumer,
+};
+use seaworthy_oci::{Digest, Platform, RepoName};
+use seaworthy_policy::{ExceptionScope, Language, RuleResult, Verdict};
+use seaworthy_store::{Db, DbError, args};
+use seaworthy_testkit::{TestDb, db_tests};
+use tokio_util::sync::CancellationToken;
+
+db_tests!(&[seaworthy_ledger::SCHEMA, seaworthy_clearance::SCHEMA]; a_push_becomes_one_answer, the_order_of_events_does_not_matter,
+    findings_flip_the_answer_and_back, an_import_keeps_answers_pending, an_index_needs_one_allowed_image,
+    exceptions_need_a_second_person, a_policy_change_holds_at_the_next_question, time_alone_makes_an_answer_pending,
+    every_answer_replays);
+
+const PROD: &str = include_str!("../../../examples/policies/prod.yaml");
+const EVERYWHERE: &str = include_str!("../../../examples/policies/everywhere.yaml");
+
+struct World {
+    room: Clearance,
+    db: Db,
+    clock: Arc<FixedClock>,
+    cancel: CancellationToken,
+    _test: TestDb,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+fn repo(name: &str) -> RepoName {
+    name.parse().expect("name")
+}
+
+fn digest(name: &str) -> Digest {
+    Digest::sha256(name.as_bytes())
+}
+
+fn content(name: &str) -> ContentId {
+    ContentId::of(&Platform::linux_amd64(), &[digest(name)])
+}
+
+impl World {
+    async fn new(test: TestDb) -> Self {
+        let clock = Arc::new(FixedClock::at("2026-11-23".parse().expect("date")));
+        let db = test.reopen(clock.clone()).await;
+        let room = Clearance::open(db.clone()).await.expect("opens");
+        room.install(&[PROD, EVERYWHERE]).await.expect("installed");
+        let cancel = CancellationToken::new();
+        tokio::spawn(room.clone().run(cancel.clone()));
+        let world = Self { room, db, clock, cancel, _test: test };
+        world.tell(world.feeds(1, FeedState::Settled)).await;
+        world
+    }
+
+    async fn tell(&self, event: Event) {
+        let now = self.db.now();
+        self.db
+            .upkeep(event, move |event, tx| {
+                Box::pin(async move { tx.deliver(consumer::CLEARANCE, event, now).await })
+            })
+            .await
+            .map_err(|error: DbError| panic!("{error}"))
+            .ok();
+    }
+
+    fn feeds(&self, revision: i64, state: FeedState) -> Event {
+        let feed = |name: &str, covers: &str| FeedCoverage {
+            feed: name.into(),
+            covers: vec![covers.into()],
+            checked_at: self.db.now(),
+            newest: None,
+        };
+        Event::FeedsChanged(FeedsChanged {
+            generation: revision,
+            revision,
+            index_hash: format!("index {revision}"),
+            feeds: vec![feed("debian", "deb:debian:12"), feed("kev", "kev")],
+            state,
+        })
+    }
+
+    fn pushed(&self, repository: &str, name: &str, children: &[&str]) -> Event {
+        Event::ManifestPushed(ManifestPushed {
+            repository: repo(repository),
+            digest: digest(name),
+            media_type: String::new(),
+            is_image: children.is_empty(),
+            config: children.is_empty().then(|| digest("config")),
+            layers: vec![],
+            children: children
+                .iter()
+                .map(|name| ChildManifest { digest: digest(name), platform: None })
+                .collect(),
+            subject: None,
+            pushed_at: self.db.now(),
+        })
+    }
+
+    fn inspected(&self, repository: &str, name: &str) -> Event {
+        Event::InventoryReady(Box::new(InventoryReady {
+            manifests: vec![(repo(repository), digest(name))],
+            config: digest("config"),
+            image: ImageFacts::default(),
+            support: None,
+            inventory: Inventory {
+                content_id: content(name),
+                platform: Platform::linux_amd64(),
+                layers: vec![],
+                os: None,
+                packages: vec![],
+                secrets: vec![],
+                coverage: Coverage::default(),
+                problems: vec![],
+                reader_version: 1,
+            },
+        }))
+    }
+
+    fn matched(&self, name: &str, generation: i64, fixable: &[&str]) -> Event {
+        let rows = fixable.iter().map(|id| Finding {
+            id: (*id).to_owned(),
+            aliases: vec![],
+            ecosystem: seaworthy_package::Ecosystem::Deb,
+            source: "expat".into(),
+            version: "1".into(),
+            severity: Severity::Unknown,
+            severity_source: String::new(),
+            state: FixState::Fixed,
+            fixed_version: Some("2".into()),
+            kev: false,
+            epss: None,
+            summary: String::new(),
+        });
+        Event::FindingsChanged(FindingsChanged {
+            set: FindingSet {
+                id: format!("set {}", fixable.join(" ")),
+                index_hash: format!("index {generation}"),
+                release: Some("deb:debian:12".into()),
+                covered: true,
+                rows: rows.collect(),
+            },
+            content_ids: vec![content(name)],
+            generation,
+        })
+    }
+
+    async fn push(&self, repository: &str, name: &str, fixable: &[&str]) {
+        self.tell(self.pushed(repository, name, &[])).await;
+        self.tell(self.inspected(repository, name)).await;
+        self.tell(self.matched(name, 1, fixable)).await;
+    }
+
+    /// Waits until all events are handled, then asks.
+    async fn verdict(&self, repository: &str, name: &str) -> Verdict {
+        self.settled().await;
+        let answer =
+            self.room.ask_waiting(&repo(repository), &digest(name), Duration::from_millis(600)).await;
+        answer.expect("answer").verdict
+    }
+
+    async fn settled(&self) {
+        let waiting = async {
+            while self.db.waiting_deliveries(consumer::CLEARANCE).await.expect("count") > 0 {
+                self.clock.advance(0);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("events are handled");
+    }
+
+    async fn stored(&self, repository: &str, name: &str) -> StoredVerdict {
+        self.room.stored(&repo(repository), &digest(name)).await.expect("read").expect("stored")
+    }
+
+    async fn decisions(&self, name: &str) -> Vec<String> {
+        let rows = self
+            .db
+            .fetch_all(
+                "SELECT object, leaf FROM ledger_leaves WHERE action = 'clearance.decide' ORDER BY id",
+                args![],
+            )
+            .await
+            .expect("query");
+        rows.iter()
+            .filter(|row| row.text(0).expect("object").ends_with(&digest(name).to_string()))
+            .map(|row| {
+                let leaf: serde_json::Value = row.json(1).expect("leaf");
+                leaf["details"]["verdict"].as_str().expect("verdict").to_owned()
+            })
+            .collect()
+    }
+}
+
+async fn a_push_becomes_one_answer(test: TestDb) {
+    let world = World::new(test).await;
+    assert_eq!(world.verdict("prod/web", "never pushed").await, Verdict::Pending);
+    world.tell(world.pushed("prod/web", "a", &[])).await;
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Pending);
+    world.tell(world.inspected("prod/web", "a")).await;
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Pending);
+    world.tell(world.matched("a", 1, &["CVE-1"])).await;
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Blocked);
+    let stored = world.stored("prod/web", "a").await;
+    let failed = stored.reasons.iter().find(|reason| reason.rule == "prod/vulns").expect("judged");
+    assert_eq!(failed.result, RuleResult::Fail);
+    assert_eq!(failed.cause.message(Language::English), "1 fixable vulnerability (CVE-1 expat 1 → 2)");
+    world.push("dev/web", "a", &["CVE-1"]).await;
+    assert_eq!(world.verdict("dev/web", "a").await, Verdict::Allowed, "only warned there");
+    let answers: Vec<_> = world.decisions("a").await;
+    assert_eq!(answers, ["blocked", "allowed"], "one final answer for each push");
+}
+
+async fn the_order_of_events_does_not_matter(test: TestDb) {
+    let world = World::new(test).await;
+    for (n, order) in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]].into_iter().enumerate() {
+        let name = format!("image {n}");
+        let events = [
+            world.pushed("prod/web", &name, &[]),
+            world.inspected("prod/web", &name),
+            world.matched(&name, 1, &["CVE-1"]),
+        ];
+        for index in order {
+            world.tell(events[index].clone()).await;
+            world.settled().await;
+        }
+        assert_eq!(world.verdict("prod/web", &name).await, Verdict::Blocked, "{order:?}");
+        world.tell(events[order[0]].clone()).await;
+        assert_eq!(world.verdict("prod/web", &name).await, Verdict::Blocked, "told twice");
+        assert_eq!(world.decisions(&name).await, ["blocked"]);
+    }
+}
+
+async fn findings_flip_the_answer_and_back(test: TestDb) {
+    let world = World::new(test).await;
+    world.push("prod/web", "a", &[]).await;
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Allowed);
+    world.tell(world.matched("a", 3, &["CVE-9"])).await;
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Blocked);
+    world.tell(world.matched("a", 2, &[])).await;
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Blocked, "an older generation is dropped");
+    world.tell(world.matched("a", 4, &[])).await;
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Allowed);
+    assert_eq!(world.decisions("a").await, ["allowed", "blocked", "allowed"]);
+}
+
+async fn an_import_keeps_answers_pending(test: TestDb) {
+    let world = World::new(test).await;
+    let uncovered = |generation| {
+        let Event::FindingsChanged(mut findings) = world.matched("a", generation, &[]) else {
+            panic!("kind")
+        };
+        findings.set.covered = generation > 1;
+        findings.set.id = format!("covered {}", findings.set.covered);
+        Event::FindingsChanged(findings)
+    };
+    world.tell(world.feeds(2, FeedState::Importing)).await;
+    world.tell(world.pushed("prod/web", "a", &[])).await;
+    world.tell(world.inspected("prod/web", "a")).await;
+    world.tell(uncovered(1)).await;
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Pending, "the import can settle it");
+    world.tell(world.feeds(3, FeedState::Settled)).await;
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Blocked, "nothing can any more");
+    world.tell(uncovered(2)).await;
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Allowed);
+    world.tell(world.feeds(2, FeedState::Importing)).await;
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Allowed, "an older state is dropped");
+}
+
+async fn an_index_needs_one_allowed_image(test: TestDb) {
+    let world = World::new(test).await;
+    world.push("prod/web", "good", &[]).await;
+    world.push("prod/web", "bad", &["CVE-1"]).await;
+    for (name, children, expected) in [
+        ("both", &["bad", "good"][..], Verdict::Allowed),
+        ("only bad", &["bad"][..], Verdict::Blocked),
+        ("bad and absent", &["bad", "absent"][..], Verdict::Blocked),
+        ("nothing here", &["absent"][..], Verdict::Allowed),
+    ] {
+        world.tell(world.pushed("prod/web", name, children)).await;
+        assert_eq!(world.verdict("prod/web", name).await, expected, "{name}");
+    }
+    world.tell(world.pushed("prod/web", "uninspected", &[])).await;
+    world.tell(world.pushed("prod/web", "waiting", &["bad", "uninspected"])).await;
+    assert_eq!(world.verdict("prod/web", "waiting").await, Verdict::Pending);
+    let artifact = |name: &str, subject: Option<&str>| {
+        let Event::ManifestPushed(mut pushed) = world.pushed("prod/web", name, &[]) else { panic!("kind") };
+        pushed.is_image = false;
+        pushed.subject = subject.map(digest);
+        Event::ManifestPushed(pushed)
+    };
+    world.tell(artifact("signature of bad", Some("bad"))).await;
+    world.tell(artifact("signature of good", Some("good"))).await;
+    world.tell(artifact("chart", None)).await;
+    assert_eq!(world.verdict("prod/web", "signature of bad").await, Verdict::Blocked);
+    assert_eq!(world.verdict("prod/web", "signature of good").await, Verdict::Allowed);
+    assert_eq!(world.verdict("prod/web", "chart").await, Verdict::Allowed);
+}
+
+async fn exceptions_need_a_second_person(test: TestDb) {
+    let world = World::new(test).await;
+    world.push("prod/web", "a", &["CVE-1"]).await;
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Blocked);
+    let (dev, boss) = (Actor::operator(1), Actor::operator(2));
+    let new = |days: i64| NewException {
+        scope: ExceptionScope {
+            repositories: "prod/web".parse().expect("pattern"),
+            rule: "prod/vulns".into(),
+            advisory: Some("CVE-1".into()),
+            package: Some("expat".into()),
+        },
+        owner: "team-web".into(),
+        reason: "the parser is not reachable".into(),
+        expires_at: world.db.now().plus_seconds(days * 86_400),
+    };
+    assert!(matches!(
+        world.room.request_exception(&dev, new(91)).await,
+        Err(ClearanceError::Exception { .. })
+    ));
+    let id = world.room.request_exception(&dev, new(90)).await.expect("requested").exception.id;
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Blocked, "not approved yet");
+    assert!(matches!(world.room.approve_exception(&dev, id).await, Err(ClearanceError::Exception { .. })));
+    world.room.approve_exception(&boss, id).await.expect("approved");
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Allowed);
+    assert_eq!(world.room.exception(id).await.expect("row").uses, 1);
+    assert_eq!(world.stored("prod/web", "a").await.exceptions, [id]);
+    assert!(matches!(world.room.approve_exception(&boss, id).await, Err(ClearanceError::State { .. })));
+    world.room.revoke_exception(&boss, id).await.expect("revoked");
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Blocked);
+    assert_eq!(world.decisions("a").await, ["blocked", "allowed", "blocked"]);
+}
+
+async fn a_policy_change_holds_at_the_next_question(test: TestDb) {
+    let world = World::new(test).await;
+    world.push("dev/web", "a", &["CVE-1"]).await;
+    assert_eq!(world.verdict("dev/web", "a").await, Verdict::Allowed);
+    let stricter = "policy: dev\nselects: ['dev/**']\nrules:\n  - vulnerabilities: {any: 0}\n";
+    let row = world.room.apply_policy(&Actor::operator(0), stricter).await.expect("applied");
+    assert_eq!(row.version, 1);
+    let at_once = world.room.ask(&repo("dev/web"), &digest("a")).await.expect("answer").verdict;
+    assert_ne!(at_once, Verdict::Allowed, "the old answer does not hold for a moment");
+    assert_eq!(world.verdict("dev/web", "a").await, Verdict::Blocked);
+    assert_eq!(world.room.apply_policy(&Actor::operator(0), stricter).await.expect("again").version, 1);
+    let typo = world.room.apply_policy(&Actor::operator(0), "policy: x\nrulez: []\n").await;
+    assert!(matches!(typo, Err(ClearanceError::Policy { .. })));
+    let names: Vec<_> = world.room.policies().await.expect("list").into_iter().map(|row| row.name).collect();
+    assert_eq!(names, ["dev", "everywhere", "prod"]);
+}
+
+async fn time_alone_makes_an_answer_pending(test: TestDb) {
+    let world = World::new(test).await;
+    world.push("prod/web", "a", &[]).await;
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Allowed);
+    let until = world.stored("prod/web", "a").await.valid_until.expect("the feed ages");
+    assert_eq!(until, Timestamp::from_micros(world.db.now().as_micros()).plus_seconds(86_400));
+    world.clock.advance(86_400);
+    assert_eq!(
+        world.room.ask(&repo("prod/web"), &digest("a")).await.expect("answer").verdict,
+        Verdict::Pending
+    );
+    assert_eq!(
+        world.verdict("prod/web", "a").await,
+        Verdict::Allowed,
+        "decided again: a stale feed only warns"
+    );
+    let stale = world.stored("prod/web", "a").await;
+    assert!(
+        stale
+            .reasons
+            .iter()
+            .any(|reason| reason.rule == "prod/advisories" && reason.result == RuleResult::Fail)
+    );
+}
+
+async fn every_answer_replays(test: TestDb) {
+    let world = World::new(test).await;
+    world.push("prod/web", "a", &["CVE-1", "CVE-2"]).await;
+    world.push("dev/web", "b", &["CVE-1"]).await;
+    world.push("prod/web", "c", &[]).await;
+    for (repository, name) in [("prod/web", "a"), ("dev/web", "b"), ("prod/web", "c")] {
+        world.verdict(repository, name).await;
+        let stored = world.stored(repository, name).await;
+        world.clock.advance(7 * 86_400);
+        let again = world.room.replay(&stored).await.expect("replayed");
+        assert_eq!((again.verdict, &again.reasons), (stored.verdict, &stored.reasons));
+        assert_eq!(again.valid_until, stored.valid_until);
+    }
+}

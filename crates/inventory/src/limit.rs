@@ -1,0 +1,28 @@
+/// Largest package database, in bytes (a full desktop's is 8 MiB).
+pub const STATUS_BYTES: usize = 32 * 1024 * 1024;
+/// Largest list of a package's files, in bytes.
+pub const LIST_BYTES: usize = 4 * 1024 * 1024;
+/// Largest `os-release`, in bytes.
+pub const OS_RELEASE_BYTES: usize = 64 * 1024;
+/// Metadata kept of one layer, in bytes.
+pub const KEPT_BYTES: usize = 128 * 1024 * 1024;
+/// Secrets reported of one layer.
+pub const SECRETS: usize = 10_000;
+/// Longest text between the first and the last line of a key, in bytes (a 16,384 bit RSA key
+/// takes 13 KiB).
+pub const KEY_BYTES: usize = 64 * 1024;
+/// Longest package name, version or architecture, in bytes.
+pub const FIELD_BYTES: usize = 512;
+/// Package database bytes parsed for one image, over all its layers. One package costs at
+/// least [`PACKAGE_COST`] of them each time the database changes.
+pub const DATABASE_BYTES: u64 = 1024 * 1024 * 1024;
+/// See [`DATABASE_BYTES`].
+pub const PACKAGE_COST: u64 = 64;
+/// Encoded facts of one layer, compressed or not, in bytes.
+pub const FACTS_BYTES: u64 = 512 * 1024 * 1024;
+/// Examples of unowned executables.
+pub const EXAMPLES: usize = 100;
+/// Longest message of a problem, in characters.
+pub const MESSAGE_CHARACTERS: usize = 300;
+/// Problems of one kind and layer that are told one by one.
+pub const PROBLEMS: usize = 1_000;

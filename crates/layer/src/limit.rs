@@ -1,0 +1,59 @@
+/// Longest path of an entry, in bytes (Linux `PATH_MAX`).
+pub const PATH_BYTES: usize = 4096;
+/// Most parts of an entry's path.
+pub const PATH_DEPTH: usize = 256;
+/// Longest link target, in bytes.
+pub const LINK_BYTES: usize = 4096;
+/// Largest pax header, GNU long name or sparse map, in bytes (as Go's `archive/tar`).
+pub const SPECIAL_BYTES: u64 = 1024 * 1024;
+/// Most symbolic links followed while resolving one path (Linux `MAXSYMLINKS`).
+pub const SYMLINK_HOPS: u32 = 40;
+/// log2 of the largest zstd window: 128 MiB.
+pub const ZSTD_WINDOW_LOG: u32 = 27;
+/// Bytes that are decoded at a time.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes a layer may expand to before its ratio is looked at.
+pub const RATIO_FREE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What a layer may cost. Time is bounded by whoever runs the reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Uncompressed bytes of one layer.
+    pub uncompressed_bytes: u64,
+    /// Uncompressed bytes that are not yet held against the ratio.
+    pub ratio_free_bytes: u64,
+    /// Uncompressed bytes per compressed byte, beyond `ratio_free_bytes`. Deflate cannot
+    /// pass 1,032; only zstd can be a worse bomb.
+    pub ratio: u64,
+    /// Entries of one layer.
+    pub entries: u32,
+    /// Bytes of one entry's path.
+    pub path_bytes: usize,
+    /// Parts of one entry's path.
+    pub path_depth: usize,
+    /// Bytes of one link target.
+    pub link_bytes: usize,
+    /// Bytes of one pax header, GNU long name or sparse map.
+    pub special_bytes: u64,
+    /// Path and link bytes of all entries of one layer together.
+    pub table_bytes: usize,
+    /// Path components looked up while one image is folded and asked.
+    pub fold_steps: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            uncompressed_bytes: 64 * 1024 * 1024 * 1024,
+            ratio_free_bytes: RATIO_FREE_BYTES,
+            ratio: 2_000,
+            entries: 1_000_000,
+            path_bytes: PATH_BYTES,
+            path_depth: PATH_DEPTH,
+            link_bytes: LINK_BYTES,
+            special_bytes: SPECIAL_BYTES,
+            table_bytes: 256 * 1024 * 1024,
+            fold_steps: 200_000_000,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+use seaworthy_model::{
+    ContentId, FeedCoverage, FeedState, FeedsChanged, FindingSet, FindingsChanged, InventoryReady, OsRelease,
+    OsSupport, ProblemCode,
+};
+use seaworthy_oci::RepoName;
+use serde::{Deserialize, Serialize};
+
+/// Whether work that is queued or running can still settle what is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settling {
+    /// Nothing is under way: what is unknown stays unknown.
+    Settled,
+    /// An inspection, a match or an import is under way.
+    UnderWay,
+}
+
+/// Everything a verdict depends on, besides policies, exceptions and now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Where the image stands, or would stand.
+    pub repository: RepoName,
+    /// What the inspection found; `None` until there is one.
+    pub inventory: Option<InventoryFacts>,
+    /// What matching found; `None` until it has run.
+    pub findings: Option<FindingSet>,
+    /// Loaded feeds.
+    pub feeds: Vec<FeedCoverage>,
+    /// Whether an inspection or a match of this image is under way.
+    pub image: Settling,
+    /// Whether a feed is being imported.
+    pub import: Settling,
+}
+
+/// The part of an inventory that rules look at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InventoryFacts {
+    /// What the image is.
+    pub content_id: ContentId,
+    /// Distribution.
+    pub os: Option<OsRelease>,
+    /// Until when it is supported.
+    pub support: Option<OsSupport>,
+    /// Secrets: rule and path, in layer order.
+    pub secrets: Vec<(String, String)>,
+    /// Problems: code, layer, message.
+    pub problems: Vec<(ProblemCode, Option<u32>, String)>,
+    /// Ecosystems without a reader.
+    pub uncovered: Vec<String>,
+    /// Executables that no package owns.
+    pub unowned_binaries: u32,
+}
+
+impl InventoryFacts {
+    /// What rules look at, of one inspection.
+    pub fn from_event(ready: &InventoryReady) -> Self {
+        let secret = |row: &seaworthy_model::SecretRow| (row.rule.clone(), row.path.clone());
+        let problem = |row: &seaworthy_model::InventoryProblem| (row.code, row.layer, row.message.clone());
+        let unreadable = ready
+            .coverage()
+            .unreadable
+            .iter()
+            .map(|path| (ProblemCode::LayerUnreadable, None, format!("`{path}` could not be read")));
+        Self {
+            content_id: *ready.content_id(),
+            os: ready.os().cloned(),
+            support: ready.support,
+            secrets: ready.secrets().iter().map(secret).collect(),
+            problems: ready.problems().iter().map(problem).chain(unreadable).collect(),
+            uncovered: ready.coverage().uncovered.clone(),
+            unowned_binaries: ready.coverage().unowned_binaries,
+        }
+    }
+}
+
+impl Facts {
+    /// The facts of an image, from what the rooms before have told. The one door through which
+    /// facts are made: server, agent and a command line without a server judge alike.
+    pub fn from_events(
+        repository: &RepoName,
+        inventory: Option<&InventoryFacts>,
+        findings: Option<&FindingsChanged>,
+        feeds: Option<&FeedsChanged>,
+        image: Settling,
+    ) -> Self {
+        let importing = feeds.is_some_and(|feeds| feeds.state == FeedState::Importing);
+        Self {
+            repository: repository.clone(),
+            inventory: inventory.cloned(),
+            findings: findings.map(|findings| findings.set.clone()),
+            feeds: feeds.map(|feeds| feeds.feeds.clone()).unwrap_or_default(),
+            image,
+            import: if importing { Settling::UnderWay } else { Settling::Settled },
+        }
+    }
+
+    /// True when a feed that covers `what` is loaded.
+    pub(crate) fn has_feed(&self, what: &str) -> bool {
+        self.feeds.iter().any(|feed| feed.covers.iter().any(|covered| covered == what))
+    }
+}
