@@ -49,8 +49,9 @@ pub fn os_support(os: &OsRelease, now: Timestamp) -> Option<Support> {
 /// Until when `os` is supported, for rules that decide at a later time; `None` as for [`os_support`].
 pub fn os_support_dates(os: &OsRelease) -> Option<OsSupport> {
     let (full_ends, lts_ends) = last_days(os)?;
-    let first_without =
-        |last_day: &str| last_day.parse::<Timestamp>().ok().map(|midnight| midnight.plus_seconds(DAY_SECONDS));
+    let first_without = |last_day: &str| {
+        last_day.parse::<Timestamp>().ok().map(|midnight| midnight.plus_seconds(DAY_SECONDS))
+    };
     Some(OsSupport { full_ends: first_without(full_ends)?, lts_ends: first_without(lts_ends)? })
 }
 
@@ -118,8 +119,7 @@ mod tests {
     #[test]
     fn dates_are_the_moments_at_which_the_phase_changes() {
         for (id, release, _, _) in RELEASES {
-            let os =
-                OsRelease { id: (*id).into(), version: Some((*release).into()), ..OsRelease::default() };
+            let os = OsRelease { id: (*id).into(), version: Some((*release).into()), ..OsRelease::default() };
             let dates = os_support_dates(&os).expect(release);
             let phase = |at: Timestamp| os_support(&os, at).expect(release).phase;
             assert_eq!(phase(dates.full_ends.plus_seconds(-1)), Phase::Full, "{id} {release}");

@@ -56,6 +56,33 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All codes, for the reference.
+    pub const ALL: &[Self] = &[
+        Self::Invalid,
+        Self::Unauthorized,
+        Self::Denied,
+        Self::NotFound,
+        Self::Conflict,
+        Self::Unsupported,
+        Self::TooLarge,
+        Self::TooManyRequests,
+        Self::RangeInvalid,
+        Self::Pending,
+        Self::NoSpace,
+        Self::Unavailable,
+        Self::Internal,
+        Self::BlobUnknown,
+        Self::BlobUploadInvalid,
+        Self::BlobUploadUnknown,
+        Self::DigestInvalid,
+        Self::ManifestBlobUnknown,
+        Self::ManifestInvalid,
+        Self::ManifestUnknown,
+        Self::NameInvalid,
+        Self::NameUnknown,
+        Self::SizeInvalid,
+    ];
+
     /// HTTP status (RFC 9110 §15).
     pub const fn status(self) -> u16 {
         match self {

@@ -25,6 +25,7 @@ pub mod limit;
 pub use db::SCHEMA;
 pub use error::RegistryError;
 pub use gate::{Door, OpenGate, PullGate, Refusal};
+pub use manifest::ImageRow;
 pub use registry::{Registry, RegistryConfig};
 pub use routes::router;
 

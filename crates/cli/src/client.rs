@@ -1,0 +1,158 @@
+//! Talking to the server: the operator socket of this machine, or HTTP with docker's credentials.
+
+use std::path::PathBuf;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{Method, Request, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::rt::TokioIo;
+use seaworthy_model::{ErrorCode, Problem};
+use serde_json::Value;
+use tokio::{
+    io,
+    net::{TcpStream, UnixStream},
+};
+
+use crate::{docker_login, flags::Global};
+
+/// Longest answer, in bytes.
+const ANSWER_BYTES: usize = 256 * 1024 * 1024;
+
+/// A server.
+#[derive(Clone, Debug)]
+pub(crate) enum Server {
+    Socket(PathBuf),
+    Http { host: String, authorization: Option<String> },
+}
+
+impl Server {
+    /// The server that the flags name, else the one on this machine.
+    pub(crate) fn of(global: &Global) -> Result<Self, Problem> {
+        let Some(url) = &global.server else { return Ok(Self::Socket(data_dir(global)?.join("admin.sock"))) };
+        let host = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').to_owned()).ok_or_else(
+            || {
+                Problem::new(ErrorCode::Invalid, format!("`{url}` is not an `http://` URL"))
+                    .hint("HTTPS comes with the door for remote clients")
+            },
+        )?;
+        let authorization =
+            docker_login::credential(&host).map(|pair| format!("Basic {}", STANDARD.encode(pair)));
+        Ok(Self::Http { host, authorization })
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, Problem> {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Problem> {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Result<Value, Problem> {
+        self.call(Method::DELETE, path, None).await
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Problem> {
+        match self {
+            Self::Socket(socket) => {
+                let stream = UnixStream::connect(socket)
+                    .await
+                    .map_err(|error| away(&socket.display().to_string(), &error))?;
+                exchange(stream, ("localhost", None), method, path, body).await
+            }
+            Self::Http { host, authorization } => {
+                let address = if host.contains(':') { host.clone() } else { format!("{host}:80") };
+                let stream = TcpStream::connect(&address).await.map_err(|error| away(host, &error))?;
+                exchange(stream, (host, authorization.as_deref()), method, path, body).await
+            }
+        }
+    }
+}
+
+fn away(place: &str, error: &io::Error) -> Problem {
+    let problem = Problem::new(ErrorCode::Unavailable, format!("no server answers at `{place}`: {error}"));
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            problem.hint("run the command as root, or as the server's own user")
+        }
+        _ => problem.hint("start it with `seaworthy up`, or name it with `--data DIR` or `--server URL`"),
+    }
+}
+
+async fn exchange<S>(
+    stream: S,
+    host: (&str, Option<&str>),
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Value, Problem>
+where
+    S: io::AsyncRead + io::AsyncWrite + Unpin + Send + 'static,
+{
+    let broke = |what: &dyn std::fmt::Display| {
+        Problem::new(ErrorCode::Unavailable, format!("the server's answer broke off: {what}"))
+    };
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broke(&error))?;
+    tokio::spawn(connection);
+    let mut request = Request::builder().method(method).uri(path).header(header::HOST, host.0);
+    if let Some(authorization) = host.1 {
+        request = request.header(header::AUTHORIZATION, authorization);
+    }
+    let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+    let request = request
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(bytes))
+        .map_err(|error| Problem::new(ErrorCode::Invalid, format!("request cannot be made: {error}")))?;
+    let response = sender.send_request(request).await.map_err(|error| broke(&error))?;
+    let status = response.status();
+    let bytes = Limited::new(response.into_body(), ANSWER_BYTES)
+        .collect()
+        .await
+        .map_err(|error| broke(&error))?
+        .to_bytes();
+    if status.is_success() {
+        return serde_json::from_slice(&bytes).map_err(|error| broke(&error));
+    }
+    let problem = serde_json::from_slice::<Value>(&bytes)
+        .ok()
+        .and_then(|value| serde_json::from_value(value.get("error")?.clone()).ok());
+    Err(problem.unwrap_or_else(|| {
+        let text: String = String::from_utf8_lossy(&bytes).chars().take(300).collect();
+        Problem::new(ErrorCode::Invalid, format!("the server answered {status}: {text}"))
+    }))
+}
+
+/// The data directory of the server on this machine.
+pub(crate) fn data_dir(global: &Global) -> Result<PathBuf, Problem> {
+    if let Some(data) = &global.data {
+        return Ok(data.clone());
+    }
+    if is_root() {
+        return Ok("/var/lib/seaworthy".into());
+    }
+    let base = std::env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")));
+    base.map(|base| base.join("seaworthy")).ok_or_else(|| {
+        Problem::new(ErrorCode::Invalid, "neither HOME nor XDG_DATA_HOME is set").hint("use `--data DIR`")
+    })
+}
+
+pub(crate) fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|data| std::os::unix::fs::MetadataExt::uid(&data) == 0)
+}
+
+/// Percent-encodes a value for a query string or a path segment.
+pub(crate) fn encode(value: &str) -> String {
+    value
+        .bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}

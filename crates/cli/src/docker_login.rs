@@ -1,0 +1,127 @@
+//! docker's and podman's credentials: `DOCKER_CONFIG`, else `~/.docker/config.json`.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use seaworthy_model::{ErrorCode, Problem};
+use serde_json::{Map, Value, json};
+
+/// The file, and the user it belongs to: under sudo the one who called it.
+fn place() -> Result<(PathBuf, Option<(u32, u32)>), Problem> {
+    if let Some(directory) = std::env::var_os("DOCKER_CONFIG") {
+        return Ok((PathBuf::from(directory).join("config.json"), None));
+    }
+    if crate::client::is_root()
+        && let (Ok(user), Ok(uid), Ok(gid)) =
+            (std::env::var("SUDO_USER"), number("SUDO_UID"), number("SUDO_GID"))
+        && let Some(home) = home_of(&user)
+    {
+        return Ok((home.join(".docker/config.json"), Some((uid, gid))));
+    }
+    let home = std::env::var_os("HOME").ok_or_else(|| {
+        Problem::new(ErrorCode::Invalid, "HOME is not set")
+            .hint("set DOCKER_CONFIG to docker's configuration folder")
+    })?;
+    Ok((PathBuf::from(home).join(".docker/config.json"), None))
+}
+
+fn number(name: &str) -> Result<u32, Problem> {
+    let value = std::env::var(name).ok().and_then(|value| value.parse().ok());
+    value.ok_or_else(|| Problem::new(ErrorCode::Invalid, format!("{name} is not a number")))
+}
+
+fn home_of(user: &str) -> Option<PathBuf> {
+    let passwd = fs::read_to_string("/etc/passwd").ok()?;
+    let line = passwd.lines().find(|line| line.split(':').next() == Some(user))?;
+    line.split(':').nth(5).map(PathBuf::from)
+}
+
+fn read(path: &Path) -> Result<Map<String, Value>, Problem> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Map::new()),
+        Err(error) => return Err(unable("read", path, &error)),
+    };
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(map)) => Ok(map),
+        _ => Err(Problem::new(ErrorCode::Unavailable, format!("`{}` is not a JSON object", path.display()))),
+    }
+}
+
+fn unable(operation: &str, path: &Path, error: &std::io::Error) -> Problem {
+    Problem::new(ErrorCode::Unavailable, format!("failed to {operation} `{}`: {error}", path.display()))
+}
+
+/// Stores (or with `None` removes) the credential of `hosts`.
+pub(crate) fn store(hosts: &[String], credential: Option<(&str, &str)>) -> Result<PathBuf, Problem> {
+    let (path, owner) = place()?;
+    let mut config = read(&path)?;
+    let auths = config.entry("auths").or_insert_with(|| json!({}));
+    let Value::Object(auths) = auths else {
+        return Err(Problem::new(
+            ErrorCode::Unavailable,
+            format!("`auths` in `{}` is not an object", path.display()),
+        ));
+    };
+    for host in hosts {
+        match credential {
+            Some((user, secret)) => {
+                auths.insert(host.clone(), json!({"auth": STANDARD.encode(format!("{user}:{secret}"))}));
+            }
+            None => {
+                auths.remove(host);
+            }
+        }
+    }
+    // Where a credential helper is configured docker would ask it, and not find us there.
+    if credential.is_some() && config.contains_key("credsStore") {
+        let helpers = config.entry("credHelpers").or_insert_with(|| json!({}));
+        if let Value::Object(helpers) = helpers {
+            hosts.iter().for_each(|host| {
+                helpers.insert(host.clone(), json!(""));
+            });
+        }
+    }
+    write(&path, owner, &Value::Object(config))?;
+    Ok(path)
+}
+
+/// Whole or not at all, readable by its owner alone.
+fn write(path: &Path, owner: Option<(u32, u32)>, config: &Value) -> Result<(), Problem> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let made = !directory.exists();
+    fs::create_dir_all(directory).map_err(|error| unable("create", directory, &error))?;
+    let fresh = directory.join(format!(".config.json.{}", std::process::id()));
+    let text = serde_json::to_string_pretty(config).unwrap_or_default();
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&fresh).map_err(|error| unable("create", &fresh, &error))?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(|error| unable("write", &fresh, &error))?;
+    if let Some((uid, gid)) = owner {
+        std::os::unix::fs::chown(&fresh, Some(uid), Some(gid))
+            .map_err(|error| unable("give away", &fresh, &error))?;
+        if made {
+            std::os::unix::fs::chown(directory, Some(uid), Some(gid))
+                .map_err(|error| unable("give away", directory, &error))?;
+        }
+    } else if let Ok(data) = fs::metadata(path) {
+        // Keep whose it was.
+        drop(std::os::unix::fs::chown(&fresh, Some(data.uid()), Some(data.gid())));
+    }
+    fs::rename(&fresh, path).map_err(|error| unable("replace", path, &error))
+}
+
+/// `user:secret` that docker would use for a host.
+pub(crate) fn credential(host: &str) -> Option<String> {
+    let (path, _) = place().ok()?;
+    let config = read(&path).ok()?;
+    let auth = config.get("auths")?.get(host)?.get("auth")?.as_str()?;
+    String::from_utf8(STANDARD.decode(auth).ok()?).ok()
+}

@@ -1,0 +1,488 @@
+//! Flags, as the user types them; help, completions and the reference come from here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// May this container image run here, and how do we know?
+#[derive(Debug, Parser)]
+#[command(
+    name = "seaworthy",
+    version,
+    after_help = "Examples:
+  seaworthy up --advisories ./feeds          registry, inspection and clearance on this machine
+  seaworthy login --docker                   sign docker and podman in
+  seaworthy check prod/web:1                 may it be pulled from there, and why
+  seaworthy check docker:web:1 --as prod/web:1   the same answer before the push
+  seaworthy scan prod/web:1 --fail-on high   findings and remedies
+
+Exit codes: 0 yes, 1 the answer is no, 2 wrong use, 3 could not do it."
+)]
+pub(crate) struct Cli {
+    /// Options every verb takes.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Options every verb takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Data directory of the server on this machine [default: /var/lib/seaworthy as root, else below `XDG_DATA_HOME`]
+    #[arg(long, global = true, env = "SEAWORTHY_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Talk to a server over HTTP, with docker's credentials for its host, instead of the operator socket
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Output: a table for people, or one JSON document [default: table on a terminal, else json]
+    #[arg(short, long, global = true, value_name = "FORMAT")]
+    pub(crate) output: Option<Output>,
+    /// Configuration file [default: DATA/seaworthy.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// On lists: ids only
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Say more on stderr
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Columns.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+/// The verbs, noun first.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start everything on this machine
+    #[command(after_help = "Example: seaworthy up --advisories ../feeds/debian --advisories ../feeds/kev")]
+    Up(ServeFlags),
+    /// Start the control plane
+    Serve(ServeFlags),
+    /// What the server is doing
+    Status,
+    /// Sign in
+    #[command(after_help = "Example: seaworthy login --docker && docker push localhost:5000/dev/app:1")]
+    Login {
+        /// Give docker and podman a credential for this registry, valid for 12 hours
+        #[arg(long)]
+        docker: bool,
+    },
+    /// Forget docker's credential for this registry
+    Logout,
+    /// Who the server takes you for
+    Whoami,
+    /// Principals and their credentials
+    #[command(subcommand)]
+    Principal(PrincipalVerb),
+    /// Roles and their assignments
+    #[command(subcommand)]
+    Role(RoleVerb),
+    /// Who may do what, and which assignment says so
+    #[command(subcommand)]
+    Access(AccessVerb),
+    /// Images in the registry
+    #[command(subcommand)]
+    Image(ImageVerb),
+    /// List images
+    Images(ImageList),
+    /// May this be pulled from there, and how do we know?
+    #[command(after_help = "Targets: REF, docker:NAME, oci:DIR[:TAG], docker-archive:FILE
+Examples:
+  seaworthy check prod/web:1
+  seaworthy check docker:web:1 --as prod/web:1
+  seaworthy check oci:./build --as prod/web:1 --advisories ./feeds --policy ./policies/prod.yaml")]
+    Check(CheckFlags),
+    /// Findings of an image, with remedies
+    #[command(after_help = "Targets: REF, docker:NAME, oci:DIR[:TAG], docker-archive:FILE
+Examples:
+  seaworthy scan localhost:5000/prod/web:1
+  seaworthy scan docker:web:1 --fail-on any-fixable
+  seaworthy scan oci:./build --advisories ./feeds -o json")]
+    Scan(ScanFlags),
+    /// Findings over all images
+    #[command(subcommand)]
+    Finding(FindingVerb),
+    /// Advisory feeds
+    #[command(subcommand)]
+    Advisories(AdvisoriesVerb),
+    /// Policies
+    #[command(subcommand)]
+    Policy(PolicyVerb),
+    /// Time-limited accepted risks
+    #[command(subcommand)]
+    Exception(ExceptionVerb),
+    /// The tamper-evident record of who did what
+    #[command(subcommand)]
+    Ledger(LedgerVerb),
+    /// Print a completion script
+    #[command(after_help = "Example: seaworthy completion bash > /etc/bash_completion.d/seaworthy")]
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print a page of the reference
+    #[command(hide = true)]
+    Reference {
+        /// Which page
+        page: Page,
+    },
+}
+
+/// Pages of the generated reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Page {
+    /// Verbs and flags.
+    Cli,
+    /// Error codes.
+    Errors,
+}
+
+/// Flags of `up` and `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeFlags {
+    /// Address of the plain-HTTP door; loopback only [default: localhost:5000]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Import these advisories in the background
+    #[arg(long, value_name = "PATH")]
+    pub(crate) advisories: Vec<PathBuf>,
+}
+
+/// Verbs of `principal`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PrincipalVerb {
+    /// Create a service principal; its secret is shown once
+    #[command(after_help = "Example: seaworthy principal create ci --role AcrPush --scope /repositories/dev")]
+    Create {
+        /// Name
+        name: String,
+        /// Role to assign
+        #[arg(long, requires = "scope")]
+        role: Option<String>,
+        /// Where the role holds
+        #[arg(long, requires = "role")]
+        scope: Option<String>,
+    },
+    /// List principals
+    List,
+    /// Show one with its assignments and credentials
+    Show {
+        /// Name or id
+        name: String,
+    },
+    /// Disable one; effective at its next request
+    Disable {
+        /// Name or id
+        name: String,
+    },
+    /// Delete one with its credentials and assignments
+    Delete {
+        /// Name or id
+        name: String,
+    },
+    /// Client secrets: two, so that one can be rotated
+    #[command(subcommand)]
+    Credential(CredentialVerb),
+}
+
+/// Verbs of `principal credential`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CredentialVerb {
+    /// Add a client secret, shown once
+    Add {
+        /// Principal
+        name: String,
+        /// A word to know it by
+        #[arg(long, default_value = "")]
+        label: String,
+    },
+    /// List credentials, without their secrets
+    List {
+        /// Principal
+        name: String,
+    },
+    /// Remove a credential
+    Remove {
+        /// Principal
+        name: String,
+        /// Credential id
+        id: String,
+    },
+}
+
+/// Verbs of `role`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoleVerb {
+    /// List roles
+    List,
+    /// Show one
+    Show {
+        /// Name or id
+        name: String,
+    },
+    /// Define a custom role
+    Define {
+        /// Name
+        name: String,
+        /// What it permits
+        #[arg(long = "permission", required = true)]
+        permissions: Vec<String>,
+        /// What it is for
+        #[arg(long, default_value = "")]
+        description: String,
+    },
+    /// Assign a role
+    Assign(AssignmentFlags),
+    /// Take an assignment back; effective at the next request
+    Unassign(AssignmentFlags),
+}
+
+/// Who, which role, where.
+#[derive(Debug, Args)]
+pub(crate) struct AssignmentFlags {
+    /// Principal
+    #[arg(long)]
+    pub(crate) principal: String,
+    /// Role
+    #[arg(long)]
+    pub(crate) role: String,
+    /// Scope, such as /repositories/dev
+    #[arg(long)]
+    pub(crate) scope: String,
+}
+
+/// Verbs of `access`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccessVerb {
+    /// May a principal do something somewhere, and which assignment says so?
+    #[command(after_help = "Example: seaworthy access explain ci push /repositories/prod/web")]
+    Explain {
+        /// Principal
+        principal: String,
+        /// Action, such as pull or push
+        action: String,
+        /// Scope
+        scope: String,
+    },
+}
+
+/// Flags of `image list`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageList {
+    /// Only repositories that begin with this
+    #[arg(long, default_value = "")]
+    pub(crate) repo: String,
+}
+
+/// Verbs of `image`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageVerb {
+    /// List images
+    List(ImageList),
+    /// Delete a tag, or a manifest by digest with all its tags
+    Delete {
+        /// REPOSITORY:TAG or REPOSITORY@DIGEST
+        reference: String,
+    },
+}
+
+/// Where an image outside the server is judged.
+#[derive(Debug, Args)]
+pub(crate) struct LocalFlags {
+    /// Use these advisories and no server
+    #[arg(long, value_name = "PATH")]
+    pub(crate) advisories: Vec<PathBuf>,
+}
+
+/// Flags of `check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckFlags {
+    /// Image
+    pub(crate) target: String,
+    /// Judge a local image as if it stood there
+    #[arg(long = "as", value_name = "REF")]
+    pub(crate) as_reference: Option<String>,
+    /// What is to be done with it
+    #[arg(long, default_value = "pull", value_parser = ["pull"])]
+    pub(crate) purpose: String,
+    /// Use these policies and no server
+    #[arg(long, value_name = "FILE", requires = "advisories")]
+    pub(crate) policy: Vec<PathBuf>,
+    /// Wait this long for a pending answer, such as 30s or 2m
+    #[arg(long, value_name = "TIME", default_value = "0s")]
+    pub(crate) wait: String,
+    /// Advisories without a server.
+    #[command(flatten)]
+    pub(crate) local: LocalFlags,
+}
+
+/// Flags of `scan`.
+#[derive(Debug, Args)]
+pub(crate) struct ScanFlags {
+    /// Image
+    pub(crate) target: String,
+    /// Exit 1 when there is a finding like this
+    #[arg(long, value_parser = ["low", "medium", "high", "critical", "any-fixable"])]
+    pub(crate) fail_on: Option<String>,
+    /// Show everything known about one vulnerability
+    #[arg(long, value_name = "CVE")]
+    pub(crate) explain: Option<String>,
+    /// Wait this long for the inspection
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub(crate) wait: String,
+    /// Advisories without a server.
+    #[command(flatten)]
+    pub(crate) local: LocalFlags,
+}
+
+/// Verbs of `finding`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FindingVerb {
+    /// Images that have a vulnerability
+    List {
+        /// Vulnerability, by any of its names
+        #[arg(long)]
+        cve: String,
+    },
+}
+
+/// Verbs of `advisories`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdvisoriesVerb {
+    /// Import files, folders, .tar.zst and .zip; formats are recognised by content
+    Import {
+        /// What to import
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// Loaded feeds
+    Status,
+    /// Past imports
+    History,
+    /// Compare two versions: prints <, =, > or `invalid: why`
+    #[command(after_help = "With `-` reads tab-separated pairs from stdin, one answer a line.
+Example: seaworthy advisories compare --type deb 1.0~rc1 1.0")]
+    Compare {
+        /// Whose rules, such as deb
+        #[arg(long = "type", value_name = "TYPE")]
+        ecosystem: String,
+        /// First version, or - for stdin
+        #[arg(allow_hyphen_values = true)]
+        first: String,
+        /// Second version
+        #[arg(allow_hyphen_values = true)]
+        second: Option<String>,
+    },
+}
+
+/// Verbs of `policy`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyVerb {
+    /// Make a policy file the active version of its name
+    Apply {
+        /// The file
+        #[arg(short, long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// List active policies
+    List,
+    /// Show one with its source
+    Show {
+        /// Name
+        name: String,
+    },
+    /// Run cases written as files against the policies of a folder
+    #[command(after_help = "DIR holds policies (*.yaml) and cases (tests/*.yaml).
+Example: seaworthy policy test examples/policies")]
+    Test {
+        /// The folder
+        dir: PathBuf,
+        /// Judge as if it were this moment
+        #[arg(long, value_name = "TIME")]
+        now: Option<String>,
+    },
+}
+
+/// Verbs of `exception`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExceptionVerb {
+    /// Ask for an exception; somebody else approves it
+    #[command(
+        after_help = "Example: seaworthy exception request --repo prod/web --rule prod/vulns --advisory CVE-2026-1111 \\
+  --owner team-web --reason 'parser not reachable' --expires 2026-12-31"
+    )]
+    Request {
+        /// Repository or pattern
+        #[arg(long)]
+        repo: String,
+        /// Rule, such as prod/vulns
+        #[arg(long)]
+        rule: String,
+        /// Only this vulnerability
+        #[arg(long)]
+        advisory: Option<String>,
+        /// Only this source package
+        #[arg(long)]
+        package: Option<String>,
+        /// Who answers for the risk
+        #[arg(long)]
+        owner: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+        /// Until when, at most 90 days
+        #[arg(long, value_name = "DATE")]
+        expires: String,
+    },
+    /// Approve one that somebody else asked for
+    Approve {
+        /// Exception id
+        id: String,
+    },
+    /// List exceptions
+    List,
+    /// Take one back
+    Revoke {
+        /// Exception id
+        id: String,
+    },
+}
+
+/// Verbs of `ledger`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerVerb {
+    /// List records, newest first
+    List {
+        /// Only this actor
+        #[arg(long)]
+        actor: Option<String>,
+        /// Only this act, such as manifest.push
+        #[arg(long)]
+        action: Option<String>,
+        /// Only objects that begin with this
+        #[arg(long)]
+        object: Option<String>,
+        /// Only since this moment
+        #[arg(long)]
+        since: Option<String>,
+        /// At most so many
+        #[arg(short, default_value_t = 50)]
+        n: u32,
+    },
+    /// Compare everything that is kept twice; exit 1 names what differs
+    Verify,
+    /// Print a record with the proof that it is in the signed ledger
+    Proof {
+        /// Its index
+        index: u64,
+    },
+}

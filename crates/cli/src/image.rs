@@ -1,0 +1,286 @@
+//! Images outside the registry: an engine's, an OCI layout, an archive.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use seaworthy_agent::engine::{Engine, EngineError};
+use seaworthy_inspection::{LayerReader, LocalConfig, inspect_local};
+use seaworthy_model::{ErrorCode, InventoryProblem, InventoryReady, Problem, ProblemCode};
+use seaworthy_oci::{Digest, Manifest, Platform, limit};
+use seaworthy_sandbox::{Input, Limits, Sandbox};
+use serde_json::Value;
+
+use crate::{render, text::Text};
+
+/// What a target names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// An image of the server.
+    Reference(String),
+    /// An image of the local engine.
+    Docker(String),
+    /// A directory in the OCI image layout, and a tag in it.
+    Layout(PathBuf, Option<String>),
+    /// What `docker save` wrote.
+    Archive(PathBuf),
+}
+
+impl Target {
+    /// Reads a target as typed.
+    pub(crate) fn parse(text: &str) -> Self {
+        if let Some(name) = text.strip_prefix("docker:") {
+            return Self::Docker(name.to_owned());
+        }
+        if let Some(path) = text.strip_prefix("docker-archive:") {
+            return Self::Archive(path.into());
+        }
+        if let Some(rest) = text.strip_prefix("oci:") {
+            // A directory whose name has a colon wins over a tag.
+            return match rest.rsplit_once(':') {
+                Some((path, tag)) if !Path::new(rest).exists() => {
+                    Self::Layout(path.into(), Some(tag.to_owned()))
+                }
+                _ => Self::Layout(rest.into(), None),
+            };
+        }
+        Self::Reference(text.to_owned())
+    }
+}
+
+fn unreadable(what: &Path, why: impl std::fmt::Display) -> Problem {
+    Problem::new(ErrorCode::Unavailable, format!("failed to read `{}`: {why}", what.display()))
+}
+
+/// Inspects a local image in sandboxed children of this binary.
+pub(crate) async fn inspect(target: &Target) -> Result<InventoryReady, Problem> {
+    match target {
+        Target::Reference(name) => {
+            Err(Problem::new(ErrorCode::Invalid, format!("`{name}` is not a local image"))
+                .hint("use `docker:NAME`, `oci:DIR` or `docker-archive:FILE`"))
+        }
+        Target::Docker(name) => {
+            let engine = Engine::from_env().map_err(engine_problem)?;
+            let mut archive =
+                tempfile::tempfile().map_err(|error| unreadable(Path::new("temporary file"), error))?;
+            let bar = render::bytes_bar(Text::Inspecting);
+            let exported = engine.export(name, &mut bar.wrap_write(&mut archive)).await;
+            bar.finish_and_clear();
+            exported.map_err(engine_problem)?;
+            blocking(move || archived(archive, Path::new("image archive"))).await
+        }
+        Target::Archive(path) => {
+            let (path, file) = (path.clone(), File::open(path).map_err(|error| unreadable(path, error))?);
+            blocking(move || archived(file, &path)).await
+        }
+        Target::Layout(path, tag) => {
+            let (path, tag) = (path.clone(), tag.clone());
+            blocking(move || layout(&path, tag.as_deref())).await
+        }
+    }
+}
+
+fn engine_problem(error: EngineError) -> Problem {
+    let message = seaworthy_store::chain(&error);
+    match error {
+        EngineError::Refused { status, .. } if status.as_u16() == 404 => {
+            Problem::new(ErrorCode::NotFound, message).hint("`docker images` lists what there is")
+        }
+        EngineError::Host { .. } => Problem::new(ErrorCode::Invalid, message),
+        EngineError::Connect { .. } => {
+            Problem::new(ErrorCode::Unavailable, message).hint("start Docker, or set DOCKER_HOST=unix://…")
+        }
+        _ => Problem::new(ErrorCode::Unavailable, message),
+    }
+}
+
+async fn blocking(
+    work: impl FnOnce() -> Result<InventoryReady, Problem> + Send + 'static,
+) -> Result<InventoryReady, Problem> {
+    let bar = render::spinner(Text::Inspecting);
+    let done = tokio::task::spawn_blocking(work).await;
+    bar.finish_and_clear();
+    done.unwrap_or_else(|_| Err(Problem::new(ErrorCode::Internal, "the inspection ended unexpectedly")))
+}
+
+fn reader() -> LayerReader {
+    LayerReader::Sandboxed(Arc::new(Sandbox::new(Limits::default())))
+}
+
+fn missing(what: &str) -> InventoryProblem {
+    InventoryProblem {
+        code: ProblemCode::LayerMissing,
+        layer: None,
+        message: format!("`{what}` is not there"),
+    }
+}
+
+/// An image in the OCI image layout (image spec, "OCI Image Layout Specification").
+fn layout(root: &Path, tag: Option<&str>) -> Result<InventoryReady, Problem> {
+    let index = read_bounded(&root.join("index.json"), limit::MANIFEST_BYTES)?;
+    let Ok(Manifest::Index(index)) = Manifest::parse(&index, Some(seaworthy_oci::media::OCI_INDEX)) else {
+        return Err(unreadable(&root.join("index.json"), "it is not an image index"));
+    };
+    let named = index.manifests.iter().filter(|it| match tag {
+        None => true,
+        Some(tag) => it
+            .annotations
+            .as_ref()
+            .and_then(|annotations| annotations.get("org.opencontainers.image.ref.name"))
+            .is_some_and(|name| name == tag),
+    });
+    let mut candidates: Vec<Digest> = named.map(|it| it.digest).collect();
+    for _ in 0..4 {
+        let digest = match candidates.as_slice() {
+            [only] => *only,
+            [] => {
+                return Err(Problem::new(
+                    ErrorCode::NotFound,
+                    format!("`{}` has no such image", root.display()),
+                ));
+            }
+            _ => {
+                return Err(Problem::new(
+                    ErrorCode::Invalid,
+                    format!("`{}` has several images", root.display()),
+                )
+                .hint("name one with `oci:DIR:TAG`"));
+            }
+        };
+        let path = blob_path(root, &digest);
+        let bytes = read_bounded(&path, limit::MANIFEST_BYTES)?;
+        match Manifest::parse(&bytes, None)
+            .map_err(|error| unreadable(&path, seaworthy_store::chain(&error)))?
+        {
+            Manifest::Image(image) => {
+                let config = read_bounded(&blob_path(root, &image.config.digest), limit::CONFIG_BYTES)?;
+                let layers =
+                    image.layers.iter().map(|layer| open_blob(root, &layer.digest)).collect::<Vec<_>>();
+                return Ok(inspect_local(LocalConfig::Bytes(&config), layers, &reader()));
+            }
+            Manifest::Index(nested) => {
+                let host = Platform::host();
+                let fits = |it: &&seaworthy_oci::Descriptor| {
+                    it.platform
+                        .as_ref()
+                        .is_some_and(|it| it.os == host.os && it.architecture == host.architecture)
+                };
+                candidates = nested
+                    .manifests
+                    .iter()
+                    .find(fits)
+                    .or(nested.manifests.first())
+                    .map(|it| it.digest)
+                    .into_iter()
+                    .collect();
+            }
+        }
+    }
+    Err(unreadable(root, "indexes are nested too deep"))
+}
+
+fn blob_path(root: &Path, digest: &Digest) -> PathBuf {
+    root.join("blobs").join(digest.algorithm().name()).join(digest.hex())
+}
+
+fn open_blob(root: &Path, digest: &Digest) -> Result<Input, InventoryProblem> {
+    File::open(blob_path(root, digest)).map(Input::File).map_err(|_| missing(&digest.to_string()))
+}
+
+fn read_bounded(path: &Path, limit: usize) -> Result<Vec<u8>, Problem> {
+    let file = File::open(path).map_err(|error| unreadable(path, error))?;
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, error))?;
+    if bytes.len() > limit {
+        return Err(unreadable(path, format!("it is longer than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// An archive of `docker save`: `manifest.json` names the config and the layers.
+fn archived(file: File, name: &Path) -> Result<InventoryReady, Problem> {
+    let scratch = tempfile::tempdir().map_err(|error| unreadable(name, error))?;
+    let members = Members::unpack(file, name, scratch.path())?;
+    let manifest = members.read("manifest.json", limit::MANIFEST_BYTES, name)?;
+    let manifest: Value = serde_json::from_slice(&manifest).map_err(|error| unreadable(name, error))?;
+    let images = manifest.as_array().map(Vec::as_slice).unwrap_or_default();
+    let [image] = images else {
+        return Err(unreadable(name, format!("the archive holds {} images, not one", images.len())));
+    };
+    let config = image.get("Config").and_then(Value::as_str).unwrap_or_default();
+    let config = members.read(config, limit::CONFIG_BYTES, name)?;
+    let layers = image.get("Layers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if layers.len() > limit::LAYERS {
+        return Err(unreadable(name, "the image has too many layers"));
+    }
+    let layers: Vec<_> =
+        layers.iter().map(|layer| members.open(layer.as_str().unwrap_or_default())).collect();
+    Ok(inspect_local(LocalConfig::Bytes(&config), layers, &reader()))
+}
+
+/// The regular members of an archive, each in a numbered file; links lead to them by name.
+struct Members {
+    root: PathBuf,
+    files: HashMap<String, usize>,
+    links: HashMap<String, String>,
+}
+
+/// Most members of an image archive.
+const MEMBERS: usize = 20_000;
+
+impl Members {
+    fn unpack(file: File, name: &Path, root: &Path) -> Result<Self, Problem> {
+        let bad = |error: std::io::Error| unreadable(name, error);
+        let mut file = file;
+        std::io::Seek::rewind(&mut file).map_err(bad)?;
+        let mut members = Self { root: root.to_owned(), files: HashMap::new(), links: HashMap::new() };
+        let mut archive = tar::Archive::new(std::io::BufReader::new(file));
+        for (number, entry) in archive.entries().map_err(bad)?.enumerate() {
+            let mut entry = entry.map_err(bad)?;
+            if number >= MEMBERS {
+                return Err(unreadable(name, format!("the archive has more than {MEMBERS} members")));
+            }
+            let path = entry.path().map_err(bad)?.to_string_lossy().into_owned();
+            let kind = entry.header().entry_type();
+            if kind.is_file() {
+                let mut out = File::create(root.join(number.to_string())).map_err(bad)?;
+                std::io::copy(&mut entry, &mut out).and_then(|_| out.flush()).map_err(bad)?;
+                members.files.insert(path, number);
+            } else if (kind.is_symlink() || kind.is_hard_link())
+                && let Some(target) = entry.link_name().map_err(bad)?
+            {
+                // `ID/layer.tar -> ../OTHER/layer.tar`, as engines before 25 write it.
+                let target = target.to_string_lossy();
+                let target = target.strip_prefix("../").unwrap_or(&target).to_owned();
+                members.links.insert(path, target);
+            }
+        }
+        Ok(members)
+    }
+
+    fn find(&self, name: &str) -> Option<PathBuf> {
+        let mut name = name;
+        for _ in 0..8 {
+            if let Some(number) = self.files.get(name) {
+                return Some(self.root.join(number.to_string()));
+            }
+            name = self.links.get(name)?;
+        }
+        None
+    }
+
+    fn read(&self, member: &str, limit: usize, archive: &Path) -> Result<Vec<u8>, Problem> {
+        let path =
+            self.find(member).ok_or_else(|| unreadable(archive, format!("`{member}` is not in it")))?;
+        read_bounded(&path, limit)
+    }
+
+    fn open(&self, member: &str) -> Result<Input, InventoryProblem> {
+        let path = self.find(member).ok_or_else(|| missing(member))?;
+        File::open(path).map(Input::File).map_err(|_| missing(member))
+    }
+}

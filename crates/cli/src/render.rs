@@ -1,0 +1,253 @@
+//! Tables for people, JSON for programs. Data goes to stdout, everything else to stderr.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use seaworthy_model::Problem;
+use seaworthy_policy::Language;
+use serde_json::Value;
+
+use crate::{
+    failure::Failure,
+    flags::{Global, Output},
+    text::{Text, language},
+};
+
+/// Writes to stdout; a reader that went away is not an error worth telling.
+pub(crate) fn out(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Writes one line to stderr.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Says a problem, and what to do about it on a line of its own.
+pub(crate) fn problem(problem: &Problem) {
+    let language = language();
+    note(&format!("{}: {}", Text::Error.say(language), problem.message));
+    if let Some(hint) = &problem.hint {
+        note(&format!("{}: {hint}", Text::Hint.say(language)));
+    }
+}
+
+/// True when people read: a table was asked for, or stdout is a terminal.
+pub(crate) fn is_table(global: &Global) -> bool {
+    match global.output {
+        Some(output) => output == Output::Table,
+        None => std::io::stdout().is_terminal(),
+    }
+}
+
+/// One JSON document.
+pub(crate) fn json(value: &Value) {
+    out(&format!("{}\n", serde_json::to_string_pretty(value).unwrap_or_default()));
+}
+
+/// A list: ids with `-q`, a table for people, else JSON. `columns` are JSON pointers and titles.
+pub(crate) fn list(global: &Global, value: &Value, id: &str, columns: &[(&str, &str)]) {
+    let rows = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    if global.quiet {
+        rows.iter().for_each(|row| out(&format!("{}\n", cell(row.pointer(id)))));
+    } else if is_table(global) {
+        let titles = columns.iter().map(|(title, _)| (*title).to_owned()).collect();
+        let body =
+            rows.iter().map(|row| columns.iter().map(|(_, at)| cell(row.pointer(at))).collect()).collect();
+        out(&table(titles, body));
+    } else {
+        json(value);
+    }
+}
+
+/// One value: pretty JSON either way; a table of keys for people.
+pub(crate) fn record(global: &Global, value: &Value) {
+    if !is_table(global) {
+        return json(value);
+    }
+    let Value::Object(map) = value else { return json(value) };
+    let width = map.keys().map(String::len).max().unwrap_or(0);
+    for (key, value) in map {
+        out(&format!("{key:width$}  {}\n", cell(Some(value))));
+    }
+}
+
+/// A value as text in a table. Control characters of images and names never reach the terminal.
+pub(crate) fn cell(value: Option<&Value>) -> String {
+    let text = match value {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    clean(&text)
+}
+
+/// Replaces control characters and bidirectional overrides.
+pub(crate) fn clean(text: &str) -> String {
+    let hostile = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if hostile(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Columns, two spaces apart; the last one is not padded.
+pub(crate) fn table(titles: Vec<String>, rows: Vec<Vec<String>>) -> String {
+    let all: Vec<Vec<String>> = std::iter::once(titles).chain(rows).collect();
+    let columns = all.first().map_or(0, Vec::len);
+    let width =
+        |column: usize| all.iter().filter_map(|row| row.get(column)).map(|it| it.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in &all {
+        let mut line = String::new();
+        for (value, width) in row.iter().zip(&widths) {
+            line.push_str(value);
+            line.push_str(&" ".repeat(width.saturating_sub(value.chars().count()) + 2));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A spinner with the time spent, on a terminal only.
+pub(crate) fn spinner(what: Text) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner().with_message(what.say(language()));
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// A bar over bytes whose number is not known before.
+pub(crate) fn bytes_bar(what: Text) -> ProgressBar {
+    let bar = spinner(what);
+    if let Ok(style) =
+        ProgressStyle::with_template("{spinner} {msg} {bytes} {binary_bytes_per_sec} {elapsed}")
+    {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// The document of `check`, for people.
+pub(crate) fn check(global: &Global, value: &Value) -> Result<(), Failure> {
+    if is_table(global) {
+        check_table(value, language());
+    } else {
+        json(value);
+    }
+    match value.get("verdict").and_then(Value::as_str) {
+        Some("allowed") => Ok(()),
+        _ => Err(Failure::No),
+    }
+}
+
+fn check_table(value: &Value, language: Language) {
+    let word = match value.get("verdict").and_then(Value::as_str) {
+        Some("allowed") => Text::Allowed,
+        Some("blocked") => Text::Blocked,
+        _ => Text::Pending,
+    };
+    let name = match value.get("digest").and_then(Value::as_str) {
+        Some(digest) => format!("{}@{digest}", cell(value.get("repository"))),
+        None => cell(value.get("repository")),
+    };
+    out(&format!("{name}: {}\n", word.say(language)));
+    if value.get("recorded") == Some(&Value::Bool(false)) {
+        out(&format!("({})\n", Text::NotRecorded.say(language)));
+    }
+    let empty = Vec::new();
+    let reasons = value.get("reasons").and_then(Value::as_array).unwrap_or(&empty);
+    for reason in reasons {
+        let result = match reason.get("result").and_then(Value::as_str) {
+            Some("pass") => Text::Pass,
+            Some("fail") => Text::Fail,
+            _ => Text::Indeterminate,
+        };
+        let line = format!(
+            "  {} [{}] {}: {}\n",
+            result.say(language),
+            cell(reason.get("mode")),
+            cell(reason.get("rule")),
+            cell(reason.get("message"))
+        );
+        out(&line);
+        if let Some(hint) = reason.get("hint").and_then(Value::as_str) {
+            out(&format!("      {}: {}\n", Text::Hint.say(language), clean(hint)));
+        }
+    }
+}
+
+/// The document of `scan`, for people.
+pub(crate) fn scan(value: &Value) {
+    let language = language();
+    let empty = Vec::new();
+    let list = |name: &str| value.get(name).and_then(Value::as_array).unwrap_or(&empty);
+    let at = |row: &Value, pointer: &str| cell(row.pointer(pointer));
+    let findings = list("findings");
+    if findings.is_empty() {
+        out(&format!("{}\n", Text::NoFindings.say(language)));
+    } else {
+        let titles = [
+            "ID",
+            "SEVERITY",
+            "PACKAGE",
+            "INSTALLED",
+            "FIXED",
+            "STATE",
+            "KEV",
+            "EPSS",
+            "LAYER",
+            "INTRODUCED BY",
+        ];
+        let rows = findings.iter().map(|row| {
+            let mut instruction = at(row, "/introduced_by");
+            if instruction.chars().count() > 48 {
+                instruction = instruction.chars().take(47).chain(['…']).collect();
+            }
+            let kev = if row.pointer("/kev") == Some(&Value::Bool(true)) { "yes" } else { "-" };
+            let cells = ["/id", "/severity", "/package/name", "/package/version", "/fixed_version", "/state"];
+            let mut cells: Vec<String> = cells.iter().map(|pointer| at(row, pointer)).collect();
+            cells.extend([kev.to_owned(), at(row, "/epss"), at(row, "/layer"), instruction]);
+            cells
+        });
+        out(&table(titles.map(str::to_owned).to_vec(), rows.collect()));
+        let mut commands: Vec<String> = findings
+            .iter()
+            .filter_map(|row| Some(row.pointer("/remedy/command")?.as_str()?.to_owned()))
+            .collect();
+        commands.sort();
+        commands.dedup();
+        if !commands.is_empty() {
+            out(&format!("\n{}\n", Text::Remedy.say(language)));
+            commands.iter().for_each(|command| out(&format!("  {}\n", clean(command))));
+        }
+    }
+    for (title, name, pointers) in
+        [(Text::Secrets, "secrets", ["/path", "/rule"]), (Text::Problems, "problems", ["/code", "/message"])]
+    {
+        if !list(name).is_empty() {
+            out(&format!("\n{}\n", title.say(language)));
+            for row in list(name) {
+                out(&format!("  {} {}\n", at(row, pointers[0]), at(row, pointers[1])));
+            }
+        }
+    }
+    let uncovered = value.pointer("/coverage/uncovered").and_then(Value::as_array).unwrap_or(&empty);
+    if !uncovered.is_empty() {
+        let names: Vec<String> = uncovered.iter().map(|name| cell(Some(name))).collect();
+        out(&format!("\n{} {}\n", Text::Uncovered.say(language), names.join(", ")));
+    }
+    if value.pointer("/advisories/covered") == Some(&Value::Bool(false)) {
+        out(&format!("\n{}\n", Text::NotCovered.say(language)));
+    }
+}

@@ -1,0 +1,123 @@
+//! From flags to a verb, from an outcome to an exit code.
+
+use std::process::ExitCode;
+
+use crate::{
+    failure::{Failure, Outcome, unable},
+    flags::{
+        AccessVerb, AdvisoriesVerb, Cli, ExceptionVerb, FindingVerb, Global, ImageVerb, LedgerVerb,
+        PolicyVerb, Verb,
+    },
+    render, verbs,
+};
+
+/// Runs the verb on a runtime of its own.
+pub(crate) fn run(cli: Cli) -> ExitCode {
+    let serving = matches!(cli.verb, Verb::Up(_) | Verb::Serve(_));
+    let mut builder = if serving {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let outcome = match builder.enable_all().build() {
+        Ok(runtime) => runtime.block_on(dispatch(cli)),
+        Err(error) => Err(unable(format!("no runtime: {error}"))),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::No) => ExitCode::from(1),
+        Err(Failure::Problem(problem)) => {
+            render::problem(&problem);
+            ExitCode::from(problem.code.exit_code())
+        }
+    }
+}
+
+async fn dispatch(cli: Cli) -> Outcome {
+    let global = cli.global;
+    match cli.verb {
+        Verb::Up(flags) => verbs::serve::up(&global, flags).await,
+        Verb::Serve(flags) => verbs::serve::serve(&global, flags).await,
+        Verb::Status => verbs::get(&global, "/api/v1/status").await,
+        Verb::Whoami => verbs::get(&global, "/api/v1/whoami").await,
+        Verb::Login { docker } => verbs::access::login(&global, docker).await,
+        Verb::Logout => verbs::access::logout(&global),
+        Verb::Principal(verb) => verbs::access::principal(&global, verb).await,
+        Verb::Role(verb) => verbs::access::role(&global, verb).await,
+        Verb::Access(AccessVerb::Explain { principal, action, scope }) => {
+            verbs::access::explain(&global, &principal, &action, &scope).await
+        }
+        Verb::Images(flags) => verbs::images::list(&global, &flags.repo).await,
+        Verb::Image(verb) => image(&global, verb).await,
+        Verb::Check(flags) => verbs::images::check(&global, flags).await,
+        Verb::Scan(flags) => verbs::images::scan(&global, flags).await,
+        Verb::Finding(FindingVerb::List { cve }) => verbs::images::findings(&global, &cve).await,
+        Verb::Advisories(verb) => advisories(&global, verb).await,
+        Verb::Policy(verb) => policy(&global, verb).await,
+        Verb::Exception(verb) => exception(&global, verb).await,
+        Verb::Ledger(verb) => ledger(&global, verb).await,
+        Verb::Completion { shell } => {
+            verbs::reference::completion(shell);
+            Ok(())
+        }
+        Verb::Reference { page } => {
+            verbs::reference::page(page);
+            Ok(())
+        }
+    }
+}
+
+async fn image(global: &Global, verb: ImageVerb) -> Outcome {
+    match verb {
+        ImageVerb::List(flags) => verbs::images::list(global, &flags.repo).await,
+        ImageVerb::Delete { reference } => verbs::images::delete(global, &reference).await,
+    }
+}
+
+async fn advisories(global: &Global, verb: AdvisoriesVerb) -> Outcome {
+    match verb {
+        AdvisoriesVerb::Import { paths } => verbs::advisories::import(global, &paths).await,
+        AdvisoriesVerb::Status => verbs::advisories::status(global).await,
+        AdvisoriesVerb::History => verbs::advisories::history(global).await,
+        AdvisoriesVerb::Compare { ecosystem, first, second } => {
+            verbs::advisories::compare(&ecosystem, &first, second.as_deref())
+        }
+    }
+}
+
+async fn policy(global: &Global, verb: PolicyVerb) -> Outcome {
+    match verb {
+        PolicyVerb::Apply { file } => verbs::policies::apply(global, &file).await,
+        PolicyVerb::List => verbs::policies::list(global).await,
+        PolicyVerb::Show { name } => verbs::policies::show(global, &name).await,
+        PolicyVerb::Test { dir, now } => verbs::policies::test(global, &dir, now.as_deref()),
+    }
+}
+
+async fn exception(global: &Global, verb: ExceptionVerb) -> Outcome {
+    match verb {
+        ExceptionVerb::Request { repo, rule, advisory, package, owner, reason, expires } => {
+            let body = serde_json::json!({
+                "scope": {"repositories": repo, "rule": rule, "advisory": advisory, "package": package},
+                "owner": owner,
+                "reason": reason,
+                "expires_at": expires,
+            });
+            verbs::policies::request_exception(global, body).await
+        }
+        ExceptionVerb::Approve { id } => verbs::policies::decide_exception(global, &id, "approve").await,
+        ExceptionVerb::Revoke { id } => verbs::policies::decide_exception(global, &id, "revoke").await,
+        ExceptionVerb::List => verbs::policies::exceptions(global).await,
+    }
+}
+
+async fn ledger(global: &Global, verb: LedgerVerb) -> Outcome {
+    match verb {
+        LedgerVerb::List { actor, action, object, since, n } => {
+            let pairs = [("actor", actor), ("action", action), ("object", object), ("since", since)];
+            verbs::ledger::list(global, &pairs, n).await
+        }
+        LedgerVerb::Verify => verbs::ledger::verify(global).await,
+        LedgerVerb::Proof { index } => verbs::ledger::proof(global, index).await,
+    }
+}

@@ -1,0 +1,67 @@
+//! The command line's texts, English and Japanese. A text without both does not compile.
+
+use seaworthy_policy::Language;
+
+macro_rules! texts {
+    ($($name:ident: $english:literal, $japanese:literal;)*) => {
+        /// One text of the command line.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Text { $($name),* }
+
+        impl Text {
+            /// The text in one language.
+            pub(crate) const fn say(self, language: Language) -> &'static str {
+                match (self, language) {
+                    $((Self::$name, Language::English) => $english,
+                      (Self::$name, Language::Japanese) => $japanese,)*
+                }
+            }
+        }
+    };
+}
+
+texts! {
+    Next: "next:", "次の操作:";
+    SignIn: "sign docker and podman in", "docker と podman をサインインさせる";
+    Push: "push an image", "イメージをプッシュする";
+    MayItRun: "may it run, and why", "使用可否とその理由を確認する";
+    ImportFeeds: "no advisories are loaded: import a feed", "脆弱性フィードがありません。取り込んでください";
+    Stop: "stop with Ctrl-C", "Ctrl-C で停止";
+    Stopping: "stopping: finishing what runs", "停止中: 実行中の処理を完了しています";
+    Error: "error", "エラー";
+    Hint: "hint", "ヒント";
+    Allowed: "allowed", "許可";
+    Blocked: "blocked", "ブロック";
+    Pending: "pending", "判定待ち";
+    Pass: "pass", "合格";
+    Fail: "fail", "不合格";
+    Indeterminate: "indeterminate", "判定不能";
+    NoFindings: "no findings", "検出結果はありません";
+    Remedy: "remedy:", "対処方法:";
+    Problems: "not everything could be read:", "読み取れなかったもの:";
+    Secrets: "secrets:", "秘密情報:";
+    Uncovered: "not judged, no reader yet:", "判定できないエコシステム:";
+    NotCovered: "no loaded feed covers this image: the list may be incomplete", "このイメージを判定範囲に含むフィードがありません。一覧は不完全な可能性があります";
+    LedgerWhole: "the ledger is whole:", "監査証跡に異常はありません:";
+    LedgerBroken: "the ledger is broken:", "監査証跡が破損しています:";
+    Records: "records", "件";
+    ShownOnce: "the secret is shown once, keep it now", "この秘密は一度しか表示されません。今すぐ保管してください";
+    LoggedIn: "docker and podman are signed in until", "docker と podman のサインイン有効期限:";
+    Inspecting: "inspecting", "検査中";
+    Importing: "importing advisories", "フィードを取り込んでいます";
+    CasesPassed: "cases passed", "件のケースが合格";
+    CasesFailed: "failed", "件が不合格";
+    NotRecorded: "computed here, not recorded", "この場で判定（記録なし）";
+}
+
+/// `SEAWORTHY_LANG`, else the locale.
+pub(crate) fn language() -> Language {
+    let chosen = ["SEAWORTHY_LANG", "LC_ALL", "LC_MESSAGES", "LANG"]
+        .into_iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|value| !value.is_empty());
+    match chosen {
+        Some(value) if value.starts_with("ja") => Language::Japanese,
+        _ => Language::English,
+    }
+}

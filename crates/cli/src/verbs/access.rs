@@ -1,0 +1,156 @@
+//! Signing in, principals, roles.
+
+use seaworthy_model::{ErrorCode, Problem};
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Server, encode},
+    docker_login,
+    failure::{Failure, Outcome, usage},
+    flags::{AssignmentFlags, CredentialVerb, Global, PrincipalVerb, RoleVerb},
+    render::{self, note},
+    text::{Text, language},
+};
+
+/// The names under which this machine's docker knows the registry.
+fn hosts(global: &Global) -> Vec<String> {
+    let port = crate::client::data_dir(global)
+        .ok()
+        .and_then(|data| seaworthy_server::Config::load(&data, &seaworthy_server::Overrides::default()).ok())
+        .and_then(|config| config.addresses().ok()?.first().map(std::net::SocketAddr::port))
+        .unwrap_or(5000);
+    vec![format!("localhost:{port}"), format!("127.0.0.1:{port}")]
+}
+
+pub(crate) async fn login(global: &Global, docker: bool) -> Outcome {
+    if !docker {
+        let problem = Problem::new(ErrorCode::Invalid, "on this machine the operator socket is enough");
+        return Err(problem.hint("`seaworthy login --docker` signs docker and podman in").into());
+    }
+    let answer = Server::of(global)?.post("/api/v1/login", &json!({})).await?;
+    let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut hosts = hosts(global);
+    // The server says where it listens when a flag moved it.
+    if let Some(registry) = answer.get("registry").and_then(Value::as_str) {
+        let port = registry.rsplit_once(':').map_or("5000", |(_, port)| port);
+        hosts = vec![format!("localhost:{port}"), format!("127.0.0.1:{port}")];
+    }
+    let path = docker_login::store(&hosts, Some((&text("username"), &text("password"))))?;
+    note(&format!(
+        "{} {} ({}, {})",
+        Text::LoggedIn.say(language()),
+        text("expires_at"),
+        hosts.join(", "),
+        path.display()
+    ));
+    Ok(())
+}
+
+pub(crate) fn logout(global: &Global) -> Outcome {
+    docker_login::store(&hosts(global), None)?;
+    Ok(())
+}
+
+pub(crate) async fn principal(global: &Global, verb: PrincipalVerb) -> Outcome {
+    let server = Server::of(global)?;
+    let base = |name: &str| format!("/api/v1/principals/{}", encode(name));
+    match verb {
+        PrincipalVerb::Create { name, role, scope } => {
+            let body = json!({"name": name, "role": role, "scope": scope});
+            let made = server.post("/api/v1/principals", &body).await?;
+            render::json(&made);
+            note(Text::ShownOnce.say(language()));
+        }
+        PrincipalVerb::List => {
+            let columns = [
+                ("NAME", "/name"),
+                ("KIND", "/kind"),
+                ("DISABLED", "/disabled"),
+                ("ID", "/id"),
+                ("CREATED", "/created_at"),
+            ];
+            render::list(global, &server.get("/api/v1/principals").await?, "/id", &columns);
+        }
+        PrincipalVerb::Show { name } => render::json(&server.get(&base(&name)).await?),
+        PrincipalVerb::Disable { name } => {
+            let answer = server.post(&format!("{}/disable", base(&name)), &json!({})).await?;
+            render::record(global, &answer);
+        }
+        PrincipalVerb::Delete { name } => render::record(global, &server.delete(&base(&name)).await?),
+        PrincipalVerb::Credential(verb) => return credential(global, &server, verb).await,
+    }
+    Ok(())
+}
+
+async fn credential(global: &Global, server: &Server, verb: CredentialVerb) -> Outcome {
+    let base = |name: &str| format!("/api/v1/principals/{}/credentials", encode(name));
+    match verb {
+        CredentialVerb::Add { name, label } => {
+            render::json(&server.post(&base(&name), &json!({"label": label})).await?);
+            note(Text::ShownOnce.say(language()));
+        }
+        CredentialVerb::List { name } => {
+            let columns = [
+                ("ID", "/id"),
+                ("KIND", "/kind"),
+                ("LABEL", "/label"),
+                ("CREATED", "/created_at"),
+                ("EXPIRES", "/expires_at"),
+            ];
+            render::list(global, &server.get(&base(&name)).await?, "/id", &columns);
+        }
+        CredentialVerb::Remove { name, id } => {
+            render::record(global, &server.delete(&format!("{}/{}", base(&name), encode(&id))).await?);
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn role(global: &Global, verb: RoleVerb) -> Outcome {
+    let server = Server::of(global)?;
+    match verb {
+        RoleVerb::List => {
+            let columns = [("NAME", "/name"), ("DESCRIPTION", "/description"), ("ID", "/id")];
+            render::list(global, &server.get("/api/v1/roles").await?, "/name", &columns);
+        }
+        RoleVerb::Show { name } => {
+            render::json(&server.get(&format!("/api/v1/roles/{}", encode(&name))).await?);
+        }
+        RoleVerb::Define { name, permissions, description } => {
+            let body = json!({"name": name, "permissions": permissions, "description": description});
+            render::record(global, &server.post("/api/v1/roles", &body).await?);
+        }
+        RoleVerb::Assign(flags) => {
+            render::record(global, &server.post("/api/v1/assignments", &assignment(&flags)).await?);
+        }
+        RoleVerb::Unassign(flags) => {
+            let query = format!(
+                "/api/v1/assignments?principal={}&role={}&scope={}",
+                encode(&flags.principal),
+                encode(&flags.role),
+                encode(&flags.scope)
+            );
+            render::record(global, &server.delete(&query).await?);
+        }
+    }
+    Ok(())
+}
+
+fn assignment(flags: &AssignmentFlags) -> Value {
+    json!({"principal": flags.principal, "role": flags.role, "scope": flags.scope})
+}
+
+pub(crate) async fn explain(global: &Global, principal: &str, action: &str, scope: &str) -> Outcome {
+    if !scope.starts_with('/') {
+        return Err(usage(format!("scope `{scope}` does not begin with `/`")));
+    }
+    let query = format!(
+        "/api/v1/access/explain?principal={}&action={}&scope={}",
+        encode(principal),
+        encode(action),
+        encode(scope)
+    );
+    let answer = Server::of(global)?.get(&query).await?;
+    render::record(global, &answer);
+    if answer.get("allowed") == Some(&Value::Bool(true)) { Ok(()) } else { Err(Failure::No) }
+}

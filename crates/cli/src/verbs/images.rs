@@ -1,0 +1,232 @@
+//! Images: list, delete, scan, check.
+
+use std::path::PathBuf;
+
+use seaworthy_clearance::PolicyRef;
+use seaworthy_findings::FeedReader;
+use seaworthy_model::{
+    Clock as _, ErrorCode, FeedState, FeedsChanged, FindingsChanged, InventoryReady, Problem, SystemClock,
+};
+use seaworthy_oci::{Reference, RepoName};
+use seaworthy_package::InstalledPackage;
+use seaworthy_policy::{Facts, InventoryFacts, Policy, Settling, decide};
+use seaworthy_sandbox::{Limits, Sandbox};
+use seaworthy_server::{DEFAULT_POLICIES, report};
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Server, encode},
+    failure::{Failure, Outcome, unable, usage},
+    flags::{CheckFlags, Global, ScanFlags},
+    image::{self, Target},
+    render,
+    text::{Text, language},
+};
+
+pub(crate) async fn list(global: &Global, repository: &str) -> Outcome {
+    let answer =
+        Server::of(global)?.get(&format!("/api/v1/images?repository={}", encode(repository))).await?;
+    let columns = [
+        ("REPOSITORY", "/repository"),
+        ("TAG", "/tag"),
+        ("VERDICT", "/verdict"),
+        ("DIGEST", "/digest"),
+        ("PUSHED", "/pushed_at"),
+        ("BY", "/pushed_by"),
+    ];
+    render::list(global, &answer, "/digest", &columns);
+    Ok(())
+}
+
+pub(crate) async fn delete(global: &Global, reference: &str) -> Outcome {
+    let answer = Server::of(global)?.delete(&format!("/api/v1/images?image={}", encode(reference))).await?;
+    render::record(global, &answer);
+    Ok(())
+}
+
+pub(crate) async fn findings(global: &Global, cve: &str) -> Outcome {
+    let answer = Server::of(global)?.get(&format!("/api/v1/findings?cve={}", encode(cve))).await?;
+    render::list(
+        global,
+        &answer,
+        "/digest",
+        &[("REPOSITORY", "/repository"), ("TAG", "/tag"), ("DIGEST", "/digest")],
+    );
+    Ok(())
+}
+
+/// `30s`, `2m`, as seconds.
+fn seconds(text: &str) -> Result<u64, Failure> {
+    let (number, unit) = match text.strip_suffix('s') {
+        Some(number) => (number, 1),
+        None => (text.strip_suffix('m').unwrap_or("x"), 60),
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| usage(format!("`{text}` is not a time like `30s` or `2m`")))
+}
+
+pub(crate) async fn check(global: &Global, flags: CheckFlags) -> Outcome {
+    let wait = seconds(&flags.wait)?;
+    let target = Target::parse(&flags.target);
+    if let Target::Reference(reference) = &target {
+        if flags.as_reference.is_some() {
+            return Err(usage("`--as` is for local images: `docker:NAME`, `oci:DIR`, `docker-archive:FILE`"));
+        }
+        let path = format!("/api/v1/check?image={}&wait={wait}", encode(reference));
+        return render::check(global, &Server::of(global)?.get(&path).await?);
+    }
+    let Some(reference) = &flags.as_reference else {
+        return Err(usage("a local image is judged as if it stood somewhere: add `--as prod/web:1`"));
+    };
+    let parsed: Reference =
+        reference.parse().map_err(|error: seaworthy_oci::ReferenceError| usage(error.to_string()))?;
+    let value = if flags.local.advisories.is_empty() {
+        let server = Server::of(global)?;
+        let ready = image::inspect(&target).await?;
+        server.post("/api/v1/check", &json!({"reference": reference, "ready": ready})).await?
+    } else {
+        let ready = image::inspect(&target).await?;
+        let alone = Alone::new(&flags.local.advisories, &ready).await?;
+        alone.check(&parsed.repository, &flags.policy, &ready)?
+    };
+    render::check(global, &value)
+}
+
+pub(crate) async fn scan(global: &Global, flags: ScanFlags) -> Outcome {
+    let wait = seconds(&flags.wait)?;
+    let target = Target::parse(&flags.target);
+    let fail_on = flags.fail_on.as_deref();
+    let value = match &target {
+        Target::Reference(reference) => {
+            let mut path = format!("/api/v1/scan?image={}&wait={wait}", encode(reference));
+            if let Some(word) = fail_on {
+                path.push_str("&fail_on=");
+                path.push_str(word);
+            }
+            Server::of(global)?.get(&path).await?
+        }
+        _ if flags.local.advisories.is_empty() => {
+            let server = Server::of(global)?;
+            let ready = image::inspect(&target).await?;
+            let body = json!({"reference": flags.target, "ready": ready, "fail_on": fail_on});
+            server.post("/api/v1/scan", &body).await?
+        }
+        _ => {
+            let ready = image::inspect(&target).await?;
+            Alone::new(&flags.local.advisories, &ready).await?.scan(&flags.target, fail_on, &ready)?
+        }
+    };
+    let value = match &flags.explain {
+        Some(id) => only(value, id)?,
+        None => value,
+    };
+    if flags.explain.is_none() && render::is_table(global) {
+        render::scan(&value);
+    } else {
+        render::json(&value);
+    }
+    let problems =
+        value.get("problems").and_then(Value::as_array).is_some_and(|problems| !problems.is_empty());
+    let failed = value.pointer("/fail_on/failed") == Some(&Value::Bool(true));
+    if problems || failed { Err(Failure::No) } else { Ok(()) }
+}
+
+/// The report with the findings of one vulnerability alone.
+fn only(mut value: Value, id: &str) -> Result<Value, Failure> {
+    let Some(findings) = value.get_mut("findings").and_then(Value::as_array_mut) else { return Ok(value) };
+    findings.retain(|row| {
+        let alias = |value: &Value| value.as_str() == Some(id);
+        row.get("id").is_some_and(alias)
+            || row.get("aliases").and_then(Value::as_array).is_some_and(|all| all.iter().any(alias))
+    });
+    if findings.is_empty() {
+        return Err(Problem::new(ErrorCode::NotFound, format!("the image has no finding `{id}`")).into());
+    }
+    Ok(value)
+}
+
+/// Judging with no server: the same index, the same facts, the same decision.
+struct Alone {
+    findings: FindingsChanged,
+    feeds: FeedsChanged,
+}
+
+impl Alone {
+    async fn new(paths: &[PathBuf], ready: &InventoryReady) -> Result<Self, Failure> {
+        let paths = paths.to_vec();
+        let bar = render::spinner(Text::Importing);
+        let now = SystemClock.now();
+        let built = tokio::task::spawn_blocking(move || {
+            let reader = FeedReader::Sandboxed(std::sync::Arc::new(Sandbox::new(Limits::default())));
+            seaworthy_findings::index_of_paths(&paths, &reader, now)
+        })
+        .await;
+        bar.finish_and_clear();
+        let (index, coverage, _) = built.map_err(|_| unable("the import ended unexpectedly"))??;
+        let packages: Vec<InstalledPackage> =
+            ready.inventory.packages.iter().map(|row| row.package.clone()).collect();
+        let set = index.find(ready.os(), &packages);
+        let feeds = FeedsChanged {
+            generation: 0,
+            revision: 0,
+            index_hash: set.index_hash.clone(),
+            feeds: coverage,
+            state: FeedState::Settled,
+        };
+        Ok(Self { findings: FindingsChanged { set, content_ids: Vec::new(), generation: 0 }, feeds })
+    }
+
+    fn scan(&self, name: &str, fail_on: Option<&str>, ready: &InventoryReady) -> Result<Value, Failure> {
+        let scanned = report::Scanned {
+            reference: name,
+            digest: None,
+            ready,
+            set: &self.findings.set,
+            feeds: &self.feeds,
+        };
+        let mut value = report::scan(&scanned);
+        if let (Some(word), Value::Object(map)) = (fail_on, &mut value) {
+            map.insert("fail_on".into(), report::fail_on(word, &scanned, language()).map_err(usage)?);
+        }
+        Ok(value)
+    }
+
+    fn check(
+        &self,
+        repository: &RepoName,
+        files: &[PathBuf],
+        ready: &InventoryReady,
+    ) -> Result<Value, Failure> {
+        let mut sources: Vec<String> = Vec::new();
+        for file in files {
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| unable(format!("`{}`: {error}", file.display())))?;
+            sources.push(text);
+        }
+        if sources.is_empty() {
+            sources = DEFAULT_POLICIES.iter().map(|source| (*source).to_owned()).collect();
+        }
+        let mut policies = Vec::new();
+        for source in &sources {
+            policies.push(Policy::parse(source).map_err(super::policies::refused)?);
+        }
+        let inventory = InventoryFacts::from_event(ready);
+        let facts = Facts::from_events(
+            repository,
+            Some(&inventory),
+            Some(&self.findings),
+            Some(&self.feeds),
+            Settling::Settled,
+        );
+        let all: Vec<&Policy> = policies.iter().collect();
+        let decision = decide(&all, &facts, &[], SystemClock.now());
+        let applied = policies.iter().filter(|policy| policy.selects(repository));
+        let refs: Vec<PolicyRef> = applied
+            .map(|policy| PolicyRef { name: policy.name.clone(), version: 0, hash: policy.hash.clone() })
+            .collect();
+        Ok(report::check_unrecorded(&facts, &decision, &refs, language()))
+    }
+}

@@ -1,0 +1,17 @@
+//! The verbs.
+
+pub(crate) mod access;
+pub(crate) mod advisories;
+pub(crate) mod images;
+pub(crate) mod ledger;
+pub(crate) mod policies;
+pub(crate) mod reference;
+pub(crate) mod serve;
+
+use crate::{client::Server, failure::Outcome, flags::Global, render};
+
+/// Shows what one route answers.
+pub(crate) async fn get(global: &Global, path: &str) -> Outcome {
+    render::record(global, &Server::of(global)?.get(path).await?);
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! `up` and `serve`.
+
+use std::path::{Path, PathBuf};
+
+use seaworthy_model::Problem;
+use seaworthy_server::{Config, Overrides, StartError};
+use seaworthy_store::DataDir;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    client,
+    failure::{Outcome, usage},
+    flags::{Global, ServeFlags},
+    render::{note, out},
+    text::{Text, language},
+};
+
+/// Everything on this machine. Until there is an agent, that is the control plane.
+pub(crate) async fn up(global: &Global, flags: ServeFlags) -> Outcome {
+    serve(global, flags).await
+}
+
+/// The control plane.
+pub(crate) async fn serve(global: &Global, flags: ServeFlags) -> Outcome {
+    logging(global);
+    let data_path = client::data_dir(global)?;
+    let overrides = Overrides {
+        listen: flags.listen.clone(),
+        file: global.config.clone(),
+        language: std::env::var("SEAWORTHY_LANG").ok().filter(|language| !language.is_empty()),
+    };
+    // The configuration is complete or refused before anything is made or opened.
+    let config = Config::load(&data_path, &overrides)?;
+    let paths = absolute(&flags.advisories)?;
+    let data = DataDir::open(&data_path).map_err(|error| Problem::from(StartError::from(error)))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| usage(error.to_string()))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| usage(error.to_string()))?;
+    let running = seaworthy_server::start(data, &config).await.map_err(Problem::from)?;
+    let with_feeds = !paths.is_empty();
+    running.import(paths).await;
+    out(&format!("ready {}\n", running.url));
+    next_steps(global, &running.url, with_feeds);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    note(Text::Stopping.say(language()));
+    running.stop().await;
+    Ok(())
+}
+
+fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, crate::failure::Failure> {
+    paths
+        .iter()
+        .map(|path| path.canonicalize().map_err(|error| usage(format!("`{}`: {error}", path.display()))))
+        .collect()
+}
+
+fn logging(global: &Global) {
+    let level = if global.verbose { "info" } else { "warn" };
+    let filter = EnvFilter::try_from_env("SEAWORTHY_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    // A second start in one process (tests) keeps the first's.
+    drop(subscriber.try_init());
+}
+
+/// What to type next, as it must be typed from this shell.
+fn next_steps(global: &Global, url: &str, with_feeds: bool) {
+    let language = language();
+    let me = how_to_call_me();
+    let data = global.data.as_ref().map(|data| format!(" --data {}", quote(data))).unwrap_or_default();
+    let registry = url.strip_prefix("http://").unwrap_or(url);
+    note(Text::Next.say(language));
+    let mut steps = vec![
+        (Text::SignIn, format!("{me} login --docker{data}")),
+        (Text::Push, format!("docker push {registry}/prod/web:1")),
+        (Text::MayItRun, format!("{me} check prod/web:1{data}")),
+    ];
+    if !with_feeds {
+        steps.insert(0, (Text::ImportFeeds, format!("{me} advisories import PATH{data}")));
+    }
+    for (what, command) in steps {
+        note(&format!("  {command}    # {}", what.say(language)));
+    }
+    note(&format!("  {}", Text::Stop.say(language)));
+}
+
+/// `seaworthy` when that is what PATH finds, else the full path of this binary.
+fn how_to_call_me() -> String {
+    let Ok(me) = std::env::current_exe() else { return "seaworthy".into() };
+    let found = std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path)
+            .any(|directory| directory.join("seaworthy").canonicalize().is_ok_and(|there| there == me))
+    });
+    if found { "seaworthy".into() } else { quote(&me) }
+}
+
+/// A path as one word of a shell.
+fn quote(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '+' | ':' | '@');
+    if !text.is_empty() && text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}

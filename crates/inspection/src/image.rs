@@ -1,0 +1,222 @@
+//! Images: the facts of their layers, folded; or the stored inventory of the same image.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use seaworthy_inventory::{LayerResult, READER_VERSION, sandboxed_reader};
+use seaworthy_model::{
+    Event, InventoryProblem, InventoryReady, LayerRef, ManifestPushed, ProblemCode, consumer,
+};
+use seaworthy_oci::{Digest, ImageConfig};
+use seaworthy_store::{BlobError, Delivery, chain};
+
+use crate::{
+    Inspection, InspectionError, ROOM,
+    answer::problem,
+    compose::{self, compose},
+    db::{self, StoredInventory},
+    layer::LayerState,
+    limit,
+};
+
+/// A config, or why there is none.
+type ConfigResult = Result<ImageConfig, InventoryProblem>;
+
+impl Inspection {
+    /// Inspects an image and tells the next rooms. Every push is answered, also when the
+    /// inventory is one that was stored before.
+    pub(crate) async fn manifest_pushed(
+        &self,
+        delivery: &Delivery,
+        pushed: &ManifestPushed,
+    ) -> Result<(), InspectionError> {
+        let Some(config) = pushed.config.filter(|_| pushed.is_image) else {
+            return self.settle(delivery).await;
+        };
+        let layers = self.layers(&pushed.layers, delivery.attempts).await?;
+        let ready = match self.known(&config, &layers).await? {
+            Some(ready) => ready,
+            None => self.fold(config, &layers, delivery.attempts).await?,
+        };
+        self.publish(delivery, pushed, ready).await
+    }
+
+    /// What is known of each layer, bottom first. A foreign layer is never opened, even if some
+    /// repository holds it: the pusher did not have to prove that he may read it.
+    async fn layers(&self, refs: &[LayerRef], attempts: i64) -> Result<Vec<LayerState>, InspectionError> {
+        let ours: HashSet<Digest> = refs.iter().filter(|it| !it.foreign).map(|it| it.digest).collect();
+        let known: HashMap<Digest, LayerState> =
+            stream::iter(ours)
+                .map(|digest| async move {
+                    Ok::<_, InspectionError>((digest, self.layer(digest, attempts).await?))
+                })
+                .buffer_unordered(self.inner.config.concurrency)
+                .try_collect()
+                .await?;
+        let missing = |message| LayerState::Problem(problem(ProblemCode::LayerMissing, message));
+        Ok(refs
+            .iter()
+            .map(|layer| match known.get(&layer.digest) {
+                _ if layer.foreign => missing("the manifest says that this layer is kept elsewhere"),
+                Some(state) => state.clone(),
+                None => missing("the layer is not in this registry"),
+            })
+            .collect())
+    }
+
+    /// The stored inventory of the same config and the same measured layers, made by these
+    /// readers. An image that was not read completely is folded again: what was missing may
+    /// have come.
+    async fn known(
+        &self,
+        config: &Digest,
+        layers: &[LayerState],
+    ) -> Result<Option<InventoryReady>, InspectionError> {
+        let measured: Option<Vec<Digest>> = layers
+            .iter()
+            .map(|layer| match layer {
+                LayerState::Read { diff_id, .. } => Some(*diff_id),
+                LayerState::Problem(_) => None,
+            })
+            .collect();
+        let Some(measured) = measured else { return Ok(None) };
+        for (content_id, stored) in db::inventories_of_config(self.db(), config, READER_VERSION).await? {
+            let ready = compose::unpack(&stored, &content_id)?;
+            let same = ready.inventory.layers.iter().map(|row| &row.diff_id).eq(&measured);
+            let passing = |it: &InventoryProblem| {
+                matches!(it.code, ProblemCode::ConfigUnreadable | ProblemCode::ReaderFailed)
+            };
+            if same && !ready.inventory.problems.iter().any(passing) {
+                return Ok(Some(ready));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Loads the layers' facts and folds them, on a blocking thread. Folding is pure and meets
+    /// hostile facts, so a panic there is an error once and then a result.
+    async fn fold(
+        &self,
+        config: Digest,
+        layers: &[LayerState],
+        attempts: i64,
+    ) -> Result<InventoryReady, InspectionError> {
+        let parsed = Arc::new(self.config(&config).await?);
+        let failed = InspectionError::Fold { config };
+        let Ok(permit) = self.inner.folds.clone().acquire_owned().await else { return Err(failed) };
+        let answers = self.answers(layers).await?;
+        let input = parsed.clone();
+        let folded = tokio::task::spawn_blocking(move || {
+            let layers = decode(answers)?;
+            let ready = compose(config, input.as_ref().as_ref(), &layers);
+            drop(permit);
+            Ok(ready)
+        });
+        match folded.await {
+            Ok(Ok(ready)) => Ok(ready),
+            Ok(Err(damaged)) => Err(self.forget(damaged).await?),
+            Err(_) if attempts < limit::READER_ATTEMPTS => Err(failed),
+            Err(_) => {
+                tracing::error!(%config, "folding an image panicked");
+                let gone = problem(ProblemCode::ReaderFailed, "folding the image's layers failed");
+                let layers = vec![LayerResult::Err(gone); layers.len()];
+                Ok(compose(config, parsed.as_ref().as_ref(), &layers))
+            }
+        }
+    }
+
+    async fn config(&self, digest: &Digest) -> Result<ConfigResult, InspectionError> {
+        let unreadable = |message: &str| Ok(Err(problem(ProblemCode::ConfigUnreadable, message)));
+        let Some(blob) = self.open(digest).await? else {
+            return unreadable("the config is not in this registry");
+        };
+        if blob.size > seaworthy_oci::limit::CONFIG_BYTES as u64 {
+            return unreadable(&seaworthy_oci::ConfigError::TooLong.to_string());
+        }
+        let bytes = blob.read_all().await?;
+        Ok(ImageConfig::parse(&bytes).map_err(|error| problem(ProblemCode::ConfigUnreadable, &chain(&error))))
+    }
+
+    /// The stored answers of the layers' readers, opened and bounded together.
+    async fn answers(&self, layers: &[LayerState]) -> Result<Vec<Answer>, InspectionError> {
+        let mut left = limit::IMAGE_FACTS_BYTES;
+        let mut answers = Vec::with_capacity(layers.len());
+        for layer in layers {
+            answers.push(match layer {
+                LayerState::Problem(problem) => Answer::Problem(problem.clone()),
+                LayerState::Read { bytes, .. } if *bytes > left => {
+                    let message = "the facts of this image's layers are too large to be folded";
+                    Answer::Problem(problem(ProblemCode::LayerTooLarge, message))
+                }
+                LayerState::Read { answer, bytes, .. } => {
+                    left -= bytes;
+                    match self.blobs().open(ROOM, answer, *bytes).await {
+                        Ok(Some(blob)) => Answer::Facts { answer: *answer, bytes: blob.read_all().await? },
+                        Ok(None) | Err(BlobError::Truncated { .. }) => {
+                            return Err(self.forget(*answer).await?);
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            });
+        }
+        Ok(answers)
+    }
+
+    /// Stores the result, tells the next rooms and ends the delivery, in one transaction.
+    async fn publish(
+        &self,
+        delivery: &Delivery,
+        pushed: &ManifestPushed,
+        mut ready: InventoryReady,
+    ) -> Result<(), InspectionError> {
+        let stored = StoredInventory::new(&ready);
+        ready.manifests = vec![(pushed.repository.clone(), pushed.digest)];
+        let context = (delivery.clone(), stored, Event::InventoryReady(Box::new(ready)), self.db().now());
+        self.db()
+            .upkeep(context, |(delivery, stored, event, now), tx| {
+                Box::pin(async move {
+                    if let Event::InventoryReady(ready) = event {
+                        db::put_inventory(tx, ready, stored, *now).await?;
+                    }
+                    for consumer in [consumer::FINDINGS, consumer::CLEARANCE] {
+                        tx.deliver(consumer, event, *now).await?;
+                    }
+                    tx.settle(delivery).await.map_err(InspectionError::from)
+                })
+            })
+            .await
+    }
+}
+
+/// A layer's stored answer, or why there is none.
+enum Answer {
+    Facts { answer: Digest, bytes: Bytes },
+    Problem(InventoryProblem),
+}
+
+/// Decodes what was stored; the error is the digest of a damaged answer.
+fn decode(answers: Vec<Answer>) -> Result<Vec<LayerResult>, Digest> {
+    let mut seen: HashMap<Digest, LayerResult> = HashMap::new();
+    let mut layers = Vec::with_capacity(answers.len());
+    for answer in answers {
+        layers.push(match answer {
+            Answer::Problem(problem) => Err(problem),
+            Answer::Facts { answer, bytes } => {
+                if let Some(layer) = seen.get(&answer) {
+                    layer.clone()
+                } else {
+                    let facts = sandboxed_reader::read_answer(&bytes, 0).map_err(|_| answer)?;
+                    let layer = Ok(Arc::new(facts));
+                    seen.insert(answer, layer.clone());
+                    layer
+                }
+            }
+        });
+    }
+    Ok(layers)
+}

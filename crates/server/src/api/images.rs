@@ -1,0 +1,255 @@
+//! Images: list, scan, check, delete.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use axum::{
+    Extension, Json, Router,
+    extract::{Query, State},
+    routing::get,
+};
+use seaworthy_access::{Identity, Permission};
+use seaworthy_model::{ErrorCode, FindingsChanged, InventoryReady, Problem, Scope};
+use seaworthy_oci::{Digest, Manifest, Reference, RepoName, Tag};
+use seaworthy_package::InstalledPackage;
+use seaworthy_policy::{Facts, InventoryFacts, Settling, Verdict};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, ApiError, Rooms, invalid, require};
+use crate::{limit, report};
+
+pub(super) fn routes() -> Router<Rooms> {
+    Router::new()
+        .route("/api/v1/images", get(list).delete(remove))
+        .route("/api/v1/scan", get(scan).post(scan_inventory))
+        .route("/api/v1/check", get(check).post(check_inventory))
+        .route("/api/v1/findings", get(findings))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    #[serde(default)]
+    repository: String,
+    n: Option<u32>,
+    #[serde(default)]
+    after_repository: String,
+    #[serde(default)]
+    after_tag: String,
+}
+
+async fn list(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Query(page): Query<Page>,
+) -> Answer {
+    let most = page.n.unwrap_or(limit::PAGE).min(limit::PAGE);
+    let after = (page.after_repository.as_str(), page.after_tag.as_str());
+    let rows = rooms.registry.images(&identity, &page.repository, after, most).await?;
+    let mut out = Vec::with_capacity(rows.len());
+    for row in rows {
+        let answer = rooms.clearance.ask(&row.repository, &row.digest).await?;
+        let mut value = json!(row);
+        if let Value::Object(map) = &mut value {
+            map.insert("verdict".into(), json!(answer.verdict));
+        }
+        out.push(value);
+    }
+    Ok(Json(Value::Array(out)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Target {
+    image: String,
+    /// Seconds to wait for a pending answer.
+    wait: Option<u64>,
+    /// Only for a scan: what makes it fail.
+    fail_on: Option<String>,
+}
+
+/// A reference of this registry; a host in front is the client's name for us and ignored.
+fn parse(text: &str) -> Result<Reference, ApiError> {
+    text.parse().map_err(|error: seaworthy_oci::ReferenceError| invalid(error.to_string()))
+}
+
+async fn resolve(rooms: &Rooms, identity: &Identity, text: &str) -> Result<(RepoName, Digest), ApiError> {
+    let reference = parse(text)?;
+    let scope = Scope::repository(&reference.repository);
+    let unknown = || ApiError(Problem::new(ErrorCode::NotFound, format!("image `{text}` is not known")));
+    if !rooms.access.allows(identity, Permission::ClearanceRead, &scope).await? {
+        if identity.is_anonymous() {
+            require(rooms, identity, Permission::ClearanceRead, &scope).await?;
+        }
+        return Err(unknown());
+    }
+    let digest = match (reference.digest, reference.tag) {
+        (Some(digest), _) => {
+            rooms.registry.has_manifest(&reference.repository, &digest).await?.then_some(digest)
+        }
+        (None, tag) => {
+            let tag = tag.unwrap_or_else(Tag::latest);
+            rooms.registry.digest_of(&reference.repository, &tag).await?
+        }
+    };
+    digest.map(|digest| (reference.repository, digest)).ok_or_else(unknown)
+}
+
+/// The image itself, or of an index the child for this server's platform, else its first image.
+async fn image_of(rooms: &Rooms, repository: &RepoName, digest: Digest) -> Result<Digest, ApiError> {
+    let Some((bytes, media_type)) = rooms.registry.manifest_bytes(repository, &digest).await? else {
+        return Ok(digest);
+    };
+    let Ok(Manifest::Index(index)) = Manifest::parse(&bytes, Some(&media_type)) else { return Ok(digest) };
+    let host = seaworthy_oci::Platform::host();
+    let fits = index.manifests.iter().find(|child| {
+        child.platform.as_ref().is_some_and(|it| it.os == host.os && it.architecture == host.architecture)
+    });
+    Ok(fits.or_else(|| index.manifests.first()).map_or(digest, |child| child.digest))
+}
+
+async fn scan(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Query(it): Query<Target>,
+) -> Answer {
+    let (repository, digest) = resolve(&rooms, &identity, &it.image).await?;
+    let image = image_of(&rooms, &repository, digest).await?;
+    let wait = Duration::from_secs(it.wait.unwrap_or(30).min(limit::WAIT_SECONDS));
+    rooms.clearance.ask_waiting(&repository, &image, wait).await?;
+    let pending = || {
+        let problem = Problem::new(ErrorCode::Pending, format!("`{}` is not inspected yet", it.image));
+        ApiError(problem.hint("inspection is under way, try again").retry_after(2))
+    };
+    let ready = rooms.inspection.of_manifest(&image).await?.ok_or_else(pending)?;
+    let set = rooms.findings.of_content(ready.content_id()).await?.ok_or_else(pending)?;
+    let feeds = rooms.findings.feeds().await?;
+    let about = report::Scanned {
+        reference: &it.image,
+        digest: Some(digest),
+        ready: &ready,
+        set: &set,
+        feeds: &feeds,
+    };
+    scanned(&about, it.fail_on.as_deref(), &rooms)
+}
+
+/// An inventory made elsewhere, used for this answer only.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent {
+    reference: String,
+    ready: InventoryReady,
+    fail_on: Option<String>,
+}
+
+/// The report, with the answer to `fail_on` when one was asked for.
+fn scanned(it: &report::Scanned<'_>, fail_on: Option<&str>, rooms: &Rooms) -> Answer {
+    let mut value = report::scan(it);
+    if let (Some(word), Value::Object(map)) = (fail_on, &mut value) {
+        map.insert("fail_on".into(), report::fail_on(word, it, rooms.language).map_err(invalid)?);
+    }
+    Ok(Json(value))
+}
+
+async fn match_sent(rooms: &Rooms, ready: &InventoryReady) -> Result<FindingsChanged, ApiError> {
+    let packages: Vec<InstalledPackage> =
+        ready.inventory.packages.iter().map(|row| row.package.clone()).collect();
+    Ok(rooms.findings.find(ready.os(), &packages).await?)
+}
+
+async fn scan_inventory(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Json(sent): Json<Sent>,
+) -> Answer {
+    require(&rooms, &identity, Permission::ClearanceRead, &Scope::root()).await?;
+    let findings = match_sent(&rooms, &sent.ready).await?;
+    let feeds = rooms.findings.feeds().await?;
+    let about = report::Scanned {
+        reference: &sent.reference,
+        digest: None,
+        ready: &sent.ready,
+        set: &findings.set,
+        feeds: &feeds,
+    };
+    scanned(&about, sent.fail_on.as_deref(), &rooms)
+}
+
+async fn check(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Query(it): Query<Target>,
+) -> Answer {
+    let (repository, digest) = resolve(&rooms, &identity, &it.image).await?;
+    let wait = Duration::from_secs(it.wait.unwrap_or(0).min(limit::WAIT_SECONDS));
+    let answer = rooms.clearance.ask_waiting(&repository, &digest, wait).await?;
+    let Some(stored) = &answer.stored else {
+        return Ok(Json(json!({
+            "repository": repository, "digest": digest, "purpose": "pull", "verdict": answer.verdict,
+            "policies": [], "reasons": [], "recorded": answer.verdict != Verdict::Pending,
+        })));
+    };
+    let mut value = report::check_stored(stored, answer.verdict.word(), rooms.language);
+    if let Value::Object(map) = &mut value {
+        map.insert("digest".into(), json!(digest));
+    }
+    Ok(Json(value))
+}
+
+async fn check_inventory(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Json(sent): Json<Sent>,
+) -> Answer {
+    let repository = parse(&sent.reference)?.repository;
+    require(&rooms, &identity, Permission::ClearanceRead, &Scope::repository(&repository)).await?;
+    let inventory = InventoryFacts::from_event(&sent.ready);
+    let findings = match_sent(&rooms, &sent.ready).await?;
+    let (decision, policies) = rooms.clearance.judge_unrecorded(&repository, &inventory, &findings).await?;
+    let feeds = rooms.findings.feeds().await?;
+    let facts =
+        Facts::from_events(&repository, Some(&inventory), Some(&findings), Some(&feeds), Settling::Settled);
+    Ok(Json(report::check_unrecorded(&facts, &decision, &policies, rooms.language)))
+}
+
+async fn remove(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Query(it): Query<Target>,
+) -> Answer {
+    let reference = parse(&it.image)?;
+    let which = match (reference.digest, reference.tag) {
+        (Some(digest), _) => Err(digest),
+        (None, Some(tag)) => Ok(tag),
+        (None, None) => return Err(invalid("name a tag or a digest to delete")),
+    };
+    rooms.registry.delete_manifest(&identity, &reference.repository, which).await?;
+    Ok(Json(json!({"deleted": it.image})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FindingQuery {
+    cve: String,
+}
+
+/// Tags whose image has a vulnerability.
+async fn findings(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Query(it): Query<FindingQuery>,
+) -> Answer {
+    require(&rooms, &identity, Permission::ClearanceRead, &Scope::root()).await?;
+    let page = rooms.findings.contents_with(&it.cve, None, limit::PAGE).await?;
+    let contents: BTreeSet<_> = page.images.iter().map(|image| image.content_id).collect();
+    let mut out = Vec::new();
+    for row in rooms.registry.images(&identity, "", ("", ""), limit::PAGE).await? {
+        let image = image_of(&rooms, &row.repository, row.digest).await?;
+        let Some(ready) = rooms.inspection.of_manifest(&image).await? else { continue };
+        if contents.contains(ready.content_id()) {
+            out.push(json!({"repository": row.repository, "tag": row.tag, "digest": row.digest}));
+        }
+    }
+    Ok(Json(Value::Array(out)))
+}

@@ -1,0 +1,76 @@
+//! The ledger: list, verify, prove.
+
+use axum::{
+    Extension, Json, Router,
+    extract::{Path, Query, State},
+    routing::{get, post},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use seaworthy_access::{Identity, Permission};
+use seaworthy_ledger::{Action, Filter};
+use seaworthy_model::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, ApiError, Rooms, require, scope};
+use crate::limit;
+
+pub(super) fn routes() -> Router<Rooms> {
+    Router::new()
+        .route("/api/v1/ledger", get(list))
+        .route("/api/v1/ledger/verify", post(verify))
+        .route("/api/v1/ledger/{index}/proof", get(proof))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    actor: Option<String>,
+    action: Option<Action>,
+    object: Option<String>,
+    since: Option<Timestamp>,
+    before: Option<u64>,
+    n: Option<u32>,
+}
+
+async fn may(rooms: &Rooms, identity: &Identity) -> Result<(), ApiError> {
+    require(rooms, identity, Permission::LedgerRead, &scope("/ledger")?).await
+}
+
+async fn list(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Query(it): Query<Wanted>,
+) -> Answer {
+    may(&rooms, &identity).await?;
+    let filter =
+        Filter { actor: it.actor, action: it.action, object: it.object, since: it.since, before: it.before };
+    let records = seaworthy_ledger::list(&rooms.db, &filter, it.n.unwrap_or(100).min(limit::PAGE)).await?;
+    let rows = records.iter().map(|(index, record)| json!({"index": index, "record": record}));
+    Ok(Json(Value::Array(rows.collect())))
+}
+
+async fn verify(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {
+    may(&rooms, &identity).await?;
+    let report = seaworthy_ledger::verify(&rooms.db, &rooms.ledger, &rooms.verifier).await?;
+    let broken: Vec<String> = report.broken.iter().map(ToString::to_string).collect();
+    Ok(Json(json!({"size": report.size, "broken": broken, "key": rooms.verifier.vkey()})))
+}
+
+async fn proof(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Path(index): Path<u64>,
+) -> Answer {
+    may(&rooms, &identity).await?;
+    let proof = seaworthy_ledger::prove(&rooms.db, &rooms.ledger, &rooms.verifier, index).await?;
+    let path: Vec<String> = proof.path.iter().map(|hash| STANDARD.encode(hash.0)).collect();
+    Ok(Json(json!({
+        "index": proof.index,
+        "record": proof.record,
+        "leaf": proof.leaf,
+        "path": path,
+        "checkpoint": proof.checkpoint,
+        "key": proof.vkey,
+    })))
+}

@@ -1,0 +1,183 @@
+//! `/api/v1`: what the command line and (later) the console talk to, and the health routes.
+
+mod access;
+mod advisories;
+mod images;
+mod ledger;
+mod policies;
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use axum::{
+    Extension, Json, Router,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{HeaderValue, StatusCode, header};
+use seaworthy_access::{Access, Identity, Permission};
+use seaworthy_clearance::Clearance;
+use seaworthy_findings::Findings;
+use seaworthy_inspection::Inspection;
+use seaworthy_model::{ErrorCode, Problem, Scope, consumer};
+use seaworthy_policy::Language;
+use seaworthy_registry::Registry;
+use seaworthy_store::Db;
+use seaworthy_trust::Verifier;
+use serde_json::{Value, json};
+
+/// The rooms behind the routes.
+#[derive(Clone)]
+pub struct Rooms {
+    pub(crate) db: Db,
+    pub(crate) access: Access,
+    pub(crate) registry: Registry,
+    pub(crate) inspection: Inspection,
+    pub(crate) findings: Findings,
+    pub(crate) clearance: Clearance,
+    pub(crate) verifier: Verifier,
+    pub(crate) ledger: PathBuf,
+    pub(crate) language: Language,
+    /// Where the registry listens, `localhost:5000`.
+    pub(crate) registry_host: String,
+}
+
+/// A problem as our own API writes it.
+#[derive(Debug)]
+pub(crate) struct ApiError(pub(crate) Problem);
+
+impl<E: Into<Problem>> From<E> for ApiError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry = self.0.retry_after_seconds;
+        let mut response = (status, Json(json!({"error": self.0}))).into_response();
+        if let Some(seconds) = retry {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+pub(crate) type Answer = Result<Json<Value>, ApiError>;
+
+/// All routes of this module.
+pub fn routes(rooms: Rooms) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/whoami", get(whoami))
+        .merge(access::routes())
+        .merge(advisories::routes())
+        .merge(images::routes())
+        .merge(ledger::routes())
+        .merge(policies::routes())
+        .with_state(rooms)
+}
+
+/// Refuses unless `identity` may do `permission` at `scope`.
+pub(crate) async fn require(
+    rooms: &Rooms,
+    identity: &Identity,
+    permission: Permission,
+    scope: &Scope,
+) -> Result<(), ApiError> {
+    if rooms.access.allows(identity, permission, scope).await? {
+        return Ok(());
+    }
+    if identity.is_anonymous() {
+        let problem = Problem::new(ErrorCode::Unauthorized, "authentication is required");
+        return Err(problem.hint("send a credential with Basic authentication").into());
+    }
+    let message = format!("`{permission}` at `{scope}` is not permitted to `{}`", identity.actor.name);
+    let hint = format!("run `seaworthy access explain {} {permission} {scope}`", identity.actor.name);
+    Err(Problem::new(ErrorCode::Denied, message).hint(hint).into())
+}
+
+/// A scope that is written in the code.
+pub(crate) fn scope(text: &str) -> Result<Scope, ApiError> {
+    text.parse().map_err(|error: seaworthy_model::ScopeError| {
+        Problem::new(ErrorCode::Invalid, error.to_string()).into()
+    })
+}
+
+pub(crate) fn invalid(message: impl Into<String>) -> ApiError {
+    Problem::new(ErrorCode::Invalid, message).into()
+}
+
+/// Pairs of a query string or form (`application/x-www-form-urlencoded`); a pair that is not
+/// UTF-8 after decoding is left out.
+pub(crate) fn decode_form(text: &str) -> Vec<(String, String)> {
+    text.split('&')
+        .filter(|pair| !pair.is_empty())
+        .filter_map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Some((decode(name)?, decode(value)?))
+        })
+        .collect()
+}
+
+fn decode(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'+' => out.push(b' '),
+            b'%' => {
+                let (high, low) =
+                    (char::from(bytes.next()?).to_digit(16)?, char::from(bytes.next()?).to_digit(16)?);
+                out.push(u8::try_from(high * 16 + low).ok()?);
+            }
+            other => out.push(other),
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+async fn ready(State(rooms): State<Rooms>) -> Result<&'static str, ApiError> {
+    rooms.clearance.policies().await?;
+    Ok("ready\n")
+}
+
+async fn metrics(State(rooms): State<Rooms>) -> Result<String, ApiError> {
+    let mut out = String::from("# TYPE seaworthy_deliveries_waiting gauge\n");
+    for consumer in [consumer::INSPECTION, consumer::FINDINGS, consumer::CLEARANCE] {
+        let waiting = rooms.db.waiting_deliveries(consumer).await?;
+        let _ = writeln!(out, "seaworthy_deliveries_waiting{{consumer=\"{consumer}\"}} {waiting}");
+    }
+    let failed = rooms.db.failed_deliveries(1_000).await?.len();
+    let _ = writeln!(out, "# TYPE seaworthy_deliveries_failed gauge\nseaworthy_deliveries_failed {failed}");
+    Ok(out)
+}
+
+async fn whoami(Extension(identity): Extension<Identity>) -> Answer {
+    Ok(Json(json!(identity.actor)))
+}
+
+async fn status(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {
+    require(&rooms, &identity, Permission::ClearanceRead, &Scope::root()).await?;
+    let mut waiting = serde_json::Map::new();
+    for consumer in [consumer::INSPECTION, consumer::FINDINGS, consumer::CLEARANCE] {
+        waiting.insert(consumer.to_owned(), json!(rooms.db.waiting_deliveries(consumer).await?));
+    }
+    let failed = rooms.db.failed_deliveries(100).await?;
+    let failed: Vec<Value> = failed
+        .iter()
+        .map(|it| json!({"id": it.id, "consumer": it.consumer, "kind": it.kind, "reason": it.reason, "since": it.created_at}))
+        .collect();
+    let feeds = rooms.findings.status().await?;
+    Ok(Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "waiting": waiting,
+        "failed": failed,
+        "advisories": {"generation": feeds.generation, "state": feeds.state, "feeds": feeds.feeds.len()},
+    })))
+}

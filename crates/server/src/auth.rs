@@ -1,0 +1,114 @@
+//! Authentication: who is asking, before any route is looked at. A credential that is given
+//! and wrong is refused, never treated as none.
+
+use std::net::SocketAddr;
+
+use axum::{
+    extract::{ConnectInfo, Request, State, connect_info::Connected},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+    serve::IncomingStream,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::header;
+use seaworthy_access::{Access, AccessError, Identity};
+use seaworthy_model::{ErrorCode, Problem};
+use tokio::net::UnixListener;
+
+use crate::{api::ApiError, limit};
+
+/// The uid of the operator socket's other end, as the kernel reports it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self { uid: stream.io().peer_cred().ok().map(|cred| cred.uid()) }
+    }
+}
+
+/// On the operator socket being root, or the server's own user, is the credential.
+pub(crate) async fn operator(
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let own = rustix_uid();
+    match peer.uid {
+        Some(uid) if uid == 0 || uid == own => {
+            request.extensions_mut().insert(Identity::operator(uid));
+            next.run(request).await
+        }
+        _ => ApiError(
+            Problem::new(
+                ErrorCode::Denied,
+                "only root and the server's own user are operators of this machine",
+            )
+            .hint("run the command with sudo"),
+        )
+        .into_response(),
+    }
+}
+
+fn rustix_uid() -> u32 {
+    std::os::unix::fs::MetadataExt::uid(&match std::fs::metadata("/proc/self") {
+        Ok(data) => data,
+        Err(_) => return 0,
+    })
+}
+
+/// Over a network: a bearer token, or a name and a secret, or nobody.
+pub(crate) async fn network(
+    State(access): State<Access>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let source = Some(peer.ip().to_string());
+    let header = request.headers().get(header::AUTHORIZATION).cloned();
+    let identity = match header {
+        None => Ok(Identity::anonymous(source)),
+        Some(value) => authenticate(&access, value.as_bytes(), source).await,
+    };
+    match identity {
+        Ok(identity) => {
+            request.extensions_mut().insert(identity);
+            next.run(request).await
+        }
+        // The distribution API answers with its own error body and challenge.
+        Err(AccessError::BadCredential) if request.uri().path().starts_with("/v2") => {
+            request.extensions_mut().insert(Identity::anonymous(None));
+            next.run(request).await
+        }
+        Err(error) => ApiError(error.into()).into_response(),
+    }
+}
+
+async fn authenticate(
+    access: &Access,
+    value: &[u8],
+    source: Option<String>,
+) -> Result<Identity, AccessError> {
+    let text = std::str::from_utf8(value).map_err(|_| AccessError::BadCredential)?;
+    if text.len() > limit::AUTHORIZATION_BYTES {
+        return Err(AccessError::BadCredential);
+    }
+    let (scheme, rest) = text.split_once(' ').ok_or(AccessError::BadCredential)?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return access.authenticate_token(rest.trim(), source).await;
+    }
+    if scheme.eq_ignore_ascii_case("basic") {
+        let (user, secret) = basic(rest).ok_or(AccessError::BadCredential)?;
+        return access.authenticate_secret(&user, &secret, source).await;
+    }
+    Err(AccessError::BadCredential)
+}
+
+/// User and secret of Basic authentication (RFC 7617).
+pub(crate) fn basic(encoded: &str) -> Option<(String, String)> {
+    let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (user, secret) = text.split_once(':')?;
+    Some((user.to_owned(), secret.to_owned()))
+}

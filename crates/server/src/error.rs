@@ -1,0 +1,98 @@
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use seaworthy_access::AccessError;
+use seaworthy_clearance::ClearanceError;
+use seaworthy_findings::FindingsError;
+use seaworthy_ledger::LedgerError;
+use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_sandbox::SandboxError;
+use seaworthy_seal::SealError;
+use seaworthy_store::{DataDirError, DbError};
+use seaworthy_trust::NoteError;
+
+use crate::ConfigError;
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration.
+    #[error("the configuration is refused")]
+    Config(#[from] ConfigError),
+    /// The data directory.
+    #[error("the data directory cannot be used")]
+    DataDir(#[from] DataDirError),
+    /// The database.
+    #[error("the database cannot be used")]
+    Db(#[from] DbError),
+    /// The seal key.
+    #[error("the seal key cannot be used")]
+    Seal(#[from] SealError),
+    /// The ledger.
+    #[error("the ledger cannot be continued")]
+    Ledger(#[from] LedgerError),
+    /// The ledger's signing key.
+    #[error("the ledger's signing key is unusable")]
+    Signer(#[from] NoteError),
+    /// Principals.
+    #[error("access cannot be opened")]
+    Access(#[from] AccessError),
+    /// The sandbox.
+    #[error("layers cannot be inspected safely on this machine")]
+    Sandbox(#[from] SandboxError),
+    /// Findings or clearance.
+    #[error("a room cannot be opened: {problem}")]
+    Room {
+        /// Which and why.
+        problem: Problem,
+    },
+    /// An address.
+    #[error("failed to listen on {address}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The operator socket.
+    #[error("failed to open the operator socket `{path}`")]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+}
+
+impl From<FindingsError> for StartError {
+    fn from(error: FindingsError) -> Self {
+        Self::Room { problem: error.into() }
+    }
+}
+
+impl From<ClearanceError> for StartError {
+    fn from(error: ClearanceError) -> Self {
+        Self::Room { problem: error.into() }
+    }
+}
+
+impl From<StartError> for Problem {
+    fn from(error: StartError) -> Self {
+        let message = seaworthy_store::chain(&error);
+        match error {
+            StartError::Config(error) => error.into(),
+            StartError::DataDir(error) => error.into(),
+            StartError::Seal(error) => error.into(),
+            StartError::Ledger(_) => Self::new(ErrorCode::Unavailable, message)
+                .hint("run `seaworthy ledger verify --data DIR`: a record was changed or lost"),
+            StartError::Db(_) => Self::new(ErrorCode::Unavailable, message),
+            StartError::Sandbox(_) => Self::new(ErrorCode::Unavailable, message)
+                .hint("use a kernel with Landlock, or set `sandbox = \"seccomp-only\"`"),
+            StartError::Listen { .. } => Self::new(ErrorCode::Unavailable, message)
+                .hint("another process may listen there: use `--listen localhost:PORT`"),
+            StartError::Room { problem } => problem,
+            StartError::Signer(_) | StartError::Access(_) | StartError::Socket { .. } => {
+                Self::new(ErrorCode::Unavailable, message)
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The control plane: builds the rooms, adapts them to each other, and opens the doors.
+//!
+//! A request passes, in this order and nowhere else: limits → authentication → route →
+//! authorisation → room. This crate decides nothing: it composes what rooms say, and renders
+//! [`seaworthy_model::Problem`]s per protocol.
+#![forbid(unsafe_code)]
+
+mod adapt;
+mod api;
+mod auth;
+mod config;
+mod error;
+mod refusal;
+mod start;
+mod token;
+
+/// Named limits of this crate.
+pub mod limit {
+    /// Largest request body of the API, in bytes: an inventory that the command line sends.
+    pub const BODY_BYTES: usize = 32 * 1024 * 1024;
+    /// How long a shutdown waits for requests and workers, in seconds.
+    pub const SHUTDOWN_SECONDS: u64 = 20;
+    /// How long a `check` may wait for a pending answer, in seconds.
+    pub const WAIT_SECONDS: u64 = 600;
+    /// Items of one API page.
+    pub const PAGE: u32 = 1_000;
+    /// Longest `Authorization` header that is looked at, in bytes.
+    pub const AUTHORIZATION_BYTES: usize = 16 * 1024;
+}
+/// Shapes that scripts rely on, composed of what rooms say.
+pub mod report;
+
+pub use api::routes as api_routes;
+pub use config::{Config, ConfigError, Overrides};
+pub use error::StartError;
+pub use start::{DEFAULT_POLICIES, Running, readers, start};

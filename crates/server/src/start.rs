@@ -1,0 +1,248 @@
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use axum::{Extension, Router, middleware};
+use seaworthy_access::Access;
+use seaworthy_clearance::Clearance;
+use seaworthy_findings::{FeedReader, Findings, FindingsConfig};
+use seaworthy_inspection::{Inspection, InspectionConfig, LayerReader};
+use seaworthy_ledger::Sequencer;
+use seaworthy_model::{Actor, FeedState, SystemClock, consumer};
+use seaworthy_registry::{Registry, RegistryConfig};
+use seaworthy_sandbox::{Confinement, Limits, ReaderFn, Sandbox};
+use seaworthy_seal::{Seal, sealed_item};
+use seaworthy_store::{Blobs, DataDir, Db, chain};
+use seaworthy_trust::Signer;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Config, StartError,
+    adapt::{ClearanceGate, RegistryLayers},
+    api::{self, Rooms},
+    auth, limit, token,
+};
+
+/// The policies that are active in a new installation.
+pub const DEFAULT_POLICIES: &[&str] = &[
+    include_str!("../../../examples/policies/prod.yaml"),
+    include_str!("../../../examples/policies/everywhere.yaml"),
+];
+
+/// The readers that a sandboxed child of this binary can run: `main` hands them to
+/// [`seaworthy_sandbox::child`] before anything else.
+pub fn readers() -> [(&'static str, ReaderFn); 2] {
+    [
+        (
+            seaworthy_inventory::sandboxed_reader::NAME,
+            seaworthy_inventory::sandboxed_reader::layer_reader as ReaderFn,
+        ),
+        seaworthy_findings::READER,
+    ]
+}
+
+/// A server that is up.
+pub struct Running {
+    /// `http://localhost:5000`.
+    pub url: String,
+    rooms: Rooms,
+    cancel: CancellationToken,
+    tasks: TaskTracker,
+    db: Db,
+    socket: PathBuf,
+    _data: DataDir,
+}
+
+/// Opens the data directory, builds the rooms, binds the doors and starts the workers.
+pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError> {
+    let addresses = config.addresses()?;
+    let mut listeners = Vec::new();
+    for address in addresses {
+        match TcpListener::bind(address).await {
+            Ok(listener) => listeners.push(listener),
+            // A machine without IPv6 serves IPv4 alone; one without either does not start.
+            Err(_) if !listeners.is_empty() => {}
+            Err(source) => return Err(StartError::Listen { address, source }),
+        }
+    }
+    let port =
+        listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(0, |address| address.port());
+    let url = match config.listen.strip_prefix("localhost:") {
+        Some(_) => format!("http://localhost:{port}"),
+        None => format!("http://{}", config.listen),
+    };
+    let host = url.trim_start_matches("http://").to_owned();
+    let built = build(&data, config, host).await?;
+    let (cancel, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let Built { rooms, sequencer, db } = built;
+    tasks.spawn(sequencer.run(cancel.child_token()));
+    tasks.spawn(rooms.inspection.clone().run(cancel.child_token()));
+    tasks.spawn(rooms.findings.clone().run(cancel.child_token()));
+    tasks.spawn(rooms.clearance.clone().run(cancel.child_token()));
+    tasks.spawn(rooms.registry.clone().upkeep(cancel.child_token()));
+    let app = application(&rooms);
+    let socket = data.socket();
+    serve_socket(&tasks, &cancel, app.clone(), &socket)?;
+    let network = app.layer(middleware::from_fn_with_state(rooms.access.clone(), auth::network));
+    for listener in listeners {
+        let service = network.clone().into_make_service_with_connect_info::<std::net::SocketAddr>();
+        let stop = cancel.child_token();
+        tasks.spawn(async move {
+            let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
+            if let Err(error) = served {
+                tracing::error!(%error, "a listener ended");
+            }
+        });
+    }
+    tasks.close();
+    Ok(Running { url, rooms, cancel, tasks, db, socket, _data: data })
+}
+
+struct Built {
+    rooms: Rooms,
+    sequencer: Sequencer,
+    db: Db,
+}
+
+async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result<Built, StartError> {
+    let clock = Arc::new(SystemClock);
+    let db = if config.database.is_empty() {
+        Db::open_sqlite(&data.database(), clock).await?
+    } else {
+        Db::open_postgres(&config.database, clock).await?
+    };
+    db.migrate(&[
+        seaworthy_seal::SCHEMA,
+        seaworthy_ledger::SCHEMA,
+        seaworthy_access::SCHEMA,
+        seaworthy_registry::SCHEMA,
+        seaworthy_inspection::SCHEMA,
+        seaworthy_findings::SCHEMA,
+        seaworthy_clearance::SCHEMA,
+    ])
+    .await?;
+    let seal = Seal::open(&data.keys())?;
+    let seed = sealed_item(&db, &seal, "ledger signing key", || Ok(seaworthy_seal::random::<32>()?.to_vec()))
+        .await?;
+    let signer = Arc::new(Signer::from_seed(&config.ledger_origin, seed.expose())?);
+    let owner = format!("{}-{}", std::process::id(), db.now().as_micros());
+    let sequencer = Sequencer::open(db.clone(), &data.ledger(), signer.clone(), owner).await?;
+    let access = Access::open(db.clone(), &seal, "seaworthy").await?;
+    let blobs = Blobs::new(data.path().to_owned(), db.clone(), config.disk_floor_bytes);
+    let sandbox = |limits: Limits| {
+        let confinement =
+            if config.sandbox == "seccomp-only" { Confinement::SeccompOnly } else { Confinement::Full };
+        Arc::new(Sandbox::new(limits).confinement(confinement))
+    };
+    let layers = sandbox(Limits::default());
+    let probe = layers.clone();
+    tokio::task::spawn_blocking(move || probe.probe()).await.map_or(Ok(()), |probed| probed.map(|_| ()))?;
+    let clearance = Clearance::open(db.clone()).await?;
+    clearance.install(DEFAULT_POLICIES).await?;
+    let gate = Arc::new(ClearanceGate { clearance: clearance.clone(), language: config.language() });
+    let registry = Registry::new(RegistryConfig {
+        db: db.clone(),
+        blobs: blobs.clone(),
+        access: access.clone(),
+        gate,
+        blob_consumers: &[consumer::INSPECTION],
+        manifest_consumers: &[consumer::INSPECTION, consumer::CLEARANCE],
+    });
+    let source = RegistryLayers(std::sync::OnceLock::from(registry.clone()));
+    let inspection = Inspection::new(InspectionConfig {
+        db: db.clone(),
+        blobs: blobs.clone(),
+        source: Arc::new(source),
+        reader: LayerReader::Sandboxed(layers),
+        concurrency: config.inspectors,
+    });
+    let feeds = FeedReader::Sandboxed(sandbox(Limits::default()));
+    let findings = Findings::open(FindingsConfig { db: db.clone(), blobs, reader: feeds }).await?;
+    let rooms = Rooms {
+        db: db.clone(),
+        access,
+        registry,
+        inspection,
+        findings,
+        clearance,
+        verifier: signer.verifier(),
+        ledger: data.ledger(),
+        language: config.language(),
+        registry_host,
+    };
+    Ok(Built { rooms, sequencer, db })
+}
+
+/// All routes; who is asking is put in front by the door.
+fn application(rooms: &Rooms) -> Router {
+    Router::new()
+        .merge(seaworthy_registry::router(rooms.registry.clone()))
+        .merge(token::routes(rooms.access.clone()))
+        .merge(api::routes(rooms.clone()))
+        .layer(axum::extract::DefaultBodyLimit::max(limit::BODY_BYTES))
+}
+
+fn serve_socket(
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+    app: Router,
+    path: &std::path::Path,
+) -> Result<(), StartError> {
+    let failed = |source| StartError::Socket { path: path.to_owned(), source };
+    // A socket left behind by a killed server: the data directory's lock is ours, so nobody listens.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(path, mode).map_err(failed)?;
+    let service = app
+        .layer(middleware::from_fn(auth::operator))
+        .layer(Extension(()))
+        .into_make_service_with_connect_info::<auth::Peer>();
+    let stop = cancel.child_token();
+    tasks.spawn(async move {
+        let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the operator socket ended");
+        }
+    });
+    Ok(())
+}
+
+impl Running {
+    /// Imports advisories in the background. Returns once verdicts know that an import is under
+    /// way, so that none is final before it; the import itself may take as long as it takes.
+    pub async fn import(&self, paths: Vec<PathBuf>) {
+        if paths.is_empty() {
+            return;
+        }
+        let findings = self.rooms.findings.clone();
+        let import = self.tasks.spawn(async move {
+            match findings.import(&Actor::system(), &paths).await {
+                Ok(report) => tracing::info!(feeds = report.feeds.len(), "imported advisories"),
+                Err(error) => tracing::error!(error = %chain(&error), "importing advisories failed"),
+            }
+        });
+        while !import.is_finished() {
+            match self.rooms.findings.status().await {
+                Ok(status) if status.state == FeedState::Settled => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Stops taking requests, lets what runs finish, and closes the database. What does not
+    /// finish in time is named in the log; it is taken up again by the next start.
+    pub async fn stop(self) {
+        self.cancel.cancel();
+        let deadline = Duration::from_secs(limit::SHUTDOWN_SECONDS);
+        if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = self.tasks.len(), "some tasks did not stop in time");
+        }
+        self.db.close().await;
+        drop(std::fs::remove_file(&self.socket));
+    }
+}
