@@ -113,7 +113,7 @@ impl World {
         })
     }
 
-    fn inspected(&self, repository: &str, name: &str) -> Event {
+    fn inspected(repository: &str, name: &str) -> Event {
         Event::InventoryReady(Box::new(InventoryReady {
             manifests: vec![(repo(repository), digest(name))],
             config: digest("config"),
@@ -133,7 +133,7 @@ impl World {
         }))
     }
 
-    fn matched(&self, name: &str, generation: i64, fixable: &[&str]) -> Event {
+    fn matched(name: &str, generation: i64, fixable: &[&str]) -> Event {
         let rows = fixable.iter().map(|id| Finding {
             id: (*id).to_owned(),
             aliases: vec![],
@@ -163,8 +163,8 @@ impl World {
 
     async fn push(&self, repository: &str, name: &str, fixable: &[&str]) {
         self.tell(self.pushed(repository, name, &[])).await;
-        self.tell(self.inspected(repository, name)).await;
-        self.tell(self.matched(name, 1, fixable)).await;
+        self.tell(World::inspected(repository, name)).await;
+        self.tell(World::matched(name, 1, fixable)).await;
     }
 
     /// Waits until all events are handled, then asks.
@@ -213,9 +213,9 @@ async fn a_push_becomes_one_answer(test: TestDb) {
     assert_eq!(world.verdict("prod/web", "never pushed").await, Verdict::Pending);
     world.tell(world.pushed("prod/web", "a", &[])).await;
     assert_eq!(world.verdict("prod/web", "a").await, Verdict::Pending);
-    world.tell(world.inspected("prod/web", "a")).await;
+    world.tell(World::inspected("prod/web", "a")).await;
     assert_eq!(world.verdict("prod/web", "a").await, Verdict::Pending);
-    world.tell(world.matched("a", 1, &["CVE-1"])).await;
+    world.tell(World::matched("a", 1, &["CVE-1"])).await;
     assert_eq!(world.verdict("prod/web", "a").await, Verdict::Blocked);
     let stored = world.stored("prod/web", "a").await;
     let failed = stored.reasons.iter().find(|reason| reason.rule == "prod/vulns").expect("judged");
@@ -233,8 +233,8 @@ async fn the_order_of_events_does_not_matter(test: TestDb) {
         let name = format!("image {n}");
         let events = [
             world.pushed("prod/web", &name, &[]),
-            world.inspected("prod/web", &name),
-            world.matched(&name, 1, &["CVE-1"]),
+            World::inspected("prod/web", &name),
+            World::matched(&name, 1, &["CVE-1"]),
         ];
         for index in order {
             world.tell(events[index].clone()).await;
@@ -251,11 +251,11 @@ async fn findings_flip_the_answer_and_back(test: TestDb) {
     let world = World::new(test).await;
     world.push("prod/web", "a", &[]).await;
     assert_eq!(world.verdict("prod/web", "a").await, Verdict::Allowed);
-    world.tell(world.matched("a", 3, &["CVE-9"])).await;
+    world.tell(World::matched("a", 3, &["CVE-9"])).await;
     assert_eq!(world.verdict("prod/web", "a").await, Verdict::Blocked);
-    world.tell(world.matched("a", 2, &[])).await;
+    world.tell(World::matched("a", 2, &[])).await;
     assert_eq!(world.verdict("prod/web", "a").await, Verdict::Blocked, "an older generation is dropped");
-    world.tell(world.matched("a", 4, &[])).await;
+    world.tell(World::matched("a", 4, &[])).await;
     assert_eq!(world.verdict("prod/web", "a").await, Verdict::Allowed);
     assert_eq!(world.decisions("a").await, ["allowed", "blocked", "allowed"]);
 }
@@ -263,7 +263,7 @@ async fn findings_flip_the_answer_and_back(test: TestDb) {
 async fn an_import_keeps_answers_pending(test: TestDb) {
     let world = World::new(test).await;
     let uncovered = |generation| {
-        let Event::FindingsChanged(mut findings) = world.matched("a", generation, &[]) else {
+        let Event::FindingsChanged(mut findings) = World::matched("a", generation, &[]) else {
             panic!("kind")
         };
         findings.set.covered = generation > 1;
@@ -272,7 +272,7 @@ async fn an_import_keeps_answers_pending(test: TestDb) {
     };
     world.tell(world.feeds(2, FeedState::Importing)).await;
     world.tell(world.pushed("prod/web", "a", &[])).await;
-    world.tell(world.inspected("prod/web", "a")).await;
+    world.tell(World::inspected("prod/web", "a")).await;
     world.tell(uncovered(1)).await;
     assert_eq!(world.verdict("prod/web", "a").await, Verdict::Pending, "the import can settle it");
     world.tell(world.feeds(3, FeedState::Settled)).await;

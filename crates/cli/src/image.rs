@@ -64,13 +64,13 @@ pub(crate) async fn inspect(target: &Target) -> Result<InventoryReady, Problem> 
                 .hint("use `docker:NAME`, `oci:DIR` or `docker-archive:FILE`"))
         }
         Target::Docker(name) => {
-            let engine = Engine::from_env().map_err(engine_problem)?;
+            let engine = Engine::from_env().map_err(|error| engine_problem(&error))?;
             let mut archive =
                 tempfile::tempfile().map_err(|error| unreadable(Path::new("temporary file"), error))?;
             let bar = render::bytes_bar(Text::Inspecting);
             let exported = engine.export(name, &mut bar.wrap_write(&mut archive)).await;
             bar.finish_and_clear();
-            exported.map_err(engine_problem)?;
+            exported.map_err(|error| engine_problem(&error))?;
             blocking(move || archived(archive, Path::new("image archive"))).await
         }
         Target::Archive(path) => {
@@ -84,8 +84,8 @@ pub(crate) async fn inspect(target: &Target) -> Result<InventoryReady, Problem> 
     }
 }
 
-fn engine_problem(error: EngineError) -> Problem {
-    let message = seaworthy_store::chain(&error);
+fn engine_problem(error: &EngineError) -> Problem {
+    let message = seaworthy_store::chain(error);
     match error {
         EngineError::Refused { status, .. } if status.as_u16() == 404 => {
             Problem::new(ErrorCode::NotFound, message).hint("`docker images` lists what there is")

@@ -104,7 +104,7 @@ async fn a_changed_byte_is_named(test: TestDb) {
             assert!(broken.iter().any(|it| it.to_string().contains(&name)), "{name} byte {at}: {broken:?}");
         }
         fs::remove_file(&file).expect("remove");
-        assert_ne!(check(&test, db).await.broken, [], "{file:?} is gone");
+        assert_ne!(check(&test, db).await.broken, [], "{} is gone", file.display());
         fs::write(&file, &whole).expect("write");
     }
     for sql in [

@@ -13,7 +13,7 @@ pub enum FixState {
     Affected,
     /// Affected, and the vendor will not fix it (Debian: ignored).
     WillNotFix,
-    /// Affected, the vendor postponed the fix (Debian: postponed, no-dsa).
+    /// Affected, the vendor postponed the fix (Debian: postponed).
     FixDeferred,
     /// The package's support ended.
     EndOfLife,

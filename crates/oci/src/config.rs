@@ -1,6 +1,6 @@
 use serde::{Deserialize, Deserializer};
 
-use crate::{Digest, JsonError, Platform, check_json, limit};
+use crate::{Digest, JsonError, Platform, json::check_object, limit};
 
 /// The part of an image config that we read (image spec, "OCI Image Configuration").
 /// Unknown fields are tolerated; duplicate keys are not.
@@ -92,7 +92,7 @@ impl ImageConfig {
         if bytes.len() > limit::CONFIG_BYTES {
             return Err(ConfigError::TooLong);
         }
-        check_json(bytes).map_err(|source| ConfigError::Json { source })?;
+        check_object(bytes).map_err(|source| ConfigError::Json { source })?;
         serde_json::from_slice(bytes).map_err(|source| ConfigError::Shape { source })
     }
 
@@ -138,6 +138,13 @@ mod tests {
         assert_eq!(config.instruction(2), None);
         assert_eq!(config.config.user, "www");
         assert_eq!(config.platform(), Platform::linux_amd64());
+    }
+
+    #[test]
+    fn only_an_object_is_a_config() {
+        for bad in ["[]", "null", "7", "\"{}\""] {
+            assert!(matches!(ImageConfig::parse(bad.as_bytes()), Err(ConfigError::Json { .. })), "{bad}");
+        }
     }
 
     #[test]

@@ -15,6 +15,17 @@ pub enum JsonError {
     },
 }
 
+/// Checks that `bytes` are one JSON object in the sense of [`check_json`]: readers of structs
+/// would take an array for one.
+pub(crate) fn check_object(bytes: &[u8]) -> Result<(), JsonError> {
+    use serde::de::Error as _;
+    check_json(bytes)?;
+    match bytes.trim_ascii_start().first() {
+        Some(b'{') => Ok(()),
+        _ => Err(JsonError::Syntax { source: serde_json::Error::custom("not an object") }),
+    }
+}
+
 /// Checks that `bytes` are one JSON value, nested at most [`limit::JSON_DEPTH`] deep,
 /// in which no object has the same key twice.
 ///

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::{Digest, JsonError, Platform, check_json, limit, media};
+use crate::{Digest, JsonError, Platform, json::check_object, limit, media};
 
 /// A pointer to a blob or manifest (image spec, "OCI Content Descriptors").
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -155,7 +155,7 @@ impl Manifest {
         if bytes.len() > limit::MANIFEST_BYTES {
             return Err(ManifestError::TooLong);
         }
-        check_json(bytes).map_err(|source| ManifestError::Json { source })?;
+        check_object(bytes).map_err(|source| ManifestError::Json { source })?;
         let raw: Raw = serde_json::from_slice(bytes).map_err(|source| ManifestError::Shape { source })?;
         let media_type = media_type_of(&raw, content_type)?;
         if raw.schema_version != Some(2) {
@@ -296,7 +296,7 @@ mod tests {
     fn refuses_confusion() {
         for (json, content_type, says) in [
             ("{", None, "manifest is not strict JSON"),
-            ("[]", None, "manifest has a missing or misshapen field"),
+            ("[]", None, "manifest is not strict JSON"),
             (r#"{"schemaVersion":2,"layers":[]}"#, None, "manifest has a missing or misshapen field"),
             (r#"{"schemaVersion":1,"config":DESC,"layers":[]}"#, None, "manifest schema version is not 2"),
             (

@@ -464,6 +464,8 @@ mod tests {
         assert!(own.check().is_err());
     }
 
+    type Change<'c> = (&'c str, &'c dyn Fn(&mut Facts));
+
     #[test]
     fn unknown_is_never_fine() {
         let prod = Policy::parse(PROD).expect("compiles");
@@ -473,7 +475,6 @@ mod tests {
             decide(&[&prod], &facts, &[], now()).verdict
         };
         assert_eq!(judge(&|_| {}), Verdict::Allowed);
-        type Change<'c> = (&'c str, &'c dyn Fn(&mut Facts));
         let changes: [Change<'_>; 6] = [
             ("no inventory", &|facts| facts.inventory = None),
             ("no match", &|facts| facts.findings = None),

@@ -141,7 +141,7 @@ async fn pages_of_tags_and_repositories(test: TestDb) {
             json["tags"].as_array().expect("tags").iter().map(|tag| tag.as_str().expect("text").to_owned()),
         );
         let link = answer.header("link");
-        path = link.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
+        link.split(['<', '>']).nth(1).unwrap_or_default().clone_into(&mut path);
     }
     assert_eq!(found, ["0", "1", "B", "_", "a", "a-b", "a.b"]);
     assert!(client.get("/v2/a/tags/list?n=0").await.text().contains(r#""tags":[]"#));

@@ -1,8 +1,8 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use seaworthy_clearance::{PolicyRef, StoredVerdict};
 use seaworthy_model::{
-    FeedsChanged, Finding, FindingSet, FindingsChanged, InventoryReady, PackageRow, Severity, Timestamp,
+    FeedsChanged, Finding, FindingSet, FindingsChanged, InventoryReady, PackageRow, Timestamp,
 };
 use seaworthy_oci::Digest;
 use seaworthy_package::Purl;
@@ -24,6 +24,8 @@ pub struct Scanned<'s> {
     pub set: &'s FindingSet,
     /// Loaded feeds.
     pub feeds: &'s FeedsChanged,
+    /// The moment of the answer.
+    pub now: Timestamp,
 }
 
 /// The document of `scan -o json` (interface: "JSON shapes that scripts use").
@@ -33,6 +35,7 @@ pub fn scan(it: &Scanned<'_>) -> Value {
     let os = inventory.os.as_ref().map(|os| {
         json!({
             "id": os.id, "version": os.version, "codename": os.codename, "name": os.name,
+            "support": support.map(|support| phase(support, it.now)),
             "support_ends": support.map(|support| support.lts_ends.plus_seconds(-1).date()),
         })
     });
@@ -119,7 +122,7 @@ fn entry(
         "introduced_by": layer.and_then(|layer| layer.created_by.as_deref()),
         "paths": row.paths,
         "kev": finding.kev,
-        "epss": finding.epss,
+        "epss": finding.epss.map(probability),
         "in_use": "unknown",
         "vex": null,
         "summary": finding.summary,
@@ -127,21 +130,20 @@ fn entry(
     })
 }
 
-/// How many distinct (vulnerability, source package) pairs there are of each severity, and how
-/// many of all can be fixed.
-pub fn counts(set: &FindingSet) -> BTreeMap<&'static str, usize> {
-    let mut seen = BTreeSet::new();
-    let mut out: BTreeMap<&'static str, usize> =
-        Severity::ALL.iter().map(|severity| (severity.name(), 0)).chain([("fixable", 0)]).collect();
-    for finding in &set.rows {
-        if seen.insert((&finding.id, &finding.source)) {
-            *out.entry(finding.severity.name()).or_default() += 1;
-            if finding.fixed_version.is_some() {
-                *out.entry("fixable").or_default() += 1;
-            }
-        }
+/// A probability as the feed wrote it: five digits, without what `f32` adds.
+fn probability(value: f32) -> f64 {
+    (f64::from(value) * 100_000.0).round() / 100_000.0
+}
+
+/// Which support the release has at `now`: `full`, `lts` or `eol`.
+fn phase(support: seaworthy_model::OsSupport, now: Timestamp) -> &'static str {
+    if now < support.full_ends {
+        "full"
+    } else if now < support.lts_ends {
+        "lts"
+    } else {
+        "eol"
     }
-    out
 }
 
 /// The document of `check -o json` for a recorded verdict.

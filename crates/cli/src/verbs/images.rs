@@ -186,6 +186,7 @@ impl Alone {
             ready,
             set: &self.findings.set,
             feeds: &self.feeds,
+            now: SystemClock.now(),
         };
         let mut value = report::scan(&scanned);
         if let (Some(word), Value::Object(map)) = (fail_on, &mut value) {

@@ -130,6 +130,7 @@ async fn scan(
         ready: &ready,
         set: &set,
         feeds: &feeds,
+        now: rooms.db.now(),
     };
     scanned(&about, it.fail_on.as_deref(), &rooms)
 }
@@ -172,6 +173,7 @@ async fn scan_inventory(
         ready: &sent.ready,
         set: &findings.set,
         feeds: &feeds,
+        now: rooms.db.now(),
     };
     scanned(&about, sent.fail_on.as_deref(), &rooms)
 }
