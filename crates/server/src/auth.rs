@@ -1,5 +1,5 @@
 //! Authentication: who is asking, before any route is looked at. A credential that is given
-//! and wrong is refused, never treated as none.
+//! and wrong is refused: below `/v2/` by the registry's own 401, which nobody passes.
 
 use std::net::SocketAddr;
 
@@ -77,8 +77,10 @@ pub(crate) async fn network(
             request.extensions_mut().insert(identity);
             next.run(request).await
         }
-        // The distribution API answers with its own error body and challenge.
+        // The distribution API answers with its own error body and challenge, whatever is asked.
         Err(AccessError::BadCredential) if request.uri().path().starts_with("/v2") => {
+            *request.uri_mut() = http::Uri::from_static("/v2/");
+            *request.method_mut() = http::Method::GET;
             request.extensions_mut().insert(Identity::anonymous(None));
             next.run(request).await
         }

@@ -12,6 +12,9 @@ pub struct Config {
     pub listen: String,
     /// Metadata database: empty for the SQLite file below DATA, else `postgres://USER@HOST/DB`.
     pub database: String,
+    /// Directory that all replicas of one installation see: blobs, uploads, ledger and keys are kept
+    /// there instead of below DATA. Needs `database`, because the SQLite file is never shared.
+    pub shared: String,
     /// Language of refusals and reasons: `en` or `ja`.
     pub language: String,
     /// Uploads are refused while less than this many bytes are free on the data disk.
@@ -29,6 +32,7 @@ impl Default for Config {
         Self {
             listen: "localhost:5000".into(),
             database: String::new(),
+            shared: String::new(),
             language: "en".into(),
             disk_floor_bytes: seaworthy_store::limit::DISK_FLOOR_BYTES,
             inspectors: 2,
@@ -120,6 +124,9 @@ impl Config {
         {
             return Err(bad("database", "(not shown)"));
         }
+        if !self.shared.is_empty() && (self.database.is_empty() || !Path::new(&self.shared).is_absolute()) {
+            return Err(bad("shared", &self.shared));
+        }
         let origin = &self.ledger_origin;
         if origin.is_empty() || origin.len() > 100 || origin.contains(|c: char| c.is_whitespace() || c == '+')
         {
@@ -174,6 +181,8 @@ mod tests {
             "listen = \"0.0.0.0:5000\"",
             "listen = \"localhost:99999\"",
             "language = \"fr\"",
+            "shared = \"/srv/seaworthy\"",
+            "shared = \"relative\"\ndatabase = \"postgres://u@h/d\"",
             "sandbox = \"off\"",
             "inspectors = 0",
             "database = \"mysql://x\"",

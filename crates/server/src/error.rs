@@ -53,6 +53,14 @@ pub enum StartError {
         /// The system's word.
         source: io::Error,
     },
+    /// The directory that replicas share.
+    #[error("failed to create `{path}` in the shared directory")]
+    Shared {
+        /// Where.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
     /// The operator socket.
     #[error("failed to open the operator socket `{path}`")]
     Socket {
@@ -84,15 +92,16 @@ impl From<StartError> for Problem {
             StartError::Seal(error) => error.into(),
             StartError::Ledger(_) => Self::new(ErrorCode::Unavailable, message)
                 .hint("run `seaworthy ledger verify --data DIR`: a record was changed or lost"),
-            StartError::Db(_) => Self::new(ErrorCode::Unavailable, message),
             StartError::Sandbox(_) => Self::new(ErrorCode::Unavailable, message)
                 .hint("use a kernel with Landlock, or set `sandbox = \"seccomp-only\"`"),
             StartError::Listen { .. } => Self::new(ErrorCode::Unavailable, message)
                 .hint("another process may listen there: use `--listen localhost:PORT`"),
             StartError::Room { problem } => problem,
-            StartError::Signer(_) | StartError::Access(_) | StartError::Socket { .. } => {
-                Self::new(ErrorCode::Unavailable, message)
-            }
+            StartError::Db(_)
+            | StartError::Signer(_)
+            | StartError::Access(_)
+            | StartError::Shared { .. }
+            | StartError::Socket { .. } => Self::new(ErrorCode::Unavailable, message),
         }
     }
 }

@@ -97,6 +97,30 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     Ok(Running { url, rooms, cancel, tasks, db, socket, _data: data })
 }
 
+/// Where bytes are kept: below DATA, or in the directory that replicas share.
+struct Places {
+    blobs: PathBuf,
+    ledger: PathBuf,
+    keys: PathBuf,
+}
+
+impl Places {
+    fn of(data: &DataDir, config: &Config) -> Result<Self, StartError> {
+        if config.shared.is_empty() {
+            return Ok(Self { blobs: data.path().to_owned(), ledger: data.ledger(), keys: data.keys() });
+        }
+        let root = PathBuf::from(&config.shared);
+        let places = Self { ledger: root.join("ledger"), keys: root.join("keys"), blobs: root };
+        for path in [&places.blobs, &places.ledger, &places.keys] {
+            let mut builder = std::fs::DirBuilder::new();
+            std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700)
+                .create(path)
+                .map_err(|source| StartError::Shared { path: path.clone(), source })?;
+        }
+        Ok(places)
+    }
+}
+
 struct Built {
     rooms: Rooms,
     sequencer: Sequencer,
@@ -120,14 +144,15 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         seaworthy_clearance::SCHEMA,
     ])
     .await?;
-    let seal = Seal::open(&data.keys())?;
+    let places = Places::of(data, config)?;
+    let seal = Seal::open(&places.keys)?;
     let seed = sealed_item(&db, &seal, "ledger signing key", || Ok(seaworthy_seal::random::<32>()?.to_vec()))
         .await?;
     let signer = Arc::new(Signer::from_seed(&config.ledger_origin, seed.expose())?);
     let owner = format!("{}-{}", std::process::id(), db.now().as_micros());
-    let sequencer = Sequencer::open(db.clone(), &data.ledger(), signer.clone(), owner).await?;
+    let sequencer = Sequencer::open(db.clone(), &places.ledger, signer.clone(), owner).await?;
     let access = Access::open(db.clone(), &seal, "seaworthy").await?;
-    let blobs = Blobs::new(data.path().to_owned(), db.clone(), config.disk_floor_bytes);
+    let blobs = Blobs::new(places.blobs, db.clone(), config.disk_floor_bytes);
     let sandbox = |limits: Limits| {
         let confinement =
             if config.sandbox == "seccomp-only" { Confinement::SeccompOnly } else { Confinement::Full };
@@ -165,7 +190,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         findings,
         clearance,
         verifier: signer.verifier(),
-        ledger: data.ledger(),
+        ledger: places.ledger,
         language: config.language(),
         registry_host,
     };
