@@ -1,1 +1,20 @@
-//! placeholder
+//! The product as its users meet it: the binary, real engines, real feeds.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking, and reads as one story"
+)]
+
+mod bad_input;
+mod chain;
+mod expected;
+mod hostile;
+mod http;
+mod image;
+mod killed;
+mod server;
+mod story;

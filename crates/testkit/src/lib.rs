@@ -1,4 +1,4 @@
-//! What tests share: a fresh database of either engine, and (later) images and real engines.
+//! What tests share: a fresh database of either engine, a Docker engine, Debian base images.
 //!
 //! Development only; nothing in the product depends on it. It panics where a test would.
 #![forbid(unsafe_code)]
@@ -12,9 +12,15 @@
 )]
 
 mod database;
+pub mod debian;
+mod engine;
 mod postgres;
+mod tier;
 
 pub use database::{Engine, TestDb, run};
+pub use engine::{Dockerd, docker};
+pub use postgres::fresh_database;
+pub use tier::{Tier, program, real_engines, slow};
 
 /// The advisory pack, or `None` after saying which test was not run. With `CI=true` its absence fails.
 pub fn advisory_pack(test: &str) -> Option<std::path::PathBuf> {

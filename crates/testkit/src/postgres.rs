@@ -22,8 +22,8 @@ struct Cluster {
 static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// The URL of a new, empty database.
-pub(crate) fn fresh_database() -> Option<String> {
+/// The URL of a new, empty database in the private cluster; `None` when PostgreSQL is not installed.
+pub fn fresh_database() -> Option<String> {
     let cluster = CLUSTER.get_or_init(start).as_ref()?;
     let name = format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
     let output = Command::new(&cluster.psql)

@@ -214,6 +214,8 @@ impl Alone {
         for source in &sources {
             policies.push(Policy::parse(source).map_err(super::policies::refused)?);
         }
+        // In the server's order, so that both print the same reasons in the same places.
+        policies.sort_by(|lhs, rhs| lhs.name.cmp(&rhs.name));
         let inventory = InventoryFacts::from_event(ready);
         let facts = Facts::from_events(
             repository,

@@ -1,0 +1,138 @@
+//! Bytes that are not what they should be: blocked with a reason, never allowed, never pending
+//! for ever.
+
+use std::{
+    io::{Read as _, Write as _},
+    process::{Command, Stdio},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use seaworthy_oci::Digest;
+use seaworthy_testkit::program;
+use serde_json::Value;
+
+use crate::{
+    http::Door,
+    image::{Image, TAR, TAR_GZIP, TAR_ZSTD, debian_layer},
+    server::Place,
+};
+
+/// Filters bytes through a program.
+fn through(name: &str, words: &[&str], bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut child = Command::new(program(name)?)
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("stdin");
+    let bytes = bytes.to_vec();
+    let writer = std::thread::spawn(move || stdin.write_all(&bytes));
+    let output = child.wait_with_output().expect("it ends");
+    writer.join().expect("written").expect("written");
+    assert!(output.status.success());
+    Some(output.stdout)
+}
+
+/// A tar with one file of zeros.
+fn zeros(bytes: usize) -> Vec<u8> {
+    let mut out = tar::Builder::new(Vec::with_capacity(bytes + 4096));
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes as u64);
+    header.set_mode(0o644);
+    out.append_data(&mut header, "zeros", std::io::repeat(0).take(bytes as u64)).expect("in memory");
+    out.into_inner().expect("in memory")
+}
+
+#[test]
+fn hostile_images_end_blocked_with_their_reason() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let door = place.login(server.port);
+    let good = debian_layer("expat", "99:1");
+    let good_id = Digest::sha256(&good);
+    let gzip = through("gzip", &["-c"], &good).expect("gzip is everywhere");
+    let mut flipped = gzip.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle..middle + 8].iter_mut().for_each(|byte| *byte ^= 0xFF);
+    let cut = &gzip[..gzip.len() - 20];
+    let other_id = Digest::sha256(b"something else");
+    let mut cases = vec![
+        ("corrupt", Image::new(&flipped, TAR_GZIP, &good_id, ""), "layer-unreadable"),
+        ("cut", Image::new(cut, TAR_GZIP, &good_id, ""), "layer-unreadable"),
+        ("noise", Image::new(b"this is no tar archive at all", TAR, &good_id, ""), "layer-unreadable"),
+        ("lying", Image::new(&good, TAR, &other_id, ""), "diff-id-mismatch"),
+    ];
+    // 400 MiB of zeros; only zstd passes the ratio that is refused.
+    let tar = zeros(400 << 20);
+    let bomb = through("zstd", &["-19", "-c"], &tar);
+    match &bomb {
+        Some(bomb) => {
+            let id = Digest::sha256(&tar);
+            cases.push(("bomb", Image::new(bomb, TAR_ZSTD, &id, ""), "layer-too-large"));
+        }
+        None => seaworthy_testkit::missing("the bomb of hostile_images", "zstd"),
+    }
+    drop(tar);
+    for (name, image, _) in &cases {
+        image.push(&door, &format!("prod/{name}"), "1");
+    }
+    for (name, _, code) in &cases {
+        let check = place.cli(&["check", &format!("prod/{name}:1"), "--wait", "60s", "-o", "json"]);
+        assert_eq!(check.code, 1, "{name}: {check:?}\n{}", place.log());
+        let answer = check.json();
+        assert_eq!(answer["verdict"], "blocked", "{name}: {answer:#}");
+        assert_eq!(answer["recorded"], true, "{name}: {answer:#}");
+        assert!(problem_is_named(&answer, code), "{name}: no `{code}` in {answer:#}");
+        let scan = place.cli(&["scan", &format!("prod/{name}:1"), "-o", "json"]);
+        assert_eq!(scan.code, 1, "{name}: a problem could hide a finding: {scan:?}");
+        let problems = scan.json()["problems"].clone();
+        let problems = problems.as_array().expect("problems");
+        assert!(problems.iter().any(|it| it["code"] == *code), "{name}: {problems:?}");
+        let pulled = door.get("GET", &format!("/v2/prod/{name}/manifests/1"));
+        assert_eq!(pulled.status, 403, "{name}: {}", pulled.text());
+    }
+    // The server is none the worse for it.
+    let status = place.cli(&["status", "-o", "json"]).json();
+    assert_eq!(status["pid"], server.pid());
+    assert_eq!(status["failed"].as_array().map(Vec::len), Some(0), "{status:#}");
+    assert_eq!(place.cli(&["ledger", "verify"]).code, 0);
+}
+
+/// Who may read `prod` but not past its verdicts, and may push to `dev`, does not get a blocked
+/// image's layer by mounting it there.
+#[test]
+fn a_blocked_layer_does_not_leak_through_a_mount() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let operator = place.login(server.port);
+    // No feed is loaded, so the image is blocked under `prod/`.
+    let layer = debian_layer("expat", "2.5.0-1");
+    let digest = Digest::sha256(&layer);
+    Image::new(&layer, TAR, &digest, "").push(&operator, "prod/web", "1");
+    assert_eq!(place.cli(&["check", "prod/web:1", "--wait", "60s"]).code, 1);
+    let words =
+        ["principal", "create", "reader", "--role", "AcrPull", "--scope", "/repositories/prod", "-o", "json"];
+    let made = place.cli(&words).json();
+    let words =
+        ["role", "assign", "--principal", "reader", "--role", "AcrPush", "--scope", "/repositories/dev"];
+    assert_eq!(place.cli(&words).code, 0);
+    let word = |key: &str| made[key].as_str().expect("a word").to_owned();
+    let basic = STANDARD.encode(format!("{}:{}", word("client_id"), word("client_secret")));
+    let reader = Door::Tcp { port: server.port, basic };
+
+    let get = reader.get("GET", &format!("/v2/prod/web/blobs/{digest}"));
+    assert_eq!(get.status, 403, "{}", get.text());
+    let mount = format!("/v2/dev/mounted/blobs/uploads/?mount={digest}&from=prod/web");
+    assert_eq!(reader.get("POST", &mount).status, 201, "mounting checks rights, not verdicts");
+    let get = reader.get("GET", &format!("/v2/dev/mounted/blobs/{digest}"));
+    assert!(matches!(get.status, 403 | 404), "the layer leaks: {}", get.head);
+}
+
+/// The rule about inspection does not hold, and some reason names the problem.
+fn problem_is_named(check: &Value, code: &str) -> bool {
+    let reasons = check["reasons"].as_array().expect("reasons");
+    let inspected = reasons.iter().find(|it| it["rule"] == "prod/inspected");
+    inspected.is_some_and(|it| it["result"] != "pass") && check["reasons"].to_string().contains(code)
+}

@@ -1,0 +1,191 @@
+//! Kill -9 at any moment loses nothing that was acknowledged.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use seaworthy_testkit::{Tier, advisory_pack, slow};
+use serde_json::Value;
+
+use crate::{
+    http::Door,
+    image::Image,
+    server::{Place, free_port},
+};
+
+const PUSHERS: u64 = 3;
+/// Bounds the ledger that is read at the end.
+const MOST_IMAGES: u64 = 250;
+/// Seconds until every verdict is final: what a killed server had begun is leased for 60 s.
+const FINAL_SECONDS: u64 = 75;
+const SEED: u64 = 0x5EA_0017;
+
+/// xorshift64: the same run for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+/// What was acknowledged: (repository, digest) and the content that it stands for.
+type Acknowledged = Mutex<BTreeMap<(String, String), &'static str>>;
+
+#[test]
+fn a_killed_server_goes_on() {
+    const NAME: &str = "a_killed_server_goes_on";
+    if !slow(NAME) {
+        return;
+    }
+    let Some(pack) = advisory_pack(NAME) else { return };
+    let place = Place::new();
+    let first = place.up(&[]);
+    let port = first.port;
+    // Outlives the pushers, who go on until their last push is acknowledged.
+    let mut server = Some(first);
+    let feeds = [pack.join("debian"), pack.join("kev")];
+    let [debian, kev] = feeds.each_ref().map(|path| path.to_str().expect("UTF-8"));
+    let imported = place.cli(&["advisories", "import", debian, kev]);
+    assert_eq!(imported.code, 0, "{imported:?}");
+    let door = place.login(port);
+    let acknowledged = Acknowledged::default();
+    let over = AtomicBool::new(false);
+    let kills = if Tier::current() == Tier::Long { 200 } else { 10 };
+    std::thread::scope(|scope| {
+        for pusher in 0..PUSHERS {
+            let (door, acknowledged, over) = (&door, &acknowledged, &over);
+            scope.spawn(move || push_until(over, door, pusher, acknowledged));
+        }
+        let _stop = StopAtEnd(&over);
+        let mut random = Random(SEED);
+        for kill in 0..kills {
+            std::thread::sleep(Duration::from_millis(20 + random.below(700)));
+            server.take();
+            let again = place.try_up(port, &[], "en");
+            server = Some(again.unwrap_or_else(|log| panic!("after kill {kill} of seed {SEED:#x}: {log}")));
+        }
+    });
+    let acknowledged = acknowledged.into_inner().expect("no pusher failed");
+    eprintln!("{kills} kills, {} acknowledged pushes", acknowledged.len());
+    assert!(acknowledged.len() >= 20, "only {} pushes", acknowledged.len());
+    let judged = Instant::now();
+    every_push_is_judged(&place, &acknowledged);
+    eprintln!("all judged {:?} after the last restart", judged.elapsed());
+    nothing_waits(&place);
+    one_decision_each(&place, &acknowledged);
+    let verified = place.cli(&["ledger", "verify", "-o", "json"]);
+    assert_eq!(verified.code, 0, "{verified:?}");
+}
+
+/// Ends the pushers, also when the killer fails.
+struct StopAtEnd<'s>(&'s AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Pushes one image after another, each again and again until it is acknowledged.
+fn push_until(over: &AtomicBool, door: &Door, pusher: u64, acknowledged: &Acknowledged) {
+    let mut random = Random(SEED ^ (pusher + 1));
+    for number in 0..MOST_IMAGES {
+        // expat 2.5.0-1 has fixes; a version from the future has none to miss.
+        let (content, version) =
+            if random.below(2) == 0 { ("vulnerable", "2.5.0-1") } else { ("fixed", "99:1") };
+        let image = Image::debian("expat", version, &format!("{pusher}-{number}"));
+        let repository = format!("prod/app{}", random.below(4));
+        let tag = format!("p{pusher}-{number}");
+        let mut tries = 0_u32;
+        while let Err(error) = image.try_push(door, &repository, &tag) {
+            tries += 1;
+            assert!(tries < 3_000, "never acknowledged: {error}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let key = (repository, image.digest().to_string());
+        acknowledged.lock().expect("no pusher failed").insert(key, content);
+        if over.load(Ordering::SeqCst) {
+            return;
+        }
+    }
+}
+
+fn every_push_is_judged(place: &Place, acknowledged: &BTreeMap<(String, String), &'static str>) {
+    let door = place.socket();
+    let mut contents: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for ((repository, digest), content) in acknowledged {
+        let image = format!("{repository}@{digest}");
+        let path = format!(
+            "/api/v1/check?image={}&wait={FINAL_SECONDS}",
+            image.replace(':', "%3A").replace('@', "%40")
+        );
+        let answer = door.get("GET", &path);
+        assert_eq!(answer.status, 200, "{image} ({content}) is gone: {}", answer.text());
+        let answer = answer.json();
+        let verdict = answer["verdict"].as_str().expect("verdict");
+        let expected = if *content == "vulnerable" { "blocked" } else { "allowed" };
+        assert_eq!(verdict, expected, "{image} is {content}: {answer:#}\n{}", place.log());
+        contents.entry(content).or_default().insert(answer["content_id"].to_string());
+    }
+    assert_eq!(contents.len(), 2, "both contents were pushed");
+    for (content, ids) in contents {
+        assert_eq!(ids.len(), 1, "{content}: equal content has one content id: {ids:?}");
+    }
+}
+
+fn nothing_waits(place: &Place) {
+    let mut last = Value::Null;
+    for _ in 0..600 {
+        let status = place.cli(&["status", "-o", "json"]);
+        assert_eq!(status.code, 0, "{status:?}");
+        last = status.json();
+        assert_eq!(last["failed"].as_array().map(Vec::len), Some(0), "{last:#}");
+        let waiting = last["waiting"].as_object().expect("queues");
+        if waiting.values().all(|it| it == 0) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("still waiting: {last:#}");
+}
+
+fn one_decision_each(place: &Place, acknowledged: &BTreeMap<(String, String), &'static str>) {
+    let door = place.socket();
+    let mut decisions: BTreeMap<String, u32> = BTreeMap::new();
+    let mut before = String::new();
+    loop {
+        let answer = door.get("GET", &format!("/api/v1/ledger?action=clearance.decide&n=1000{before}"));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = answer.json();
+        let page = answer.as_array().expect("records");
+        for record in page {
+            let object = record["record"]["object"].as_str().expect("object");
+            *decisions.entry(object.to_owned()).or_default() += 1;
+        }
+        let Some(last) = page.last() else { break };
+        before = format!("&before={}", last["index"]);
+    }
+    for (repository, digest) in acknowledged.keys() {
+        let object = format!("repositories/{repository}@{digest}");
+        assert_eq!(decisions.get(&object), Some(&1), "decisions about {object}");
+    }
+}
+
+#[test]
+fn the_port_of_a_killed_server_is_free_again() {
+    let place = Place::new();
+    let port = free_port();
+    for _ in 0..3 {
+        let server = place.try_up(port, &[], "en").unwrap_or_else(|log| panic!("{log}"));
+        assert_eq!(place.cli(&["status", "-o", "json"]).json()["pid"], server.pid());
+    }
+}
