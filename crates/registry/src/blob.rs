@@ -6,7 +6,11 @@ use seaworthy_model::{BlobStored, ErrorCode, Event, Problem, Scope};
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{BlobReader, Stored, limit::SMALL_BLOB_BYTES};
 
-use crate::{Door, ROOM, Refusal, Registry, RegistryError, db, limit};
+use crate::{
+    Door, ROOM, Refusal, Registry, RegistryError,
+    db::{self, Link},
+    limit,
+};
 
 impl Registry {
     /// Length of a blob for a caller who may push to or pull from `repository`; existence checks
@@ -23,7 +27,7 @@ impl Registry {
         }
         let size = db::blob_size(self.db(), digest).await?.ok_or_else(|| unknown(digest))?;
         let principal = db::bearer(identity.principal());
-        let linked = db::is_bearer(self.db(), repository, digest, &principal).await?;
+        let linked = db::has_link(self.db(), repository, digest, &principal, Link::Name).await?;
         if linked || !db::reaching(self.db(), repository, digest, "", 1).await?.is_empty() {
             return Ok(size);
         }
@@ -60,19 +64,36 @@ impl Registry {
     ) -> Result<u64, RegistryError> {
         self.require(identity, Permission::Pull, repository).await?;
         let size = db::blob_size(self.db(), digest).await?.ok_or_else(|| unknown(digest))?;
-        let quarantine =
-            self.access().allows(identity, Permission::Quarantine, &Scope::repository(repository)).await?;
+        match self.reach(identity, repository, digest).await? {
+            Reach::Open => Ok(size),
+            Reach::Refused(manifest, refusal) => {
+                self.inner.refusals.record(&identity.actor, repository, &manifest, &refusal).await?;
+                Err(refusal.problem.into())
+            }
+            Reach::None => Err(unknown(digest).into()),
+        }
+    }
+
+    /// Whether the caller, who may pull from `repository`, may read the blob there.
+    async fn reach(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<Reach, RegistryError> {
+        let scope = Scope::repository(repository);
+        let quarantine = self.access().allows(identity, Permission::Quarantine, &scope).await?;
         let mut after = String::new();
-        let mut refused: Option<(Digest, Refusal)> = None;
+        let mut refused = None;
         loop {
             let manifests = db::reaching(self.db(), repository, digest, &after, limit::REACH_PAGE).await?;
             for manifest in &manifests {
                 if quarantine {
-                    return Ok(size);
+                    return Ok(Reach::Open);
                 }
                 match self.inner.config.gate.check(repository, manifest, Door::Blob).await? {
-                    None => return Ok(size),
-                    Some(refusal) => refused = Some((*manifest, refusal)),
+                    None => return Ok(Reach::Open),
+                    Some(refusal) => refused = Some(Reach::Refused(*manifest, refusal)),
                 }
             }
             match manifests.last() {
@@ -82,15 +103,12 @@ impl Registry {
                 _ => break,
             }
         }
-        if let Some((manifest, refusal)) = refused {
-            self.inner.refusals.record(&identity.actor, repository, &manifest, &refusal).await?;
-            return Err(refusal.problem.into());
+        if let Some(refused) = refused {
+            return Ok(refused);
         }
         let principal = db::bearer(identity.principal());
-        if db::is_bearer(self.db(), repository, digest, &principal).await? {
-            return Ok(size);
-        }
-        Err(unknown(digest).into())
+        let brought = db::has_link(self.db(), repository, digest, &principal, Link::Read).await?;
+        Ok(if brought { Reach::Open } else { Reach::None })
     }
 
     /// Makes a finished upload a blob of `repository`: the row, the link and the events, after
@@ -118,7 +136,8 @@ impl Registry {
                         tx.put_small_blob(ROOM, small).await?;
                     }
                     let new = db::insert_blob(tx, &digest, size, keep.now).await?;
-                    db::insert_link(tx, &keep.repository, &digest, &keep.principal, keep.now).await?;
+                    let bearer = (keep.principal.as_str(), Link::Read);
+                    db::insert_link(tx, &keep.repository, &digest, bearer, keep.now).await?;
                     if let Some(id) = keep.session {
                         db::delete_upload(tx, id).await?;
                     }
@@ -150,15 +169,22 @@ impl Registry {
         let principal = db::bearer(identity.principal());
         let present = db::blob_size(self.db(), digest).await?.is_some();
         let visible = present
-            && (db::is_bearer(self.db(), from, digest, &principal).await?
+            && (db::has_link(self.db(), from, digest, &principal, Link::Name).await?
                 || !db::reaching(self.db(), from, digest, "", 1).await?.is_empty());
         if !visible {
             return Ok(false);
         }
-        let context = (repository.clone(), *digest, principal, self.inner.clock.now());
+        // Rights decide whether it is mounted; only who could read it there may read it here.
+        let link = match self.reach(identity, from, digest).await? {
+            Reach::Open => Link::Read,
+            Reach::Refused(..) | Reach::None => Link::Name,
+        };
+        let context = (repository.clone(), *digest, principal, link, self.inner.clock.now());
         self.db()
-            .upkeep(context, |(repository, digest, principal, now), tx| {
-                Box::pin(async move { db::insert_link(tx, repository, digest, principal, *now).await })
+            .upkeep(context, |(repository, digest, principal, link, now), tx| {
+                Box::pin(
+                    async move { db::insert_link(tx, repository, digest, (principal, *link), *now).await },
+                )
             })
             .await
             .map_err(|error: seaworthy_store::DbError| RegistryError::Db(error))?;
@@ -192,6 +218,16 @@ impl Registry {
         })
         .await
     }
+}
+
+/// How a blob is reached.
+enum Reach {
+    /// By a manifest that may be pulled, or by the caller's own link.
+    Open,
+    /// Only by manifests that may not be pulled; one of them.
+    Refused(Digest, Refusal),
+    /// By nothing the caller has.
+    None,
 }
 
 struct Keep {

@@ -38,6 +38,9 @@ pub const SCHEMA: RoomSchema = RoomSchema {
                     Column::text("repository"),
                     Column::text("digest"),
                     Column::text("principal"),
+                    // 1 when the principal brought or could read the bytes; 0 when it mounted what
+                    // it may name and not read.
+                    Column::int("reader"),
                     Column::int("linked_at"),
                 ],
                 primary_key: &["repository", "digest", "principal"],
@@ -168,17 +171,28 @@ pub(crate) async fn blob_size(db: &Db, digest: &Digest) -> Result<Option<u64>, D
     row.map(|row| row.count(0)).transpose()
 }
 
-/// True when `principal` brought the blob into the repository itself.
-pub(crate) async fn is_bearer(
+/// What a link gives to the principal that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// It may name the blob in a manifest.
+    Name,
+    /// It may read it as well, until a manifest decides.
+    Read,
+}
+
+/// True when `principal` has a link to the blob that gives this.
+pub(crate) async fn has_link(
     db: &Db,
     repository: &RepoName,
     digest: &Digest,
     principal: &str,
+    link: Link,
 ) -> Result<bool, DbError> {
     let row = db
         .fetch_optional(
-            "SELECT 1 FROM registry_links WHERE repository = $1 AND digest = $2 AND principal = $3",
-            args![repository.as_str(), &digest.to_string(), principal],
+            "SELECT 1 FROM registry_links
+             WHERE repository = $1 AND digest = $2 AND principal = $3 AND reader >= $4",
+            args![repository.as_str(), &digest.to_string(), principal, link == Link::Read],
         )
         .await?;
     Ok(row.is_some())
@@ -274,13 +288,15 @@ pub(crate) async fn insert_link(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: &Digest,
-    principal: &str,
+    bearer: (&str, Link),
     now: Timestamp,
 ) -> Result<(), DbError> {
+    let (principal, link) = bearer;
     tx.execute(
-        "INSERT INTO registry_links (repository, digest, principal, linked_at) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (repository, digest, principal) DO NOTHING",
-        args![repository.as_str(), &digest.to_string(), principal, now.as_micros()],
+        "INSERT INTO registry_links (repository, digest, principal, reader, linked_at)
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (repository, digest, principal) DO UPDATE SET
+             reader = CASE WHEN registry_links.reader = 1 THEN 1 ELSE $4 END",
+        args![repository.as_str(), &digest.to_string(), principal, link == Link::Read, now.as_micros()],
     )
     .await
     .map(|_| ())

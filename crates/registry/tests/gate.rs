@@ -96,12 +96,21 @@ async fn mounting_checks_rights_never_verdicts(test: TestDb) {
     );
     assert_eq!(
         client.get(&format!("/v2/prod/new/blobs/{digest}")).await.status,
-        StatusCode::OK,
-        "to whom mounted it"
+        StatusCode::NOT_FOUND,
+        "a mount does not read what its source refused"
     );
+    // It may be named all the same: pushing is never gated.
+    let head = client.send("HEAD", &format!("/v2/prod/new/blobs/{digest}"), &[], "").await;
+    assert_eq!(head.status, StatusCode::OK);
+    // Mounted from where it could be read, it can be read by whom mounted it.
+    world.operator().put_image("prod/open:1", &[&vec![9u8; 50_000]]).await;
+    let open = Digest::sha256(&vec![9u8; 50_000]);
+    let mount = format!("/v2/prod/new/blobs/uploads/?mount={open}&from=prod/open");
+    assert_eq!(client.send("POST", &mount, &[], "").await.status, StatusCode::CREATED);
+    assert_eq!(client.get(&format!("/v2/prod/new/blobs/{open}")).await.status, StatusCode::OK);
     let other = world.service("other", "AcrPull", "/repositories/prod/new").await;
     assert_eq!(
-        other.get(&format!("/v2/prod/new/blobs/{digest}")).await.status,
+        other.get(&format!("/v2/prod/new/blobs/{open}")).await.status,
         StatusCode::NOT_FOUND,
         "to nobody else"
     );

@@ -144,6 +144,10 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         seaworthy_clearance::SCHEMA,
     ])
     .await?;
+    if config.database.is_empty() {
+        // The lock on DATA says that whoever had claimed these is gone.
+        db.reclaim_deliveries().await?;
+    }
     let places = Places::of(data, config)?;
     let seal = Seal::open(&places.keys)?;
     let seed = sealed_item(&db, &seal, "ledger signing key", || Ok(seaworthy_seal::random::<32>()?.to_vec()))

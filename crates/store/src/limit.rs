@@ -20,8 +20,9 @@ pub const READ_CHUNK_BYTES: usize = 128 * 1024;
 pub const EVENT_BYTES: usize = 16 * 1024 * 1024;
 /// Deliveries claimed in one statement.
 pub const CLAIM_BATCH: i64 = 32;
-/// How long a claimed delivery belongs to its worker, in seconds; renewed while it works.
-pub const DELIVERY_LEASE_SECONDS: i64 = 60;
+/// How long a claimed delivery belongs to its worker, in seconds; renewed at a third of it while
+/// it works. After a kill -9 another replica goes on when it is over.
+pub const DELIVERY_LEASE_SECONDS: i64 = 15;
 /// Attempts of one delivery before it is set aside as failed.
 pub const DELIVERY_ATTEMPTS: i64 = 12;
 /// Longest wait between two attempts, in seconds.
