@@ -128,26 +128,7 @@ struct Built {
 }
 
 async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result<Built, StartError> {
-    let clock = Arc::new(SystemClock);
-    let db = if config.database.is_empty() {
-        Db::open_sqlite(&data.database(), clock).await?
-    } else {
-        Db::open_postgres(&config.database, clock).await?
-    };
-    db.migrate(&[
-        seaworthy_seal::SCHEMA,
-        seaworthy_ledger::SCHEMA,
-        seaworthy_access::SCHEMA,
-        seaworthy_registry::SCHEMA,
-        seaworthy_inspection::SCHEMA,
-        seaworthy_findings::SCHEMA,
-        seaworthy_clearance::SCHEMA,
-    ])
-    .await?;
-    if config.database.is_empty() {
-        // The lock on DATA says that whoever had claimed these is gone.
-        db.reclaim_deliveries().await?;
-    }
+    let db = open_database(data, config).await?;
     let places = Places::of(data, config)?;
     let seal = Seal::open(&places.keys)?;
     let seed = sealed_item(&db, &seal, "ledger signing key", || Ok(seaworthy_seal::random::<32>()?.to_vec()))
@@ -199,6 +180,32 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         registry_host,
     };
     Ok(Built { rooms, sequencer, db })
+}
+
+/// Opens the database with the schema of all rooms.
+async fn open_database(data: &DataDir, config: &Config) -> Result<Db, StartError> {
+    let clock = Arc::new(SystemClock);
+    let embedded = config.database.is_empty();
+    let db = if embedded {
+        Db::open_sqlite(&data.database(), clock).await?
+    } else {
+        Db::open_postgres(&config.database, clock).await?
+    };
+    db.migrate(&[
+        seaworthy_seal::SCHEMA,
+        seaworthy_ledger::SCHEMA,
+        seaworthy_access::SCHEMA,
+        seaworthy_registry::SCHEMA,
+        seaworthy_inspection::SCHEMA,
+        seaworthy_findings::SCHEMA,
+        seaworthy_clearance::SCHEMA,
+    ])
+    .await?;
+    if embedded {
+        // The lock on DATA says that whoever had claimed these is gone.
+        db.reclaim_deliveries().await?;
+    }
+    Ok(db)
 }
 
 /// All routes; who is asking is put in front by the door.
