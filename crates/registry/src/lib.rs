@@ -27,7 +27,7 @@ pub use error::RegistryError;
 pub use gate::{Door, OpenGate, PullGate, Refusal};
 pub use manifest::ImageRow;
 pub use registry::{Registry, RegistryConfig};
-pub use routes::router;
+pub use routes::{CredentialRejected, router};
 
 /// The room's name: its tables, its blobs, its sweeps.
 pub(crate) const ROOM: &str = "registry";

@@ -26,6 +26,11 @@ use crate::{
     upload::Progress,
 };
 
+/// Marks a request whose credential was given and is not valid: it is answered with the challenge,
+/// so that the client fetches another token for the same scope, and never as from nobody.
+#[derive(Clone, Copy, Debug)]
+pub struct CredentialRejected;
+
 /// The routes below `/v2/`. Requests carry an [`Identity`] extension, put there by authentication.
 pub fn router(registry: Registry) -> Router {
     Router::new()
@@ -53,7 +58,9 @@ async fn handle(
         };
     let query = parse_query(uri.query().unwrap_or_default());
     let call = Call { registry: &registry, identity: &identity, query: &query };
-    let response = match call.dispatch(&target, request).await {
+    let rejected = request.extensions().get::<CredentialRejected>().is_some();
+    let answer = if rejected { Err(unauthorized().into()) } else { call.dispatch(&target, request).await };
+    let response = match answer {
         Ok(response) => response,
         Err(error) => {
             let problem = Problem::from(error);

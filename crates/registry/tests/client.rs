@@ -100,6 +100,12 @@ impl World {
         self.as_identity(Identity::operator(0))
     }
 
+    /// Somebody whose credential was refused at the door, whatever else they might be.
+    pub(crate) fn rejected(&self) -> Client {
+        let Client { router } = self.operator();
+        Client { router: router.layer(Extension(seaworthy_registry::CredentialRejected)) }
+    }
+
     /// A service principal with one role at one scope.
     pub(crate) async fn service(&self, name: &str, role: &str, scope: &str) -> Client {
         let actor = Actor::system();

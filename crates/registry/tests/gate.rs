@@ -10,7 +10,7 @@ use crate::client::{ROOMS, World};
 
 db_tests!(super::ROOMS; a_blocked_image_is_refused_by_every_name, layers_do_not_leak, an_inspector_may_pull,
     mounting_checks_rights_never_verdicts, uploads_belong_to_their_principal, refusals_are_counted,
-    anonymous_is_challenged, a_gate_that_cannot_answer_serves_nothing);
+    anonymous_is_challenged, a_rejected_credential_is_challenged_with_its_scope, a_gate_that_cannot_answer_serves_nothing);
 
 fn layer() -> Vec<u8> {
     vec![5u8; 60_000]
@@ -201,6 +201,15 @@ async fn anonymous_is_challenged(test: TestDb) {
         assert!(challenge.starts_with(expected), "{challenge}");
         assert!(scope.is_empty() || challenge.ends_with(&format!("scope=\"{scope}\"")), "{challenge}");
     }
+}
+
+async fn a_rejected_credential_is_challenged_with_its_scope(test: TestDb) {
+    let world = World::new(test).await;
+    world.operator().put_image("dev/web:1", &[b"x"]).await;
+    let answer = world.rejected().get("/v2/dev/web/manifests/1").await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "not as from somebody who may");
+    let challenge = answer.header("www-authenticate");
+    assert!(challenge.ends_with("scope=\"repository:dev/web:pull\""), "{challenge}");
 }
 
 async fn a_gate_that_cannot_answer_serves_nothing(test: TestDb) {

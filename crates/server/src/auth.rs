@@ -13,6 +13,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::header;
 use seaworthy_access::{Access, AccessError, Identity};
 use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_registry::CredentialRejected;
 use tokio::net::UnixListener;
 
 use crate::{api::ApiError, limit};
@@ -79,9 +80,8 @@ pub(crate) async fn network(
         }
         // The distribution API answers with its own error body and challenge, whatever is asked.
         Err(AccessError::BadCredential) if request.uri().path().starts_with("/v2") => {
-            *request.uri_mut() = http::Uri::from_static("/v2/");
-            *request.method_mut() = http::Method::GET;
             request.extensions_mut().insert(Identity::anonymous(None));
+            request.extensions_mut().insert(CredentialRejected);
             next.run(request).await
         }
         Err(error) => ApiError(error.into()).into_response(),
