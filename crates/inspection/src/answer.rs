@@ -1,6 +1,10 @@
-use std::{fs::File, io::Read, sync::Arc};
+use std::{
+    fs::File,
+    io::Read,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use seaworthy_inventory::{LayerFacts, sandboxed_reader};
+use seaworthy_inventory::{LayerFacts, LayerResult, sandboxed_reader};
 use seaworthy_model::{InventoryProblem, ProblemCode};
 use seaworthy_sandbox::{Input, Sandbox, SandboxError};
 use seaworthy_store::{BlobReader, BlobSource};
@@ -76,6 +80,33 @@ impl LayerReader {
         }
     }
 }
+
+/// Memory that the decoded facts of one image may still take.
+pub(crate) struct FactsMemory {
+    left: Mutex<usize>,
+}
+
+impl FactsMemory {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { left: Mutex::new(bytes) }
+    }
+
+    /// The facts, or the problem that they no longer fit: the image is then known not to be
+    /// read completely, as with any unreadable layer.
+    pub(crate) fn admit(&self, facts: LayerFacts) -> LayerResult {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        match left.checked_sub(facts.memory_bytes()) {
+            Some(rest) => {
+                *left = rest;
+                Ok(Arc::new(facts))
+            }
+            None => Err(problem(ProblemCode::LayerTooLarge, FOLD_TOO_LARGE)),
+        }
+    }
+}
+
+/// Said of a layer whose facts do not fit beside those of the others.
+pub(crate) const FOLD_TOO_LARGE: &str = "the facts of this image's layers are too large to be folded";
 
 /// An open blob as the sandbox takes it.
 pub(crate) fn input(blob: BlobReader) -> Input {

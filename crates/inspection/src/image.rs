@@ -16,7 +16,7 @@ use seaworthy_store::{BlobError, Delivery, chain};
 
 use crate::{
     Inspection, InspectionError, ROOM,
-    answer::problem,
+    answer::{FOLD_TOO_LARGE, FactsMemory, problem},
     compose::{self, compose},
     db::{self, StoredInventory},
     layer::LayerState,
@@ -111,7 +111,7 @@ impl Inspection {
         let answers = self.answers(layers).await?;
         let input = parsed.clone();
         let folded = tokio::task::spawn_blocking(move || {
-            let layers = decode(answers)?;
+            let layers = decode(answers, limit::IMAGE_MEMORY_BYTES)?;
             let ready = compose(config, input.as_ref().as_ref(), &layers);
             drop(permit);
             Ok(ready)
@@ -149,8 +149,7 @@ impl Inspection {
             answers.push(match layer {
                 LayerState::Problem(problem) => Answer::Problem(problem.clone()),
                 LayerState::Read { bytes, .. } if *bytes > left => {
-                    let message = "the facts of this image's layers are too large to be folded";
-                    Answer::Problem(problem(ProblemCode::LayerTooLarge, message))
+                    Answer::Problem(problem(ProblemCode::LayerTooLarge, FOLD_TOO_LARGE))
                 }
                 LayerState::Read { answer, bytes, .. } => {
                     left -= bytes;
@@ -200,7 +199,8 @@ enum Answer {
 }
 
 /// Decodes what was stored; the error is the digest of a damaged answer.
-fn decode(answers: Vec<Answer>) -> Result<Vec<LayerResult>, Digest> {
+fn decode(answers: Vec<Answer>, memory_bytes: usize) -> Result<Vec<LayerResult>, Digest> {
+    let memory = FactsMemory::new(memory_bytes);
     let mut seen: HashMap<Digest, LayerResult> = HashMap::new();
     let mut layers = Vec::with_capacity(answers.len());
     for answer in answers {
@@ -211,7 +211,7 @@ fn decode(answers: Vec<Answer>) -> Result<Vec<LayerResult>, Digest> {
                     layer.clone()
                 } else {
                     let facts = sandboxed_reader::read_answer(&bytes, 0).map_err(|_| answer)?;
-                    let layer = Ok(Arc::new(facts));
+                    let layer = memory.admit(facts);
                     seen.insert(answer, layer.clone());
                     layer
                 }
@@ -219,4 +219,36 @@ fn decode(answers: Vec<Answer>) -> Result<Vec<LayerResult>, Digest> {
         });
     }
     Ok(layers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stored answer about a layer of one file.
+    fn answer(name: &str) -> Answer {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(0);
+        header.set_mode(0o644);
+        let mut archive = tar::Builder::new(Vec::new());
+        archive.append_data(&mut header, name, &[][..]).expect("appended");
+        let layer = archive.into_inner().expect("archive");
+        let mut bytes = Vec::new();
+        sandboxed_reader::layer_reader(&[], &mut layer.as_slice(), &mut bytes).expect("read");
+        Answer::Facts { answer: Digest::sha256(&bytes), bytes: bytes.into() }
+    }
+
+    #[test]
+    fn decoded_facts_are_bounded_together() {
+        let needed = |layer: LayerResult| layer.map_or(0, |facts| facts.memory_bytes());
+        let layers = || vec![answer("a"), answer("b"), answer("a")];
+        let all = decode(layers(), usize::MAX).expect("decoded");
+        let [a, b, _] = <[LayerResult; 3]>::try_from(all).expect("three").map(needed);
+        let read =
+            |bytes| decode(layers(), bytes).expect("decoded").iter().map(Result::is_ok).collect::<Vec<_>>();
+        // One layer twice is held once.
+        assert_eq!(read(a + b), [true, true, true]);
+        assert_eq!(read(a + b - 1), [true, false, true]);
+        assert_eq!(read(0), [false, false, false]);
+    }
 }

@@ -17,6 +17,9 @@ pub const READER_ATTEMPTS: i64 = 2;
 pub const START_ATTEMPTS: i64 = 6;
 /// Stored facts of all layers of one image together, in bytes as stored.
 pub const IMAGE_FACTS_BYTES: u64 = 512 * 1024 * 1024;
+/// Decoded facts of all distinct layers of one image together, in bytes of memory. With
+/// [`FOLDS`] this bounds what folding holds; a Debian image with a web server holds 2 MiB.
+pub const IMAGE_MEMORY_BYTES: usize = 768 * 1024 * 1024;
 /// Packages kept in one inventory.
 pub const PACKAGES: usize = 50_000;
 /// Secrets kept in one inventory.

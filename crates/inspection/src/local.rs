@@ -2,7 +2,7 @@
 
 use std::{
     iter::Enumerate,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     thread,
 };
 
@@ -13,7 +13,7 @@ use seaworthy_sandbox::Input;
 
 use crate::{
     LayerReader,
-    answer::{Reading, problem},
+    answer::{FactsMemory, Reading, problem},
     compose::compose,
     limit,
 };
@@ -57,8 +57,10 @@ fn read_all(
 ) -> Vec<LayerResult> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(limit::LOCAL_READERS);
     let waiting = Mutex::new(layers.enumerate());
+    let memory = FactsMemory::new(limit::IMAGE_MEMORY_BYTES);
     let mut read: Vec<(usize, LayerResult)> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(|| read_some(&waiting, reader))).collect();
+        let threads: Vec<_> =
+            (0..threads).map(|_| scope.spawn(|| read_some(&waiting, reader, &memory))).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
     });
     read.sort_by_key(|(at, _)| *at);
@@ -72,17 +74,23 @@ fn read_all(
     results
 }
 
-fn read_some<I>(waiting: &Mutex<Enumerate<I>>, reader: &LayerReader) -> Vec<(usize, LayerResult)>
+fn read_some<I>(
+    waiting: &Mutex<Enumerate<I>>,
+    reader: &LayerReader,
+    memory: &FactsMemory,
+) -> Vec<(usize, LayerResult)>
 where
     I: Iterator<Item = Result<Input, InventoryProblem>>,
 {
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-    std::iter::from_fn(next).map(|(at, opened)| (at, opened.and_then(|input| read(input, reader)))).collect()
+    std::iter::from_fn(next)
+        .map(|(at, opened)| (at, opened.and_then(|input| read(input, reader, memory))))
+        .collect()
 }
 
-fn read(input: Input, reader: &LayerReader) -> LayerResult {
+fn read(input: Input, reader: &LayerReader, memory: &FactsMemory) -> LayerResult {
     match reader.read(input) {
-        Reading::Facts { facts, .. } => Ok(Arc::new(*facts)),
+        Reading::Facts { facts, .. } => memory.admit(*facts),
         Reading::Problem(problem) | Reading::Died(problem) | Reading::NotStarted(problem) => Err(problem),
     }
 }

@@ -70,6 +70,15 @@ pub fn read_layer(input: impl Read, limits: &Limits) -> Result<LayerFacts, Layer
 }
 
 impl LayerFacts {
+    /// Memory that the facts hold, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        let kept: usize = self.kept.iter().filter_map(|kept| kept.content.as_ref()).map(Vec::capacity).sum();
+        self.table.memory_bytes()
+            + kept
+            + self.kept.capacity() * size_of::<Kept>()
+            + self.secrets.capacity() * size_of::<SecretHit>()
+    }
+
     /// The content of entry `index`; an empty file is always at hand.
     pub(crate) fn content(&self, index: u32) -> Content<'_> {
         if self.table.row(index).is_some_and(|row| row.size == 0) {

@@ -94,6 +94,11 @@ impl PathTable {
         Ok(())
     }
 
+    /// Memory that the table holds, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.capacity() + self.rows.capacity() * size_of::<Row>()
+    }
+
     /// Number of entries.
     pub fn len(&self) -> u32 {
         u32::try_from(self.rows.len()).unwrap_or(u32::MAX)

@@ -60,7 +60,7 @@ pub(crate) fn close_files() -> io::Result<Option<u8>> {
 }
 
 /// System calls of a reader: its open descriptors, its memory, its own threads and clocks.
-/// No open, no socket, no exec, no fork. Any other call ends the process (SIGSYS).
+/// No socket, no exec, no fork. Any other call ends the process (SIGSYS).
 const ALLOWED: &[i64] = &[
     libc::SYS_read,
     libc::SYS_readv,
@@ -95,14 +95,34 @@ const ALLOWED: &[i64] = &[
     libc::SYS_poll,
 ];
 
-/// Applies the list to every thread of the process.
+/// Refused with an error, not with death: glibc itself looks at
+/// `/proc/sys/vm/overcommit_memory` when the heap of a thread shrinks, and is content without.
+const REFUSED: &[i64] = &[
+    libc::SYS_openat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+];
+
+/// Applies both lists to every thread of the process. Of two filters the kernel takes the
+/// stricter answer: the first refuses, the second ends what neither names.
 pub(crate) fn close_system_calls() -> io::Result<()> {
-    let program = filter().map_err(io::Error::other)?;
-    seccompiler::apply_filter_all_threads(&program).map_err(io::Error::other)
+    for program in [refusals(), filter()] {
+        let program = program.map_err(io::Error::other)?;
+        seccompiler::apply_filter_all_threads(&program).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+fn refusals() -> Result<BpfProgram, seccompiler::BackendError> {
+    let rules = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    let refused = SeccompAction::Errno(libc::EACCES.unsigned_abs());
+    SeccompFilter::new(rules, SeccompAction::Allow, refused, arch)?.try_into()
 }
 
 fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        ALLOWED.iter().chain(REFUSED).map(|call| (*call, Vec::new())).collect();
     // Memory may be mapped, never made executable (PROT_EXEC of mman.h).
     let no_exec = || {
         let exec = 4;

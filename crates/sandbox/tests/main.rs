@@ -38,6 +38,7 @@ const READERS: &[(&str, ReaderFn)] = &[
     ("flood", flood),
     ("abort", abort),
     ("deep", deep),
+    ("shrink", shrink),
 ];
 
 /// The door of the child: returns at once in a normal test run.
@@ -63,6 +64,15 @@ fn is_forbidden(reader: &str) {
     for confinement in [Confinement::Full, Confinement::SeccompOnly] {
         let answer = sandbox().confinement(confinement).run(reader, b"", Input::Bytes(Vec::new()));
         assert!(matches!(answer, Err(SandboxError::Killed { signal: 31, .. })), "{reader}: {answer:?}");
+    }
+}
+
+/// EACCES, told by the reader.
+fn is_refused(reader: &str) {
+    for confinement in [Confinement::Full, Confinement::SeccompOnly] {
+        let answer = sandbox().confinement(confinement).run(reader, b"", Input::Bytes(Vec::new()));
+        let Err(SandboxError::Reader { message, .. }) = &answer else { panic!("{reader}: {answer:?}") };
+        assert!(message.contains("Permission denied"), "{reader}: {message}");
     }
 }
 
@@ -136,7 +146,7 @@ fn open(_: &[u8], _: &mut dyn Read, output: &mut dyn Write) -> Answer {
 
 #[test]
 fn files_cannot_be_opened() {
-    is_forbidden("open");
+    is_refused("open");
 }
 
 fn write(_: &[u8], _: &mut dyn Read, _: &mut dyn Write) -> Answer {
@@ -145,7 +155,7 @@ fn write(_: &[u8], _: &mut dyn Read, _: &mut dyn Write) -> Answer {
 
 #[test]
 fn files_cannot_be_written() {
-    is_forbidden("write");
+    is_refused("write");
     assert!(!fs::exists("/tmp/escaped").expect("look"));
 }
 
@@ -307,4 +317,19 @@ fn many_children_at_once() {
             });
         }
     });
+}
+
+/// Gives memory of a thread's heap back, which makes glibc look at a file.
+fn shrink(_: &[u8], _: &mut dyn Read, output: &mut dyn Write) -> Answer {
+    let mut blocks: Vec<Vec<u8>> = (0..64).map(|_| vec![1; 100 * 1024]).collect();
+    while let Some(block) = blocks.pop() {
+        drop(std::hint::black_box(block));
+    }
+    output.write_all(b"done").map_err(|error| error.to_string())
+}
+
+/// The test harness runs the door on a thread, whose heap is not the first one.
+#[test]
+fn a_heap_may_shrink() {
+    assert_eq!(run("shrink", b"", b"").expect("shrunk"), b"done");
 }
