@@ -106,9 +106,18 @@ impl Collector {
             return Err(ImportError::too_large(path, limit::NESTING as u64, "wrappings"));
         }
         let mut head = Vec::with_capacity(512);
-        (&mut *bytes).take(512).read_to_end(&mut head).map_err(|source| read_error(path, source))?;
-        let mut whole = head.as_slice().chain(bytes);
+        let damage = (&mut *bytes).take(512).read_to_end(&mut head).err();
         let wrapping = Wrapping::of(&head);
+        if let Some(source) = damage {
+            // Damage to what would be passed over anyway hides nothing.
+            let other = !head.is_empty() && wrapping == Wrapping::None && !document::may_be_feed(&head);
+            if !other || unit.place == Place::Alone {
+                return Err(read_error(path, source));
+            }
+            self.skip(path, "damaged, and not a format that is recognised".to_owned());
+            return Ok(());
+        }
+        let mut whole = head.as_slice().chain(bytes);
         if matches!(wrapping, Wrapping::Zip | Wrapping::Tar) && unit.place == Place::Archive {
             self.skip(path, "an archive inside an archive".to_owned());
             return Ok(());
@@ -200,6 +209,11 @@ impl Collector {
             Format::KevCsv => catalogue::kev_csv(&document)?,
             Format::Epss => catalogue::epss(&document)?,
             Format::Osv => return unit.osv.add(&document, &mut self.warnings),
+            Format::BrokenOtherJson if unit.place != Place::Alone => {
+                self.skip(path, "damaged JSON, but not of a feed that is recognised".to_owned());
+                return Ok(());
+            }
+            Format::BrokenOtherJson => return Err(broken_json(&document)),
             Format::BrokenJson if unit.place == Place::Alone || has_json_name(path) => {
                 return Err(broken_json(&document));
             }

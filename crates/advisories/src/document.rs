@@ -46,6 +46,8 @@ pub(crate) enum Format {
     Unknown(&'static str),
     /// Begins like JSON and is none: cut off or damaged.
     BrokenJson,
+    /// The same, but what can be read of it is of no feed that is recognised.
+    BrokenOtherJson,
 }
 
 /// True when a file that begins like this is worth reading whole.
@@ -81,7 +83,7 @@ fn recognise_array(content: &[u8]) -> Format {
     match inner.first() {
         Some(b'{') => match recognise_object(inner) {
             Format::Osv => Format::Osv,
-            Format::BrokenJson => Format::BrokenJson,
+            broken @ (Format::BrokenJson | Format::BrokenOtherJson) => broken,
             _ => Format::Unknown("a JSON array, but not of OSV records"),
         },
         _ => Format::Unknown("a JSON array, but not of OSV records"),
@@ -93,8 +95,10 @@ fn recognise_array(content: &[u8]) -> Format {
 fn recognise_object(content: &[u8]) -> Format {
     let mut found = Format::Unknown("JSON, but not of a feed that is recognised");
     let mut reader = serde_json::Deserializer::from_slice(content);
-    let outcome = Probe { found: &mut found }.deserialize(&mut reader);
+    let mut other = false;
+    let outcome = Probe { found: &mut found, other: &mut other }.deserialize(&mut reader);
     match (outcome, found) {
+        (Err(_), Format::Unknown(_)) if other => Format::BrokenOtherJson,
         (Err(_), Format::Unknown(_)) => Format::BrokenJson,
         _ => found,
     }
@@ -102,6 +106,8 @@ fn recognise_object(content: &[u8]) -> Format {
 
 struct Probe<'a> {
     found: &'a mut Format,
+    /// Set at the first field that no feed has.
+    other: &'a mut bool,
 }
 
 impl<'de> DeserializeSeed<'de> for Probe<'_> {
@@ -120,24 +126,26 @@ impl<'de> Visitor<'de> for Probe<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        let (mut id, mut modified) = (false, false);
+        // Many formats have one of these fields; a record with two is OSV, also when it lacks
+        // the others: then its importer says what is missing.
+        let mut marks = 0;
         while let Some(key) = entries.next_key::<String>()? {
             match key.as_str() {
-                "id" => id = true,
-                "modified" => modified = true,
-                "schema_version" | "affected" => return decide(self.found, Format::Osv),
+                "id" | "modified" | "schema_version" | "affected" => {
+                    marks += 1;
+                    if marks == 2 {
+                        return decide(self.found, Format::Osv);
+                    }
+                }
                 "catalogVersion" | "dateReleased" => return decide(self.found, Format::KevJson),
                 // Metadata that OSV, KEV and many others have.
                 "title" | "summary" | "details" | "published" | "withdrawn" | "aliases" | "count" => {}
                 _ => {
-                    entries.next_value_seed(SourceProbe { found: self.found })?;
+                    entries.next_value_seed(SourceProbe { found: self.found, other: self.other })?;
                     continue;
                 }
             }
             entries.next_value::<IgnoredAny>()?;
-        }
-        if id && modified {
-            *self.found = Format::Osv;
         }
         Ok(())
     }
@@ -151,6 +159,7 @@ fn decide<E: serde::de::Error>(found: &mut Format, format: Format) -> Result<(),
 /// Looks for `{"CVE-…": …}`, the value of a source package in the tracker's export.
 struct SourceProbe<'a> {
     found: &'a mut Format,
+    other: &'a mut bool,
 }
 
 impl<'de> DeserializeSeed<'de> for SourceProbe<'_> {
@@ -174,31 +183,39 @@ impl<'de> Visitor<'de> for SourceProbe<'_> {
                 *self.found = Format::DebianTracker;
                 return Err(A::Error::custom("recognised"));
             }
+            *self.other = true;
             entries.next_value::<IgnoredAny>()?;
         }
         Ok(())
     }
 
     fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        *self.other = true;
         while items.next_element::<IgnoredAny>()?.is_some() {}
         Ok(())
     }
     fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        *self.other = true;
         Ok(())
     }
     fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        *self.other = true;
         Ok(())
     }
     fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        *self.other = true;
         Ok(())
     }
     fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        *self.other = true;
         Ok(())
     }
     fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        *self.other = true;
         Ok(())
     }
     fn visit_unit<E>(self) -> Result<(), E> {
+        *self.other = true;
         Ok(())
     }
 }
@@ -215,12 +232,16 @@ mod tests {
             (r#"{"a":{},"b":{"TEMP-0-1":7"#, Format::DebianTracker),
             (r#"{"id":"X-1","modified":"2026-01-01T00:00:00Z"}"#, Format::Osv),
             (r#"{"id":"X-1","schema_version":"1.7.3","aff"#, Format::Osv),
+            (r#"{"schema_version":"1.7.3","affected":[]}"#, Format::Osv),
             ("[ {\"id\":\"X-1\",\"affected\":[]}]", Format::Osv),
             ("\u{feff}{\"id\":\"X-1\",\"affected\":[]}\n{\"id\":\"X-2\"}", Format::Osv),
             (r#"{"title":"t","catalogVersion":"1","vulnerabilities":[]}"#, Format::KevJson),
             ("cveID,vendorProject,dateAdded\n", Format::KevCsv),
             ("#model_version:v1,score_date:x\ncve,epss,percentile\n", Format::Epss),
-            (r#"{"dataType":"CVE_RECORD","containers":{"cna":{}}"#, Format::BrokenJson),
+            (r#"{"dataType":"CVE_RECORD","containers":{"cna":{}}"#, Format::BrokenOtherJson),
+            (r#"{"document":{"category":,}}"#, Format::BrokenOtherJson),
+            (r#"{"expat":{"#, Format::BrokenJson),
+            (r#"{"details":"cut o"#, Format::BrokenJson),
             (r#"{"id":"X-"#, Format::BrokenJson),
         ] {
             assert_eq!(recognise(text.as_bytes()), format, "{text}");
@@ -228,6 +249,8 @@ mod tests {
         for text in [
             "{}",
             r#"{"dataType":"CVE_RECORD","containers":{"cna":{}}}"#,
+            r#"{"schema_version":"1.0","data":[{"id":"ALBA-2021:3049","modified":1}]}"#,
+            r#"{"id":"X-1","published":"2026-01-01T00:00:00Z"}"#,
             "[section]\na=1\n",
             "[1,2]",
             "name: x\n",
@@ -240,7 +263,7 @@ mod tests {
     #[test]
     fn depth_is_no_danger() {
         let deep = format!("{{\"a\":{}", "[".repeat(1_000_000));
-        assert_eq!(recognise(deep.as_bytes()), Format::BrokenJson);
-        assert_eq!(recognise("{\"a\":".repeat(1_000_000).as_bytes()), Format::BrokenJson);
+        assert_eq!(recognise(deep.as_bytes()), Format::BrokenOtherJson);
+        assert_eq!(recognise("{\"a\":".repeat(1_000_000).as_bytes()), Format::BrokenOtherJson);
     }
 }

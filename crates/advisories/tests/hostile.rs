@@ -45,6 +45,31 @@ fn a_flipped_byte_in_a_zip_member_is_noticed() {
     assert!(read_file("z.zip", &whole).is_err());
 }
 
+/// Bytes, gzipped, with a wrong checksum.
+fn gzip_of_a_wrong_sum(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(content).unwrap();
+    let mut packed = encoder.finish().unwrap();
+    let sum = packed.len() - 8;
+    packed[sum] ^= 1;
+    packed
+}
+
+#[test]
+fn damage_to_what_is_passed_over_stops_nothing() {
+    let xml = gzip_of_a_wrong_sum(b"<updates/>");
+    let cut = &br#"{"document":{"category":"csaf_vex","#[..];
+    let whole = folder(&[("a.json", RECORD.as_bytes()), ("u.xml.gz", &xml), ("c.json", cut)]);
+    let import = read("d", InputKind::Folder, &mut whole.as_slice()).unwrap();
+    let skipped: Vec<&str> = import.skipped.iter().map(|skipped| skipped.path.as_str()).collect();
+    assert_eq!((import.segments.len(), skipped.as_slice()), (1, &["d/u.xml.gz", "d/c.json"][..]));
+    // Named by the caller, or perhaps a feed: an error.
+    assert!(read_file("u.xml.gz", &xml).is_err());
+    assert!(read_file("c.json", cut).is_err());
+    let record = gzip_of_a_wrong_sum(RECORD.as_bytes());
+    assert!(read("d", InputKind::Folder, &mut folder(&[("r.json.gz", &record)]).as_slice()).is_err());
+}
+
 #[test]
 fn half_a_document_names_file_line_and_column() {
     for cut in 3..TRACKER.len() {

@@ -218,3 +218,36 @@ fn a_folder_of_everything() {
         assert!(import.skipped.iter().any(|other| other.path == skipped), "{skipped}");
     }
 }
+
+/// Every file of the pack, each as the archive or the text that it is.
+fn files(dir: &std::path::Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, mut all): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    all.extend(folders.iter().flat_map(|folder| files(folder)));
+    all.sort();
+    all
+}
+
+#[test]
+fn all_feeds_import_together() {
+    let Some(pack) = pack("all_feeds_import_together") else { return };
+    let mut tar = Vec::new();
+    for path in files(&pack) {
+        let content = fs::read(&path).unwrap();
+        let name = path.strip_prefix(&pack).unwrap().to_str().unwrap();
+        let length = content.len() as u64;
+        seaworthy_advisories::append_file(&mut tar, name, length, &mut content.as_slice()).unwrap();
+    }
+    seaworthy_advisories::finish_folder(&mut tar).unwrap();
+    let import = read("pack", InputKind::Folder, &mut tar.as_slice()).unwrap();
+    let segment =
+        |feed: &str| import.segments.iter().find(|segment| segment.feed == feed).map(|it| it.records);
+    // Samples of other days lose against the feeds themselves.
+    assert_eq!(segment("debian"), Some(11_942));
+    assert_eq!(segment("osv-debian"), Some(3_648));
+    assert_eq!(segment("kev"), Some(1_662));
+    assert_eq!(segment("epss"), Some(5_152));
+    assert!(import.not_covered.contains_key("Go"), "{:?}", import.not_covered);
+    let why = |name: &str| import.skipped.iter().find(|skipped| skipped.path.ends_with(name));
+    assert!(why("README.md").is_some() && why("MANIFEST.tsv").is_some(), "{:?}", import.skipped);
+}
