@@ -7,6 +7,7 @@ pub(crate) enum Command {
     Prepare(Install),
     Tidy,
     Test(Tier, Install),
+    Bench,
     Ci,
     Codegen(Mode),
 }
@@ -57,7 +58,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Command, String> {
         "prepare" => &["--yes", "--no-install"],
         "test" => &["--quick", "--long", "--yes", "--no-install"],
         "codegen" => &["--check"],
-        "tidy" | "ci" => &[],
+        "tidy" | "ci" | "bench" => &[],
         _ => return Err(format!("unknown command `{command}`; try `cargo xtask help`")),
     };
     if let Some(flag) = flags.iter().find(|flag| !allowed.contains(&flag.as_str())) {
@@ -81,6 +82,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Command, String> {
         "test" => Command::Test(tier, install),
         "codegen" => Command::Codegen(if has("--check") { Mode::Check } else { Mode::Write }),
         "tidy" => Command::Tidy,
+        "bench" => Command::Bench,
         _ => Command::Ci,
     })
 }
@@ -108,6 +110,7 @@ mod tests {
         check("prepare --no-install", Ok(Command::Prepare(Install::No)));
         check("codegen --check", Ok(Command::Codegen(Mode::Check)));
         check("ci", Ok(Command::Ci));
+        check("bench", Ok(Command::Bench));
         check("ci --yes", Err("does not know `--yes`"));
         check("test --quick --long", Err("exclude"));
         check("prepare --yes --no-install", Err("exclude"));

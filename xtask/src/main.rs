@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask prepare | tidy | test | ci | codegen`.
+//! Development tasks: `cargo xtask prepare | tidy | test | bench | ci | codegen`.
 //!
 //! Everything that a landing needs is a command here, so that a laptop and the landing run the
 //! same thing. Only `prepare` uses the network. Deliberately absent: any product crate (this must
@@ -9,6 +9,7 @@
 use std::process::ExitCode;
 
 mod args;
+mod bench;
 mod ci;
 mod codegen;
 mod debian;
@@ -31,6 +32,8 @@ Development tasks. Run from anywhere in the workspace: cargo xtask <command>
           Every test; installs what is missing first.
             --quick       what you run before every commit: no root, no Docker, no network
             --long        soak and kill tests too
+  bench   Measure the released binary over the tests' Debian image; needs the advisory pack
+          and what `prepare` caches. Prints figures, judges none.
   ci      What a landing runs: prepare --yes, fmt, clippy, tidy, test, codegen --check.
   codegen [--check]
           Write docs/reference/{cli,config,errors}.md from the built binary.
@@ -61,6 +64,7 @@ fn run(command: args::Command) -> step::Outcome {
         args::Command::Tidy => step::Steps::summarised(|steps| steps.run("tidy", tidy::tidy)),
         args::Command::Test(tier, install) => test::command(tier, install),
         args::Command::Ci => ci::command(),
+        args::Command::Bench => bench::command(),
         args::Command::Codegen(mode) => step::Steps::summarised(|steps| {
             steps.run("build the binary", codegen::build)?;
             steps.run("codegen", || codegen::codegen(mode))

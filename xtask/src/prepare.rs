@@ -119,6 +119,17 @@ pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|data| data.uid() == 0)
 }
 
+/// A cached base image.
+pub(crate) fn base(file: &str) -> Outcome<PathBuf> {
+    let home = std::env::var("HOME").map_err(|_| "HOME is not set".to_owned())?;
+    let path = Path::new(&home).join(".cache/seaworthy").join(BASES).join(file);
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(format!("{file} is not cached: run `cargo xtask prepare` as root"))
+    }
+}
+
 /// Builds what is not cached yet. What this machine cannot build is said, and is no failure:
 /// the tests that need it report themselves as not run.
 fn base_images() -> Outcome {

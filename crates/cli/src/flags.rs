@@ -123,6 +123,16 @@ Examples:
     /// The tamper-evident record of who did what
     #[command(subcommand)]
     Ledger(LedgerVerb),
+    /// Measure this installation, or another product beside it
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  seaworthy bench scan oci:./web --advisories ./feeds
+  seaworthy bench scan oci:./web --advisories ./feeds -- trivy image --input ./web
+  seaworthy bench match oci:./web --advisories ./feeds -o json
+  seaworthy bench clearance oci:./web --advisories ./feeds --runs 3"
+    )]
+    Bench(BenchVerb),
     /// Print a completion script
     #[command(after_help = "Example: seaworthy completion bash > /etc/bash_completion.d/seaworthy")]
     Completion {
@@ -323,6 +333,63 @@ pub(crate) struct CheckFlags {
     /// Advisories without a server.
     #[command(flatten)]
     pub(crate) local: LocalFlags,
+}
+
+/// Verbs of `bench`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchVerb {
+    /// Cold scans of a local image, each in a process of its own, beside a peer's
+    Scan(BenchScanFlags),
+    /// Matching and deciding, without a server
+    Match(BenchMatchFlags),
+    /// From push to verdict, on a server of its own in a directory of its own
+    Clearance(BenchClearanceFlags),
+    /// Run a command and print what it used
+    #[command(hide = true)]
+    Once {
+        /// The command
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+/// Flags of `bench scan`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchScanFlags {
+    /// Image: docker:NAME, oci:DIR[:TAG], docker-archive:FILE
+    pub(crate) target: String,
+    /// Advisories: files or folders
+    #[arg(long, value_name = "PATH", required = true)]
+    pub(crate) advisories: Vec<PathBuf>,
+    /// How often each side runs
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub(crate) runs: u32,
+    /// A command of another product, run alternately with ours
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) peer: Vec<String>,
+}
+
+/// Flags of `bench match`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchMatchFlags {
+    /// Image: docker:NAME, oci:DIR[:TAG], docker-archive:FILE
+    pub(crate) target: String,
+    /// Advisories: files or folders
+    #[arg(long, value_name = "PATH", required = true)]
+    pub(crate) advisories: Vec<PathBuf>,
+}
+
+/// Flags of `bench clearance`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchClearanceFlags {
+    /// Image: oci:DIR[:TAG]
+    pub(crate) target: String,
+    /// Advisories: files or folders
+    #[arg(long, value_name = "PATH", required = true)]
+    pub(crate) advisories: Vec<PathBuf>,
+    /// How many servers live and die
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(crate) runs: u32,
 }
 
 /// Flags of `scan`.

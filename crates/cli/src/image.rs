@@ -11,7 +11,7 @@ use std::{
 use seaworthy_agent::engine::{Engine, EngineError};
 use seaworthy_inspection::{LayerReader, LocalConfig, inspect_local};
 use seaworthy_model::{ErrorCode, InventoryProblem, InventoryReady, Problem, ProblemCode};
-use seaworthy_oci::{Digest, Manifest, Platform, limit};
+use seaworthy_oci::{Digest, ImageManifest, Manifest, Platform, limit};
 use seaworthy_sandbox::{Input, Limits, Sandbox};
 use serde_json::Value;
 
@@ -121,6 +121,18 @@ fn missing(what: &str) -> InventoryProblem {
 
 /// An image in the OCI image layout (image spec, "OCI Image Layout Specification").
 fn layout(root: &Path, tag: Option<&str>) -> Result<InventoryReady, Problem> {
+    let (_, _, image) = layout_image(root, tag)?;
+    let config = read_bounded(&blob_path(root, &image.config.digest), limit::CONFIG_BYTES)?;
+    let layers = image.layers.iter().map(|layer| open_blob(root, &layer.digest)).collect::<Vec<_>>();
+    Ok(inspect_local(LocalConfig::Bytes(&config), layers, &reader()))
+}
+
+/// The one image that a layout and a tag name: digest, bytes and manifest. Of a multi-platform
+/// image the one for this host, else the first.
+pub(crate) fn layout_image(
+    root: &Path,
+    tag: Option<&str>,
+) -> Result<(Digest, Vec<u8>, ImageManifest), Problem> {
     let index = read_bounded(&root.join("index.json"), limit::MANIFEST_BYTES)?;
     let Ok(Manifest::Index(index)) = Manifest::parse(&index, Some(seaworthy_oci::media::OCI_INDEX)) else {
         return Err(unreadable(&root.join("index.json"), "it is not an image index"));
@@ -135,33 +147,13 @@ fn layout(root: &Path, tag: Option<&str>) -> Result<InventoryReady, Problem> {
     });
     let mut candidates: Vec<Digest> = named.map(|it| it.digest).collect();
     for _ in 0..4 {
-        let digest = match candidates.as_slice() {
-            [only] => *only,
-            [] => {
-                return Err(Problem::new(
-                    ErrorCode::NotFound,
-                    format!("`{}` has no such image", root.display()),
-                ));
-            }
-            _ => {
-                return Err(Problem::new(
-                    ErrorCode::Invalid,
-                    format!("`{}` has several images", root.display()),
-                )
-                .hint("name one with `oci:DIR:TAG`"));
-            }
-        };
+        let digest = only(root, &candidates)?;
         let path = blob_path(root, &digest);
         let bytes = read_bounded(&path, limit::MANIFEST_BYTES)?;
         match Manifest::parse(&bytes, None)
             .map_err(|error| unreadable(&path, seaworthy_store::chain(&error)))?
         {
-            Manifest::Image(image) => {
-                let config = read_bounded(&blob_path(root, &image.config.digest), limit::CONFIG_BYTES)?;
-                let layers =
-                    image.layers.iter().map(|layer| open_blob(root, &layer.digest)).collect::<Vec<_>>();
-                return Ok(inspect_local(LocalConfig::Bytes(&config), layers, &reader()));
-            }
+            Manifest::Image(image) => return Ok((digest, bytes, image)),
             Manifest::Index(nested) => {
                 let host = Platform::host();
                 let fits = |it: &&seaworthy_oci::Descriptor| {
@@ -169,21 +161,24 @@ fn layout(root: &Path, tag: Option<&str>) -> Result<InventoryReady, Problem> {
                         .as_ref()
                         .is_some_and(|it| it.os == host.os && it.architecture == host.architecture)
                 };
-                candidates = nested
-                    .manifests
-                    .iter()
-                    .find(fits)
-                    .or(nested.manifests.first())
-                    .map(|it| it.digest)
-                    .into_iter()
-                    .collect();
+                let chosen = nested.manifests.iter().find(fits).or(nested.manifests.first());
+                candidates = chosen.map(|it| it.digest).into_iter().collect();
             }
         }
     }
     Err(unreadable(root, "indexes are nested too deep"))
 }
 
-fn blob_path(root: &Path, digest: &Digest) -> PathBuf {
+fn only(root: &Path, candidates: &[Digest]) -> Result<Digest, Problem> {
+    match candidates {
+        [only] => Ok(*only),
+        [] => Err(Problem::new(ErrorCode::NotFound, format!("`{}` has no such image", root.display()))),
+        _ => Err(Problem::new(ErrorCode::Invalid, format!("`{}` has several images", root.display()))
+            .hint("name one with `oci:DIR:TAG`")),
+    }
+}
+
+pub(crate) fn blob_path(root: &Path, digest: &Digest) -> PathBuf {
     root.join("blobs").join(digest.algorithm().name()).join(digest.hex())
 }
 

@@ -56,6 +56,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Verb::Policy(verb) => policy(&global, verb).await,
         Verb::Exception(verb) => exception(&global, verb).await,
         Verb::Ledger(verb) => ledger(&global, verb).await,
+        Verb::Bench(verb) => verbs::bench::bench(&global, verb).await,
         Verb::Completion { shell } => {
             verbs::reference::completion(shell);
             Ok(())

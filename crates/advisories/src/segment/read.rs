@@ -65,6 +65,11 @@ impl Segment {
         Ok(Self { bytes, ranges, meta, content_hash })
     }
 
+    /// Its length, in bytes.
+    pub fn size_bytes(&self) -> usize {
+        (*self.bytes).as_ref().len()
+    }
+
     /// The feed's name.
     pub fn feed(&self) -> &str {
         &self.meta.feed

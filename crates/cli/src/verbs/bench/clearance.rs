@@ -1,0 +1,280 @@
+//! The whole chain, on a server of its own in a directory of its own: push, inspection, findings,
+//! verdict, look-up.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::Method;
+use seaworthy_clearance::Clearance;
+use seaworthy_model::SystemClock;
+use seaworthy_oci::{Digest, ImageManifest, RepoName};
+use seaworthy_store::Db;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+};
+
+use super::{Figure, elapsed_ms, report, wire::Wire};
+use crate::{
+    failure::{Failure, Outcome, unable, usage},
+    flags::{BenchClearanceFlags, Global},
+    image::{self, Target},
+};
+
+/// Repositories that the image is pushed to once its layers are known.
+const KNOWN_PUSHES: usize = 20;
+
+/// The image to push, in memory.
+struct Image {
+    digest: Digest,
+    media_type: String,
+    manifest: Bytes,
+    blobs: Vec<(Digest, Bytes)>,
+}
+
+/// A server process with its data directory.
+struct Server {
+    child: Child,
+    data: tempfile::TempDir,
+}
+
+/// Runs the bench.
+pub(crate) async fn bench(global: &Global, flags: &BenchClearanceFlags) -> Outcome {
+    let Target::Layout(root, tag) = Target::parse(&flags.target) else {
+        return Err(usage("this bench pushes an OCI layout: `oci:DIR[:TAG]`"));
+    };
+    let image = Image::read(&root, tag.as_deref())?;
+    let mut figures = Figures::new();
+    let mut verdict = Value::Null;
+    for _ in 0..flags.runs.max(1) {
+        verdict = run(&image, &flags.advisories, &mut figures).await?;
+    }
+    let bytes: usize = image.blobs.iter().map(|(_, bytes)| bytes.len()).sum();
+    let fingerprint = json!({
+        "target": flags.target,
+        "digest": image.digest.to_string(),
+        "blob_bytes": bytes,
+        "verdict": verdict,
+    });
+    report(global, "clearance", &fingerprint, &figures.all());
+    Ok(())
+}
+
+/// One server's life.
+async fn run(image: &Image, advisories: &[PathBuf], figures: &mut Figures) -> Result<Value, Failure> {
+    let start = Instant::now();
+    let mut server = Server::start(advisories).await?;
+    figures.ready.samples.push(elapsed_ms(start));
+    let mut wire = Wire::open(&server.socket()).await?;
+    if !advisories.is_empty() {
+        wait_for_feeds(&mut wire).await?;
+        figures.import_cpu.samples.push(server.cpu_seconds()?);
+        figures.idle_memory.samples.push(server.own_memory_mib()?);
+    }
+    for (digest, bytes) in &image.blobs {
+        wire.push_blob("prod/bench", &digest.to_string(), bytes.clone()).await?;
+    }
+    let answer = image.push_and_wait(&mut wire, "prod/bench", &mut figures.new_image).await?;
+    for number in 0..KNOWN_PUSHES {
+        let repository = format!("dev/bench-{number}");
+        for (digest, _) in &image.blobs {
+            let path = format!("/v2/{repository}/blobs/uploads/?mount={digest}&from=prod%2Fbench");
+            wire.send(Method::POST, &path, "application/octet-stream", Bytes::new()).await?;
+        }
+        image.push_and_wait(&mut wire, &repository, &mut figures.known_image).await?;
+    }
+    for _ in 0..50 {
+        let start = Instant::now();
+        wire.json("/api/v1/scan?image=prod%2Fbench%3A1").await?;
+        figures.scan.samples.push(elapsed_ms(start));
+        let start = Instant::now();
+        wire.json("/api/v1/check?image=prod%2Fbench%3A1").await?;
+        figures.check.samples.push(elapsed_ms(start));
+        let start = Instant::now();
+        let path = "/v2/dev/bench-0/manifests/1";
+        wire.send(Method::GET, path, "application/octet-stream", Bytes::new()).await?;
+        figures.pull.samples.push(elapsed_ms(start));
+    }
+    figures.used_memory.samples.push(server.own_memory_mib()?);
+    drop(wire);
+    server.stop().await?;
+    look_up(server.data.path(), &image.digest, figures).await?;
+    Ok(answer)
+}
+
+/// The look-up of the pull path, in this process over the stopped server's database.
+async fn look_up(data: &Path, digest: &Digest, figures: &mut Figures) -> Result<(), Failure> {
+    let failed = |error: &dyn std::error::Error| unable(seaworthy_store::chain(error));
+    let path = data.join("seaworthy.sqlite");
+    let db = Db::open_sqlite(&path, Arc::new(SystemClock)).await.map_err(|error| failed(&error))?;
+    let clearance = Clearance::open(db.clone()).await.map_err(|error| failed(&error))?;
+    for number in 0..KNOWN_PUSHES {
+        let name = format!("dev/bench-{number}");
+        let repository: RepoName = name.parse().map_err(|_| usage("no repository name"))?;
+        let start = Instant::now();
+        clearance.ask(&repository, digest).await.map_err(|error| failed(&error))?;
+        figures.look_up_read.samples.push(start.elapsed().as_secs_f64() * 1e6);
+        let start = Instant::now();
+        for _ in 0..1_000 {
+            clearance.ask(&repository, digest).await.map_err(|error| failed(&error))?;
+        }
+        figures.look_up_cached.samples.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    db.close().await;
+    Ok(())
+}
+
+async fn wait_for_feeds(wire: &mut Wire) -> Result<(), Failure> {
+    let deadline = Instant::now() + Duration::from_mins(5);
+    while Instant::now() < deadline {
+        if wire.json("/api/v1/advisories").await?.get("state").and_then(Value::as_str) == Some("settled") {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Err(unable("the feeds were not imported within five minutes"))
+}
+
+/// What is measured, in the order of the report.
+struct Figures {
+    ready: Figure,
+    import_cpu: Figure,
+    idle_memory: Figure,
+    new_image: Figure,
+    known_image: Figure,
+    scan: Figure,
+    check: Figure,
+    pull: Figure,
+    look_up_read: Figure,
+    look_up_cached: Figure,
+    used_memory: Figure,
+}
+
+impl Figures {
+    fn new() -> Self {
+        Self {
+            ready: Figure::new("process start to ready", "ms"),
+            import_cpu: Figure::new("start and import, cpu", "s"),
+            idle_memory: Figure::new("idle server, own memory", "MiB"),
+            new_image: Figure::new("manifest to verdict, new layers", "ms"),
+            known_image: Figure::new("manifest to verdict, known layers", "ms"),
+            scan: Figure::new("scan of a known image", "ms"),
+            check: Figure::new("check of a known image", "ms"),
+            pull: Figure::new("manifest by tag, gated", "ms"),
+            look_up_read: Figure::new("clearance look-up, one read", "us"),
+            look_up_cached: Figure::new("clearance look-up, cached", "us"),
+            used_memory: Figure::new("used server, own memory", "MiB"),
+        }
+    }
+
+    fn all(self) -> Vec<Figure> {
+        let Self { ready, import_cpu, idle_memory, new_image, known_image, scan, check, pull, .. } = self;
+        let Self { look_up_read, look_up_cached, used_memory, .. } = self;
+        let all = [ready, import_cpu, idle_memory, new_image, known_image, scan, check, pull];
+        let mut all: Vec<Figure> =
+            all.into_iter().chain([look_up_read, look_up_cached, used_memory]).collect();
+        all.retain(|figure| !figure.samples.is_empty());
+        all
+    }
+}
+
+impl Image {
+    fn read(root: &Path, tag: Option<&str>) -> Result<Self, Failure> {
+        let (digest, manifest, parsed) = image::layout_image(root, tag)?;
+        let ImageManifest { config, layers, .. } = &parsed;
+        let mut blobs = Vec::new();
+        for descriptor in layers.iter().chain([config]) {
+            let path = image::blob_path(root, &descriptor.digest);
+            let bytes =
+                std::fs::read(&path).map_err(|error| unable(format!("`{}`: {error}", path.display())))?;
+            blobs.push((descriptor.digest, Bytes::from(bytes)));
+        }
+        let value: Value = serde_json::from_slice(&manifest).unwrap_or_default();
+        let media_type =
+            value.get("mediaType").and_then(Value::as_str).unwrap_or(seaworthy_oci::media::OCI_MANIFEST);
+        Ok(Self { digest, media_type: media_type.to_owned(), manifest: manifest.into(), blobs })
+    }
+
+    /// Puts the manifest, and measures from its acknowledgement to the verdict.
+    async fn push_and_wait(
+        &self,
+        wire: &mut Wire,
+        repository: &str,
+        figure: &mut Figure,
+    ) -> Result<Value, Failure> {
+        wire.push_manifest(repository, &self.media_type, self.manifest.clone()).await?;
+        let acknowledged = Instant::now();
+        let path = format!("/api/v1/check?image={}%3A1&wait=60", crate::client::encode(repository));
+        let answer = wire.json(&path).await?;
+        figure.samples.push(elapsed_ms(acknowledged));
+        match answer.get("verdict") {
+            Some(verdict) if verdict != "pending" => Ok(verdict.clone()),
+            _ => Err(unable("the verdict was still pending after a minute")),
+        }
+    }
+}
+
+impl Server {
+    async fn start(advisories: &[PathBuf]) -> Result<Self, Failure> {
+        let data = tempfile::tempdir().map_err(|error| unable(format!("no directory: {error}")))?;
+        let me = std::env::current_exe().map_err(|error| unable(format!("where am I: {error}")))?;
+        let mut command = Command::new(me);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());
+        for path in advisories {
+            command.arg("--advisories").arg(path);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        let mut child =
+            command.spawn().map_err(|error| unable(format!("failed to start a server: {error}")))?;
+        let Some(stdout) = child.stdout.take() else { return Err(unable("the server has no output")) };
+        let mut lines = BufReader::new(stdout).lines();
+        match lines.next_line().await {
+            Ok(Some(line)) if line.starts_with("ready ") => Ok(Self { child, data }),
+            other => Err(unable(format!("the server did not start: {other:?}"))),
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.data.path().join("admin.sock")
+    }
+
+    /// A line of `/proc/PID/FILE`.
+    fn proc(&self, file: &str) -> Result<String, Failure> {
+        let path = format!("/proc/{}/{file}", self.child.id().unwrap_or_default());
+        std::fs::read_to_string(&path).map_err(|error| unable(format!("`{path}`: {error}")))
+    }
+
+    /// Processor time of the server and of all children that ended, from proc(5) `stat`.
+    fn cpu_seconds(&self) -> Result<f64, Failure> {
+        let stat = self.proc("stat")?;
+        // The name in parentheses may hold anything; fields 14 to 17 are counted behind it.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        let ticks: u32 = fields.skip(11).take(4).filter_map(|field| field.parse::<u32>().ok()).sum();
+        // Linux shows 100 ticks a second on every architecture.
+        Ok(f64::from(ticks) / 100.0)
+    }
+
+    /// Memory of the server without mapped files, from proc(5) `status`.
+    fn own_memory_mib(&self) -> Result<f64, Failure> {
+        let status = self.proc("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or_default();
+        let kib: u32 = line.trim().trim_end_matches(" kB").parse().unwrap_or_default();
+        Ok(f64::from(kib) / 1024.0)
+    }
+
+    /// Asks the server to end, and waits.
+    async fn stop(&mut self) -> Result<(), Failure> {
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).map(nix::unistd::Pid::from_raw);
+        if let Some(pid) = pid {
+            // One that is gone already has ended.
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        }
+        self.child.wait().await.map(drop).map_err(|error| unable(format!("the server did not end: {error}")))
+    }
+}
