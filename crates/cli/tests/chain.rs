@@ -1,6 +1,6 @@
 //! The riskiest assumption (design, "Test the riskiest assumption first"): push → sandbox →
 //! three durable hops → gate loses nothing, with three replicas on one PostgreSQL, 64 pushers,
-//! and a kill -9 whenever it hurts. Exactly one final verdict for each push.
+//! commits forced late, and a kill -9 whenever it hurts. Exactly one final verdict for each push.
 
 use std::{
     collections::BTreeMap,
@@ -25,6 +25,29 @@ const PUSHERS: usize = 64;
 /// One fixed version above 1 and below 3: images with `expat 1` are blocked, with `expat 3` allowed.
 const TRACKER: &str = r#"{"expat":{"CVE-2026-0001":{"releases":{"bookworm":
     {"status":"resolved","repositories":{"bookworm":"2"},"fixed_version":"2","urgency":"high"}}}}}"#;
+/// One commit in eight that brings a delivery is held back for up to 300 ms, after everything in
+/// it is done: whoever reads in the order of ids or times has passed it by then. And every
+/// delivery's life, from its insertion to the commit that settles it, is noted by kind.
+const LATE_COMMITS: &str = "
+    CREATE TABLE chain_hops (consumer TEXT, kind TEXT, ms DOUBLE PRECISION);
+    CREATE FUNCTION chain_late() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF random() < 0.125 THEN PERFORM pg_sleep(random() * 0.3); END IF;
+            RETURN NULL;
+        END $$;
+    CREATE FUNCTION chain_hop() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            INSERT INTO chain_hops VALUES (OLD.consumer, OLD.kind,
+                extract(epoch FROM clock_timestamp()) * 1000 - OLD.created_at / 1000.0);
+            RETURN NULL;
+        END $$;
+    CREATE CONSTRAINT TRIGGER chain_late AFTER INSERT ON store_deliveries
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION chain_late();
+    CREATE TRIGGER chain_hop AFTER DELETE ON store_deliveries FOR EACH ROW EXECUTE FUNCTION chain_hop();";
+const HOPS: &str = "
+    SELECT consumer, kind, count(*), round(percentile_disc(0.5) WITHIN GROUP (ORDER BY ms)),
+           round(percentile_disc(0.99) WITHIN GROUP (ORDER BY ms)), round(max(ms))
+    FROM chain_hops GROUP BY consumer, kind ORDER BY 1, 2";
 const KEV: &str = r#"{"title":"t","catalogVersion":"2026.08.07","dateReleased":"2026-08-07T00:00:00Z","count":0,
     "vulnerabilities":[]}"#;
 
@@ -38,10 +61,27 @@ fn three_replicas_lose_nothing_when_killed() {
         return seaworthy_testkit::missing("three_replicas_lose_nothing_when_killed", "PostgreSQL");
     };
     let world = World::start(&database);
+    sql(&database, LATE_COMMITS);
     let begun = Instant::now();
     world.push_while_killing(pushes, kills);
     eprintln!("{pushes} pushes with {kills} kills took {:.1} s", begun.elapsed().as_secs_f32());
     world.everything_is_decided_once(pushes);
+    let hops = sql(&database, HOPS);
+    eprintln!("consumer | event | deliveries | p50, p99, max in ms, kills and late commits included\n{hops}");
+    for consumer in ["inspection", "findings", "clearance"] {
+        assert!(hops.contains(consumer), "{consumer} was never late enough to be seen: {hops}");
+    }
+}
+
+/// Runs statements on the replicas' database and gives what they print, fields with ` | ` between.
+fn sql(database: &str, statements: &str) -> String {
+    let output = Command::new(seaworthy_testkit::program("psql").expect("PostgreSQL brings psql"))
+        .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--field-separator", " | "])
+        .args(["--set", "ON_ERROR_STOP=1", "--command", statements, database])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 struct World {
@@ -105,7 +145,7 @@ impl World {
             .arg(self.data(0))
             .output()
             .unwrap();
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{args:?}: {output:?}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
 

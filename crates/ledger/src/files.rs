@@ -16,13 +16,20 @@ pub(crate) struct Files {
     root: PathBuf,
 }
 
+/// What [`Files::signed`] found.
+pub(crate) struct Found {
+    pub(crate) bytes: Vec<u8>,
+    /// True when these are the bytes of the full file.
+    pub(crate) replaced: bool,
+}
+
 impl Files {
     pub(crate) fn new(root: &Path) -> Self {
         Self { root: root.to_owned() }
     }
 
-    /// Writes `bytes` under `name`, durable when it returns. A full tile or bundle that is there
-    /// with the same content is left alone; one with other content is never overwritten.
+    /// Writes `bytes` under `name`, durable when it returns. A file that is there with the same
+    /// content is left alone.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), LedgerError> {
         let path = self.root.join(name);
         let failed = |operation| {
@@ -60,18 +67,48 @@ impl Files {
         let width = usize::try_from(width).unwrap_or_default();
         let mut tile = Tile { level, index, hashes: vec![Hash([0; 32]); width] };
         let path = tile.path();
-        let bytes = self.read(&path)?.ok_or_else(|| LedgerError::Incomplete { path: path.clone() })?;
-        tile.hashes = Tile::read_hashes(&bytes, width).ok_or(LedgerError::Incomplete { path })?;
+        let found = self.signed(&path)?.ok_or_else(|| LedgerError::Incomplete { path: path.clone() })?;
+        let kept = if found.replaced { usize::try_from(TILE_WIDTH).unwrap_or_default() } else { width };
+        tile.hashes = Tile::read_hashes(&found.bytes, kept).ok_or(LedgerError::Incomplete { path })?;
+        tile.hashes.truncate(width);
         Ok(tile)
     }
 
-    /// Removes partial files that a wider or full one has replaced.
-    pub(crate) fn remove_partial(&self, name: &str) {
-        // They cost a few bytes when this fails; nothing reads them any more.
-        drop(fs::remove_file(self.root.join(name)));
-        if let Some(directory) = self.root.join(name).parent() {
-            drop(fs::remove_dir(directory));
+    /// A file of the tree under some checkpoint. The tree may have grown since: then the full file
+    /// has replaced a partial one, which is its beginning.
+    pub(crate) fn signed(&self, name: &str) -> Result<Option<Found>, LedgerError> {
+        if let Some(bytes) = self.read(name)? {
+            return Ok(Some(Found { bytes, replaced: false }));
         }
+        let Some((full, _)) = name.split_once(".p/") else { return Ok(None) };
+        Ok(self.read(full)?.map(|bytes| Found { bytes, replaced: true }))
+    }
+
+    /// The partial files of a bundle or tile, with their widths.
+    pub(crate) fn partials(&self, full: &str) -> Result<Vec<(usize, String)>, LedgerError> {
+        let path = self.root.join(format!("{full}.p"));
+        let failed = |source| LedgerError::File { operation: "list", path: path.clone(), source };
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(failed)?.file_name();
+            // What is being written has a name that is no number.
+            if let Some(width) = name.to_str().and_then(|name| name.parse().ok()) {
+                found.push((width, format!("{full}.p/{width}")));
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Removes the partial files of a full tile or bundle.
+    pub(crate) fn remove_partials(&self, full: &str) {
+        // They cost a few kilobytes when this fails; nobody needs them any more.
+        drop(fs::remove_dir_all(self.root.join(format!("{full}.p"))));
     }
 
     /// Name of the bundle with record `index * 256`, at `width`.

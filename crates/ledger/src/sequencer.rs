@@ -1,7 +1,9 @@
 //! The one writer of tiles: numbers leaves, writes bundles and tiles, signs the checkpoint.
 //!
 //! Order of durability: leaf (with its change) → number → bundles and tiles → head in SQL →
-//! checkpoint file. A crash between any two is finished by the next run from what is in SQL.
+//! checkpoint file → partial files whose full one is there go. A crash between any two is finished
+//! by the next run from what is in SQL. Narrower partial files stay until then: whoever read an
+//! older checkpoint still needs them (C2SP tlog-tiles, "Partial Tiles").
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -30,8 +32,8 @@ pub struct Sequencer {
     edge: Edge,
     /// Entries of the bundle that is not full yet.
     bundle: Vec<u8>,
-    /// Names of the partial files the last checkpoint published.
-    partials: Vec<String>,
+    /// Full bundles and tiles since the last head, whose partial files are to go.
+    filled: Vec<String>,
 }
 
 impl Sequencer {
@@ -52,7 +54,7 @@ impl Sequencer {
             owner,
             edge: Edge::default(),
             bundle: Vec::new(),
-            partials: Vec::new(),
+            filled: Vec::new(),
         };
         sequencer.rebuild().await?;
         Ok(sequencer)
@@ -114,10 +116,15 @@ impl Sequencer {
             Err(error) => Err(error),
         };
         match stored {
-            Ok(head) => self.files.write("checkpoint", head.checkpoint.as_bytes()),
+            Ok(head) => {
+                self.files.write("checkpoint", head.checkpoint.as_bytes())?;
+                self.filled.drain(..).for_each(|name| self.files.remove_partials(&name));
+                Ok(())
+            }
             Err(error) => {
                 // What was written is below the signed size or equal to what will be written again.
                 (self.edge, self.bundle) = (edge, bundle);
+                self.filled.clear();
                 Err(error)
             }
         }
@@ -133,20 +140,11 @@ impl Sequencer {
         for row in rows {
             self.append(row.position, row.leaf.as_bytes())?;
         }
-        let mut partials = Vec::new();
         if !self.bundle.is_empty() {
-            let name = Files::bundle(to / TILE_WIDTH, to % TILE_WIDTH);
-            self.files.write(&name, &self.bundle)?;
-            partials.push(name);
+            self.files.write(&Files::bundle(to / TILE_WIDTH, to % TILE_WIDTH), &self.bundle)?;
         }
         for tile in self.edge.partial() {
             self.files.write(&tile.path(), &tile.to_bytes())?;
-            partials.push(tile.path());
-        }
-        for old in std::mem::replace(&mut self.partials, partials) {
-            if !self.partials.contains(&old) {
-                self.files.remove_partial(&old);
-            }
         }
         let root = self.edge.root();
         let origin = self.signer.verifier().name().to_owned();
@@ -159,11 +157,14 @@ impl Sequencer {
         let mut full: Vec<Tile> = Vec::new();
         self.edge.push(leaf_hash(leaf), &mut |tile| full.push(tile));
         if (index + 1).is_multiple_of(TILE_WIDTH) {
-            self.files.write(&Files::bundle(index / TILE_WIDTH, TILE_WIDTH), &self.bundle)?;
+            let name = Files::bundle(index / TILE_WIDTH, TILE_WIDTH);
+            self.files.write(&name, &self.bundle)?;
+            self.filled.push(name);
             self.bundle.clear();
         }
         for tile in full {
             self.files.write(&tile.path(), &tile.to_bytes())?;
+            self.filled.push(tile.path());
         }
         Ok(())
     }
@@ -172,7 +173,7 @@ impl Sequencer {
     async fn rebuild(&mut self) -> Result<(), LedgerError> {
         let head = db::head(&self.db).await?;
         let size = head.as_ref().map_or(0, |head| head.size);
-        (self.edge, self.bundle, self.partials) = (Edge::default(), Vec::new(), Vec::new());
+        (self.edge, self.bundle, self.filled) = (Edge::default(), Vec::new(), Vec::new());
         let mut from = 0;
         while from < size {
             let to = size.min(from + TILE_WIDTH * 16);
@@ -197,10 +198,6 @@ impl Sequencer {
             if head.root != self.edge.root().0 {
                 return Err(LedgerError::RootMismatch { size });
             }
-        }
-        self.partials = self.edge.partial().map(Tile::path).collect();
-        if !self.bundle.is_empty() {
-            self.partials.push(Files::bundle(size / TILE_WIDTH, size % TILE_WIDTH));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use seaworthy_trust::{Bundle, Checkpoint, Hash, TILE_WIDTH, Tile, Verifier, leaf
 use crate::{
     LedgerError,
     db::{self, LeafRow},
-    files::Files,
+    files::{Files, Found},
     tree::Edge,
 };
 
@@ -168,13 +168,16 @@ impl Walk<'_> {
     fn bundle(&mut self, from: u64, to: u64, rows: &[LeafRow]) -> Result<(), LedgerError> {
         let index = from / TILE_WIDTH;
         let path = Files::bundle(index, to - from);
-        let bytes = self.files.read(&path)?.unwrap_or_default();
-        let entries = Bundle::read(&bytes).ok().filter(|bundle| bundle.0.len() as u64 == to - from);
+        let found = self.files.signed(&path)?;
+        let width = if found.as_ref().is_some_and(|found| found.replaced) { TILE_WIDTH } else { to - from };
+        let bytes = found.map(|found| found.bytes).unwrap_or_default();
+        let entries = Bundle::read(&bytes).ok().filter(|bundle| bundle.0.len() as u64 == width);
         if entries.is_none() {
             self.broken.push(Broken::Tile { path: path.clone(), records: from..to });
         }
         let tile = self.files.tile(0, index, self.size).ok();
         let mut suspects = 0;
+        let mut hashes = Vec::with_capacity(rows_width(from, to));
         for position in from..to {
             let offset = usize::try_from(position - from).unwrap_or_default();
             let row = rows.iter().find(|row| row.position == position);
@@ -188,9 +191,9 @@ impl Walk<'_> {
                 self.broken.push(Broken::BundleEntry { index: position, path: path.clone() });
             }
             suspects += u64::from(judged.tile);
-            let hash = judged.hash;
+            hashes.push(judged.hash);
             let mut full = Vec::new();
-            self.edge.push(hash, &mut |tile| full.push(tile));
+            self.edge.push(judged.hash, &mut |tile| full.push(tile));
             if self.watched == Some(self.edge.size()) {
                 self.root = Some(self.edge.root());
             }
@@ -199,17 +202,53 @@ impl Walk<'_> {
             }
         }
         if tile.is_none() || suspects > 0 {
-            let path = Tile { level: 0, index, hashes: vec![Hash([0; 32]); rows_width(from, to)] }.path();
+            let path = Tile { level: 0, index, hashes: hashes.clone() }.path();
             self.broken.push(Broken::Tile { path, records: from..to });
+        }
+        self.older_tiles(&Tile { level: 0, index, hashes: hashes.clone() })?;
+        self.older_bundles(index, &hashes)
+    }
+
+    /// Partial bundles of older checkpoints are beginnings of this one.
+    fn older_bundles(&mut self, index: u64, hashes: &[Hash]) -> Result<(), LedgerError> {
+        for (width, path) in self.files.partials(&Files::bundle(index, TILE_WIDTH))? {
+            let Some(signed) = hashes.get(..width).filter(|signed| signed.len() < hashes.len()) else {
+                continue;
+            };
+            let Some(bytes) = self.files.read(&path)? else { continue };
+            let entries = Bundle::read(&bytes).map(|bundle| bundle.0).unwrap_or_default();
+            if !entries.iter().map(|entry| leaf_hash(entry)).eq(signed.iter().copied()) {
+                let from = index * TILE_WIDTH;
+                self.broken.push(Broken::Tile { path, records: from..from + width as u64 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Partial tiles of older checkpoints are beginnings of this one.
+    fn older_tiles(&mut self, tile: &Tile) -> Result<(), LedgerError> {
+        let path = tile.path();
+        let full = path.split_once(".p/").map_or(path.as_str(), |(full, _)| full);
+        for (width, path) in self.files.partials(full)? {
+            let Some(signed) = tile.hashes.get(..width).filter(|it| it.len() < tile.hashes.len()) else {
+                continue;
+            };
+            let signed = Tile { hashes: signed.to_vec(), ..*tile };
+            if self.files.read(&path)?.is_some_and(|bytes| bytes != signed.to_bytes()) {
+                self.broken.push(Broken::Tile { path, records: signed.records() });
+            }
         }
         Ok(())
     }
 
     fn compare(&mut self, tile: &Tile) -> Result<(), LedgerError> {
-        if self.files.read(&tile.path())?.as_deref() != Some(&tile.to_bytes()) {
+        let signed = tile.to_bytes();
+        let is_same =
+            |found: Found| found.bytes == signed || (found.replaced && found.bytes.starts_with(&signed));
+        if !self.files.signed(&tile.path())?.is_some_and(is_same) {
             self.broken.push(Broken::Tile { path: tile.path(), records: tile.records() });
         }
-        Ok(())
+        self.older_tiles(tile)
     }
 
     fn partial_tiles(&mut self) -> Result<(), LedgerError> {
