@@ -18,13 +18,14 @@ mod prepare;
 mod step;
 mod test;
 mod tidy;
+mod verifier;
 
 const HELP: &str = "\
 Development tasks. Run from anywhere in the workspace: cargo xtask <command>
 
   prepare [--yes | --no-install]
           Install what the tests need (Debian packages), fetch crates, build and cache the
-          test images. The only command that uses the network.
+          ledger's verifier and the test images. The only command that uses the network.
             --yes         install without asking (also when CI=true)
             --no-install  print the one `apt-get install` line that is missing, and fail
   tidy    Check the rules of the house: crate edges, names, sizes, SQL, tree, documents.

@@ -1,4 +1,4 @@
-//! What tests need of the machine: Debian packages, crates, and the base images.
+//! What tests need of the machine: Debian packages, crates, the ledger's verifier, base images.
 
 use std::{
     fs,
@@ -12,6 +12,7 @@ use crate::{
     args::Install,
     debian,
     step::{self, Outcome, Steps},
+    verifier,
 };
 
 /// What the build and the tests start, by Debian package. `aws-lc-sys` needs a C compiler only.
@@ -25,7 +26,11 @@ const PACKAGES: &[&str] = &[
     "docker.io",
     "podman",
     "skopeo",
+    "buildah",
     "mmdebstrap",
+    "e2fsprogs",
+    "mount",
+    "python3-pip",
 ];
 
 /// Names the folder of the cached base images; changes whenever their making does.
@@ -39,7 +44,15 @@ pub(crate) fn prepare(steps: &mut Steps, install: Install) -> Outcome {
     let install = if install == Install::Ask && step::is_ci() { Install::Yes } else { install };
     steps.run("prepare: Debian packages", || packages(install))?;
     steps.run("prepare: crates", || step::run(step::cargo().args(["fetch", "--locked"])))?;
-    steps.run("prepare: base images", base_images)
+    let cache = cache()?;
+    steps.run("prepare: the ledger's verifier", || verifier::verifier(&cache))?;
+    steps.run("prepare: base images", || base_images(&cache))
+}
+
+/// Where what is costly to make is kept, by version.
+fn cache() -> Outcome<PathBuf> {
+    let home = std::env::var_os("HOME").ok_or("`HOME` is not set")?;
+    Ok(Path::new(&home).join(".cache/seaworthy"))
 }
 
 fn packages(install: Install) -> Outcome {
@@ -132,9 +145,8 @@ pub(crate) fn base(file: &str) -> Outcome<PathBuf> {
 
 /// Builds what is not cached yet. What this machine cannot build is said, and is no failure:
 /// the tests that need it report themselves as not run.
-fn base_images() -> Outcome {
-    let Some(home) = std::env::var_os("HOME") else { return Err("`HOME` is not set".to_owned()) };
-    let folder = Path::new(&home).join(".cache/seaworthy").join(BASES);
+fn base_images(cache: &Path) -> Outcome {
+    let folder = cache.join(BASES);
     let sources = debian::host_sources();
     for base in debian::BASES {
         let file = folder.join(base.file);

@@ -9,9 +9,9 @@ use std::{
 };
 
 use seaworthy_testkit::{
-    Dockerd, advisory_pack,
+    Dockerd, LedgerVerifier, advisory_pack,
     debian::{Base, base},
-    docker, real_engines,
+    docker, ledger_verifier, real_engines,
 };
 use serde_json::Value;
 
@@ -39,6 +39,7 @@ fn the_story_from_push_to_pull() {
         return;
     }
     let Some(pack) = advisory_pack(NAME) else { return };
+    let Some(verifier) = ledger_verifier(NAME) else { return };
     let story = Story::begin(&pack);
     story.tell("up");
 
@@ -69,6 +70,7 @@ fn the_story_from_push_to_pull() {
     story.pulls("prod/web:2");
     story.tell("rebuilt and pulled");
     story.is_in_the_ledger(&digest);
+    story.another_program_believes_the_ledger(&verifier);
 }
 
 fn verdict(check: &Said) -> String {
@@ -308,6 +310,27 @@ impl Story {
         let verified = self.place.cli(&["ledger", "verify", "-o", "json"]);
         assert_eq!(verified.code, 0, "{verified:?}");
         assert!(verified.json()["size"].as_u64().expect("size") > 5, "{verified:?}");
+    }
+
+    /// Code of other authors, with nothing but the data directory and the public key.
+    fn another_program_believes_the_ledger(self, verifier: &LedgerVerifier) {
+        let verified = self.place.cli(&["ledger", "verify", "-o", "json"]).json();
+        let key = verified["key"].as_str().expect("a key");
+        let size = verified["size"].as_u64().expect("a size");
+        for index in [0, size / 2, size - 1] {
+            let said = self.place.cli(&["ledger", "proof", &index.to_string()]);
+            assert_eq!(said.code, 0, "{said:?}");
+            let file = self.place.path("proof.json");
+            fs::write(&file, &said.out).expect("written");
+            let checked = verifier.proof(&file, key);
+            assert!(checked.holds, "{index}: {checked:?}");
+        }
+        // Nobody writes while it reads.
+        drop(self.server);
+        let ledger = self.place.data().join("ledger");
+        let checked = verifier.tree(&ledger, key, &[]);
+        assert!(checked.holds, "{checked:?}");
+        eprintln!("the ledger as Go reads it: {}", checked.line.trim());
     }
 }
 

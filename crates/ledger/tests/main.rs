@@ -9,10 +9,12 @@
     reason = "a test fails by panicking, and reads as one story"
 )]
 
+mod foreign;
+
 use std::{fs, path::Path, sync::Arc};
 
 use seaworthy_ledger::{Act, Action, Filter, LedgerError, Report, Sequencer, list, prove, verify, write};
-use seaworthy_model::{Actor, SystemClock};
+use seaworthy_model::{Actor, FixedClock, SystemClock};
 use seaworthy_store::{Db, DbError, args};
 use seaworthy_testkit::{TestDb, db_tests};
 use seaworthy_trust::{Checkpoint, Signer, check_inclusion, leaf_hash};
@@ -216,8 +218,11 @@ async fn two_sequencers_sign_one_tree(test: TestDb) {
 }
 
 async fn a_leaf_ends_at_its_limit(test: TestDb) {
+    // A leaf bears its time, whose text is as long as its fraction.
+    let clock = FixedClock::at("2026-11-23T10:00:00Z".parse().expect("a time"));
+    let db = test.reopen(Arc::new(clock)).await;
     let try_write = async |length: usize| {
-        write(&test.db, &Actor::system(), length, |length, _| {
+        write(&db, &Actor::system(), length, |length, _| {
             let act = Act::new(Action::PolicyApply, "x".repeat(*length));
             Box::pin(async move { Ok::<_, LedgerError>(((), vec![act])) })
         })

@@ -1,4 +1,5 @@
-//! What tests share: a fresh database of either engine, a Docker engine, Debian base images.
+//! What tests share: a fresh database of either engine, a Docker engine, Debian base images, the
+//! ledger's foreign verifier.
 //!
 //! Development only; nothing in the product depends on it. It panics where a test would.
 #![forbid(unsafe_code)]
@@ -16,11 +17,13 @@ pub mod debian;
 mod engine;
 mod postgres;
 mod tier;
+mod verifier;
 
 pub use database::{Engine, TestDb, run};
 pub use engine::{Dockerd, docker};
 pub use postgres::fresh_database;
 pub use tier::{Tier, program, real_engines, slow};
+pub use verifier::{Checked, LedgerVerifier, ledger_verifier};
 
 /// The advisory pack, or `None` after saying which test was not run. With `CI=true` its absence fails.
 pub fn advisory_pack(test: &str) -> Option<std::path::PathBuf> {

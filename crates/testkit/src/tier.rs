@@ -55,7 +55,7 @@ pub fn real_engines(test: &str, programs: &[&str]) -> bool {
     absent.is_empty() || wanted(test, &absent.join(", "))
 }
 
-fn wanted(test: &str, what: &str) -> bool {
+pub(crate) fn wanted(test: &str, what: &str) -> bool {
     assert!(!Tier::current().is_strict(), "`{test}` needs {what}");
     missing(test, what);
     false
