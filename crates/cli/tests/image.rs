@@ -1,10 +1,13 @@
-//! Images made by hand and pushed over raw HTTP: no engine needed.
+//! Images made by hand: pushed over raw HTTP, or laid out in a folder for a client to push.
 
-use seaworthy_oci::Digest;
+use std::{fs, path::Path};
+
+use seaworthy_oci::{Digest, Platform};
 use serde_json::{Value, json};
 
 use crate::http::{Answer, Door};
 
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub(crate) const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -22,8 +25,18 @@ pub(crate) struct Image {
 impl Image {
     /// `label` sets images of equal content apart.
     pub(crate) fn new(layer: &[u8], media_type: &str, diff_id: &Digest, label: &str) -> Self {
+        Self::built_for(&Platform::host().architecture, layer, media_type, diff_id, label)
+    }
+
+    pub(crate) fn built_for(
+        architecture: &str,
+        layer: &[u8],
+        media_type: &str,
+        diff_id: &Digest,
+        label: &str,
+    ) -> Self {
         let config = json!({
-            "architecture": seaworthy_oci::Platform::host().architecture, "os": "linux",
+            "architecture": architecture, "os": "linux",
             "config": {"Labels": {"test": label}},
             "rootfs": {"type": "layers", "diff_ids": [diff_id.to_string()]},
         });
@@ -46,6 +59,10 @@ impl Image {
         Digest::sha256(&self.manifest)
     }
 
+    pub(crate) fn layer_digest(&self) -> Digest {
+        Digest::sha256(&self.layer)
+    }
+
     /// One attempt; `Err` says what went wrong, the server having gone away or not.
     pub(crate) fn try_push(&self, door: &Door, repository: &str, tag: &str) -> Result<(), String> {
         for blob in [&self.layer, &self.config] {
@@ -59,6 +76,32 @@ impl Image {
     pub(crate) fn push(&self, door: &Door, repository: &str, tag: &str) {
         self.try_push(door, repository, tag).expect("pushed");
     }
+}
+
+/// An OCI image layout whose one name, `name`, is an image, or an index of several.
+pub(crate) fn lay_out(folder: &Path, name: &str, images: &[(&str, &Image)]) {
+    let blobs = folder.join("blobs/sha256");
+    fs::create_dir_all(&blobs).expect("folder");
+    let keep = |bytes: &[u8]| fs::write(blobs.join(Digest::sha256(bytes).hex()), bytes).expect("written");
+    let mut top: Vec<Value> = Vec::new();
+    for (architecture, image) in images {
+        [&image.layer, &image.config, &image.manifest].into_iter().for_each(|bytes| keep(bytes));
+        let mut child = descriptor(MANIFEST, &image.manifest);
+        child["platform"] = json!({"architecture": architecture, "os": "linux"});
+        top.push(child);
+    }
+    let mut named = if let [one] = top.as_slice() {
+        one.clone()
+    } else {
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": top}).to_string();
+        keep(index.as_bytes());
+        descriptor(INDEX, index.as_bytes())
+    };
+    named["annotations"] =
+        json!({"org.opencontainers.image.ref.name": "it", "io.containerd.image.name": name});
+    let index = json!({"schemaVersion": 2, "manifests": [named]}).to_string();
+    fs::write(folder.join("index.json"), index).expect("written");
+    fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("written");
 }
 
 fn descriptor(media_type: &str, bytes: &[u8]) -> Value {

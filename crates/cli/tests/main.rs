@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod chain;
+mod clients;
 mod expected;
 mod hostile;
 mod http;
