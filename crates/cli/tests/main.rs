@@ -12,6 +12,7 @@
 mod bad_input;
 mod chain;
 mod clients;
+mod disks;
 mod expected;
 mod hostile;
 mod http;

@@ -42,12 +42,26 @@ impl Files {
             return Ok(());
         }
         let directory = path.parent().unwrap_or(&self.root);
-        fs::create_dir_all(directory).map_err(failed("create"))?;
+        self.create_directories(directory).map_err(failed("create"))?;
         let fresh = directory.join(format!(".{}.new", path.file_name().unwrap_or_default().display()));
         let mut file = File::create(&fresh).map_err(failed("create"))?;
         file.write_all(bytes).and_then(|()| file.sync_data()).map_err(failed("write"))?;
         fs::rename(&fresh, &path).map_err(failed("rename"))?;
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync"))
+    }
+
+    /// Creates what is missing down to `directory`, each part durable in its parent.
+    fn create_directories(&self, directory: &Path) -> io::Result<()> {
+        if directory.is_dir() || directory == self.root {
+            return fs::create_dir_all(directory);
+        }
+        let parent = directory.parent().unwrap_or(&self.root);
+        self.create_directories(parent)?;
+        match fs::create_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
+        File::open(parent).and_then(|parent| parent.sync_all())
     }
 
     /// The bytes of a file; `None` when there is none.

@@ -9,6 +9,8 @@ use seaworthy_model::{ErrorCode, Problem};
 
 /// Version of the layout below DATA; a newer one is refused.
 const FORMAT: u32 = 1;
+/// Where the marker of the format is written before it gets its name.
+const FRESH_MARKER: &str = "format.new";
 
 /// The data directory, locked for this process as long as the value lives.
 #[derive(Debug)]
@@ -82,7 +84,7 @@ impl DataDir {
             let path = path.to_owned();
             move |source| DataDirError::File { operation, path, source }
         };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create", path))?;
+        create_directory(path)?;
         let path = path.canonicalize().map_err(failed("resolve", path))?;
         let marker = path.join("format");
         check_format(&path, &marker)?;
@@ -90,11 +92,10 @@ impl DataDir {
         if !marker.exists() {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
                 .map_err(failed("protect", &path))?;
-            fs::write(&marker, format!("seaworthy-data {FORMAT}\n")).map_err(failed("write", &marker))?;
+            write_marker(&path, &marker)?;
         }
         for sub in ["keys", "blobs", "uploads", "ledger"] {
-            let sub = path.join(sub);
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&sub).map_err(failed("create", &sub))?;
+            create_directory(&path.join(sub))?;
         }
         Ok(Self { path, _lock: lock })
     }
@@ -125,6 +126,35 @@ impl DataDir {
     }
 }
 
+/// Creates what is missing of a directory, each part durable in its parent: what is acknowledged
+/// below it must not go with it when the power does.
+fn create_directory(path: &Path) -> Result<(), DataDirError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let failed = |operation| move |source| DataDirError::File { operation, path: path.to_owned(), source };
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    create_directory(parent)?;
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        other => other.map_err(failed("create"))?,
+    }
+    File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed("sync the parent of"))
+}
+
+/// Whole or not there: a directory without it, or with an empty one, is not ours at the next start.
+fn write_marker(path: &Path, marker: &Path) -> Result<(), DataDirError> {
+    let fresh = path.join(FRESH_MARKER);
+    let failed = |operation| move |source| DataDirError::File { operation, path: marker.to_owned(), source };
+    let mut file = File::create(&fresh).map_err(failed("create"))?;
+    writeln!(file, "seaworthy-data {FORMAT}").and_then(|()| file.sync_all()).map_err(failed("write"))?;
+    fs::rename(&fresh, marker).map_err(failed("rename"))?;
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(failed("sync"))
+}
+
 fn check_format(path: &Path, marker: &Path) -> Result<(), DataDirError> {
     match fs::read_to_string(marker) {
         Ok(text) => {
@@ -142,7 +172,8 @@ fn check_format(path: &Path, marker: &Path) -> Result<(), DataDirError> {
             let failed = |source| DataDirError::File { operation: "list", path: path.to_owned(), source };
             // Only what an earlier start that died before writing the marker may have left.
             let foreign = fs::read_dir(path).map_err(failed)?.filter_map(Result::ok).any(|entry| {
-                !matches!(entry.file_name().to_str(), Some("lock" | "lost+found" | "seaworthy.toml"))
+                let ours = ["lock", "lost+found", "seaworthy.toml", FRESH_MARKER];
+                !entry.file_name().to_str().is_some_and(|name| ours.contains(&name))
             });
             if foreign { Err(DataDirError::NotOurs { path: path.to_owned() }) } else { Ok(()) }
         }
@@ -210,6 +241,18 @@ mod tests {
         assert!(matches!(DataDir::open(dir.path()), Err(DataDirError::Newer { .. })));
         fs::write(dir.path().join("format"), "seaworthy-data 1\n").expect("write");
         assert!(DataDir::open(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_start_that_died_over_its_marker_is_finished() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("made/for/it");
+        fs::create_dir_all(&path).expect("create");
+        fs::write(path.join("lock"), "1\n").expect("write");
+        fs::write(path.join(FRESH_MARKER), "seaw").expect("write");
+        drop(DataDir::open(&path).expect("ours"));
+        assert_eq!(fs::read_to_string(path.join("format")).expect("marker"), "seaworthy-data 1\n");
+        assert!(!path.join(FRESH_MARKER).exists());
     }
 
     #[test]

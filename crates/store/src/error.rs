@@ -79,14 +79,27 @@ pub enum DbError {
 }
 
 impl DbError {
-    /// True when the disk is full or the file system read-only.
+    /// True when the disk is full.
     pub fn is_no_space(&self) -> bool {
-        let (Self::Statement { source, .. } | Self::Commit { source }) = self else { return false };
-        source.as_database_error().is_some_and(|error| {
-            let code = error.code().unwrap_or_default();
-            // SQLITE_FULL, SQLITE_IOERR_WRITE; PostgreSQL `disk_full`.
-            code == "13" || code == "778" || code == "53100" || error.message().contains("disk is full")
-        })
+        // SQLITE_FULL; PostgreSQL `disk_full`.
+        matches!(self.code().as_deref(), Some("13" | "53100"))
+    }
+
+    /// True when the disk does not take or give bytes: read-only, or broken.
+    pub fn is_disk_away(&self) -> bool {
+        let Some(code) = self.code() else { return false };
+        // PostgreSQL `read_only_sql_transaction`, `io_error`.
+        if matches!(code.as_ref(), "25006" | "58030") {
+            return true;
+        }
+        // SQLITE_READONLY, SQLITE_IOERR: the low byte of what may be an extended code. Five
+        // characters are an SQLSTATE.
+        code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xFF, 8 | 10))
+    }
+
+    fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
+        let (Self::Statement { source, .. } | Self::Commit { source }) = self else { return None };
+        source.as_database_error()?.code()
     }
 }
 
@@ -94,6 +107,10 @@ impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
         if error.is_no_space() {
             return Self::new(ErrorCode::NoSpace, "the metadata disk is full").retry_after(60);
+        }
+        if error.is_disk_away() {
+            tracing::error!(error = %chain(&error), "disk refused the database");
+            return disk_away("the metadata disk is read-only or broken");
         }
         match error {
             DbError::Contended { .. } => {
@@ -178,15 +195,14 @@ impl From<BlobError> for Problem {
             BlobError::DigestMismatch { .. } => Self::new(ErrorCode::DigestInvalid, error.to_string()),
             BlobError::DiskFloor { .. } => no_space(),
             BlobError::File { ref source, .. }
-                if matches!(
-                    source.kind(),
-                    io::ErrorKind::StorageFull
-                        | io::ErrorKind::QuotaExceeded
-                        | io::ErrorKind::ReadOnlyFilesystem
-                ) =>
+                if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
             {
                 tracing::error!(error = %chain(&error), "disk refused a blob");
                 no_space()
+            }
+            BlobError::File { ref source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                tracing::error!(error = %chain(&error), "disk refused a blob");
+                disk_away("the registry's disk is read-only")
             }
             BlobError::UploadLost { .. } => Self::new(ErrorCode::BlobUploadUnknown, error.to_string()),
             BlobError::Db(error) => error.into(),
@@ -196,6 +212,12 @@ impl From<BlobError> for Problem {
             }
         }
     }
+}
+
+fn disk_away(message: &str) -> Problem {
+    Problem::new(ErrorCode::Unavailable, message)
+        .hint("look at the kernel's log for the disk, and how it is mounted; the server's log has the file")
+        .retry_after(60)
 }
 
 fn no_space() -> Problem {
