@@ -116,11 +116,7 @@ impl Sequencer {
             Err(error) => Err(error),
         };
         match stored {
-            Ok(head) => {
-                self.files.write("checkpoint", head.checkpoint.as_bytes())?;
-                self.filled.drain(..).for_each(|name| self.files.remove_partials(&name));
-                Ok(())
-            }
+            Ok(head) => self.publish(&head),
             Err(error) => {
                 // What was written is below the signed size or equal to what will be written again.
                 (self.edge, self.bundle) = (edge, bundle);
@@ -128,6 +124,13 @@ impl Sequencer {
                 Err(error)
             }
         }
+    }
+
+    /// Replaces the checkpoint file; then what only older ones needed goes.
+    fn publish(&mut self, head: &Head) -> Result<(), LedgerError> {
+        self.files.write("checkpoint", head.checkpoint.as_bytes())?;
+        self.filled.drain(..).for_each(|name| self.files.remove_partials(&name));
+        Ok(())
     }
 
     /// Writes bundles and tiles for the leaves up to `to`, and signs.
@@ -203,7 +206,7 @@ impl Sequencer {
     }
 
     /// The checkpoint file may be one behind after a crash; it is written again when it is missing or older.
-    fn publish_missing(&self, head: Option<&Head>) -> Result<(), LedgerError> {
+    fn publish_missing(&mut self, head: Option<&Head>) -> Result<(), LedgerError> {
         let Some(head) = head else { return Ok(()) };
         let older = match self.files.read("checkpoint")? {
             None => true,
@@ -214,7 +217,7 @@ impl Sequencer {
             }
         };
         if older && head.size == self.edge.size() {
-            self.files.write("checkpoint", head.checkpoint.as_bytes())?;
+            self.publish(head)?;
         }
         Ok(())
     }

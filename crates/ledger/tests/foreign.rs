@@ -62,8 +62,10 @@ async fn it_sees_every_changed_byte(test: TestDb) {
     let key = signer().verifier().vkey();
     let kept = tempfile::tempdir().expect("folder");
     grow(&test, &[300, 557], kept.path()).await;
-    let files = files_below(test.path());
-    assert_eq!(files.len(), 8, "checkpoint, 3 bundles, 3 tiles of level 0, 1 of level 1: {files:?}");
+    let mut files = files_below(test.path());
+    assert_eq!(files.len(), 9, "checkpoint, 3 bundles, 3 tiles of level 0, 2 of level 1: {files:?}");
+    // Of the tree of 300 alone: whoever has the newest checkpoint never looks at it.
+    files.retain(|file| !file.ends_with("tile/1/000.p/1"));
     for file in files {
         let whole = fs::read(&file).expect("read");
         // Files are the same on both engines; one of them tries more places.
@@ -144,5 +146,5 @@ async fn it_holds_where_the_last_checkpoint_was_not_written(test: TestDb) {
     let report = check(&test, &test.db).await;
     assert_eq!((report.size, report.broken), (600, vec![]));
     let files = files_below(test.path());
-    assert_eq!(files.len(), 8, "nothing is left of the tree of 300: {files:?}");
+    assert_eq!(files.len(), 9, "of the tree of 300 one tile that is not full yet is left: {files:?}");
 }
