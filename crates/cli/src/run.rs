@@ -20,7 +20,12 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         tokio::runtime::Builder::new_current_thread()
     };
     let outcome = match builder.enable_all().build() {
-        Ok(runtime) => runtime.block_on(dispatch(cli)),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(dispatch(cli));
+            // What still blocks a thread was named by the shutdown; the process does not wait for it.
+            runtime.shutdown_background();
+            outcome
+        }
         Err(error) => Err(unable(format!("no runtime: {error}"))),
     };
     match outcome {

@@ -19,4 +19,5 @@ mod http;
 mod image;
 mod killed;
 mod server;
+mod stopped;
 mod story;

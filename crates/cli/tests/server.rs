@@ -165,6 +165,19 @@ impl Server {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
+
+    /// SIGTERM, as a service manager stops it; how it ended, and after what time.
+    pub(crate) fn stop(mut self) -> (Option<i32>, Duration) {
+        let asked = Instant::now();
+        done(Command::new("kill").arg("-TERM").arg(self.pid().to_string()));
+        while asked.elapsed() < READY {
+            if let Some(status) = self.child.try_wait().expect("it is ours") {
+                return (status.code(), asked.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        (None, asked.elapsed())
+    }
 }
 
 impl Drop for Server {

@@ -12,6 +12,7 @@ mod config;
 mod error;
 mod refusal;
 mod start;
+mod tasks;
 mod token;
 
 /// Named limits of this crate.
@@ -20,6 +21,8 @@ pub mod limit {
     pub const BODY_BYTES: usize = 32 * 1024 * 1024;
     /// How long a shutdown waits for requests and workers, in seconds.
     pub const SHUTDOWN_SECONDS: u64 = 20;
+    /// How long it then waits for the database to close, in seconds.
+    pub const CLOSE_SECONDS: u64 = 5;
     /// How long a `check` may wait for a pending answer, in seconds.
     pub const WAIT_SECONDS: u64 = 600;
     /// Items of one API page.

@@ -13,13 +13,14 @@ use seaworthy_seal::{Seal, sealed_item};
 use seaworthy_store::{Blobs, DataDir, Db, chain};
 use seaworthy_trust::Signer;
 use tokio::net::{TcpListener, UnixListener};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Config, StartError,
     adapt::{ClearanceGate, RegistryLayers},
     api::{self, Rooms},
-    auth, limit, token,
+    auth, limit,
+    tasks::Tasks,
+    token,
 };
 
 /// The policies that are active in a new installation.
@@ -45,8 +46,7 @@ pub struct Running {
     /// `http://localhost:5000`.
     pub url: String,
     rooms: Rooms,
-    cancel: CancellationToken,
-    tasks: TaskTracker,
+    tasks: Tasks,
     db: Db,
     socket: PathBuf,
     _data: DataDir,
@@ -72,29 +72,29 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     };
     let host = url.trim_start_matches("http://").to_owned();
     let built = build(&data, config, host).await?;
-    let (cancel, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let tasks = Tasks::new();
     let Built { rooms, sequencer, db } = built;
-    tasks.spawn(sequencer.run(cancel.child_token()));
-    tasks.spawn(rooms.inspection.clone().run(cancel.child_token()));
-    tasks.spawn(rooms.findings.clone().run(cancel.child_token()));
-    tasks.spawn(rooms.clearance.clone().run(cancel.child_token()));
-    tasks.spawn(rooms.registry.clone().upkeep(cancel.child_token()));
+    tasks.spawn("ledger sequencer", sequencer.run(tasks.cancel()));
+    tasks.spawn("inspection", rooms.inspection.clone().run(tasks.cancel()));
+    tasks.spawn("findings", rooms.findings.clone().run(tasks.cancel()));
+    tasks.spawn("clearance", rooms.clearance.clone().run(tasks.cancel()));
+    tasks.spawn("registry upkeep", rooms.registry.clone().upkeep(tasks.cancel()));
     let app = application(&rooms);
     let socket = data.socket();
-    serve_socket(&tasks, &cancel, app.clone(), &socket)?;
+    serve_socket(&tasks, app.clone(), &socket)?;
     let network = app.layer(middleware::from_fn_with_state(rooms.access.clone(), auth::network));
     for listener in listeners {
         let service = network.clone().into_make_service_with_connect_info::<std::net::SocketAddr>();
-        let stop = cancel.child_token();
-        tasks.spawn(async move {
+        let stop = tasks.cancel();
+        let name = listener.local_addr().map_or("a listener".to_owned(), |it| format!("requests at {it}"));
+        tasks.spawn(name, async move {
             let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
             if let Err(error) = served {
                 tracing::error!(%error, "a listener ended");
             }
         });
     }
-    tasks.close();
-    Ok(Running { url, rooms, cancel, tasks, db, socket, _data: data })
+    Ok(Running { url, rooms, tasks, db, socket, _data: data })
 }
 
 /// Where bytes are kept: below DATA, or in the directory that replicas share.
@@ -217,12 +217,7 @@ fn application(rooms: &Rooms) -> Router {
         .layer(axum::extract::DefaultBodyLimit::max(limit::BODY_BYTES))
 }
 
-fn serve_socket(
-    tasks: &TaskTracker,
-    cancel: &CancellationToken,
-    app: Router,
-    path: &std::path::Path,
-) -> Result<(), StartError> {
+fn serve_socket(tasks: &Tasks, app: Router, path: &std::path::Path) -> Result<(), StartError> {
     let failed = |source| StartError::Socket { path: path.to_owned(), source };
     // A socket left behind by a killed server: the data directory's lock is ours, so nobody listens.
     match std::fs::remove_file(path) {
@@ -236,8 +231,8 @@ fn serve_socket(
         .layer(middleware::from_fn(auth::operator))
         .layer(Extension(()))
         .into_make_service_with_connect_info::<auth::Peer>();
-    let stop = cancel.child_token();
-    tasks.spawn(async move {
+    let stop = tasks.cancel();
+    tasks.spawn("requests at the operator socket", async move {
         let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
         if let Err(error) = served {
             tracing::error!(%error, "the operator socket ended");
@@ -254,7 +249,7 @@ impl Running {
             return;
         }
         let findings = self.rooms.findings.clone();
-        let import = self.tasks.spawn(async move {
+        let import = self.tasks.spawn("advisories import", async move {
             match findings.import(&Actor::system(), &paths).await {
                 Ok(report) => tracing::info!(feeds = report.feeds.len(), "imported advisories"),
                 Err(error) => tracing::error!(error = %chain(&error), "importing advisories failed"),
@@ -273,12 +268,15 @@ impl Running {
     /// Stops taking requests, lets what runs finish, and closes the database. What does not
     /// finish in time is named in the log; it is taken up again by the next start.
     pub async fn stop(self) {
-        self.cancel.cancel();
-        let deadline = Duration::from_secs(limit::SHUTDOWN_SECONDS);
-        if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
-            tracing::warn!(tasks = self.tasks.len(), "some tasks did not stop in time");
+        let late = self.tasks.stop(Duration::from_secs(limit::SHUTDOWN_SECONDS)).await;
+        if !late.is_empty() {
+            tracing::warn!(?late, "tasks did not stop in time");
         }
-        self.db.close().await;
+        // A transaction that hangs must not hold the process: it is undone by the next start.
+        let close = Duration::from_secs(limit::CLOSE_SECONDS);
+        if tokio::time::timeout(close, self.db.close()).await.is_err() {
+            tracing::warn!("the database did not close in time");
+        }
         drop(std::fs::remove_file(&self.socket));
     }
 }

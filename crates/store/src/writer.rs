@@ -28,6 +28,10 @@ trait Job: Send {
     fn run<'a>(&'a mut self, tx: &'a mut Tx<'_>) -> BoxFuture<'a, bool>;
     /// Tells the caller, after the batch committed or did not.
     fn finish(self: Box<Self>, committed: Result<(), DbError>);
+    /// True when nothing is taken in after it.
+    fn is_last(&self) -> bool {
+        false
+    }
 }
 
 type Answer<T, E> = (Result<T, E>, Vec<&'static str>);
@@ -152,6 +156,10 @@ impl Job for Stop {
     fn finish(self: Box<Self>, _: Result<(), DbError>) {
         let _ = self.reply.send(());
     }
+
+    fn is_last(&self) -> bool {
+        true
+    }
 }
 
 async fn serve(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Box<dyn Job>>) {
@@ -160,6 +168,10 @@ async fn serve(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Box<d
         let committed = run_batch(&mut connection, &mut batch).await;
         if let Err(error) = &committed {
             tracing::error!(error = %crate::error::chain(error), transactions = batch.len(), "batch did not commit");
+        }
+        if batch.iter().any(|job| job.is_last()) {
+            // Who sends now is told that the writer is gone; what is queued already still runs.
+            queue.close();
         }
         for job in batch.drain(..) {
             job.finish(committed.clone());

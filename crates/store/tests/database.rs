@@ -33,7 +33,8 @@ const CHANGED: &[RoomSchema] =
     &[RoomSchema { room: "t", migrations: &[Migration { id: 1, steps: &[Step::Sql("SELECT 1")] }] }];
 
 db_tests!(super::ROOM; round_trips_every_type, failed_work_leaves_nothing, concurrent_increments_all_count,
-    a_newer_or_changed_schema_is_refused, text_sorts_as_bytes, leases_change_hands_when_they_expire, a_panic_is_an_error);
+    a_newer_or_changed_schema_is_refused, text_sorts_as_bytes, leases_change_hands_when_they_expire, a_panic_is_an_error,
+    closing_ends_and_keeps_what_was_told);
 
 async fn round_trips_every_type(test: TestDb) {
     let db = &test.db;
@@ -185,4 +186,34 @@ async fn a_panic_is_an_error(test: TestDb) {
     assert!(outcome.is_err());
     let rows = db.fetch_all("SELECT name FROM t_rows", args![]).await.expect("the writer goes on");
     assert!(rows.is_empty());
+}
+
+async fn closing_ends_and_keeps_what_was_told(test: TestDb) {
+    let insert = |n: i64| {
+        let db = test.db.clone();
+        async move {
+            let told = db
+                .upkeep(n, |n, tx| {
+                    Box::pin(async move {
+                        let name = n.to_string();
+                        tx.execute("INSERT INTO t_rows (name, n) VALUES ($1, $2)", args![&name, *n]).await
+                    })
+                })
+                .await;
+            told.map(|_| n).map_err(|error: DbError| error)
+        }
+    };
+    let queued: Vec<_> = (0..100).map(|n| tokio::spawn(insert(n))).collect();
+    let closing = test.db.clone();
+    let closed = tokio::time::timeout(std::time::Duration::from_secs(60), closing.close()).await;
+    closed.expect("it ends though others still hold the database");
+    let mut told = Vec::new();
+    for answer in queued {
+        told.extend(answer.await.expect("no panic").ok());
+    }
+    assert!(insert(1_000).await.is_err(), "nothing is taken in any more");
+    let db = test.reopen(Arc::new(SystemClock)).await;
+    let rows = db.fetch_all("SELECT n FROM t_rows ORDER BY n", args![]).await.expect("query");
+    let kept: Vec<i64> = rows.iter().map(|row| row.int(0).expect("a number")).collect();
+    assert!(told.iter().all(|n| kept.contains(n)), "told {told:?}, kept {kept:?}");
 }

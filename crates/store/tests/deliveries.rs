@@ -29,7 +29,8 @@ const ROOM: &[RoomSchema] = &[RoomSchema {
     }],
 }];
 
-db_tests!(super::ROOM; every_effect_once_in_spite_of_failures, a_poisoned_delivery_is_set_aside);
+db_tests!(super::ROOM; every_effect_once_in_spite_of_failures, a_poisoned_delivery_is_set_aside,
+    a_stopped_worker_waits_for_its_handler);
 
 fn event(n: u64) -> Event {
     Event::BlobStored(BlobStored { digest: Digest::sha256(b""), size: n })
@@ -134,5 +135,36 @@ async fn a_poisoned_delivery_is_set_aside(test: TestDb) {
     worker.await.expect("worker ends");
     let failed = db.failed_deliveries(10).await.expect("list");
     assert_eq!((failed[0].reason.as_str(), failed[0].kind.as_str()), ("no way", "blob_stored"));
+    assert_eq!(db.waiting_deliveries("t").await.expect("count"), 0);
+}
+
+async fn a_stopped_worker_waits_for_its_handler(test: TestDb) {
+    let db = test.db.clone();
+    insert(&db, 0..1).await;
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let channels = Arc::new(Mutex::new(Some((begun, released))));
+    let cancel = CancellationToken::new();
+    let config = WorkerConfig { consumer: "t", concurrency: 2 };
+    let worker = tokio::spawn(work(db.clone(), config, cancel.clone(), {
+        let db = db.clone();
+        move |delivery| {
+            let (db, channels) = (db.clone(), channels.clone());
+            async move {
+                let (begun, released) = channels.lock().expect("lock").take().expect("claimed once");
+                begun.send(()).expect("somebody waits");
+                released.await.expect("released");
+                db.upkeep(delivery, |delivery, tx| Box::pin(async move { tx.settle(delivery).await })).await
+            }
+        }
+    }));
+    has_begun.await.expect("claimed");
+    cancel.cancel();
+    // It hangs for as long as its handler does; who waits for it has the deadline.
+    let mut worker = worker;
+    assert!(tokio::time::timeout(Duration::from_millis(100), &mut worker).await.is_err());
+    assert_eq!(db.waiting_deliveries("t").await.expect("count"), 1);
+    release.send(()).expect("it waits");
+    worker.await.expect("it ends");
     assert_eq!(db.waiting_deliveries("t").await.expect("count"), 0);
 }
