@@ -318,6 +318,12 @@ pub(crate) async fn policy_source(db: &Db, hash: &str) -> Result<Option<String>,
     row.map(|row| Ok(row.text(0)?.to_owned())).transpose()
 }
 
+pub(crate) async fn policy_version(db: &Db, name: &str, version: i64) -> Result<Option<PolicyRow>, DbError> {
+    let text = "SELECT name, version, hash, source, applied_at, applied_by FROM clearance_policies
+                WHERE name = $1 AND version = $2";
+    db.fetch_optional(text, args![name, version]).await?.map(|row| read_policy(&row)).transpose()
+}
+
 fn read_policy(row: &Row) -> Result<PolicyRow, DbError> {
     Ok(PolicyRow {
         name: row.text(0)?.to_owned(),

@@ -65,25 +65,48 @@ impl Clearance {
         let rows = self.policies().await?;
         let (policies, refs) = applying(&self.compiled(), &rows, repository)?;
         let now = self.db().now();
-        let exceptions: Vec<_> = self
-            .exceptions()
-            .await?
-            .into_iter()
-            .filter(|row| row.state == crate::exceptions::State::Approved)
-            .map(|row| row.exception)
-            .collect();
+        let exceptions = self.approved().await?;
         let policies: Vec<&Policy> = policies.iter().map(Arc::as_ref).collect();
         Ok((decide(&policies, &facts, &exceptions, now), refs))
     }
 
-    /// Decides a stored verdict again from what it kept; equal to what is stored, on any machine.
-    pub async fn replay(&self, stored: &StoredVerdict) -> Result<Decision, ClearanceError> {
+    /// What a stored verdict would be now if `policy` were the active version of its name: the
+    /// same facts, the other active policies, the approved exceptions. Nothing is recorded.
+    pub async fn preview(&self, stored: &StoredVerdict, policy: &Policy) -> Result<Decision, ClearanceError> {
+        let facts = self.full_facts(stored).await?;
+        let rows = self.policies().await?;
+        let others: Vec<PolicyRow> = rows.into_iter().filter(|row| row.name != policy.name).collect();
+        let (mut policies, _) = applying(&self.compiled(), &others, &stored.repository)?;
+        if policy.selects(&stored.repository) {
+            policies.push(Arc::new(policy.clone()));
+        }
+        policies.sort_by(|lhs, rhs| lhs.name.cmp(&rhs.name));
+        let policies: Vec<&Policy> = policies.iter().map(Arc::as_ref).collect();
+        Ok(decide(&policies, &facts, &self.approved().await?, self.db().now()))
+    }
+
+    /// The facts of a stored verdict with the findings' rows, which are kept once.
+    async fn full_facts(&self, stored: &StoredVerdict) -> Result<Facts, ClearanceError> {
         let mut facts = stored.facts.clone();
         if let Some(set) = &mut facts.findings
             && let Some(full) = db::finding_set(self.db(), &set.id).await?
         {
             set.rows = full.rows;
         }
+        Ok(facts)
+    }
+
+    async fn approved(&self) -> Result<Vec<seaworthy_policy::Exception>, ClearanceError> {
+        let all = self.exceptions().await?.into_iter();
+        Ok(all
+            .filter(|row| row.state == crate::exceptions::State::Approved)
+            .map(|row| row.exception)
+            .collect())
+    }
+
+    /// Decides a stored verdict again from what it kept; equal to what is stored, on any machine.
+    pub async fn replay(&self, stored: &StoredVerdict) -> Result<Decision, ClearanceError> {
+        let facts = self.full_facts(stored).await?;
         let mut policies = Vec::new();
         for reference in &stored.policies {
             let source = db::policy_source(self.db(), &reference.hash).await?;

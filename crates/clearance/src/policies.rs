@@ -63,6 +63,15 @@ impl Clearance {
         Ok(row)
     }
 
+    /// A version of a policy, active or not; `None` when it was never applied.
+    pub async fn policy_version(
+        &self,
+        name: &str,
+        version: i64,
+    ) -> Result<Option<PolicyRow>, ClearanceError> {
+        Ok(db::policy_version(self.db(), name, version).await?)
+    }
+
     /// Active policies, by name.
     pub async fn policies(&self) -> Result<Vec<PolicyRow>, ClearanceError> {
         Ok(db::policies_now(self.db()).await?)
