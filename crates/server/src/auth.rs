@@ -16,7 +16,11 @@ use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_registry::CredentialRejected;
 use tokio::net::UnixListener;
 
-use crate::{api::ApiError, limit};
+use crate::{
+    api::ApiError,
+    group::{Accounts, OperatorGroup, is_operator},
+    limit,
+};
 
 /// The uid of the operator socket's other end, as the kernel reports it.
 #[derive(Clone, Copy, Debug)]
@@ -30,22 +34,31 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     }
 }
 
-/// On the operator socket being root, or the server's own user, is the credential.
+/// On the operator socket being root, the server's own user, or a member of the operator group is
+/// the credential.
 pub(crate) async fn operator(
+    State(group): State<Option<OperatorGroup>>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let own = rustix_uid();
+    // The files are read only when they decide something.
+    let accounts = if group.is_some() { Accounts::read() } else { Accounts::default() };
     match peer.uid {
-        Some(uid) if uid == 0 || uid == own => {
-            request.extensions_mut().insert(Identity::operator(uid));
+        Some(uid) if is_operator(uid, own_uid(), group, &accounts) => {
+            let mut identity = Identity::operator(uid);
+            // A member of the group is recorded by name; the uid stays beside it.
+            if let Some(name) = accounts.name(uid).filter(|_| uid != 0 && uid != own_uid()) {
+                name.clone_into(&mut identity.actor.name);
+                identity.actor.source = Some(format!("uid:{uid}"));
+            }
+            request.extensions_mut().insert(identity);
             next.run(request).await
         }
         _ => ApiError(
             Problem::new(
                 ErrorCode::Denied,
-                "only root and the server's own user are operators of this machine",
+                "you are not an operator of this machine: root, the server's own user and members of `operator_group` are",
             )
             .hint("run the command with sudo"),
         )
@@ -53,7 +66,7 @@ pub(crate) async fn operator(
     }
 }
 
-fn rustix_uid() -> u32 {
+fn own_uid() -> u32 {
     std::os::unix::fs::MetadataExt::uid(&match std::fs::metadata("/proc/self") {
         Ok(data) => data,
         Err(_) => return 0,

@@ -61,6 +61,12 @@ pub enum StartError {
         /// The system's word.
         source: io::Error,
     },
+    /// The operator group.
+    #[error("failed to find the operator group `{name}`")]
+    Group {
+        /// As configured.
+        name: String,
+    },
     /// The operator socket.
     #[error("failed to open the operator socket `{path}`")]
     Socket {
@@ -96,6 +102,9 @@ impl From<StartError> for Problem {
                 .hint("use a kernel with Landlock, or set `sandbox = \"seccomp-only\"`"),
             StartError::Listen { .. } => Self::new(ErrorCode::Unavailable, message)
                 .hint("another process may listen there: use `--listen localhost:PORT`"),
+            StartError::Group { .. } => {
+                Self::new(ErrorCode::Invalid, message).hint("create the group, or correct `operator_group`")
+            }
             StartError::Room { problem } => problem,
             StartError::Db(_)
             | StartError::Signer(_)

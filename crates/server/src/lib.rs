@@ -10,7 +10,13 @@ mod api;
 mod auth;
 mod config;
 mod error;
+mod group;
+/// Problems in the reader's language.
+pub mod japanese;
+mod japanese_texts;
 mod refusal;
+mod route;
+mod speak;
 mod start;
 mod tasks;
 mod token;
@@ -27,13 +33,24 @@ pub mod limit {
     pub const WAIT_SECONDS: u64 = 600;
     /// Items of one API page.
     pub const PAGE: u32 = 1_000;
+    /// Longest plain-text refusal of the router that is repeated in a problem, in bytes.
+    pub const REJECTION_BYTES: usize = 4 * 1024;
+    /// Language ranges of one `Accept-Language` that are looked at.
+    pub const LANGUAGES: usize = 20;
+    /// Longest problem that is said in another language, in bytes.
+    pub const TRANSLATED_BYTES: usize = 4 * 1024;
+    /// Causes of one problem that are said in another language.
+    pub const CAUSES: usize = 6;
+    /// Longest `/etc/passwd` or `/etc/group` that is read, in bytes.
+    pub const ACCOUNTS_BYTES: u64 = 16 * 1024 * 1024;
+    /// Images that a policy preview judges.
+    pub const PREVIEWED: u32 = 1_000;
     /// Longest `Authorization` header that is looked at, in bytes.
     pub const AUTHORIZATION_BYTES: usize = 16 * 1024;
 }
 /// Shapes that scripts rely on, composed of what rooms say.
 pub mod report;
 
-pub use api::routes as api_routes;
 pub use config::{Config, ConfigError, Overrides};
 pub use error::StartError;
 pub use start::{DEFAULT_POLICIES, Running, readers, start};

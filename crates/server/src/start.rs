@@ -18,7 +18,9 @@ use crate::{
     Config, StartError,
     adapt::{ClearanceGate, RegistryLayers},
     api::{self, Rooms},
-    auth, limit,
+    auth,
+    group::{Accounts, OperatorGroup},
+    limit, speak,
     tasks::Tasks,
     token,
 };
@@ -55,6 +57,7 @@ pub struct Running {
 /// Opens the data directory, builds the rooms, binds the doors and starts the workers.
 pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError> {
     let addresses = config.addresses()?;
+    let group = operator_group(config)?;
     let mut listeners = Vec::new();
     for address in addresses {
         match TcpListener::bind(address).await {
@@ -81,8 +84,13 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     tasks.spawn("registry upkeep", rooms.registry.clone().upkeep(tasks.cancel()));
     let app = application(&rooms);
     let socket = data.socket();
-    serve_socket(&tasks, app.clone(), &socket)?;
-    let network = app.layer(middleware::from_fn_with_state(rooms.access.clone(), auth::network));
+    let spoken = middleware::from_fn_with_state(rooms.language, speak::to_the_caller);
+    let operators = app.clone().layer(middleware::from_fn_with_state(group, auth::operator)).layer(spoken);
+    let listener = open_socket(&data, group)?;
+    serve_socket(&tasks, operators, listener);
+    let network = app
+        .layer(middleware::from_fn_with_state(rooms.access.clone(), auth::network))
+        .layer(middleware::from_fn_with_state(rooms.language, speak::to_the_caller));
     for listener in listeners {
         let service = network.clone().into_make_service_with_connect_info::<std::net::SocketAddr>();
         let stop = tasks.cancel();
@@ -212,25 +220,52 @@ async fn open_database(data: &DataDir, config: &Config) -> Result<Db, StartError
 fn application(rooms: &Rooms) -> Router {
     Router::new()
         .merge(seaworthy_registry::router(rooms.registry.clone()))
-        .merge(token::routes(rooms.access.clone()))
-        .merge(api::routes(rooms.clone()))
+        .merge(token::routes().with_state(rooms.access.clone()).into_router())
+        .merge(api::routes().with_state(rooms.clone()).into_router())
         .layer(axum::extract::DefaultBodyLimit::max(limit::BODY_BYTES))
 }
 
-fn serve_socket(tasks: &Tasks, app: Router, path: &std::path::Path) -> Result<(), StartError> {
-    let failed = |source| StartError::Socket { path: path.to_owned(), source };
+/// The group whose members are operators, by name or number.
+fn operator_group(config: &Config) -> Result<Option<OperatorGroup>, StartError> {
+    let name = config.operator_group.as_str();
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let found = Accounts::read().group(name);
+    found.map(Some).ok_or_else(|| StartError::Group { name: name.to_owned() })
+}
+
+/// Binds the socket for its owner, and for the operator group when there is one. DATA stays closed
+/// to the group but for passing through; its files have modes of their own.
+fn open_socket(data: &DataDir, group: Option<OperatorGroup>) -> Result<UnixListener, StartError> {
+    let path = data.socket();
+    let failed = |source| StartError::Socket { path: path.clone(), source };
     // A socket left behind by a killed server: the data directory's lock is ours, so nobody listens.
-    match std::fs::remove_file(path) {
+    match std::fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(path, mode).map_err(failed)?;
-    let service = app
-        .layer(middleware::from_fn(auth::operator))
-        .layer(Extension(()))
-        .into_make_service_with_connect_info::<auth::Peer>();
+    let listener = UnixListener::bind(&path).map_err(failed)?;
+    let allow = |place: &std::path::Path, mode: u32| {
+        std::fs::set_permissions(place, std::os::unix::fs::PermissionsExt::from_mode(mode)).map_err(failed)
+    };
+    allow(&path, 0o600)?;
+    match group {
+        None => allow(data.path(), 0o700)?,
+        Some(group) => {
+            // Given to the group before it is opened to it.
+            for place in [data.path(), path.as_path()] {
+                std::os::unix::fs::chown(place, None, Some(group.gid)).map_err(failed)?;
+            }
+            allow(data.path(), 0o710)?;
+            allow(&path, 0o660)?;
+        }
+    }
+    Ok(listener)
+}
+
+fn serve_socket(tasks: &Tasks, app: Router, listener: UnixListener) {
+    let service = app.layer(Extension(())).into_make_service_with_connect_info::<auth::Peer>();
     let stop = tasks.cancel();
     tasks.spawn("requests at the operator socket", async move {
         let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
@@ -238,7 +273,6 @@ fn serve_socket(tasks: &Tasks, app: Router, path: &std::path::Path) -> Result<()
             tracing::error!(%error, "the operator socket ended");
         }
     });
-    Ok(())
 }
 
 impl Running {

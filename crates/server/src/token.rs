@@ -2,21 +2,23 @@
 //! scope it may not have: it gets a token for the rest.
 
 use axum::{
-    Extension, Router,
+    Extension,
     body::Bytes,
     extract::{RawQuery, State},
     response::{IntoResponse as _, Response},
-    routing::get,
 };
 use http::{StatusCode, header};
 use seaworthy_access::{Access, AccessError, DockerScope, Identity};
 use seaworthy_model::Problem;
 use serde_json::json;
 
-use crate::api::{ApiError, decode_form};
+use crate::{
+    api::{ApiError, decode_form},
+    route::Routes,
+};
 
-pub(crate) fn routes(access: Access) -> Router {
-    Router::new().route("/oauth2/token", get(by_get).post(by_form)).with_state(access)
+pub(crate) fn routes() -> Routes<Access> {
+    Routes::new().get("/oauth2/token", by_get).post("/oauth2/token", by_form)
 }
 
 /// GET with Basic credentials: docker, podman, skopeo.

@@ -1,9 +1,8 @@
 //! Principals, credentials, roles, assignments, explanations.
 
 use axum::{
-    Extension, Json, Router,
+    Extension, Json,
     extract::{Path, Query, State},
-    routing::{delete, get, post},
 };
 use seaworthy_access::{Identity, NewCredential, Permission, Principal, PrincipalKind};
 use seaworthy_model::{ActorKind, ErrorCode, Problem, Scope};
@@ -11,19 +10,25 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, ApiError, Rooms, invalid, require};
+use crate::route::Routes;
 
-pub(super) fn routes() -> Router<Rooms> {
-    Router::new()
-        .route("/api/v1/login", post(login))
-        .route("/api/v1/principals", get(list).post(create))
-        .route("/api/v1/principals/{name}", get(show).delete(remove))
-        .route("/api/v1/principals/{name}/disable", post(disable))
-        .route("/api/v1/principals/{name}/credentials", get(credentials).post(add_credential))
-        .route("/api/v1/principals/{name}/credentials/{id}", delete(remove_credential))
-        .route("/api/v1/roles", get(roles).post(define_role))
-        .route("/api/v1/roles/{name}", get(role))
-        .route("/api/v1/assignments", post(assign).delete(unassign))
-        .route("/api/v1/access/explain", get(explain))
+pub(super) fn routes() -> Routes<Rooms> {
+    Routes::new()
+        .post("/api/v1/login", login)
+        .get("/api/v1/principals", list)
+        .post("/api/v1/principals", create)
+        .get("/api/v1/principals/{name}", show)
+        .delete("/api/v1/principals/{name}", remove)
+        .post("/api/v1/principals/{name}/disable", disable)
+        .get("/api/v1/principals/{name}/credentials", credentials)
+        .post("/api/v1/principals/{name}/credentials", add_credential)
+        .delete("/api/v1/principals/{name}/credentials/{id}", remove_credential)
+        .get("/api/v1/roles", roles)
+        .post("/api/v1/roles", define_role)
+        .get("/api/v1/roles/{name}", role)
+        .post("/api/v1/assignments", assign)
+        .delete("/api/v1/assignments", unassign)
+        .get("/api/v1/access/explain", explain)
 }
 
 async fn may(rooms: &Rooms, identity: &Identity, permission: Permission) -> Result<(), ApiError> {
@@ -33,7 +38,8 @@ async fn may(rooms: &Rooms, identity: &Identity, permission: Permission) -> Resu
 /// A 12-hour registry credential for the operator who asks on the socket.
 async fn login(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {
     let actor = &identity.actor;
-    let uid = actor.name.strip_prefix("uid:").and_then(|uid| uid.parse::<u32>().ok());
+    let proved = actor.source.as_ref().unwrap_or(&actor.name);
+    let uid = proved.strip_prefix("uid:").and_then(|uid| uid.parse::<u32>().ok());
     let (ActorKind::Operator, Some(uid)) = (actor.kind, uid) else {
         let problem = Problem::new(ErrorCode::Denied, "login is for operators of this machine");
         return Err(problem.hint("use a service principal's client id and secret").into());

@@ -2,23 +2,20 @@
 
 use std::path::PathBuf;
 
-use axum::{
-    Extension, Json, Router,
-    extract::State,
-    routing::{get, post},
-};
+use axum::{Extension, Json, extract::State};
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ActorKind, ErrorCode, Problem, Scope};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Answer, Rooms, invalid, require};
+use crate::route::Routes;
 
-pub(super) fn routes() -> Router<Rooms> {
-    Router::new()
-        .route("/api/v1/advisories/import", post(import))
-        .route("/api/v1/advisories", get(status))
-        .route("/api/v1/advisories/history", get(history))
+pub(super) fn routes() -> Routes<Rooms> {
+    Routes::new()
+        .post("/api/v1/advisories/import", import)
+        .get("/api/v1/advisories", status)
+        .get("/api/v1/advisories/history", history)
 }
 
 #[derive(Deserialize)]

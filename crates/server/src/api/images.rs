@@ -3,27 +3,30 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use axum::{
-    Extension, Json, Router,
+    Extension, Json,
     extract::{Query, State},
-    routing::get,
 };
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, FindingsChanged, InventoryReady, Problem, Scope};
 use seaworthy_oci::{Digest, Manifest, Reference, RepoName, Tag};
 use seaworthy_package::InstalledPackage;
-use seaworthy_policy::{Facts, InventoryFacts, Settling, Verdict};
+use seaworthy_policy::{Facts, InventoryFacts, Language, Settling, Verdict};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, ApiError, Rooms, invalid, require};
+use crate::route::Routes;
 use crate::{limit, report};
 
-pub(super) fn routes() -> Router<Rooms> {
-    Router::new()
-        .route("/api/v1/images", get(list).delete(remove))
-        .route("/api/v1/scan", get(scan).post(scan_inventory))
-        .route("/api/v1/check", get(check).post(check_inventory))
-        .route("/api/v1/findings", get(findings))
+pub(super) fn routes() -> Routes<Rooms> {
+    Routes::new()
+        .get("/api/v1/images", list)
+        .delete("/api/v1/images", remove)
+        .get("/api/v1/scan", scan)
+        .post("/api/v1/scan", scan_inventory)
+        .get("/api/v1/check", check)
+        .post("/api/v1/check", check_inventory)
+        .get("/api/v1/findings", findings)
 }
 
 #[derive(Deserialize)]
@@ -111,6 +114,7 @@ async fn image_of(rooms: &Rooms, repository: &RepoName, digest: Digest) -> Resul
 async fn scan(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
+    Extension(language): Extension<Language>,
     Query(it): Query<Target>,
 ) -> Answer {
     let (repository, digest) = resolve(&rooms, &identity, &it.image).await?;
@@ -132,7 +136,7 @@ async fn scan(
         feeds: &feeds,
         now: rooms.db.now(),
     };
-    scanned(&about, it.fail_on.as_deref(), &rooms)
+    scanned(&about, it.fail_on.as_deref(), language)
 }
 
 /// An inventory made elsewhere, used for this answer only.
@@ -145,10 +149,10 @@ struct Sent {
 }
 
 /// The report, with the answer to `fail_on` when one was asked for.
-fn scanned(it: &report::Scanned<'_>, fail_on: Option<&str>, rooms: &Rooms) -> Answer {
+fn scanned(it: &report::Scanned<'_>, fail_on: Option<&str>, language: Language) -> Answer {
     let mut value = report::scan(it);
     if let (Some(word), Value::Object(map)) = (fail_on, &mut value) {
-        map.insert("fail_on".into(), report::fail_on(word, it, rooms.language).map_err(invalid)?);
+        map.insert("fail_on".into(), report::fail_on(word, it, language).map_err(invalid)?);
     }
     Ok(Json(value))
 }
@@ -162,6 +166,7 @@ async fn match_sent(rooms: &Rooms, ready: &InventoryReady) -> Result<FindingsCha
 async fn scan_inventory(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
+    Extension(language): Extension<Language>,
     Json(sent): Json<Sent>,
 ) -> Answer {
     require(&rooms, &identity, Permission::ClearanceRead, &Scope::root()).await?;
@@ -175,12 +180,13 @@ async fn scan_inventory(
         feeds: &feeds,
         now: rooms.db.now(),
     };
-    scanned(&about, sent.fail_on.as_deref(), &rooms)
+    scanned(&about, sent.fail_on.as_deref(), language)
 }
 
 async fn check(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
+    Extension(language): Extension<Language>,
     Query(it): Query<Target>,
 ) -> Answer {
     let (repository, digest) = resolve(&rooms, &identity, &it.image).await?;
@@ -192,7 +198,7 @@ async fn check(
             "policies": [], "reasons": [], "recorded": answer.verdict != Verdict::Pending,
         })));
     };
-    let mut value = report::check_stored(stored, answer.verdict.word(), rooms.language);
+    let mut value = report::check_stored(stored, answer.verdict.word(), language);
     if let Value::Object(map) = &mut value {
         map.insert("digest".into(), json!(digest));
     }
@@ -202,6 +208,7 @@ async fn check(
 async fn check_inventory(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
+    Extension(language): Extension<Language>,
     Json(sent): Json<Sent>,
 ) -> Answer {
     let repository = parse(&sent.reference)?.repository;
@@ -212,7 +219,7 @@ async fn check_inventory(
     let feeds = rooms.findings.feeds().await?;
     let facts =
         Facts::from_events(&repository, Some(&inventory), Some(&findings), Some(&feeds), Settling::Settled);
-    Ok(Json(report::check_unrecorded(&facts, &decision, &policies, rooms.language)))
+    Ok(Json(report::check_unrecorded(&facts, &decision, &policies, language)))
 }
 
 async fn remove(

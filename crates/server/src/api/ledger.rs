@@ -1,9 +1,8 @@
 //! The ledger: list, verify, prove.
 
 use axum::{
-    Extension, Json, Router,
+    Extension, Json,
     extract::{Path, Query, State},
-    routing::{get, post},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use seaworthy_access::{Identity, Permission};
@@ -14,12 +13,13 @@ use serde_json::{Value, json};
 
 use super::{Answer, ApiError, Rooms, require, scope};
 use crate::limit;
+use crate::route::Routes;
 
-pub(super) fn routes() -> Router<Rooms> {
-    Router::new()
-        .route("/api/v1/ledger", get(list))
-        .route("/api/v1/ledger/verify", post(verify))
-        .route("/api/v1/ledger/{index}/proof", get(proof))
+pub(super) fn routes() -> Routes<Rooms> {
+    Routes::new()
+        .get("/api/v1/ledger", list)
+        .post("/api/v1/ledger/verify", verify)
+        .get("/api/v1/ledger/{index}/proof", proof)
 }
 
 #[derive(Deserialize)]

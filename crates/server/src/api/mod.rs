@@ -9,10 +9,9 @@ mod policies;
 use std::{fmt::Write as _, path::PathBuf};
 
 use axum::{
-    Extension, Json, Router,
+    Extension, Json,
     extract::State,
     response::{IntoResponse, Response},
-    routing::get,
 };
 use http::{HeaderValue, StatusCode, header};
 use seaworthy_access::{Access, Identity, Permission};
@@ -26,9 +25,11 @@ use seaworthy_store::Db;
 use seaworthy_trust::Verifier;
 use serde_json::{Value, json};
 
+use crate::route::Routes;
+
 /// The rooms behind the routes.
 #[derive(Clone)]
-pub struct Rooms {
+pub(crate) struct Rooms {
     pub(crate) db: Db,
     pub(crate) access: Access,
     pub(crate) registry: Registry,
@@ -56,7 +57,8 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry = self.0.retry_after_seconds;
-        let mut response = (status, Json(json!({"error": self.0}))).into_response();
+        let mut response = (status, Json(json!({"error": &self.0}))).into_response();
+        response.extensions_mut().insert(self.0);
         if let Some(seconds) = retry {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -66,20 +68,23 @@ impl IntoResponse for ApiError {
 
 pub(crate) type Answer = Result<Json<Value>, ApiError>;
 
+/// The description of these routes, written by hand and compared with them in tests.
+const OPENAPI: &str = include_str!("../../../../docs/reference/openapi.json");
+
 /// All routes of this module.
-pub fn routes(rooms: Rooms) -> Router {
-    Router::new()
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .route("/api/v1/status", get(status))
-        .route("/api/v1/whoami", get(whoami))
+pub(crate) fn routes() -> Routes<Rooms> {
+    Routes::new()
+        .get("/livez", async || "ok\n")
+        .get("/readyz", ready)
+        .get("/metrics", metrics)
+        .get("/api/v1/openapi.json", async || ([(header::CONTENT_TYPE, "application/json")], OPENAPI))
+        .get("/api/v1/status", status)
+        .get("/api/v1/whoami", whoami)
         .merge(access::routes())
         .merge(advisories::routes())
         .merge(images::routes())
         .merge(ledger::routes())
         .merge(policies::routes())
-        .with_state(rooms)
 }
 
 /// Refuses unless `identity` may do `permission` at `scope`.
@@ -180,4 +185,56 @@ async fn status(State(rooms): State<Rooms>, Extension(identity): Extension<Ident
         "failed": failed,
         "advisories": {"generation": feeds.generation, "state": feeds.state, "feeds": feeds.feeds.len()},
     })))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const VERBS: [&str; 5] = ["get", "post", "put", "delete", "patch"];
+
+    #[test]
+    fn the_description_has_the_routes_of_the_router_and_no_other() {
+        let table = routes();
+        let tokens = crate::token::routes();
+        let listed = table.listed().iter().chain(tokens.listed());
+        let routed: BTreeSet<String> = listed.map(|(method, path)| format!("{method} {path}")).collect();
+        let document: Value = serde_json::from_str(OPENAPI).expect("JSON");
+        let mut described = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            for verb in VERBS.iter().filter(|verb| item.get(**verb).is_some()) {
+                described.insert(format!("{} {path}", verb.to_uppercase()));
+            }
+        }
+        let undescribed: Vec<_> = routed.difference(&described).collect();
+        let invented: Vec<_> = described.difference(&routed).collect();
+        assert!(undescribed.is_empty() && invented.is_empty(), "{undescribed:?} {invented:?}");
+    }
+
+    /// A route added past the list would be in nobody's description.
+    #[test]
+    fn no_route_passes_the_list() {
+        let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut folders = vec![source];
+        let mut seen = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("sources") {
+                let path = entry.expect("entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !path.ends_with("src/route.rs") {
+                    seen += 1;
+                    let text = std::fs::read_to_string(&path).expect("text");
+                    for word in [concat!(".rou", "te("), concat!(".nes", "t("), concat!("_serv", "ice(")] {
+                        let hits = text.lines().filter(|line| line.contains(word)).count();
+                        let served = text.contains("into_make_service") && word.ends_with("ice(");
+                        assert!(hits == 0 || served, "{} has `{word}`", path.display());
+                    }
+                }
+            }
+        }
+        assert!(seen > 10);
+    }
 }

@@ -1,27 +1,31 @@
 //! Policies and exceptions.
 
 use axum::{
-    Extension, Json, Router,
+    Extension, Json,
     extract::{Path, State},
-    routing::{get, post},
 };
 use seaworthy_access::{Identity, Permission};
 use seaworthy_clearance::{ClearanceError, NewException};
 use seaworthy_model::{ErrorCode, ExceptionId, Problem, Scope, Timestamp};
-use seaworthy_policy::ExceptionScope;
+use seaworthy_policy::{ExceptionScope, Mode, RuleResult};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Answer, ApiError, Rooms, invalid, require, scope};
+use crate::{limit, route::Routes};
 
-pub(super) fn routes() -> Router<Rooms> {
-    Router::new()
-        .route("/api/v1/policies", get(list).post(apply))
-        .route("/api/v1/policies/{name}", get(show))
-        .route("/api/v1/exceptions", get(exceptions).post(request))
-        .route("/api/v1/exceptions/{id}", get(exception))
-        .route("/api/v1/exceptions/{id}/approve", post(approve))
-        .route("/api/v1/exceptions/{id}/revoke", post(revoke))
+pub(super) fn routes() -> Routes<Rooms> {
+    Routes::new()
+        .get("/api/v1/policies", list)
+        .post("/api/v1/policies", apply)
+        .post("/api/v1/policies/preview", preview)
+        .get("/api/v1/policies/{name}", show)
+        .get("/api/v1/policies/{name}/versions/{version}", version)
+        .get("/api/v1/exceptions", exceptions)
+        .post("/api/v1/exceptions", request)
+        .get("/api/v1/exceptions/{id}", exception)
+        .post("/api/v1/exceptions/{id}/approve", approve)
+        .post("/api/v1/exceptions/{id}/revoke", revoke)
 }
 
 async fn list(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {
@@ -57,6 +61,47 @@ async fn apply(
     let at = scope(&format!("/policies/{}", policy.name))?;
     require(&rooms, &identity, Permission::PolicyWrite, &at).await?;
     Ok(Json(json!(rooms.clearance.apply_policy(&identity.actor, &it.source).await?)))
+}
+
+async fn version(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Path((name, version)): Path<(String, i64)>,
+) -> Answer {
+    require(&rooms, &identity, Permission::PolicyRead, &scope("/policies")?).await?;
+    let unknown = || Problem::new(ErrorCode::NotFound, format!("policy `{name}` has no version `{version}`"));
+    let row = rooms.clearance.policy_version(&name, version).await?.ok_or_else(unknown)?;
+    Ok(Json(json!({"policy": row, "source": row.source})))
+}
+
+/// Whose verdict would change if a policy were applied: of the images that the caller may see, the
+/// first [`limit::PREVIEWED`] tags.
+async fn preview(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Json(it): Json<Source>,
+) -> Answer {
+    require(&rooms, &identity, Permission::PolicyRead, &scope("/policies")?).await?;
+    let policy =
+        seaworthy_policy::Policy::parse(&it.source).map_err(|source| ClearanceError::Policy { source })?;
+    let (mut judged, mut changed) = (0_u32, Vec::new());
+    for row in rooms.registry.images(&identity, "", ("", ""), limit::PREVIEWED).await? {
+        let Some(stored) = rooms.clearance.stored(&row.repository, &row.digest).await? else { continue };
+        let decision = rooms.clearance.preview(&stored, &policy).await?;
+        judged += 1;
+        if decision.verdict != stored.verdict {
+            let against = decision
+                .reasons
+                .iter()
+                .filter(|reason| reason.mode == Mode::Enforce && reason.result != RuleResult::Pass);
+            let rules: Vec<&str> = against.map(|reason| reason.rule.as_str()).collect();
+            changed.push(json!({
+                "repository": row.repository, "tag": row.tag, "digest": row.digest,
+                "before": stored.verdict, "after": decision.verdict, "rules": rules,
+            }));
+        }
+    }
+    Ok(Json(json!({"judged": judged, "changed": changed})))
 }
 
 async fn exceptions(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {

@@ -1,0 +1,103 @@
+//! The caller's language, and one error shape: what leaves `/api/` with an error status is a
+//! [`Problem`], whoever refused the request.
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderMap, StatusCode, header};
+use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_policy::Language;
+
+use crate::{api::ApiError, japanese, limit};
+
+/// Puts the language in front of the handlers, and renders their problems in it. Without
+/// `Accept-Language` the server's own holds: clients of the registry send none.
+pub(crate) async fn to_the_caller(State(own): State<Language>, mut request: Request, next: Next) -> Response {
+    let language = wanted(request.headers()).unwrap_or(own);
+    let is_api = request.uri().path().starts_with("/api/");
+    request.extensions_mut().insert(language);
+    let (mut parts, body) = next.run(request).await.into_parts();
+    let failed = parts.status.is_client_error() || parts.status.is_server_error();
+    let problem = match parts.extensions.remove::<Problem>() {
+        Some(problem) => problem,
+        // The router and the readers of bodies and queries answer in plain text.
+        None if is_api && failed => unnamed(parts.status, body).await,
+        None => return Response::from_parts(parts, body),
+    };
+    let mut response = ApiError(japanese::problem(problem, language)).into_response();
+    response.extensions_mut().clear();
+    for (name, value) in &parts.headers {
+        if name != header::CONTENT_LENGTH && name != header::CONTENT_TYPE {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    response
+}
+
+async fn unnamed(status: StatusCode, body: Body) -> Problem {
+    let bytes = to_bytes(body, limit::REJECTION_BYTES).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+    match status {
+        StatusCode::NOT_FOUND => Problem::new(ErrorCode::NotFound, "there is no such route")
+            .hint("docs/reference/openapi.json lists all of them"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Problem::new(ErrorCode::Unsupported, "the route does not know this method")
+                .hint("docs/reference/openapi.json lists all of them")
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+            ErrorCode::TooLarge,
+            format!("the request is longer than {} bytes", limit::BODY_BYTES),
+        ),
+        status if status.is_client_error() => {
+            Problem::new(ErrorCode::Invalid, format!("the request cannot be read: {text}"))
+        }
+        _ => Problem::new(ErrorCode::Internal, "the answer ended unexpectedly"),
+    }
+}
+
+/// The best of our languages in `Accept-Language` (RFC 9110 §12.5.4).
+fn wanted(headers: &HeaderMap) -> Option<Language> {
+    let text = headers.get(header::ACCEPT_LANGUAGE)?.to_str().ok()?;
+    let mut best: Option<(f32, Language)> = None;
+    for range in text.split(',').take(limit::LANGUAGES) {
+        let (tag, weight) = range.split_once(';').unwrap_or((range, "q=1"));
+        let weight: f32 = weight.trim().strip_prefix("q=").and_then(|it| it.parse().ok()).unwrap_or(0.0);
+        let language = match tag.trim().get(..2).map(str::to_ascii_lowercase).as_deref() {
+            Some("ja") => Language::Japanese,
+            Some("en") => Language::English,
+            _ => continue,
+        };
+        if weight > best.map_or(0.0, |(weight, _)| weight) {
+            best = Some((weight, language));
+        }
+    }
+    best.map(|(_, language)| language)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_of_our_languages_is_chosen() {
+        for (header, expected) in [
+            ("ja", Some(Language::Japanese)),
+            ("ja-JP, en;q=0.5", Some(Language::Japanese)),
+            ("ja;q=0.2, en-GB;q=0.8", Some(Language::English)),
+            ("fr, de", None),
+            ("fr, ja;q=0.1", Some(Language::Japanese)),
+            ("en;q=0", None),
+            ("", None),
+            ("日本語", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            let value = http::HeaderValue::from_bytes(header.as_bytes()).expect("a header");
+            headers.insert(header::ACCEPT_LANGUAGE, value);
+            assert_eq!(wanted(&headers), expected, "{header}");
+        }
+        assert_eq!(wanted(&HeaderMap::new()), None);
+    }
+}
