@@ -1,4 +1,5 @@
-//! Talking to the server: the operator socket of this machine, or HTTP with docker's credentials.
+//! Talking to the server: the operator socket of this machine, or HTTP with the login kept for it,
+//! else with docker's credentials.
 
 use std::path::PathBuf;
 
@@ -7,14 +8,22 @@ use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
-use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_model::{ErrorCode, Problem, Secret};
+use seaworthy_policy::Language;
 use serde_json::Value;
 use tokio::{
     io,
     net::{TcpStream, UnixStream},
 };
 
-use crate::{docker_login, flags::Global};
+use crate::{
+    address::{Address, Scheme},
+    docker_login,
+    flags::Global,
+    login::{self, Login},
+    text::language,
+    tls,
+};
 
 /// Longest answer, in bytes.
 const ANSWER_BYTES: usize = 256 * 1024 * 1024;
@@ -23,22 +32,21 @@ const ANSWER_BYTES: usize = 256 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) enum Server {
     Socket(PathBuf),
-    Http { host: String, authorization: Option<String> },
+    Http { address: Address, login: Option<Login> },
 }
 
 impl Server {
     /// The server that the flags name, else the one on this machine.
     pub(crate) fn of(global: &Global) -> Result<Self, Problem> {
         let Some(url) = &global.server else { return Ok(Self::Socket(data_dir(global)?.join("admin.sock"))) };
-        let host = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').to_owned()).ok_or_else(
-            || {
-                Problem::new(ErrorCode::Invalid, format!("`{url}` is not an `http://` URL"))
-                    .hint("HTTPS comes with the door for remote clients")
-            },
-        )?;
-        let authorization =
-            docker_login::credential(&host).map(|pair| format!("Basic {}", STANDARD.encode(pair)));
-        Ok(Self::Http { host, authorization })
+        let address = Address::parse(url)?;
+        let kept = login::of(&address)?;
+        Ok(Self::Http { login: kept.or_else(|| from_docker(&address)), address })
+    }
+
+    /// A server, as somebody.
+    pub(crate) const fn with(address: Address, login: Login) -> Self {
+        Self::Http { address, login: Some(login) }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Problem> {
@@ -61,13 +69,33 @@ impl Server {
                     .map_err(|error| away(&socket.display().to_string(), &error))?;
                 exchange(stream, ("localhost", None), method, path, body).await
             }
-            Self::Http { host, authorization } => {
-                let address = if host.contains(':') { host.clone() } else { format!("{host}:80") };
-                let stream = TcpStream::connect(&address).await.map_err(|error| away(host, &error))?;
-                exchange(stream, (host, authorization.as_deref()), method, path, body).await
+            Self::Http { address, login } => {
+                let place = address.authority();
+                let stream = TcpStream::connect((address.host.as_str(), address.port))
+                    .await
+                    .map_err(|error| away(&place, &error))?;
+                let authorization = login.as_ref().map(basic);
+                let host = (place.as_str(), authorization.as_deref());
+                if address.scheme == Scheme::Http {
+                    return exchange(stream, host, method, path, body).await;
+                }
+                let ca = login.as_ref().and_then(|login| login.ca.as_deref());
+                let stream = tls::connect(stream, &address.host, ca).await?;
+                exchange(stream, host, method, path, body).await
             }
         }
     }
+}
+
+fn basic(login: &Login) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{}:{}", login.username, login.secret.expose())))
+}
+
+/// docker's own credential for the host, when it has one.
+fn from_docker(address: &Address) -> Option<Login> {
+    let pair = docker_login::credential(&address.authority())?;
+    let (username, secret) = pair.split_once(':')?;
+    Some(Login { username: username.to_owned(), secret: Secret::new(secret.to_owned()), ca: None })
 }
 
 fn away(place: &str, error: &io::Error) -> Problem {
@@ -101,7 +129,12 @@ where
         request = request.header(header::AUTHORIZATION, authorization);
     }
     let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+    let spoken = match language() {
+        Language::Japanese => "ja",
+        Language::English => "en",
+    };
     let request = request
+        .header(header::ACCEPT_LANGUAGE, spoken)
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::new(bytes))
         .map_err(|error| Problem::new(ErrorCode::Invalid, format!("request cannot be made: {error}")))?;

@@ -33,7 +33,7 @@ pub(crate) struct Global {
     /// Data directory of the server on this machine [default: /var/lib/seaworthy as root, else below `XDG_DATA_HOME`]
     #[arg(long, global = true, env = "SEAWORTHY_DATA", value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Talk to a server over HTTP, with docker's credentials for its host, instead of the operator socket
+    /// Talk to this server, with the login of `seaworthy login URL`, instead of the operator socket
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) server: Option<String>,
     /// Output: a table for people, or one JSON document [default: table on a terminal, else json]
@@ -70,14 +70,18 @@ pub(crate) enum Verb {
     /// What the server is doing
     Status,
     /// Sign in
-    #[command(after_help = "Example: seaworthy login --docker && docker push localhost:5000/dev/app:1")]
-    Login {
-        /// Give docker and podman a credential for this registry, valid for 12 hours
-        #[arg(long)]
-        docker: bool,
+    #[command(after_help = "Examples:
+  seaworthy login --docker && docker push localhost:5000/dev/app:1
+  seaworthy login https://registry.example.com -u ci --password-stdin < secret.txt
+  seaworthy --server https://registry.example.com check prod/web:1")]
+    Login(LoginFlags),
+    /// Forget a login: a server's, or docker's for the registry of this machine
+    #[command(after_help = "Example: seaworthy logout https://registry.example.com")]
+    Logout {
+        /// The server; without it docker's credential is forgotten
+        #[arg(value_name = "URL")]
+        url: Option<String>,
     },
-    /// Forget docker's credential for this registry
-    Logout,
     /// Who the server takes you for
     Whoami,
     /// Principals and their credentials
@@ -152,6 +156,11 @@ Examples:
 pub(crate) enum Page {
     /// Verbs and flags.
     Cli,
+    /// Verbs and flags, in Japanese.
+    #[value(name = "cli.ja")]
+    CliJapanese,
+    /// Settings of the server.
+    Config,
     /// Error codes.
     Errors,
 }
@@ -165,6 +174,26 @@ pub(crate) struct ServeFlags {
     /// Import these advisories in the background
     #[arg(long, value_name = "PATH")]
     pub(crate) advisories: Vec<PathBuf>,
+}
+
+/// Flags of `login`.
+#[derive(Debug, Args)]
+pub(crate) struct LoginFlags {
+    /// The server to sign in to; https, or http on this machine
+    #[arg(value_name = "URL", required_unless_present = "docker", conflicts_with = "docker")]
+    pub(crate) url: Option<String>,
+    /// Give docker and podman a credential for this registry, valid for 12 hours
+    #[arg(long)]
+    pub(crate) docker: bool,
+    /// Client id or name of a principal
+    #[arg(short, long, value_name = "NAME", requires = "url")]
+    pub(crate) username: Option<String>,
+    /// Read the client secret from stdin
+    #[arg(long, requires = "url")]
+    pub(crate) password_stdin: bool,
+    /// Trust the certificates of this PEM file for the server
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub(crate) ca: Option<PathBuf>,
 }
 
 /// Verbs of `principal`.
@@ -466,6 +495,20 @@ pub(crate) enum PolicyVerb {
     Show {
         /// Name
         name: String,
+    },
+    /// What changes from one policy to another; exit 1 when something does
+    #[command(after_help = "OLD and NEW are files, or names of active policies: NAME or NAME@VERSION.
+Examples:
+  seaworthy policy diff prod ./prod.yaml
+  seaworthy policy diff prod ./prod.yaml --images")]
+    Diff {
+        /// File, or name of an active policy
+        old: String,
+        /// File, or name of an active policy
+        new: String,
+        /// Also name the stored images whose verdict would change
+        #[arg(long)]
+        images: bool,
     },
     /// Run cases written as files against the policies of a folder
     #[command(after_help = "DIR holds policies (*.yaml) and cases (tests/*.yaml).

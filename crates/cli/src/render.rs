@@ -29,6 +29,7 @@ pub(crate) fn note(text: &str) {
 /// Says a problem, and what to do about it on a line of its own.
 pub(crate) fn problem(problem: &Problem) {
     let language = language();
+    let problem = &seaworthy_server::japanese::problem(problem.clone(), language);
     note(&format!("{}: {}", Text::Error.say(language), problem.message));
     if let Some(hint) = &problem.hint {
         note(&format!("{}: {hint}", Text::Hint.say(language)));

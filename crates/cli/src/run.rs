@@ -44,9 +44,9 @@ async fn dispatch(cli: Cli) -> Outcome {
         Verb::Up(flags) => verbs::serve::up(&global, flags).await,
         Verb::Serve(flags) => verbs::serve::serve(&global, flags).await,
         Verb::Status => verbs::get(&global, "/api/v1/status").await,
-        Verb::Whoami => verbs::get(&global, "/api/v1/whoami").await,
-        Verb::Login { docker } => verbs::access::login(&global, docker).await,
-        Verb::Logout => verbs::access::logout(&global),
+        Verb::Whoami => verbs::access::whoami(&global).await,
+        Verb::Login(flags) => verbs::access::login(&global, flags).await,
+        Verb::Logout { url } => verbs::access::logout(&global, url.as_deref()),
         Verb::Principal(verb) => verbs::access::principal(&global, verb).await,
         Verb::Role(verb) => verbs::access::role(&global, verb).await,
         Verb::Access(AccessVerb::Explain { principal, action, scope }) => {
@@ -96,6 +96,11 @@ async fn policy(global: &Global, verb: PolicyVerb) -> Outcome {
         PolicyVerb::Apply { file } => verbs::policies::apply(global, &file).await,
         PolicyVerb::List => verbs::policies::list(global).await,
         PolicyVerb::Show { name } => verbs::policies::show(global, &name).await,
+        PolicyVerb::Diff { old, new, images } => {
+            let images =
+                if images { verbs::policy_diff::Images::Judged } else { verbs::policy_diff::Images::Left };
+            verbs::policy_diff::diff(global, (&old, &new), images).await
+        }
         PolicyVerb::Test { dir, now } => verbs::policies::test(global, &dir, now.as_deref()),
     }
 }

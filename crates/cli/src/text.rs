@@ -47,6 +47,12 @@ texts! {
     Records: "records", "件";
     ShownOnce: "the secret is shown once, keep it now", "この秘密は一度しか表示されません。今すぐ保管してください";
     LoggedIn: "docker and podman are signed in until", "docker と podman のサインイン有効期限:";
+    SignedIn: "signed in at", "サインインしました:";
+    Username: "client id or name:", "クライアント ID または名前:";
+    Password: "client secret:", "クライアントシークレット:";
+    Same: "no difference", "違いはありません";
+    VerdictsChange: "verdicts that would change:", "変わる判定:";
+    Judged: "images judged", "件のイメージを判定";
     Inspecting: "inspecting", "検査中";
     Importing: "importing advisories", "フィードを取り込んでいます";
     CasesPassed: "cases passed", "件のケースが合格";

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
+use seaworthy_inspection::{LayerReader, LocalConfig, inspect_local};
+use seaworthy_model::InventoryReady;
 use seaworthy_oci::{Digest, Platform};
+use seaworthy_sandbox::Input;
 use serde_json::{Value, json};
 
 use crate::http::{Answer, Door};
@@ -53,6 +56,12 @@ impl Image {
     pub(crate) fn debian(source: &str, version: &str, label: &str) -> Self {
         let layer = debian_layer(source, version);
         Self::new(&layer, TAR, &Digest::sha256(&layer), label)
+    }
+
+    /// What the command line would send about it.
+    pub(crate) fn inspected(&self) -> InventoryReady {
+        let layers = [Ok(Input::Bytes(self.layer.clone()))];
+        inspect_local(LocalConfig::Bytes(&self.config), layers, &LayerReader::InProcess)
     }
 
     pub(crate) fn digest(&self) -> Digest {

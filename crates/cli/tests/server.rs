@@ -123,16 +123,31 @@ impl Place {
 
     /// Starts a server on a port; its log when it does not come up.
     pub(crate) fn try_up(&self, port: u16, feeds: &[PathBuf], language: &str) -> Result<Server, String> {
+        let mut flags = Vec::new();
+        for feed in feeds {
+            flags.extend(["--advisories", feed.to_str().expect("a path")]);
+        }
+        self.start(port, &flags, language)
+    }
+
+    /// Starts a server on a port with more flags.
+    pub(crate) fn try_up_with(&self, port: u16, flags: &[&str]) -> Result<Server, String> {
+        self.start(port, flags, "en")
+    }
+
+    fn start(&self, port: u16, flags: &[&str], language: &str) -> Result<Server, String> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).expect("log");
         // It ends with the thread that started it, whatever becomes of the test.
         let mut command = Command::new(program("setpriv").unwrap_or_else(|| "setpriv".into()));
         settle(&mut command);
         command.args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_seaworthy"), "up", "--data"]);
         command.arg(self.data()).args(["--listen", &format!("localhost:{port}")]);
-        for feed in feeds {
-            command.arg("--advisories").arg(feed);
-        }
-        command.env("SEAWORTHY_LANG", language).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        command
+            .args(flags)
+            .env("SEAWORTHY_LANG", language)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log);
         let started = Instant::now();
         let mut child = command.spawn().expect("the server starts");
         let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();

@@ -4,10 +4,12 @@ use seaworthy_model::{ErrorCode, Problem};
 use serde_json::{Value, json};
 
 use crate::{
+    address::Address,
     client::{Server, encode},
     docker_login,
     failure::{Failure, Outcome, usage},
-    flags::{AssignmentFlags, CredentialVerb, Global, PrincipalVerb, RoleVerb},
+    flags::{AssignmentFlags, CredentialVerb, Global, LoginFlags, PrincipalVerb, RoleVerb},
+    login,
     render::{self, note},
     text::{Text, language},
 };
@@ -22,11 +24,44 @@ fn hosts(global: &Global) -> Vec<String> {
     vec![format!("localhost:{port}"), format!("127.0.0.1:{port}")]
 }
 
-pub(crate) async fn login(global: &Global, docker: bool) -> Outcome {
-    if !docker {
-        let problem = Problem::new(ErrorCode::Invalid, "on this machine the operator socket is enough");
-        return Err(problem.hint("`seaworthy login --docker` signs docker and podman in").into());
+pub(crate) async fn login(global: &Global, flags: LoginFlags) -> Outcome {
+    match &flags.url {
+        Some(url) => remote(url, &flags).await,
+        None => docker(global).await,
     }
+}
+
+/// Keeps a login that the server believes.
+async fn remote(url: &str, flags: &LoginFlags) -> Outcome {
+    let address = Address::parse(url)?;
+    let login = login::asked(flags)?;
+    let server = Server::with(address.clone(), login.clone());
+    // The token service says whether the credential is valid; the token itself is not kept.
+    server.get("/oauth2/token?service=seaworthy").await?;
+    let actor = server.get("/api/v1/whoami").await?;
+    let path = login::keep(&address, &login)?;
+    note(&format!(
+        "{} {address}: {} ({})",
+        Text::SignedIn.say(language()),
+        render::cell(actor.get("name")),
+        path.display()
+    ));
+    Ok(())
+}
+
+/// Who the server takes the caller for, and which login said so.
+pub(crate) async fn whoami(global: &Global) -> Outcome {
+    let server = Server::of(global)?;
+    let mut actor = server.get("/api/v1/whoami").await?;
+    if let (Server::Http { address, login: Some(login) }, Value::Object(map)) = (&server, &mut actor) {
+        map.insert("server".into(), json!(address.to_string()));
+        map.insert("login".into(), json!(login.username));
+    }
+    render::record(global, &actor);
+    Ok(())
+}
+
+async fn docker(global: &Global) -> Outcome {
     let answer = Server::of(global)?.post("/api/v1/login", &json!({})).await?;
     let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut hosts = hosts(global);
@@ -46,7 +81,15 @@ pub(crate) async fn login(global: &Global, docker: bool) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn logout(global: &Global) -> Outcome {
+pub(crate) fn logout(global: &Global, url: Option<&str>) -> Outcome {
+    if let Some(url) = url {
+        let address = Address::parse(url)?;
+        if login::forget(&address)? {
+            return Ok(());
+        }
+        let message = format!("there is no login at `{address}`");
+        return Err(Problem::new(ErrorCode::NotFound, message).into());
+    }
     docker_login::store(&hosts(global), None)?;
     Ok(())
 }

@@ -6,6 +6,7 @@ pub(crate) mod bench;
 pub(crate) mod images;
 pub(crate) mod ledger;
 pub(crate) mod policies;
+pub(crate) mod policy_diff;
 pub(crate) mod reference;
 pub(crate) mod serve;
 

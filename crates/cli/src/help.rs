@@ -1,0 +1,335 @@
+//! `--help` in the user's language. English stands beside the flags; every verb and flag has a
+//! Japanese text here, found by the English one, and a test names what has none.
+
+use clap::{Arg, Command, CommandFactory as _};
+use seaworthy_policy::Language;
+
+use crate::flags::Cli;
+
+/// The command line, with its help in one language.
+pub(crate) fn command(language: Language) -> Command {
+    let mut command = Cli::command();
+    if language == Language::English {
+        return command;
+    }
+    // Global flags and clap's own are there once it is built.
+    command.build();
+    japanese(command)
+}
+
+const TEMPLATE: &str = "{about-with-newline}\n使い方: {usage}\n\n{all-args}{after-help}";
+
+fn japanese(mut command: Command) -> Command {
+    let about = command.get_about().and_then(|text| say(&text.to_string()));
+    if let Some(text) = about {
+        command = command.about(text).long_about(None);
+    }
+    let after = command.get_after_help().map(|text| examples(&text.to_string()));
+    if let Some(text) = after {
+        command = command.after_help(text);
+    }
+    command = command.help_template(TEMPLATE).subcommand_help_heading("コマンド").mut_args(argument);
+    let names: Vec<String> = command.get_subcommands().map(|it| it.get_name().to_owned()).collect();
+    for name in names {
+        command = command.mut_subcommand(name, japanese);
+    }
+    command
+}
+
+fn argument(arg: Arg) -> Arg {
+    let heading = if arg.is_positional() { "引数" } else { "オプション" };
+    let help = arg.get_help().and_then(|text| say(&text.to_string()));
+    match help {
+        Some(text) => arg.help_heading(heading).help(text).long_help(None),
+        None => arg.help_heading(heading),
+    }
+}
+
+/// Examples stay as they are typed; the words around them are said.
+fn examples(text: &str) -> String {
+    let line = |line: &str| match AFTER.iter().find(|(english, _)| line.contains(english)) {
+        Some((english, japanese)) => line.replace(english, japanese),
+        None => line.to_owned(),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn say(english: &str) -> Option<&'static str> {
+    TEXTS.iter().find(|(key, _)| *key == english).map(|(_, japanese)| *japanese)
+}
+
+const AFTER: &[(&str, &str)] = &[
+    ("Examples:", "例:"),
+    ("Example:", "例:"),
+    ("Targets:", "対象:"),
+    (
+        "registry, inspection and clearance on this machine",
+        "このマシンでレジストリ、検査、使用可否判定を開始",
+    ),
+    ("sign docker and podman in", "docker と podman をサインインさせる"),
+    ("may it be pulled from there, and why", "プルしてよいか、その理由は何か"),
+    ("the same answer before the push", "プッシュ前に同じ判定を得る"),
+    ("findings and remedies", "検出結果と対処方法"),
+    (
+        "Exit codes: 0 yes, 1 the answer is no, 2 wrong use, 3 could not do it.",
+        "終了コード: 0 はい、1 いいえ、2 使い方の誤り、3 実行できない",
+    ),
+    (
+        "With `-` reads tab-separated pairs from stdin, one answer a line.",
+        "`-` を指定すると、タブ区切りの組を標準入力から読み、1 行に 1 つ答えます。",
+    ),
+    (
+        "DIR holds policies (*.yaml) and cases (tests/*.yaml).",
+        "DIR にはポリシー (*.yaml) とケース (tests/*.yaml) を置きます。",
+    ),
+    (
+        "OLD and NEW are files, or names of active policies: NAME or NAME@VERSION.",
+        "OLD と NEW はファイル、または有効なポリシーの名前 (NAME か NAME@VERSION) です。",
+    ),
+];
+
+const TEXTS: &[(&str, &str)] = &[
+    (
+        "May this container image run here, and how do we know?",
+        "このコンテナーイメージをここで実行してよいか、その根拠は何か",
+    ),
+    // Global.
+    (
+        "Data directory of the server on this machine [default: /var/lib/seaworthy as root, else below `XDG_DATA_HOME`]",
+        "このマシンのサーバーのデータディレクトリー [既定: root では /var/lib/seaworthy、それ以外は `XDG_DATA_HOME` の下]",
+    ),
+    (
+        "Talk to this server, with the login of `seaworthy login URL`, instead of the operator socket",
+        "オペレーターソケットの代わりに、`seaworthy login URL` のログインでこのサーバーに接続する",
+    ),
+    (
+        "Output: a table for people, or one JSON document [default: table on a terminal, else json]",
+        "出力形式: 表、または 1 つの JSON 文書 [既定: 端末では table、それ以外は json]",
+    ),
+    ("Configuration file [default: DATA/seaworthy.toml]", "設定ファイル [既定: DATA/seaworthy.toml]"),
+    ("On lists: ids only", "一覧では ID だけを出力する"),
+    ("Say more on stderr", "標準エラー出力に詳しく出力する"),
+    ("Print help", "ヘルプを表示する"),
+    ("Print help (see more with '--help')", "ヘルプを表示する"),
+    ("Print version", "バージョンを表示する"),
+    (
+        "Print this message or the help of the given subcommand(s)",
+        "このヘルプ、または指定したサブコマンドのヘルプを表示する",
+    ),
+    // Verbs.
+    ("Start everything on this machine", "このマシンですべてを開始する"),
+    ("Start the control plane", "コントロールプレーンを開始する"),
+    (
+        "Address of the plain-HTTP door; loopback only [default: localhost:5000]",
+        "平文 HTTP の待ち受けアドレス。ループバックのみ [既定: localhost:5000]",
+    ),
+    ("Import these advisories in the background", "これらの脆弱性フィードをバックグラウンドで取り込む"),
+    ("What the server is doing", "サーバーの状態を表示する"),
+    ("Sign in", "サインインする"),
+    (
+        "The server to sign in to; https, or http on this machine",
+        "サインイン先のサーバー。https、またはこのマシン上の http",
+    ),
+    (
+        "Give docker and podman a credential for this registry, valid for 12 hours",
+        "docker と podman に、このレジストリの 12 時間有効な資格情報を渡す",
+    ),
+    ("Client id or name of a principal", "プリンシパルのクライアント ID または名前"),
+    ("Read the client secret from stdin", "クライアントシークレットを標準入力から読む"),
+    (
+        "Trust the certificates of this PEM file for the server",
+        "この PEM ファイルの証明書をサーバーの検証に使う",
+    ),
+    (
+        "Forget a login: a server's, or docker's for the registry of this machine",
+        "ログインを破棄する: サーバーのもの、またはこのマシンのレジストリに対する docker のもの",
+    ),
+    (
+        "The server; without it docker's credential is forgotten",
+        "サーバー。省略すると docker の資格情報を破棄する",
+    ),
+    ("Who the server takes you for", "サーバーから見た自分の身元を表示する"),
+    ("Principals and their credentials", "プリンシパルとその資格情報"),
+    (
+        "Create a service principal; its secret is shown once",
+        "サービスプリンシパルを作成する。シークレットは一度だけ表示される",
+    ),
+    ("Name", "名前"),
+    ("Role to assign", "割り当てるロール"),
+    ("Where the role holds", "ロールが有効な範囲"),
+    ("List principals", "プリンシパルを一覧する"),
+    ("Show one with its assignments and credentials", "割り当てと資格情報を含めて 1 つ表示する"),
+    ("Name or id", "名前または ID"),
+    ("Disable one; effective at its next request", "無効にする。次の要求から効く"),
+    ("Delete one with its credentials and assignments", "資格情報と割り当てごと削除する"),
+    (
+        "Client secrets: two, so that one can be rotated",
+        "クライアントシークレット。交換できるように 2 つまで",
+    ),
+    ("Add a client secret, shown once", "クライアントシークレットを追加する。一度だけ表示される"),
+    ("Principal", "プリンシパル"),
+    ("A word to know it by", "見分けるための名前"),
+    ("List credentials, without their secrets", "シークレットを除いて資格情報を一覧する"),
+    ("Remove a credential", "資格情報を削除する"),
+    ("Credential id", "資格情報の ID"),
+    ("Roles and their assignments", "ロールとその割り当て"),
+    ("List roles", "ロールを一覧する"),
+    ("Show one", "1 つ表示する"),
+    ("Define a custom role", "独自のロールを定義する"),
+    ("What it permits", "許可する操作"),
+    ("What it is for", "用途"),
+    ("Assign a role", "ロールを割り当てる"),
+    ("Take an assignment back; effective at the next request", "割り当てを取り消す。次の要求から効く"),
+    ("Role", "ロール"),
+    ("Scope, such as /repositories/dev", "範囲。例: /repositories/dev"),
+    ("Who may do what, and which assignment says so", "誰が何をしてよいか、その根拠となる割り当て"),
+    (
+        "May a principal do something somewhere, and which assignment says so?",
+        "プリンシパルがある範囲である操作をしてよいか、どの割り当てによるか",
+    ),
+    ("Action, such as pull or push", "操作。例: pull、push"),
+    ("Scope", "範囲"),
+    ("Images in the registry", "レジストリのイメージ"),
+    ("List images", "イメージを一覧する"),
+    ("Only repositories that begin with this", "この文字列で始まるリポジトリだけ"),
+    (
+        "Delete a tag, or a manifest by digest with all its tags",
+        "タグを削除する。ダイジェスト指定ではマニフェストをすべてのタグごと削除する",
+    ),
+    ("REPOSITORY:TAG or REPOSITORY@DIGEST", "REPOSITORY:TAG または REPOSITORY@DIGEST"),
+    ("May this be pulled from there, and how do we know?", "そこからプルしてよいか、その根拠は何か"),
+    ("Image", "イメージ"),
+    ("Judge a local image as if it stood there", "ローカルイメージをその場所にあるものとして判定する"),
+    ("What is to be done with it", "用途"),
+    ("Use these policies and no server", "サーバーを使わず、これらのポリシーで判定する"),
+    ("Wait this long for a pending answer, such as 30s or 2m", "判定待ちの間この時間まで待つ。例: 30s、2m"),
+    ("Use these advisories and no server", "サーバーを使わず、これらの脆弱性フィードを使う"),
+    ("Findings of an image, with remedies", "イメージの検出結果と対処方法"),
+    ("Exit 1 when there is a finding like this", "該当する検出結果があれば終了コード 1 を返す"),
+    ("Show everything known about one vulnerability", "1 つの脆弱性について分かっていることをすべて表示する"),
+    ("Wait this long for the inspection", "検査をこの時間まで待つ"),
+    ("Findings over all images", "全イメージの検出結果"),
+    ("Images that have a vulnerability", "ある脆弱性を持つイメージ"),
+    ("Vulnerability, by any of its names", "脆弱性。どの別名でもよい"),
+    ("Advisory feeds", "脆弱性フィード"),
+    (
+        "Import files, folders, .tar.zst and .zip; formats are recognised by content",
+        "ファイル、フォルダー、.tar.zst、.zip を取り込む。形式は内容から判別する",
+    ),
+    ("What to import", "取り込むもの"),
+    ("Loaded feeds", "読み込み済みのフィード"),
+    ("Past imports", "取り込みの履歴"),
+    (
+        "Compare two versions: prints <, =, > or `invalid: why`",
+        "2 つのバージョンを比較し、<、=、> または `invalid: 理由` を出力する",
+    ),
+    ("Whose rules, such as deb", "どの規則で比較するか。例: deb"),
+    ("First version, or - for stdin", "1 つ目のバージョン。- なら標準入力"),
+    ("Second version", "2 つ目のバージョン"),
+    ("Policies", "ポリシー"),
+    ("Make a policy file the active version of its name", "ポリシーファイルをその名前の有効な版にする"),
+    ("The file", "ファイル"),
+    ("List active policies", "有効なポリシーを一覧する"),
+    ("Show one with its source", "ソースを含めて 1 つ表示する"),
+    (
+        "What changes from one policy to another; exit 1 when something does",
+        "2 つのポリシーの違いを表示する。違いがあれば終了コード 1 を返す",
+    ),
+    ("File, or name of an active policy", "ファイル、または有効なポリシーの名前"),
+    ("Also name the stored images whose verdict would change", "判定が変わる保存済みイメージも表示する"),
+    (
+        "Run cases written as files against the policies of a folder",
+        "ファイルに書いたケースを、フォルダーのポリシーに対して実行する",
+    ),
+    ("The folder", "フォルダー"),
+    ("Judge as if it were this moment", "この時刻として判定する"),
+    ("Time-limited accepted risks", "期限付きで受け入れたリスク（例外承認）"),
+    ("Ask for an exception; somebody else approves it", "例外承認を申請する。承認は別の人が行う"),
+    ("Repository or pattern", "リポジトリまたはパターン"),
+    ("Rule, such as prod/vulns", "ルール。例: prod/vulns"),
+    ("Only this vulnerability", "この脆弱性だけ"),
+    ("Only this source package", "このソースパッケージだけ"),
+    ("Who answers for the risk", "リスクの責任者"),
+    ("Why", "理由"),
+    ("Until when, at most 90 days", "期限。最長 90 日"),
+    ("Approve one that somebody else asked for", "他の人の申請を承認する"),
+    ("Exception id", "例外承認の ID"),
+    ("List exceptions", "例外承認を一覧する"),
+    ("Take one back", "取り消す"),
+    ("The tamper-evident record of who did what", "誰が何をしたかの、改ざんを検知できる記録（監査証跡）"),
+    ("List records, newest first", "新しい順に記録を一覧する"),
+    ("Only this actor", "この実行者だけ"),
+    ("Only this act, such as manifest.push", "この操作だけ。例: manifest.push"),
+    ("Only objects that begin with this", "この文字列で始まる対象だけ"),
+    ("Only since this moment", "この時刻以降だけ"),
+    ("At most so many", "最大件数"),
+    (
+        "Compare everything that is kept twice; exit 1 names what differs",
+        "二重に保存したものをすべて照合する。違いがあれば示して終了コード 1 を返す",
+    ),
+    (
+        "Print a record with the proof that it is in the signed ledger",
+        "記録と、署名済みの監査証跡に含まれる証明を出力する",
+    ),
+    ("Its index", "番号"),
+    ("Print a completion script", "補完スクリプトを出力する"),
+    ("Which shell", "シェルの種類"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing(command: &Command, path: &str, out: &mut Vec<String>) {
+        let mut ask = |place: String, text: Option<String>| match text {
+            None => out.push(format!("{place} has no help")),
+            Some(text) if say(&text).is_none() => out.push(format!("{place}: {text}")),
+            Some(_) => {}
+        };
+        ask(path.to_owned(), command.get_about().map(ToString::to_string));
+        for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+            ask(format!("{path} <{}>", arg.get_id()), arg.get_help().map(ToString::to_string));
+        }
+        for sub in command.get_subcommands().filter(|it| !it.is_hide_set() && it.get_name() != "help") {
+            missing(sub, &format!("{path} {}", sub.get_name()), out);
+        }
+    }
+
+    #[test]
+    fn every_verb_and_flag_has_a_japanese_text() {
+        let mut english = Cli::command();
+        english.build();
+        let mut out = Vec::new();
+        missing(&english, "seaworthy", &mut out);
+        assert!(out.is_empty(), "{out:#?}");
+    }
+
+    #[test]
+    fn no_japanese_text_is_left_over() {
+        fn all(command: &Command, out: &mut String) {
+            out.push_str(&command.clone().render_long_help().to_string());
+            out.push('\n');
+            command.get_subcommands().for_each(|sub| all(sub, out));
+        }
+        let mut help = String::new();
+        let mut japanese = command(Language::Japanese).term_width(0);
+        japanese.build();
+        all(&japanese, &mut help);
+        let unused: Vec<&str> =
+            TEXTS.iter().map(|(_, japanese)| *japanese).filter(|text| !help.contains(text)).collect();
+        assert!(unused.is_empty(), "{unused:#?}");
+        for word in ["Usage:", "Options:", "Commands:", "Arguments:", "Print help", "Examples:"] {
+            assert!(!help.contains(word), "`{word}` is English");
+        }
+    }
+
+    #[test]
+    fn both_languages_take_the_same_words() {
+        for language in [Language::English, Language::Japanese] {
+            let words = ["seaworthy", "--data", "/d", "check", "prod/web:1", "-o", "json", "--wait", "3s"];
+            let matches = command(language).try_get_matches_from(words).expect("valid");
+            assert_eq!(matches.subcommand_name(), Some("check"));
+            assert!(command(language).try_get_matches_from(["seaworthy", "launch"]).is_err());
+        }
+    }
+}

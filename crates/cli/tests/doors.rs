@@ -1,0 +1,192 @@
+//! The doors: logins at another server, the caller's language, the operator group.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    process::{Command, Stdio},
+};
+
+use serde_json::json;
+
+use crate::{
+    image::Image,
+    server::{Place, Said, free_port, run, seaworthy},
+};
+
+/// The binary of a person elsewhere: no data directory, a configuration folder of their own.
+fn elsewhere(place: &Place, words: &[&str]) -> Command {
+    let mut command = seaworthy();
+    command.args(words).env("XDG_CONFIG_HOME", place.path("config")).env("HOME", place.path("home"));
+    command.env("DOCKER_CONFIG", place.path("nobodys-docker")).env("SEAWORTHY_DATA", place.path("nowhere"));
+    command
+}
+
+fn with_stdin(mut command: Command, input: &str) -> Said {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    child.stdin.take().expect("stdin").write_all(input.as_bytes()).expect("written");
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Said { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+}
+
+#[test]
+fn a_login_at_a_server_is_checked_kept_used_and_forgotten() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let url = format!("http://localhost:{}", server.port);
+    let made = place.cli(&["principal", "create", "ci", "--role", "Reader", "--scope", "/"]);
+    let secret = made.json()["client_secret"].as_str().expect("a secret").to_owned();
+    let login = |secret: &str| {
+        let words = ["login", &url, "-u", "ci", "--password-stdin"];
+        with_stdin(elsewhere(&place, &words), secret)
+    };
+
+    let wrong = login("not the secret\n");
+    assert_eq!(wrong.code, 3, "{wrong:?}");
+    assert!(!place.path("config").exists(), "what the server does not believe is not kept");
+
+    let right = login(&format!("{secret}\n"));
+    assert_eq!((right.code, right.out.as_str()), (0, ""), "{right:?}");
+    assert!(!right.err.contains(&secret), "{right:?}");
+    let file = place.path("config/seaworthy/logins.json");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let who = run(&mut elsewhere(&place, &["--server", &url, "whoami", "-o", "json"]));
+    let actor = who.json();
+    assert_eq!((who.code, &actor["name"], &actor["login"]), (0, &json!("ci"), &json!("ci")), "{who:?}");
+    assert!(!who.out.contains(&secret), "{who:?}");
+    let list = run(&mut elsewhere(&place, &["--server", &url, "policy", "list", "-o", "json"]));
+    assert_eq!(list.code, 0, "{list:?}");
+
+    // Opened to others, it is not used any more.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let opened = run(&mut elsewhere(&place, &["--server", &url, "whoami"]));
+    assert_eq!(opened.code, 3, "{opened:?}");
+    assert!(opened.err.contains("chmod 600"), "{opened:?}");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+
+    assert_eq!(run(&mut elsewhere(&place, &["logout", &url])).code, 0);
+    assert!(!fs::read_to_string(&file).unwrap().contains(&secret));
+    assert_eq!(run(&mut elsewhere(&place, &["logout", &url])).code, 2, "there is none any more");
+    let who = run(&mut elsewhere(&place, &["--server", &url, "whoami", "-o", "json"]));
+    assert_eq!(who.json()["kind"], "anonymous", "{who:?}");
+}
+
+#[test]
+fn a_secret_is_never_sent_in_the_clear_or_written_as_an_argument() {
+    let place = Place::new();
+    for words in [
+        &["login", "http://registry.example.com", "-u", "ci", "--password-stdin"][..],
+        &["login", "https://ci:secret@registry.example.com", "-u", "ci", "--password-stdin"],
+        &["--server", "http://registry.example.com", "status"],
+        &["login"],
+        &["login", "https://registry.example.com", "-u", "ci"],
+    ] {
+        let said = run(&mut elsewhere(&place, words));
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{words:?}: {said:?}");
+        assert!(!said.err.contains("secret@"), "{said:?}");
+    }
+}
+
+#[test]
+fn the_caller_is_answered_in_their_language() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let door = place.login(server.port);
+    Image::debian("expat", "2.5.0-1", "").push(&door, "prod/web", "1");
+    let check = |language: &str| {
+        let words = ["check", "prod/web:1", "--wait", "60s", "-o", "json"];
+        run(place.command(&words).env("SEAWORTHY_LANG", language)).out
+    };
+    assert!(check("en").is_ascii(), "{}", check("en"));
+    assert!(!check("ja").is_ascii(), "{}", check("ja"));
+    let missing = run(place.command(&["check", "prod/web:9"]).env("SEAWORTHY_LANG", "ja"));
+    assert!(missing.err.contains("イメージ `prod/web:9` は登録されていません"), "{missing:?}");
+    let missing = run(place.command(&["check", "prod/web:9"]).env("SEAWORTHY_LANG", "en"));
+    assert!(missing.err.contains("image `prod/web:9` is not known"), "{missing:?}");
+    // docker sends no language: the server's own holds.
+    let refused = door.get("GET", "/v2/prod/web/manifests/1").text();
+    assert!(refused.contains("is blocked by"), "{refused}");
+    let help = run(seaworthy().args(["check", "--help"]).env("SEAWORTHY_LANG", "ja"));
+    assert!(help.code == 0 && help.out.contains("使い方:") && !help.out.contains("Usage:"), "{help:?}");
+}
+
+#[test]
+fn members_of_the_operator_group_are_operators_and_nobody_else() {
+    const NAME: &str = "members_of_the_operator_group_are_operators_and_nobody_else";
+    // Users that every Debian has: `games` is a member of its own group, `nobody` is not.
+    let accounts = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let of = |name: &str| {
+        let line = accounts.lines().find(|line| line.starts_with(&format!("{name}:")))?;
+        let mut fields = line.split(':').skip(2).map(|it| it.parse::<u32>().ok());
+        Some((fields.next()??, fields.next()??))
+    };
+    let (Some(member), Some(stranger), true) = (of("games"), of("nobody"), is_root()) else {
+        eprintln!("not run: {NAME} needs root and the users `games` and `nobody`");
+        return;
+    };
+    let place = Place::new();
+    // The folder itself has to be passable; DATA decides.
+    fs::set_permissions(place.path("."), fs::Permissions::from_mode(0o711)).unwrap();
+    fs::create_dir(place.data()).unwrap();
+    drop(fs::remove_dir(place.data()));
+    let file = place.path("group.toml");
+    fs::write(&file, format!("operator_group = \"{}\"\n", member.1)).unwrap();
+    let port = free_port();
+    let config = file.to_str().unwrap().to_owned();
+    let _server = place.try_up_with(port, &["--config", &config]).unwrap_or_else(|log| panic!("{log}"));
+
+    let binary = place.path("seaworthy");
+    fs::copy(env!("CARGO_BIN_EXE_seaworthy"), &binary).unwrap();
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    let whoami = |(uid, gid): (u32, u32)| {
+        let mut command = Command::new(&binary);
+        command.arg("--data").arg(place.data()).args(["whoami", "-o", "json"]).env("SEAWORTHY_LANG", "en");
+        run(command.uid(uid).gid(gid))
+    };
+    let said = whoami(member);
+    assert_eq!(said.code, 0, "{said:?}\n{}", place.log());
+    let actor = said.json();
+    assert_eq!((&actor["kind"], &actor["name"]), (&json!("operator"), &json!("games")), "{actor:#}");
+    let refused = whoami(stranger);
+    assert_eq!((refused.code, refused.out.as_str()), (3, ""), "{refused:?}");
+    // The group of a process is not what counts: the accounts are.
+    let borrowed = whoami((stranger.0, member.1));
+    assert_eq!(borrowed.code, 3, "{borrowed:?}");
+    assert!(borrowed.err.contains("operator_group"), "{borrowed:?}");
+    for (path, mode) in [("data", 0o710), ("data/admin.sock", 0o660), ("data/keys/seal.key", 0o600)] {
+        let found = fs::metadata(place.path(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(found, mode, "{path} is {found:o}");
+    }
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|data| std::os::unix::fs::MetadataExt::uid(&data) == 0)
+}
+
+#[test]
+fn a_policy_is_compared_with_the_one_it_would_replace() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let door = place.login(server.port);
+    Image::debian("expat", "2.5.0-1", "").push(&door, "prod/web", "1");
+    assert_eq!(place.cli(&["check", "prod/web:1", "--wait", "60s"]).code, 1);
+    let file = place.path("prod.yaml");
+    let text = "policy: prod\nselects: [\"prod/**\"]\nmode: enforce\nrules:\n  - secrets: { max: 1 }\n";
+    fs::write(&file, text).unwrap();
+    let new = file.to_str().unwrap();
+    let same = place.cli(&["policy", "diff", "prod", "prod@1", "-o", "json"]);
+    assert_eq!(same.code, 0, "{same:?}");
+    let said = place.cli(&["policy", "diff", "prod", new, "--images", "-o", "json"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    let diff = said.json();
+    let change = json!({"change": "changed", "what": "rules/secrets/secrets.max", "old": "0", "new": "1"});
+    assert!(diff["changes"].as_array().unwrap().contains(&change), "{diff:#}");
+    let image = &diff["images"]["changed"][0];
+    assert_eq!((&image["before"], &image["after"]), (&json!("blocked"), &json!("allowed")), "{diff:#}");
+    // Nothing was applied.
+    assert_eq!(place.cli(&["check", "prod/web:1"]).code, 1);
+    assert_eq!(place.cli(&["policy", "diff", "prod", "nosuch"]).code, 2);
+}

@@ -1,0 +1,282 @@
+//! docs/reference/openapi.json is true: a real server's answers are what it says, field by field.
+
+use std::collections::BTreeSet;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+use crate::{
+    http::{Answer, Door},
+    image::Image,
+    server::Place,
+};
+
+/// The description, made strict: an answer may have no field that is not described.
+struct Description {
+    document: Value,
+    exercised: BTreeSet<String>,
+}
+
+fn close(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            if map.contains_key("properties") && !map.contains_key("additionalProperties") {
+                map.insert("additionalProperties".into(), json!(false));
+            }
+            map.values_mut().for_each(close);
+        }
+        Value::Array(all) => all.iter_mut().for_each(close),
+        _ => {}
+    }
+}
+
+impl Description {
+    fn of(server: &Door) -> Self {
+        let answer = server.get("GET", "/api/v1/openapi.json");
+        assert_eq!(answer.status, 200, "{}", answer.head);
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        let mut document = answer.json();
+        // An inventory is sent, never answered; it stays open.
+        close(document.pointer_mut("/components").expect("components"));
+        close(document.pointer_mut("/paths").expect("paths"));
+        Self { document, exercised: BTreeSet::new() }
+    }
+
+    /// `template` is the described path. The status has to be described, and the body to be so.
+    fn holds(&mut self, method: &str, template: &str, answer: &Answer) {
+        let name = format!("{method} {template}");
+        let operation = &self.document["paths"][template][method.to_lowercase()];
+        assert!(operation.is_object(), "{name} is not described");
+        let responses = &operation["responses"];
+        let status = answer.status.to_string();
+        let mut response = match (responses.get(&status), answer.status) {
+            (Some(response), _) => response,
+            (None, 500..) => &responses["default"],
+            (None, _) => panic!("{name}: {status} is not described: {}", answer.text()),
+        };
+        if let Some(reference) = response["$ref"].as_str() {
+            response = self.document.pointer(reference.trim_start_matches('#')).expect("a response");
+        }
+        let content = response["content"].as_object().expect("content");
+        let kind = answer.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default();
+        let described = content.get(kind).unwrap_or_else(|| panic!("{name}: `{kind}` is not described"));
+        let body = if kind == "application/json" { answer.json() } else { json!(answer.text()) };
+        let schema = json!({"allOf": [described["schema"]], "components": self.document["components"]});
+        let validator = jsonschema::options().build(&schema).expect("a schema");
+        let wrong: Vec<String> =
+            validator.iter_errors(&body).map(|it| format!("{}: {it}", it.instance_path())).collect();
+        assert!(wrong.is_empty(), "{name} {status}: {wrong:#?}\n{body:#}");
+        self.exercised.insert(format!("{name} {}", if answer.status < 300 { "ok" } else { "refused" }));
+    }
+
+    fn ask(&mut self, door: &Door, (method, template): (&str, &str), path: &str, body: &Value) -> Answer {
+        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let answer = door.ask(method, path, "application/json", &bytes).expect("the server answers");
+        self.holds(method, template, &answer);
+        answer
+    }
+
+    fn get(&mut self, door: &Door, template: &str, path: &str) -> Answer {
+        self.ask(door, ("GET", template), path, &Value::Null)
+    }
+}
+
+#[test]
+fn answers_are_as_described() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let socket = place.socket();
+    let rejected = Door::Tcp { port: server.port, basic: "bm9ib2R5Om5vdGhpbmc=".to_owned() };
+    let mut it = Description::of(&socket);
+    examples_fit(&it.document);
+    Image::debian("expat", "2.5.0-1", "").push(&place.login(server.port), "prod/web", "1");
+
+    server_and_health(&mut it, &socket, &rejected);
+    access(&mut it, &socket, server.port);
+    images(&mut it, &socket);
+    policies(&mut it, &socket, server.port);
+    advisories_and_ledger(&mut it, &socket, &place);
+    refusals(&mut it, &socket, &rejected);
+    it.ask(&socket, ("DELETE", "/api/v1/images"), "/api/v1/images?image=prod/web:1", &Value::Null);
+
+    let all = it.document["paths"].as_object().expect("paths");
+    for (path, item) in all {
+        for method in ["get", "post", "delete"].iter().filter(|method| item.get(**method).is_some()) {
+            let name = format!("{} {path} ok", method.to_uppercase());
+            assert!(it.exercised.contains(&name), "never answered: {name}");
+        }
+    }
+}
+
+/// Examples are answers and requests as described.
+fn examples_fit(document: &Value) {
+    fn walk(value: &Value, components: &Value, seen: &mut usize) {
+        if let (Some(example), Some(schema)) = (value.get("example"), value.get("schema")) {
+            let schema = json!({"allOf": [schema], "components": components});
+            let validator = jsonschema::options().build(&schema).expect("a schema");
+            let wrong: Vec<String> = validator.iter_errors(example).map(|it| it.to_string()).collect();
+            assert!(wrong.is_empty(), "{example:#}: {wrong:?}");
+            *seen += 1;
+        }
+        match value {
+            Value::Object(map) => map.values().for_each(|it| walk(it, components, seen)),
+            Value::Array(all) => all.iter().for_each(|it| walk(it, components, seen)),
+            _ => {}
+        }
+    }
+    let mut seen = 0;
+    walk(document, &document["components"], &mut seen);
+    assert!(seen > 20, "{seen}");
+}
+
+fn server_and_health(it: &mut Description, socket: &Door, rejected: &Door) {
+    for path in ["/livez", "/readyz", "/metrics", "/api/v1/openapi.json", "/api/v1/status", "/api/v1/whoami"]
+    {
+        assert_eq!(it.get(socket, path, path).status, 200, "{path}");
+    }
+    assert_eq!(it.get(rejected, "/oauth2/token", "/oauth2/token").status, 401);
+    let form = "application/x-www-form-urlencoded";
+    for (body, status) in
+        [("grant_type=password&username=a&password=b", 401), ("", 400), ("grant_type=x", 400)]
+    {
+        let answer = socket.ask("POST", "/oauth2/token", form, body.as_bytes()).expect("answered");
+        assert_eq!(answer.status, status, "{body}: {}", answer.text());
+        it.holds("POST", "/oauth2/token", &answer);
+    }
+}
+
+fn access(it: &mut Description, socket: &Door, port: u16) {
+    let new = json!({"name": "ci", "role": "AcrPush", "scope": "/repositories/dev"});
+    let made = it.ask(socket, ("POST", "/api/v1/principals"), "/api/v1/principals", &new).json();
+    let again = it.ask(socket, ("POST", "/api/v1/principals"), "/api/v1/principals", &new);
+    assert_eq!(again.status, 409, "{}", again.text());
+    let (name, secret) = (made["name"].as_str().unwrap(), made["client_secret"].as_str().unwrap());
+    let form = format!("grant_type=password&username={name}&password={secret}");
+    let kind = "application/x-www-form-urlencoded";
+    let token = socket.ask("POST", "/oauth2/token", kind, form.as_bytes()).expect("answered");
+    assert_eq!(token.status, 200, "{}", token.text());
+    it.holds("POST", "/oauth2/token", &token);
+
+    // A caller who is known and may not.
+    let basic = STANDARD.encode(format!("{name}:{secret}"));
+    let ci = Door::Tcp { port, basic };
+    assert_eq!(it.get(&ci, "/api/v1/principals", "/api/v1/principals").status, 403);
+    assert_eq!(it.get(&ci, "/oauth2/token", "/oauth2/token?service=seaworthy").status, 200);
+
+    it.get(socket, "/api/v1/principals", "/api/v1/principals");
+    it.get(socket, "/api/v1/principals/{name}", "/api/v1/principals/ci");
+    assert_eq!(it.get(socket, "/api/v1/principals/{name}", "/api/v1/principals/nobody").status, 404);
+    let credentials = "/api/v1/principals/{name}/credentials";
+    let path = "/api/v1/principals/ci/credentials";
+    let added = it.ask(socket, ("POST", credentials), path, &json!({"label": "second"})).json();
+    it.get(socket, credentials, path);
+    let one = format!("{path}/{}", added["id"].as_str().unwrap());
+    it.ask(socket, ("DELETE", "/api/v1/principals/{name}/credentials/{id}"), &one, &Value::Null);
+    it.get(socket, "/api/v1/roles", "/api/v1/roles");
+    it.get(socket, "/api/v1/roles/{name}", "/api/v1/roles/AcrPull");
+    let role = json!({"name": "puller", "permissions": ["pull"]});
+    it.ask(socket, ("POST", "/api/v1/roles"), "/api/v1/roles", &role);
+    let wanted = json!({"principal": "ci", "role": "puller", "scope": "/repositories/prod"});
+    it.ask(socket, ("POST", "/api/v1/assignments"), "/api/v1/assignments", &wanted);
+    let explain = "/api/v1/access/explain?principal=ci&action=pull&scope=/repositories/prod/web";
+    let explained = it.get(socket, "/api/v1/access/explain", explain).json();
+    assert_eq!(explained["allowed"], true, "{explained}");
+    let gone = "/api/v1/assignments?principal=ci&role=puller&scope=/repositories/prod";
+    it.ask(socket, ("DELETE", "/api/v1/assignments"), gone, &Value::Null);
+    it.ask(socket, ("POST", "/api/v1/login"), "/api/v1/login", &Value::Null);
+    let disable = "/api/v1/principals/{name}/disable";
+    it.ask(socket, ("POST", disable), "/api/v1/principals/ci/disable", &Value::Null);
+    it.ask(socket, ("DELETE", "/api/v1/principals/{name}"), "/api/v1/principals/ci", &Value::Null);
+}
+
+fn images(it: &mut Description, socket: &Door) {
+    let check = it.get(socket, "/api/v1/check", "/api/v1/check?image=prod/web:1&wait=60").json();
+    assert_eq!(check["verdict"], "blocked", "no feed is loaded: {check:#}");
+    let scan = it.get(socket, "/api/v1/scan", "/api/v1/scan?image=prod/web:1&wait=60&fail_on=high").json();
+    assert_eq!(scan["packages"], 1, "{scan:#}");
+    assert_eq!(it.get(socket, "/api/v1/scan", "/api/v1/scan?image=prod/web:9").status, 404);
+    assert_eq!(it.get(socket, "/api/v1/check", "/api/v1/check?image=UPPER").status, 400);
+    let listed = it.get(socket, "/api/v1/images", "/api/v1/images?repository=prod").json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed:#}");
+    it.get(socket, "/api/v1/findings", "/api/v1/findings?cve=CVE-2026-1111");
+    let sent = json!({"reference": "prod/web:1", "ready": Image::debian("expat", "2.5.0-1", "").inspected()});
+    let local = it.ask(socket, ("POST", "/api/v1/check"), "/api/v1/check", &sent).json();
+    assert_eq!((&local["recorded"], &local["content_id"]), (&json!(false), &check["content_id"]));
+    assert_eq!(it.ask(socket, ("POST", "/api/v1/scan"), "/api/v1/scan", &sent).status, 200);
+    let bad = json!({"reference": "prod/web:1", "ready": {}});
+    assert_eq!(it.ask(socket, ("POST", "/api/v1/check"), "/api/v1/check", &bad).status, 400);
+    assert_eq!(it.ask(socket, ("POST", "/api/v1/scan"), "/api/v1/scan", &bad).status, 400);
+}
+
+fn policies(it: &mut Description, socket: &Door, port: u16) {
+    it.get(socket, "/api/v1/policies", "/api/v1/policies");
+    it.get(socket, "/api/v1/policies/{name}", "/api/v1/policies/prod");
+    let source = json!({"source": "policy: dev\nselects: [\"dev/**\"]\nrules:\n  - inspected: {}\n"});
+    it.ask(socket, ("POST", "/api/v1/policies"), "/api/v1/policies", &source);
+    it.get(socket, "/api/v1/policies/{name}/versions/{version}", "/api/v1/policies/dev/versions/1");
+    let version = "/api/v1/policies/{name}/versions/{version}";
+    assert_eq!(it.get(socket, version, "/api/v1/policies/dev/versions/9").status, 404);
+    let preview = "/api/v1/policies/preview";
+    let open = json!({"source": "policy: prod\nselects: [\"prod/**\"]\nrules:\n  - secrets: { max: 9 }\n"});
+    let judged = it.ask(socket, ("POST", preview), preview, &open).json();
+    assert_eq!(judged["changed"][0]["after"], "allowed", "{judged:#}");
+    let bad = json!({"source": "policy: dev\nselects: []\nrulez: []\n"});
+    assert_eq!(it.ask(socket, ("POST", "/api/v1/policies"), "/api/v1/policies", &bad).status, 400);
+    let tomorrow = seaworthy_model::Clock::now(&seaworthy_model::SystemClock).plus_seconds(86_400);
+    let wanted = json!({
+        "scope": {"repositories": "prod/web", "rule": "prod/vulns"},
+        "owner": "team-web", "reason": "parser not reachable", "expires_at": tomorrow,
+    });
+    let asked = it.ask(socket, ("POST", "/api/v1/exceptions"), "/api/v1/exceptions", &wanted).json();
+    it.get(socket, "/api/v1/exceptions", "/api/v1/exceptions");
+    let path = format!("/api/v1/exceptions/{}", asked["exception"]["id"].as_str().unwrap());
+    it.get(socket, "/api/v1/exceptions/{id}", &path);
+    assert_eq!(it.get(socket, "/api/v1/exceptions/{id}", "/api/v1/exceptions/x").status, 400);
+    let approve = ("POST", "/api/v1/exceptions/{id}/approve");
+    let second = json!({"name": "second", "role": "Owner", "scope": "/"});
+    let second = socket.ask("POST", "/api/v1/principals", "application/json", second.to_string().as_bytes());
+    let second = second.expect("answered").json();
+    let pair = format!("second:{}", second["client_secret"].as_str().unwrap());
+    let second = Door::Tcp { port, basic: STANDARD.encode(pair) };
+    let approved = it.ask(&second, approve, &format!("{path}/approve"), &Value::Null);
+    assert_eq!(approved.status, 200, "{}", approved.text());
+    it.ask(socket, ("POST", "/api/v1/exceptions/{id}/revoke"), &format!("{path}/revoke"), &Value::Null);
+}
+
+fn advisories_and_ledger(it: &mut Description, socket: &Door, place: &Place) {
+    let (file, other) = (place.path("CVE-2026-1111.json"), place.path("not-a-feed.txt"));
+    let osv = json!({
+        "schema_version": "1.6.0", "id": "CVE-2026-1111", "modified": "2026-01-01T00:00:00Z",
+        "affected": [{
+            "package": {"ecosystem": "Debian:12", "name": "expat"},
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "2.5.0-2"}]}],
+        }],
+    });
+    std::fs::write(&file, osv.to_string()).expect("write");
+    std::fs::write(&other, "nothing").expect("write");
+    let import = json!({"paths": [file, other]});
+    let path = "/api/v1/advisories/import";
+    let report = it.ask(socket, ("POST", path), path, &import).json();
+    assert_eq!(report["skipped"].as_array().map(Vec::len), Some(1), "{report:#}");
+    assert_eq!(it.ask(socket, ("POST", path), path, &json!({"paths": ["relative"]})).status, 400);
+    let feeds = it.get(socket, "/api/v1/advisories", "/api/v1/advisories").json();
+    assert_eq!(feeds["feeds"].as_array().map(Vec::len), Some(1), "{feeds:#}");
+    it.get(socket, "/api/v1/advisories/history", "/api/v1/advisories/history");
+    let records = it.get(socket, "/api/v1/ledger", "/api/v1/ledger?n=100").json();
+    assert!(records.as_array().is_some_and(|all| all.len() > 5), "{records:#}");
+    it.ask(socket, ("POST", "/api/v1/ledger/verify"), "/api/v1/ledger/verify", &Value::Null);
+    let proof = it.get(socket, "/api/v1/ledger/{index}/proof", "/api/v1/ledger/0/proof");
+    assert_eq!(proof.status, 200, "{}", proof.text());
+}
+
+/// One refusal of each class that callers meet on any route.
+fn refusals(it: &mut Description, socket: &Door, rejected: &Door) {
+    assert_eq!(it.get(rejected, "/api/v1/whoami", "/api/v1/whoami").status, 401);
+    assert_eq!(it.get(socket, "/api/v1/findings", "/api/v1/findings").status, 400, "no `cve`");
+    assert_eq!(it.get(socket, "/api/v1/ledger", "/api/v1/ledger?n=x").status, 400);
+    assert_eq!(it.get(socket, "/api/v1/images", "/api/v1/images?unknown=1").status, 400);
+    let lost = socket.get("GET", "/api/v1/nowhere");
+    assert_eq!((lost.status, lost.json()["error"]["code"].as_str()), (404, Some("NOT_FOUND")));
+    let wrong = socket.get("DELETE", "/api/v1/status");
+    assert_eq!((wrong.status, wrong.json()["error"]["code"].as_str()), (405, Some("UNSUPPORTED")));
+}
