@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use indicatif::ProgressBar;
 use seaworthy_agent::engine::{Engine, EngineError};
 use seaworthy_inspection::{LayerReader, LocalConfig, inspect_local};
 use seaworthy_model::{ErrorCode, InventoryProblem, InventoryReady, Problem, ProblemCode};
@@ -15,7 +16,11 @@ use seaworthy_oci::{Digest, ImageManifest, Manifest, Platform, limit};
 use seaworthy_sandbox::{Input, Limits, Sandbox};
 use serde_json::Value;
 
-use crate::{render, text::Text};
+use crate::{
+    flags::Global,
+    render::{self, Amount},
+    text::Text,
+};
 
 /// What a target names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +62,7 @@ fn unreadable(what: &Path, why: impl std::fmt::Display) -> Problem {
 }
 
 /// Inspects a local image in sandboxed children of this binary.
-pub(crate) async fn inspect(target: &Target) -> Result<InventoryReady, Problem> {
+pub(crate) async fn inspect(global: &Global, target: &Target) -> Result<InventoryReady, Problem> {
     match target {
         Target::Reference(name) => {
             Err(Problem::new(ErrorCode::Invalid, format!("`{name}` is not a local image"))
@@ -67,19 +72,22 @@ pub(crate) async fn inspect(target: &Target) -> Result<InventoryReady, Problem> 
             let engine = Engine::from_env().map_err(|error| engine_problem(&error))?;
             let mut archive =
                 tempfile::tempfile().map_err(|error| unreadable(Path::new("temporary file"), error))?;
-            let bar = render::bytes_bar(Text::Inspecting);
+            let bar = render::progress(global, Text::Exporting, Amount::Bytes);
             let exported = engine.export(name, &mut bar.wrap_write(&mut archive)).await;
             bar.finish_and_clear();
             exported.map_err(|error| engine_problem(&error))?;
-            blocking(move || archived(archive, Path::new("image archive"))).await
+            let bar = of_file(global, &archive);
+            blocking(bar, move |bar| archived(archive, Path::new("image archive"), bar)).await
         }
         Target::Archive(path) => {
             let (path, file) = (path.clone(), File::open(path).map_err(|error| unreadable(path, error))?);
-            blocking(move || archived(file, &path)).await
+            let bar = of_file(global, &file);
+            blocking(bar, move |bar| archived(file, &path, bar)).await
         }
         Target::Layout(path, tag) => {
             let (path, tag) = (path.clone(), tag.clone());
-            blocking(move || layout(&path, tag.as_deref())).await
+            let bar = render::progress(global, Text::Inspecting, Amount::BytesOf(0));
+            blocking(bar, move |bar| layout(&path, tag.as_deref(), bar)).await
         }
     }
 }
@@ -98,11 +106,18 @@ fn engine_problem(error: &EngineError) -> Problem {
     }
 }
 
+/// Unpacking and inspecting an archive: its bytes are gone through twice.
+fn of_file(global: &Global, file: &File) -> ProgressBar {
+    let bytes = file.metadata().map_or(0, |data| data.len());
+    render::progress(global, Text::Inspecting, Amount::BytesOf(bytes.saturating_mul(2)))
+}
+
 async fn blocking(
-    work: impl FnOnce() -> Result<InventoryReady, Problem> + Send + 'static,
+    bar: ProgressBar,
+    work: impl FnOnce(&ProgressBar) -> Result<InventoryReady, Problem> + Send + 'static,
 ) -> Result<InventoryReady, Problem> {
-    let bar = render::spinner(Text::Inspecting);
-    let done = tokio::task::spawn_blocking(work).await;
+    let inner = bar.clone();
+    let done = tokio::task::spawn_blocking(move || work(&inner)).await;
     bar.finish_and_clear();
     done.unwrap_or_else(|_| Err(Problem::new(ErrorCode::Internal, "the inspection ended unexpectedly")))
 }
@@ -120,10 +135,11 @@ fn missing(what: &str) -> InventoryProblem {
 }
 
 /// An image in the OCI image layout (image spec, "OCI Image Layout Specification").
-fn layout(root: &Path, tag: Option<&str>) -> Result<InventoryReady, Problem> {
+fn layout(root: &Path, tag: Option<&str>, bar: &ProgressBar) -> Result<InventoryReady, Problem> {
     let (_, _, image) = layout_image(root, tag)?;
     let config = read_bounded(&blob_path(root, &image.config.digest), limit::CONFIG_BYTES)?;
-    let layers = image.layers.iter().map(|layer| open_blob(root, &layer.digest)).collect::<Vec<_>>();
+    bar.set_length(image.layers.iter().map(|layer| layer.size).sum());
+    let layers = image.layers.iter().map(|layer| told(bar, open_blob(root, &layer.digest)));
     Ok(inspect_local(LocalConfig::Bytes(&config), layers, &reader()))
 }
 
@@ -178,6 +194,14 @@ fn only(root: &Path, candidates: &[Digest]) -> Result<Digest, Problem> {
     }
 }
 
+/// A layer that is about to be read, its bytes counted.
+fn told(bar: &ProgressBar, layer: Result<Input, InventoryProblem>) -> Result<Input, InventoryProblem> {
+    if let Ok(Input::File(file)) = &layer {
+        bar.inc(file.metadata().map_or(0, |data| data.len()));
+    }
+    layer
+}
+
 pub(crate) fn blob_path(root: &Path, digest: &Digest) -> PathBuf {
     root.join("blobs").join(digest.algorithm().name()).join(digest.hex())
 }
@@ -197,9 +221,9 @@ fn read_bounded(path: &Path, limit: usize) -> Result<Vec<u8>, Problem> {
 }
 
 /// An archive of `docker save`: `manifest.json` names the config and the layers.
-fn archived(file: File, name: &Path) -> Result<InventoryReady, Problem> {
+fn archived(file: File, name: &Path, bar: &ProgressBar) -> Result<InventoryReady, Problem> {
     let scratch = tempfile::tempdir().map_err(|error| unreadable(name, error))?;
-    let members = Members::unpack(file, name, scratch.path())?;
+    let members = Members::unpack(file, name, scratch.path(), bar)?;
     let manifest = members.read("manifest.json", limit::MANIFEST_BYTES, name)?;
     let manifest: Value = serde_json::from_slice(&manifest).map_err(|error| unreadable(name, error))?;
     let images = manifest.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -212,8 +236,7 @@ fn archived(file: File, name: &Path) -> Result<InventoryReady, Problem> {
     if layers.len() > limit::LAYERS {
         return Err(unreadable(name, "the image has too many layers"));
     }
-    let layers: Vec<_> =
-        layers.iter().map(|layer| members.open(layer.as_str().unwrap_or_default())).collect();
+    let layers = layers.iter().map(|layer| told(bar, members.open(layer.as_str().unwrap_or_default())));
     Ok(inspect_local(LocalConfig::Bytes(&config), layers, &reader()))
 }
 
@@ -228,12 +251,12 @@ struct Members {
 const MEMBERS: usize = 20_000;
 
 impl Members {
-    fn unpack(file: File, name: &Path, root: &Path) -> Result<Self, Problem> {
+    fn unpack(file: File, name: &Path, root: &Path, bar: &ProgressBar) -> Result<Self, Problem> {
         let bad = |error: std::io::Error| unreadable(name, error);
         let mut file = file;
         std::io::Seek::rewind(&mut file).map_err(bad)?;
         let mut members = Self { root: root.to_owned(), files: HashMap::new(), links: HashMap::new() };
-        let mut archive = tar::Archive::new(std::io::BufReader::new(file));
+        let mut archive = tar::Archive::new(std::io::BufReader::new(bar.wrap_read(file)));
         for (number, entry) in archive.entries().map_err(bad)?.enumerate() {
             let mut entry = entry.map_err(bad)?;
             if number >= MEMBERS {

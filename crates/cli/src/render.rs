@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use seaworthy_model::Problem;
 use seaworthy_policy::Language;
 use serde_json::Value;
@@ -115,28 +115,64 @@ pub(crate) fn table(titles: Vec<String>, rows: Vec<Vec<String>>) -> String {
     text
 }
 
-/// A spinner with the time spent, on a terminal only.
-pub(crate) fn spinner(what: Text) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
+/// How long work lasts before its progress is shown.
+const SHOWN_AFTER: Duration = Duration::from_secs(1);
+
+/// What is known about work before it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Amount {
+    /// Nothing: a spinner with the time spent.
+    Unknown,
+    /// Bytes, but not how many.
+    Bytes,
+    /// So many bytes: a bar with the rate and the time left.
+    BytesOf(u64),
+    /// At most so many seconds.
+    SecondsOf(u64),
+}
+
+impl Amount {
+    const fn template(self) -> &'static str {
+        match self {
+            Self::Unknown => "{spinner} {msg} {elapsed}",
+            Self::Bytes => "{spinner} {msg} {binary_bytes} {binary_bytes_per_sec} {elapsed}",
+            Self::BytesOf(_) => {
+                "{msg} [{bar:24}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}"
+            }
+            Self::SecondsOf(_) => "{spinner} {msg} {elapsed} / {len} s",
+        }
+    }
+}
+
+/// The progress of work, shown on stderr when that is a terminal, the work lasts over a second, and
+/// `-q` does not forbid it.
+pub(crate) fn progress(global: &Global, what: Text, amount: Amount) -> ProgressBar {
+    if !shows(global.quiet, std::io::stderr().is_terminal()) {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new_spinner().with_message(what.say(language()));
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
-        bar.set_style(style);
+    let length = match amount {
+        Amount::BytesOf(length) | Amount::SecondsOf(length) => Some(length),
+        Amount::Unknown | Amount::Bytes => None,
+    };
+    let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden());
+    bar.set_message(what.say(language()));
+    if let Ok(style) = ProgressStyle::with_template(amount.template()) {
+        bar.set_style(style.progress_chars("=> "));
     }
-    bar.enable_steady_tick(Duration::from_millis(100));
+    let later = bar.clone();
+    // It ends by itself within the second, or with the process.
+    std::thread::spawn(move || {
+        std::thread::sleep(SHOWN_AFTER);
+        if !later.is_finished() {
+            later.set_draw_target(ProgressDrawTarget::stderr());
+            later.enable_steady_tick(Duration::from_millis(100));
+        }
+    });
     bar
 }
 
-/// A bar over bytes whose number is not known before.
-pub(crate) fn bytes_bar(what: Text) -> ProgressBar {
-    let bar = spinner(what);
-    if let Ok(style) =
-        ProgressStyle::with_template("{spinner} {msg} {bytes} {binary_bytes_per_sec} {elapsed}")
-    {
-        bar.set_style(style);
-    }
-    bar
+const fn shows(quiet: bool, terminal: bool) -> bool {
+    terminal && !quiet
 }
 
 /// The document of `check`, for people.
@@ -250,5 +286,26 @@ pub(crate) fn scan(value: &Value) {
     }
     if value.pointer("/advisories/covered") == Some(&Value::Bool(false)) {
         out(&format!("\n{}\n", Text::NotCovered.say(language)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_for_people_at_a_terminal() {
+        assert!(shows(false, true));
+        assert!(!shows(true, true) && !shows(false, false) && !shows(true, false));
+    }
+
+    #[test]
+    fn every_template_is_one_and_known_bytes_have_rate_and_time_left() {
+        for amount in [Amount::Unknown, Amount::Bytes, Amount::BytesOf(9), Amount::SecondsOf(9)] {
+            assert!(ProgressStyle::with_template(amount.template()).is_ok(), "{amount:?}");
+        }
+        for part in ["binary_bytes}", "binary_total_bytes", "binary_bytes_per_sec", "eta"] {
+            assert!(Amount::BytesOf(9).template().contains(part), "{part}");
+        }
     }
 }

@@ -54,6 +54,7 @@ texts! {
     VerdictsChange: "verdicts that would change:", "変わる判定:";
     Judged: "images judged", "件のイメージを判定";
     Inspecting: "inspecting", "検査中";
+    Exporting: "exporting from the engine", "エンジンから書き出しています";
     Importing: "importing advisories", "フィードを取り込んでいます";
     CasesPassed: "cases passed", "件のケースが合格";
     CasesFailed: "failed", "件が不合格";

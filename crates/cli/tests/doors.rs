@@ -74,6 +74,62 @@ fn a_login_at_a_server_is_checked_kept_used_and_forgotten() {
     assert_eq!(who.json()["kind"], "anonymous", "{who:?}");
 }
 
+/// TLS in front of a server, with a certificate of the test's own; gone with the test's process.
+fn tls_before(port: u16, certificate: &rcgen::CertifiedKey<rcgen::KeyPair>) -> u16 {
+    use std::sync::Arc;
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certificate.signing_key.serialize_der());
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.cert.der().clone()], key.into())
+            .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let outside = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                // A client that does not believe the certificate goes away here.
+                let Ok(mut outer) = acceptor.accept(stream).await else { continue };
+                let mut inner = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                drop(tokio::io::copy_bidirectional(&mut outer, &mut inner).await);
+            }
+        });
+    });
+    outside
+}
+
+#[test]
+fn https_needs_a_certificate_that_is_believed() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let made = place.cli(&["principal", "create", "ci", "--role", "Reader", "--scope", "/"]);
+    let secret = made.json()["client_secret"].as_str().expect("a secret").to_owned();
+    let certificate = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let ca = place.path("ca.pem");
+    fs::write(&ca, certificate.cert.pem()).unwrap();
+    let url = format!("https://localhost:{}", tls_before(server.port, &certificate));
+    let ca = ca.to_str().unwrap();
+    let doubted = ["login", &url, "-u", "ci", "--password-stdin"];
+    let said = with_stdin(elsewhere(&place, &doubted), &secret);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.err.contains("--ca FILE") && !place.path("config").exists(), "{said:?}");
+    let believed = ["login", &url, "-u", "ci", "--password-stdin", "--ca", ca];
+    let said = with_stdin(elsewhere(&place, &believed), &secret);
+    assert_eq!(said.code, 0, "{said:?}");
+    let who = run(&mut elsewhere(&place, &["--server", &url, "whoami", "-o", "json"]));
+    assert_eq!(who.json()["name"], "ci", "{who:?}");
+    // The certificate is for `localhost`, not for the address.
+    let other = url.replace("localhost", "127.0.0.1");
+    let words = ["login", &other, "-u", "ci", "--password-stdin", "--ca", ca];
+    assert_eq!(with_stdin(elsewhere(&place, &words), &secret).code, 3);
+}
+
 #[test]
 fn a_secret_is_never_sent_in_the_clear_or_written_as_an_argument() {
     let place = Place::new();

@@ -13,7 +13,7 @@ use crate::{
     client::Server,
     failure::{Outcome, unable, usage},
     flags::Global,
-    render::{self, note, out},
+    render::{self, Amount, note, out},
     text::Text,
 };
 
@@ -26,7 +26,7 @@ pub(crate) async fn import(global: &Global, paths: &[PathBuf]) -> Outcome {
         absolute.push(path.canonicalize().map_err(|error| unable(format!("`{}`: {error}", path.display())))?);
     }
     let server = Server::of(global)?;
-    let bar = render::spinner(Text::Importing);
+    let bar = render::progress(global, Text::Importing, Amount::Unknown);
     let answer = server.post("/api/v1/advisories/import", &json!({"paths": absolute})).await;
     bar.finish_and_clear();
     let answer = answer?;

@@ -19,7 +19,7 @@ use crate::{
     failure::{Failure, Outcome, unable, usage},
     flags::{CheckFlags, Global, ScanFlags},
     image::{self, Target},
-    render,
+    render::{self, Amount},
     text::{Text, language},
 };
 
@@ -68,6 +68,15 @@ fn seconds(text: &str) -> Result<u64, Failure> {
         .ok_or_else(|| usage(format!("`{text}` is not a time like `30s` or `2m`")))
 }
 
+/// Asks the server for what it may have to wait for.
+async fn waited(global: &Global, wait: u64, path: &str) -> Result<Value, Problem> {
+    let server = Server::of(global)?;
+    let bar = render::progress(global, Text::Inspecting, Amount::SecondsOf(wait));
+    let answer = server.get(path).await;
+    bar.finish_and_clear();
+    answer
+}
+
 pub(crate) async fn check(global: &Global, flags: CheckFlags) -> Outcome {
     let wait = seconds(&flags.wait)?;
     let target = Target::parse(&flags.target);
@@ -76,7 +85,7 @@ pub(crate) async fn check(global: &Global, flags: CheckFlags) -> Outcome {
             return Err(usage("`--as` is for local images: `docker:NAME`, `oci:DIR`, `docker-archive:FILE`"));
         }
         let path = format!("/api/v1/check?image={}&wait={wait}", encode(reference));
-        return render::check(global, &Server::of(global)?.get(&path).await?);
+        return render::check(global, &waited(global, wait, &path).await?);
     }
     let Some(reference) = &flags.as_reference else {
         return Err(usage("a local image is judged as if it stood somewhere: add `--as prod/web:1`"));
@@ -85,11 +94,11 @@ pub(crate) async fn check(global: &Global, flags: CheckFlags) -> Outcome {
         reference.parse().map_err(|error: seaworthy_oci::ReferenceError| usage(error.to_string()))?;
     let value = if flags.local.advisories.is_empty() {
         let server = Server::of(global)?;
-        let ready = image::inspect(&target).await?;
+        let ready = image::inspect(global, &target).await?;
         server.post("/api/v1/check", &json!({"reference": reference, "ready": ready})).await?
     } else {
-        let ready = image::inspect(&target).await?;
-        let alone = Alone::new(&flags.local.advisories, &ready).await?;
+        let ready = image::inspect(global, &target).await?;
+        let alone = Alone::new(global, &flags.local.advisories, &ready).await?;
         alone.check(&parsed.repository, &flags.policy, &ready)?
     };
     render::check(global, &value)
@@ -106,17 +115,17 @@ pub(crate) async fn scan(global: &Global, flags: ScanFlags) -> Outcome {
                 path.push_str("&fail_on=");
                 path.push_str(word);
             }
-            Server::of(global)?.get(&path).await?
+            waited(global, wait, &path).await?
         }
         _ if flags.local.advisories.is_empty() => {
             let server = Server::of(global)?;
-            let ready = image::inspect(&target).await?;
+            let ready = image::inspect(global, &target).await?;
             let body = json!({"reference": flags.target, "ready": ready, "fail_on": fail_on});
             server.post("/api/v1/scan", &body).await?
         }
         _ => {
-            let ready = image::inspect(&target).await?;
-            Alone::new(&flags.local.advisories, &ready).await?.scan(&flags.target, fail_on, &ready)?
+            let ready = image::inspect(global, &target).await?;
+            Alone::new(global, &flags.local.advisories, &ready).await?.scan(&flags.target, fail_on, &ready)?
         }
     };
     let value = match &flags.explain {
@@ -155,9 +164,9 @@ struct Alone {
 }
 
 impl Alone {
-    async fn new(paths: &[PathBuf], ready: &InventoryReady) -> Result<Self, Failure> {
+    async fn new(global: &Global, paths: &[PathBuf], ready: &InventoryReady) -> Result<Self, Failure> {
         let paths = paths.to_vec();
-        let bar = render::spinner(Text::Importing);
+        let bar = render::progress(global, Text::Importing, Amount::Unknown);
         let now = SystemClock.now();
         let built = tokio::task::spawn_blocking(move || {
             let reader = FeedReader::Sandboxed(std::sync::Arc::new(Sandbox::new(Limits::default())));
