@@ -72,9 +72,11 @@ pub struct Decision {
 /// `indeterminate` is pending while work that is under way can settle it, else it blocks; `warn`
 /// and `audit` never change the verdict.
 pub fn decide(policies: &[&Policy], facts: &Facts, exceptions: &[Exception], now: Timestamp) -> Decision {
-    let mut judge = Judge { facts, exceptions, now, valid_until: None, used: Vec::new() };
-    let mut reasons = Vec::new();
-    for policy in policies.iter().filter(|policy| policy.selects(&facts.repository)) {
+    let mut judge =
+        Judge { facts, exceptions, now, valid_until: None, used: Vec::new(), distinct: distinct(facts) };
+    let selecting = || policies.iter().filter(|policy| policy.selects(&facts.repository));
+    let mut reasons = Vec::with_capacity(selecting().map(|policy| policy.rules.len()).sum());
+    for policy in selecting() {
         for rule in &policy.rules {
             reasons.push(judge.rule(policy, rule));
         }
@@ -101,6 +103,21 @@ struct Judge<'f> {
     now: Timestamp,
     valid_until: Option<Timestamp>,
     used: Vec<ExceptionId>,
+    /// See [`distinct`].
+    distinct: Vec<&'f Finding>,
+}
+
+/// One finding per (vulnerability, source package): what rules count. Rows are sorted by id, then
+/// source, so the same pair at another version is a neighbour.
+fn distinct(facts: &Facts) -> Vec<&Finding> {
+    let rows = facts.findings.as_ref().map(|set| set.rows.as_slice()).unwrap_or_default();
+    let mut out: Vec<&Finding> = Vec::with_capacity(rows.len());
+    for finding in rows {
+        if out.last().is_none_or(|last| last.id != finding.id || last.source != finding.source) {
+            out.push(finding);
+        }
+    }
+    out
 }
 
 /// A rule's result and its cause.
@@ -172,7 +189,8 @@ impl<'f> Judge<'f> {
         let Condition::Vulnerabilities { any, any_fixable, kev, at_or_above } = condition else {
             return PASS;
         };
-        let counted = self.counted(rule);
+        let unaccepted = self.unaccepted(rule);
+        let counted: &[&Finding] = unaccepted.as_deref().unwrap_or(&self.distinct);
         let fixable = |finding: &Finding| finding.fixed_version.is_some();
         let bounds = [(*any_fixable, Count::Fixable), (*kev, Count::Exploited), (*any, Count::Any)];
         let bounds = bounds.into_iter().filter_map(|(bound, count)| Some((bound?, count)));
@@ -190,7 +208,7 @@ impl<'f> Judge<'f> {
                 .collect();
             let found = u32::try_from(hits.len()).unwrap_or(u32::MAX);
             if found > max {
-                evidence.extend(hits.iter().map(|finding| format!("{} {}", finding.id, finding.source)));
+                evidence.extend(hits.iter().map(|finding| [&*finding.id, &*finding.source].join(" ")));
                 let examples =
                     hits.iter().take(limit::EXAMPLES).map(|finding| Example::from(*finding)).collect();
                 return fail(Cause::TooMany { count, found, max, examples });
@@ -211,31 +229,31 @@ impl<'f> Judge<'f> {
         PASS
     }
 
-    /// Findings that no exception accepts, one per (vulnerability, source package).
-    fn counted(&mut self, rule: &str) -> Vec<&'f Finding> {
-        let facts: &'f Facts = self.facts;
+    /// The distinct findings that no exception accepts, when there is an exception for the rule.
+    fn unaccepted(&mut self, rule: &str) -> Option<Vec<&'f Finding>> {
         let applying: Vec<&Exception> = self
             .exceptions
             .iter()
             .filter(|it| !it.is_whole_rule() && it.applies(&self.facts.repository, rule, self.now))
             .collect();
-        let rows = facts.findings.as_ref().map(|set| set.rows.as_slice()).unwrap_or_default();
-        let mut out: Vec<&Finding> = Vec::with_capacity(rows.len());
+        if applying.is_empty() {
+            return None;
+        }
         let (mut used, mut until) = (Vec::new(), None::<Timestamp>);
-        for finding in rows {
+        let mut out = Vec::with_capacity(self.distinct.len());
+        for finding in &self.distinct {
             if let Some(exception) = applying.iter().find(|exception| exception.accepts(finding)) {
                 used.push(exception.id);
                 until = Some(until.map_or(exception.expires_at, |other| other.min(exception.expires_at)));
-            } else if out.last().is_none_or(|last| last.id != finding.id || last.source != finding.source) {
-                // Rows are sorted by id, then source: the same pair at another version is a neighbour.
-                out.push(finding);
+            } else {
+                out.push(*finding);
             }
         }
         self.used.extend(used);
         if let Some(until) = until {
             self.until(until);
         }
-        out
+        Some(out)
     }
 
     fn secrets(&self, max: u32, evidence: &mut Vec<String>) -> Outcome {

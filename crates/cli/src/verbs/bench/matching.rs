@@ -43,20 +43,24 @@ rules:
 /// Runs the bench.
 pub(crate) async fn bench(global: &Global, flags: &BenchMatchFlags) -> Outcome {
     let target = Target::parse(&flags.target);
-    let start = Instant::now();
-    let ready = image::inspect(&target).await?;
-    let mut figures = vec![Figure::of("inspect", "ms", super::elapsed_ms(start))];
+    let (start, cpu) = (Instant::now(), super::cpu_seconds()?);
+    let ready = image::inspect(global, &target).await?;
+    let mut figures = vec![
+        Figure::of("inspect", "ms", super::elapsed_ms(start)),
+        Figure::of("inspect, cpu", "s", super::cpu_seconds()? - cpu),
+    ];
     let packages: Vec<InstalledPackage> =
         ready.inventory.packages.iter().map(|row| row.package.clone()).collect();
 
     let (paths, now) = (flags.advisories.clone(), SystemClock.now());
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), super::cpu_seconds()?);
     let built = tokio::task::spawn_blocking(move || {
         let reader = FeedReader::Sandboxed(std::sync::Arc::new(Sandbox::new(Limits::default())));
         seaworthy_findings::index_of_paths(&paths, &reader, now)
     });
     let (index, coverage, _) = built.await.map_err(|_| unable("the import ended unexpectedly"))??;
     figures.push(Figure::of("import", "ms", super::elapsed_ms(start)));
+    figures.push(Figure::of("import, cpu", "s", super::cpu_seconds()? - cpu));
     let bytes: usize = index.segments().iter().map(|segment| segment.size_bytes()).sum();
     let mib = f64::from(u32::try_from(bytes).unwrap_or(u32::MAX)) / f64::from(1 << 20);
     figures.push(Figure::of("index", "MiB", mib));

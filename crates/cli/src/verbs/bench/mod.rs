@@ -9,12 +9,16 @@ mod matching;
 mod scan;
 mod wire;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeVal,
+};
 use serde_json::{Value, json};
 
 use crate::{
-    failure::Outcome,
+    failure::{Failure, Outcome, unable},
     flags::{BenchVerb, Global},
     render,
 };
@@ -100,6 +104,21 @@ fn report(global: &Global, bench: &str, fingerprint: &Value, figures: &[Figure])
         .collect();
     let titles = ["FIGURE", "UNIT", "RUNS", "MIN", "MEDIAN", "P99", "MAX"];
     render::out(&render::table(titles.map(str::to_owned).to_vec(), cells));
+}
+
+/// Processor time of this process and of all its children that ended.
+fn cpu_seconds() -> Result<f64, Failure> {
+    let mut all = 0.0;
+    for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
+        let usage = getrusage(who).map_err(|error| unable(format!("getrusage: {error}")))?;
+        all += seconds(usage.user_time()) + seconds(usage.system_time());
+    }
+    Ok(all)
+}
+
+fn seconds(time: TimeVal) -> f64 {
+    let microseconds = u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap_or(0);
+    Duration::from_micros(microseconds).as_secs_f64()
 }
 
 /// Milliseconds since `start`.

@@ -2,13 +2,10 @@
 
 use std::process::{Command, Stdio};
 
-use nix::sys::{
-    resource::{UsageWho, getrusage},
-    time::TimeVal,
-};
+use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::{Value, json};
 
-use super::{Figure, report};
+use super::{Figure, report, seconds};
 use crate::{
     failure::{Outcome, unable, usage},
     flags::{BenchScanFlags, Global},
@@ -112,9 +109,4 @@ pub(crate) fn once(command: &[String]) -> Outcome {
         "findings": findings,
     }));
     Ok(())
-}
-
-fn seconds(time: TimeVal) -> f64 {
-    std::time::Duration::from_micros(u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap_or(0))
-        .as_secs_f64()
 }
