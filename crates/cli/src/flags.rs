@@ -327,6 +327,12 @@ pub(crate) struct ImageList {
 pub(crate) enum ImageVerb {
     /// List images
     List(ImageList),
+    /// What is known about one: digests, platforms, layers, who pushed it, verdicts, findings
+    #[command(after_help = "Example: seaworthy image show prod/web:1")]
+    Show {
+        /// REPOSITORY:TAG or REPOSITORY@DIGEST
+        reference: String,
+    },
     /// Delete a tag, or a manifest by digest with all its tags
     Delete {
         /// REPOSITORY:TAG or REPOSITORY@DIGEST

@@ -193,6 +193,10 @@ const TEXTS: &[(&str, &str)] = &[
     ("List images", "イメージを一覧する"),
     ("Only repositories that begin with this", "この文字列で始まるリポジトリだけ"),
     (
+        "What is known about one: digests, platforms, layers, who pushed it, verdicts, findings",
+        "1 つのイメージについて分かっていることを表示する: ダイジェスト、プラットフォーム、レイヤー、プッシュした人、判定、検出結果",
+    ),
+    (
         "Delete a tag, or a manifest by digest with all its tags",
         "タグを削除する。ダイジェスト指定ではマニフェストをすべてのタグごと削除する",
     ),

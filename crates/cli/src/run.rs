@@ -76,6 +76,7 @@ async fn dispatch(cli: Cli) -> Outcome {
 async fn image(global: &Global, verb: ImageVerb) -> Outcome {
     match verb {
         ImageVerb::List(flags) => verbs::images::list(global, &flags.repo).await,
+        ImageVerb::Show { reference } => verbs::image_page::show(global, &reference).await,
         ImageVerb::Delete { reference } => verbs::images::delete(global, &reference).await,
     }
 }

@@ -158,6 +158,10 @@ fn the_caller_is_answered_in_their_language() {
     };
     assert!(check("en").is_ascii(), "{}", check("en"));
     assert!(!check("ja").is_ascii(), "{}", check("ja"));
+    let page = place.cli(&["image", "show", "prod/web:1", "-o", "table"]);
+    for part in ["linux/", "blocked", "sha256:", "DECIDED", "CREATED BY"] {
+        assert!(page.code == 0 && page.out.contains(part), "{part}: {page:?}");
+    }
     let missing = run(place.command(&["check", "prod/web:9"]).env("SEAWORTHY_LANG", "ja"));
     assert!(missing.err.contains("イメージ `prod/web:9` は登録されていません"), "{missing:?}");
     let missing = run(place.command(&["check", "prod/web:9"]).env("SEAWORTHY_LANG", "en"));

@@ -196,6 +196,11 @@ fn images(it: &mut Description, socket: &Door) {
     assert_eq!(scan["packages"], 1, "{scan:#}");
     assert_eq!(it.get(socket, "/api/v1/scan", "/api/v1/scan?image=prod/web:9").status, 404);
     assert_eq!(it.get(socket, "/api/v1/check", "/api/v1/check?image=UPPER").status, 400);
+    let page = it.get(socket, "/api/v1/images/show", "/api/v1/images/show?image=prod/web:1").json();
+    assert_eq!(page["layers"].as_array().map(Vec::len), Some(1), "{page:#}");
+    assert_eq!((&page["content_id"], &page["tags"][0]["tag"]), (&check["content_id"], &json!("1")));
+    assert_eq!(page["verdicts"][0]["verdict"], "blocked", "{page:#}");
+    assert_eq!(it.get(socket, "/api/v1/images/show", "/api/v1/images/show?image=prod/web:9").status, 404);
     let listed = it.get(socket, "/api/v1/images", "/api/v1/images?repository=prod").json();
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed:#}");
     it.get(socket, "/api/v1/findings", "/api/v1/findings?cve=CVE-2026-1111");

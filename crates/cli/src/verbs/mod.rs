@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod advisories;
 pub(crate) mod bench;
+pub(crate) mod image_page;
 pub(crate) mod images;
 pub(crate) mod ledger;
 pub(crate) mod policies;

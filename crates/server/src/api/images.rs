@@ -76,7 +76,11 @@ fn parse(text: &str) -> Result<Reference, ApiError> {
     text.parse().map_err(|error: seaworthy_oci::ReferenceError| invalid(error.to_string()))
 }
 
-async fn resolve(rooms: &Rooms, identity: &Identity, text: &str) -> Result<(RepoName, Digest), ApiError> {
+pub(super) async fn resolve(
+    rooms: &Rooms,
+    identity: &Identity,
+    text: &str,
+) -> Result<(RepoName, Digest), ApiError> {
     let reference = parse(text)?;
     let scope = Scope::repository(&reference.repository);
     let unknown = || ApiError(Problem::new(ErrorCode::NotFound, format!("image `{text}` is not known")));
@@ -99,7 +103,11 @@ async fn resolve(rooms: &Rooms, identity: &Identity, text: &str) -> Result<(Repo
 }
 
 /// The image itself, or of an index the child for this server's platform, else its first image.
-async fn image_of(rooms: &Rooms, repository: &RepoName, digest: Digest) -> Result<Digest, ApiError> {
+pub(super) async fn image_of(
+    rooms: &Rooms,
+    repository: &RepoName,
+    digest: Digest,
+) -> Result<Digest, ApiError> {
     let Some((bytes, media_type)) = rooms.registry.manifest_bytes(repository, &digest).await? else {
         return Ok(digest);
     };

@@ -2,6 +2,7 @@
 
 mod access;
 mod advisories;
+mod image_page;
 mod images;
 mod ledger;
 mod policies;
@@ -83,6 +84,7 @@ pub(crate) fn routes() -> Routes<Rooms> {
         .merge(access::routes())
         .merge(advisories::routes())
         .merge(images::routes())
+        .merge(image_page::routes())
         .merge(ledger::routes())
         .merge(policies::routes())
 }
