@@ -64,8 +64,10 @@ fn hostile_images_end_blocked_with_their_reason() {
         ("noise", Image::new(b"this is no tar archive at all", TAR, &good_id, ""), "layer-unreadable"),
         ("lying", Image::new(&good, TAR, &other_id, ""), "diff-id-mismatch"),
     ];
-    // 400 MiB of zeros; only zstd passes the ratio that is refused.
+    // 400 MiB of zeros are more than any ratio earns.
     let tar = zeros(400 << 20);
+    let bomb = through("gzip", &["-9", "-c"], &tar).expect("gzip is everywhere");
+    cases.push(("gzip-bomb", Image::new(&bomb, TAR_GZIP, &Digest::sha256(&tar), ""), "layer-too-large"));
     let bomb = through("zstd", &["-19", "-c"], &tar);
     match &bomb {
         Some(bomb) => {

@@ -189,7 +189,8 @@ impl<R: Read> Decoder<R> {
                 Source::Ended(bytes) => *bytes,
                 Source::Between => return Ok(()),
             };
-            if self.produced / self.limits.ratio.max(1) > read {
+            let earned = read.saturating_mul(self.limits.ratio);
+            if self.produced - self.limits.ratio_free_bytes > earned {
                 return Err(LayerError::TooLarge {
                     what: "uncompressed bytes per compressed byte",
                     at_most: self.limits.ratio,

@@ -361,6 +361,109 @@ fn bombs_are_defused() {
     check(&tar(&[pax(records), file("x", "")]), &[&format!("file x 644  {huge} <{huge}>")]);
 }
 
+/// One file of `zeros`, then one of noise, through `pack`: never whole in memory.
+fn filled<W: Write>(mut pack: W, zeros: u64, noise: usize) -> W {
+    let mut state = 1_u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    })
+    .take(noise)
+    .collect();
+    let mut start = Vec::new();
+    append(&mut start, &item(b'0', "noise", "", &noise));
+    let mut block = header(&file("zeros", ""));
+    put(&mut block, 124, format!("{zeros:011o}").as_bytes());
+    seal(&mut block);
+    start.extend(block);
+    pack.write_all(&start).expect("packed");
+    std::io::copy(&mut std::io::repeat(0).take(zeros.next_multiple_of(512) + 1024), &mut pack)
+        .expect("packed");
+    pack
+}
+
+#[test]
+fn bombs_are_told_from_honest_filling() {
+    const MIB: u64 = 1 << 20;
+    let gzip = |zeros, noise| {
+        filled(GzEncoder::new(Vec::new(), Compression::default()), zeros, noise).finish().expect("gzip")
+    };
+    let zstd = |zeros| {
+        let encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).expect("zstd");
+        filled(encoder, zeros, 0).finish().expect("zstd")
+    };
+    let is_bomb = |bytes: &[u8]| match read_layer(bytes, &Limits::default(), &mut Blind) {
+        Ok(_) => false,
+        Err(error) => {
+            assert!(error.to_string().contains("per compressed byte"), "{error}");
+            true
+        }
+    };
+    // Nothing but zeros: fine while it is small, whatever the ratio is.
+    assert!(!is_bomb(&gzip(64 * MIB, 0)) && !is_bomb(&zstd(64 * MIB)));
+    assert!(!is_bomb(&gzip(255 * MIB, 0)) && !is_bomb(&zstd(255 * MIB)));
+    let bomb = gzip(400 * MIB, 0);
+    assert!((400 * MIB) / (bomb.len() as u64) > 1_000, "as bad as deflate can be");
+    assert!(is_bomb(&bomb) && is_bomb(&zstd(400 * MIB)));
+    // Beside what is worth its bytes it is an honest file.
+    assert!(!is_bomb(&gzip(400 * MIB, 1 << 20)));
+    // A bomb in a wrapping is not unwrapped: neither do runtimes, so it is no archive.
+    let wrapped = zstd::encode_all(&bomb[..], 3).expect("zstd");
+    refuses(&wrapped, "wrong header checksum");
+}
+
+/// A tar of empty files, made while it is read.
+struct Files {
+    left: u32,
+    block: [u8; 512],
+    at: usize,
+}
+
+impl Files {
+    fn new(entries: u32) -> Self {
+        Self { left: entries + 2, block: [0; 512], at: 512 }
+    }
+
+    fn next(&mut self) {
+        self.left -= 1;
+        self.at = 0;
+        self.block = [0; 512];
+        if self.left >= 2 {
+            self.block = header(&file(&format!("d/{:07}", self.left), ""));
+            seal(&mut self.block);
+        }
+    }
+}
+
+impl Read for Files {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        if self.at == self.block.len() {
+            if self.left == 0 {
+                return Ok(0);
+            }
+            self.next();
+        }
+        let length = out.len().min(self.block.len() - self.at);
+        out[..length].copy_from_slice(&self.block[self.at..self.at + length]);
+        self.at += length;
+        Ok(length)
+    }
+}
+
+#[test]
+fn a_layer_ends_at_a_million_entries() {
+    let limits = Limits::default();
+    let began = std::time::Instant::now();
+    let digest = read_layer(Files::new(limits.entries), &limits, &mut Blind).expect("at the limit");
+    eprintln!("{} entries read in {:?}", digest.entries, began.elapsed());
+    assert_eq!(digest.entries, 1_000_000);
+    let refused = read_layer(Files::new(limits.entries + 1), &limits, &mut Blind);
+    let error = refused.expect_err("one past it").to_string();
+    assert!(error.contains("entries") && error.contains("1000000"), "{error}");
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..3000)) {
