@@ -361,6 +361,39 @@ fn bombs_are_defused() {
     check(&tar(&[pax(records), file("x", "")]), &[&format!("file x 644  {huge} <{huge}>")]);
 }
 
+#[test]
+fn each_limit_holds_as_shipped() {
+    let shipped = Limits::default();
+    let named =
+        |key: &str, length: usize| tar(&[pax(&[(key, "x".repeat(length).as_bytes())]), symlink("a", "b")]);
+    limited(shipped, &named("path", shipped.path_bytes), &named("path", shipped.path_bytes + 1), "path");
+    limited(
+        shipped,
+        &named("linkpath", shipped.link_bytes),
+        &named("linkpath", shipped.link_bytes + 1),
+        "link",
+    );
+    let deep = |depth: usize| tar(&[pax(&[("path", vec!["d"; depth].join("/").as_bytes())]), file("a", "")]);
+    limited(shipped, &deep(shipped.path_depth), &deep(shipped.path_depth + 1), "parts");
+    // A pax record is its length, the key and the value: 19 bytes beside the comment.
+    let special = usize::try_from(shipped.special_bytes).expect("small");
+    let (fits, passes) = (named("comment", special - 17), named("comment", special - 16));
+    limited(shipped, &fits, &passes, "extended");
+}
+
+/// What a decoder would have to hold is bounded before it is asked for.
+#[test]
+fn a_zstd_window_ends_at_128_mib() {
+    let windowed = |log: u32| {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).expect("zstd");
+        encoder.window_log(log).expect("window");
+        encoder.write_all(&sample()).and_then(|()| encoder.flush()).expect("packed");
+        encoder.finish().expect("zstd")
+    };
+    check(&windowed(27), &SAMPLE);
+    refuses(&windowed(28), "zstd");
+}
+
 /// One file of `zeros`, then one of noise, through `pack`: never whole in memory.
 fn filled<W: Write>(mut pack: W, zeros: u64, noise: usize) -> W {
     let mut state = 1_u64;

@@ -348,6 +348,14 @@ mod tests {
         assert_eq!(check(&many(limit::LAYERS + 1), None), "manifest has 1001 entries, more than 1000");
     }
 
+    #[test]
+    fn children_are_bounded() {
+        let many = |n: usize| format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, vec!["DESC"; n].join(","));
+        assert_eq!(check(&many(limit::INDEX_CHILDREN), None), "index of 10000");
+        let over = check(&many(limit::INDEX_CHILDREN + 1), None);
+        assert_eq!(over, "manifest has 10001 entries, more than 10000");
+    }
+
     proptest! {
         #[test]
         fn never_panics(bytes: Vec<u8>) {

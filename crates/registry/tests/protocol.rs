@@ -9,7 +9,8 @@ use crate::client::{ROOMS, World};
 
 db_tests!(super::ROOMS; an_image_comes_back_byte_for_byte, uploads_in_every_way, ranges_of_blobs, pages_of_tags_and_repositories,
     deletes_take_effect_at_once, an_index_by_tag_and_digest, a_push_tells_and_records, sha512_end_to_end,
-    expired_uploads_are_swept, same_tag_many_writers);
+    expired_uploads_are_swept, same_tag_many_writers, uploads_of_a_principal_are_bounded, a_blob_ends_at_its_limit,
+    pages_end_at_their_limit);
 
 async fn an_image_comes_back_byte_for_byte(test: TestDb) {
     let world = World::new(test).await;
@@ -296,4 +297,71 @@ async fn same_tag_many_writers(test: TestDb) {
     for digest in digests {
         assert_eq!(clients[0].get(&format!("/v2/a/manifests/{digest}")).await.status, StatusCode::OK);
     }
+}
+
+async fn change(world: &World, sql: &'static str) {
+    world
+        .test
+        .db
+        .upkeep((), move |(), tx| Box::pin(async move { tx.execute(sql, args![]).await }))
+        .await
+        .map_err(|error: seaworthy_store::DbError| panic!("{error}"))
+        .ok();
+}
+
+async fn uploads_of_a_principal_are_bounded(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let begin = async || client.send("POST", "/v2/a/blobs/uploads/", &[], "").await;
+    for _ in 1..seaworthy_registry::limit::UPLOADS_PER_PRINCIPAL {
+        assert_eq!(begin().await.status, StatusCode::ACCEPTED);
+    }
+    let last = begin().await;
+    assert_eq!(last.status, StatusCode::ACCEPTED, "at the limit");
+    let refused = begin().await;
+    assert_eq!((refused.status, refused.code().as_str()), (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"));
+    // Another principal has its own, and one that ends makes room.
+    let other = world.service("ci", "AcrPush", "/repositories/a").await;
+    assert_eq!(other.send("POST", "/v2/a/blobs/uploads/", &[], "").await.status, StatusCode::ACCEPTED);
+    let cancelled = client.send("DELETE", last.header("location"), &[], "").await;
+    assert_eq!(cancelled.status, StatusCode::NO_CONTENT);
+    assert_eq!(begin().await.status, StatusCode::ACCEPTED);
+}
+
+async fn a_blob_ends_at_its_limit(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let location = client.send("POST", "/v2/a/blobs/uploads/", &[], "").await.header("location").to_owned();
+    assert_eq!(client.send("PATCH", &location, &[], vec![1u8; 100_000]).await.status, StatusCode::ACCEPTED);
+    // All but one byte are there: a hole in the file, and the session that says so.
+    change(&world, "UPDATE registry_uploads SET received = 68719476735").await;
+    let folder = world.test.path().join("uploads/registry");
+    let file = std::fs::read_dir(folder).expect("list").next().expect("one").expect("entry").path();
+    let file = std::fs::OpenOptions::new().write(true).open(file).expect("open");
+    file.set_len(seaworthy_registry::limit::BLOB_BYTES - 1).expect("a hole");
+    let past = client.send("PATCH", &location, &[], "xy").await;
+    assert_eq!(past.status, StatusCode::PAYLOAD_TOO_LARGE, "{}", past.text());
+    let fits = client.send("PATCH", &location, &[], "x").await;
+    assert_eq!(fits.status, StatusCode::ACCEPTED, "{}", fits.text());
+    assert_eq!(fits.header("range"), "0-68719476735");
+    assert_eq!(client.send("PATCH", &location, &[], "x").await.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+async fn pages_end_at_their_limit(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (_, manifest) = client.put_image("a:t0000", &[b"x"]).await;
+    let most = usize::try_from(seaworthy_registry::limit::PAGE).expect("small");
+    for number in 1..=most {
+        let answer = client.put_manifest("a", &format!("t{number:04}"), &manifest).await;
+        assert_eq!(answer.status, StatusCode::CREATED);
+    }
+    for query in ["", "?n=1000", "?n=1001", "?n=4000000000"] {
+        let answer = client.get(&format!("/v2/a/tags/list{query}")).await;
+        let json: serde_json::Value = serde_json::from_slice(&answer.body).expect("json");
+        assert_eq!(json["tags"].as_array().map(Vec::len), Some(most), "{query}");
+        assert!(answer.header("link").contains("last=t0999"), "{query}: {}", answer.header("link"));
+    }
+    let rest = client.get("/v2/a/tags/list?n=1000&last=t0999").await;
+    assert!(rest.text().contains(r#"["t1000"]"#) && rest.header("link").is_empty(), "{}", rest.text());
 }

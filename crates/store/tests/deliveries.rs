@@ -120,11 +120,16 @@ async fn a_poisoned_delivery_is_set_aside(test: TestDb) {
     let db = test.reopen(clock.clone()).await;
     insert(&db, 7..8).await;
     let cancel = CancellationToken::new();
+    let attempts = Arc::new(Mutex::new(Vec::new()));
+    let seen = attempts.clone();
     let worker = tokio::spawn(work(
         db.clone(),
         WorkerConfig { consumer: "t", concurrency: 2 },
         cancel.clone(),
-        |_| async { Err::<(), _>(std::io::Error::other("no way")) },
+        move |delivery| {
+            seen.lock().expect("lock").push(delivery.attempts);
+            async { Err::<(), _>(std::io::Error::other("no way")) }
+        },
     ));
     until(&db, "set aside", async |db| {
         clock.advance(400);
@@ -135,6 +140,8 @@ async fn a_poisoned_delivery_is_set_aside(test: TestDb) {
     worker.await.expect("worker ends");
     let failed = db.failed_deliveries(10).await.expect("list");
     assert_eq!((failed[0].reason.as_str(), failed[0].kind.as_str()), ("no way", "blob_stored"));
+    let tried: Vec<i64> = (1..=seaworthy_store::limit::DELIVERY_ATTEMPTS).collect();
+    assert_eq!(*attempts.lock().expect("lock"), tried, "that often, and not once more");
     assert_eq!(db.waiting_deliveries("t").await.expect("count"), 0);
 }
 
