@@ -2,7 +2,8 @@ use seaworthy_model::{ExceptionId, Finding, Severity, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cause, Condition, Count, Example, Exception, Facts, Mode, Policy, Rule, Settling, SupportLevel, limit,
+    Cause, Condition, Count, Evidence, Example, Exception, Facts, Mode, Policy, Rule, Settling, SupportLevel,
+    limit,
 };
 
 /// The answer.
@@ -52,7 +53,7 @@ pub struct Reason {
     /// Why.
     pub cause: Cause,
     /// Further names of what proves it: advisory ids, paths, digests.
-    pub evidence: Vec<String>,
+    pub evidence: Evidence,
 }
 
 /// A verdict with everything it rests on.
@@ -135,8 +136,8 @@ fn unknown(cause: Cause) -> Outcome {
 
 impl<'f> Judge<'f> {
     fn rule(&mut self, policy: &Policy, rule: &Rule) -> Reason {
-        let name = format!("{}/{}", policy.name, rule.name);
-        let mut evidence = Vec::new();
+        let name = [&*policy.name, "/", &*rule.name].concat();
+        let mut evidence = Evidence::default();
         let (mut result, mut cause) = match &rule.condition {
             Condition::Vulnerabilities { .. } => self.vulnerabilities(&name, &rule.condition, &mut evidence),
             Condition::Secrets { max } => self.secrets(*max, &mut evidence),
@@ -185,7 +186,7 @@ impl<'f> Judge<'f> {
         None
     }
 
-    fn vulnerabilities(&mut self, rule: &str, condition: &Condition, evidence: &mut Vec<String>) -> Outcome {
+    fn vulnerabilities(&mut self, rule: &str, condition: &Condition, evidence: &mut Evidence) -> Outcome {
         let Condition::Vulnerabilities { any, any_fixable, kev, at_or_above } = condition else {
             return PASS;
         };
@@ -208,7 +209,9 @@ impl<'f> Judge<'f> {
                 .collect();
             let found = u32::try_from(hits.len()).unwrap_or(u32::MAX);
             if found > max {
-                evidence.extend(hits.iter().map(|finding| [&*finding.id, &*finding.source].join(" ")));
+                // `CVE-2026-12345 imagemagick` is 26 bytes.
+                evidence.reserve(hits.len(), 26);
+                hits.iter().for_each(|finding| evidence.push(&finding.id, &finding.source));
                 let examples =
                     hits.iter().take(limit::EXAMPLES).map(|finding| Example::from(*finding)).collect();
                 return fail(Cause::TooMany { count, found, max, examples });
@@ -256,12 +259,12 @@ impl<'f> Judge<'f> {
         Some(out)
     }
 
-    fn secrets(&self, max: u32, evidence: &mut Vec<String>) -> Outcome {
+    fn secrets(&self, max: u32, evidence: &mut Evidence) -> Outcome {
         let Some(inventory) = &self.facts.inventory else { return unknown(Cause::NotInspected) };
         let found = u32::try_from(inventory.secrets.len()).unwrap_or(u32::MAX);
         if found > max {
             let paths: Vec<String> = inventory.secrets.iter().map(|(_, path)| path.clone()).collect();
-            evidence.extend(inventory.secrets.iter().map(|(rule, path)| format!("{rule} {path}")));
+            inventory.secrets.iter().for_each(|(rule, path)| evidence.push(rule, path));
             let paths = paths.into_iter().take(limit::EXAMPLES).collect();
             return fail(Cause::Secrets { found, max, paths });
         }
