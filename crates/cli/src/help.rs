@@ -276,6 +276,28 @@ const TEXTS: &[(&str, &str)] = &[
         "記録と、署名済みの監査証跡に含まれる証明を出力する",
     ),
     ("Its index", "番号"),
+    (
+        "Measure this installation, or another product beside it",
+        "この環境、または並べた他製品の性能を測定する",
+    ),
+    (
+        "Cold scans of a local image, each in a process of its own, beside a peer's",
+        "ローカルイメージのコールドスキャンを 1 回ごとに別プロセスで行い、他製品と並べて測定する",
+    ),
+    (
+        "Image: docker:NAME, oci:DIR[:TAG], docker-archive:FILE",
+        "イメージ: docker:NAME、oci:DIR[:TAG]、docker-archive:FILE",
+    ),
+    ("Image: oci:DIR[:TAG]", "イメージ: oci:DIR[:TAG]"),
+    ("Advisories: files or folders", "脆弱性フィード: ファイルまたはフォルダー"),
+    ("How often each side runs", "それぞれの実行回数"),
+    ("A command of another product, run alternately with ours", "交互に実行する他製品のコマンド"),
+    ("Matching and deciding, without a server", "照合と判定（サーバーなし）"),
+    (
+        "From push to verdict, on a server of its own in a directory of its own",
+        "専用のサーバーとディレクトリで、プッシュから判定までを測定する",
+    ),
+    ("How many servers live and die", "起動と停止を繰り返すサーバーの回数"),
     ("Print a completion script", "補完スクリプトを出力する"),
     ("Which shell", "シェルの種類"),
 ];
