@@ -222,9 +222,7 @@ impl World {
                 "{repository}@{digest}: {json}"
             );
         }
-        let status = self.cli(&["status"]);
-        assert_eq!(status["failed"], json!([]), "{status}");
-        assert_eq!(status["waiting"], json!({"inspection": 0, "findings": 0, "clearance": 0}));
+        self.wait_for_silence();
         let report = self.wait_for_ledger(pushes);
         assert_eq!(report["broken"], json!([]), "{report}");
         let mut decided: BTreeMap<String, usize> = BTreeMap::new();
@@ -240,6 +238,21 @@ impl World {
         assert_eq!(decided.len(), pushes);
         let twice: Vec<_> = decided.iter().filter(|(_, times)| **times != 1).collect();
         assert!(twice.is_empty(), "decided other than once: {twice:?}");
+    }
+
+    /// A killed replica's deliveries are taken up when their leases end, even if their effect is
+    /// known already from another event; waits until none is left.
+    fn wait_for_silence(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let status = self.cli(&["status"]);
+            assert_eq!(status["failed"], json!([]), "{status}");
+            if status["waiting"] == json!({"inspection": 0, "findings": 0, "clearance": 0}) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "deliveries are left over: {status}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// The checkpoint follows the records within a second; waits until it has them all.
