@@ -235,8 +235,8 @@ fn operator_group(config: &Config) -> Result<Option<OperatorGroup>, StartError> 
     found.map(Some).ok_or_else(|| StartError::Group { name: name.to_owned() })
 }
 
-/// Binds the socket for its owner, and for the operator group when there is one. DATA stays closed
-/// to the group but for passing through; its files have modes of their own.
+/// Binds the socket for its owner, and for the operator group when there is one. The group may
+/// pass through DATA and no more: the files in it are closed first.
 fn open_socket(data: &DataDir, group: Option<OperatorGroup>) -> Result<UnixListener, StartError> {
     let path = data.socket();
     let failed = |source| StartError::Socket { path: path.clone(), source };
@@ -253,6 +253,7 @@ fn open_socket(data: &DataDir, group: Option<OperatorGroup>) -> Result<UnixListe
     match group {
         None => allow(data.path(), 0o700)?,
         Some(group) => {
+            close_files(data.path()).map_err(failed)?;
             // Given to the group before it is opened to it.
             for place in [data.path(), path.as_path()] {
                 std::os::unix::fs::chown(place, None, Some(group.gid)).map_err(failed)?;
@@ -262,6 +263,19 @@ fn open_socket(data: &DataDir, group: Option<OperatorGroup>) -> Result<UnixListe
         }
     }
     Ok(listener)
+}
+
+/// Takes everybody's rights but the owner's from the files in DATA. Files that the database makes
+/// later get the mode of the database.
+fn close_files(data: &std::path::Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(data)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(entry.path(), mode)?;
+        }
+    }
+    Ok(())
 }
 
 fn serve_socket(tasks: &Tasks, app: Router, listener: UnixListener) {
