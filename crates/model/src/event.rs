@@ -15,6 +15,8 @@ pub mod consumer {
     pub const FINDINGS: &str = "findings";
     /// The clearance room.
     pub const CLEARANCE: &str = "clearance";
+    /// The fleet room.
+    pub const FLEET: &str = "fleet";
 }
 
 /// What one room tells the next. The variant's payload carries all the next room needs.
@@ -23,9 +25,9 @@ pub mod consumer {
 pub enum Event {
     /// registry → inspection.
     BlobStored(BlobStored),
-    /// registry → inspection, findings, clearance.
+    /// registry → inspection, clearance, fleet.
     ManifestPushed(ManifestPushed),
-    /// inspection → findings, clearance.
+    /// inspection → findings, clearance, fleet.
     InventoryReady(Box<InventoryReady>),
     /// findings → clearance.
     FindingsChanged(FindingsChanged),

@@ -97,6 +97,8 @@ typed_id! {
     DeliveryId = "delivery";
     /// A ledger leaf before it has an index.
     LeafId = "ledger leaf";
+    /// An agent's queue of batches on its disk.
+    SpoolId = "spool";
 }
 
 /// hash(platform, ordered diff ids), as measured by our own inspection: what an image *is*,

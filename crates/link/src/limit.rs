@@ -1,0 +1,15 @@
+//! Named limits of the link. Both ends hold them: the agent cuts and says so, the control plane
+//! refuses.
+
+/// Longest batch, in bytes of JSON.
+pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Items of one batch.
+pub const BATCH_ITEMS: usize = 1_000;
+/// Containers of one host.
+pub const CONTAINERS: usize = 50_000;
+/// Longest name, reference, user, path or state, in bytes.
+pub const TEXT_BYTES: usize = 4 * 1024;
+/// Labels, environment names, mounts, capabilities, devices and repository digests of one thing.
+pub const ENTRIES: usize = 500;
+/// Layers of one image.
+pub const LAYERS: usize = 1_000;
