@@ -12,7 +12,7 @@ use seaworthy_advisories::{Import, Index, InputKind, Segment, Skipped, feed_requ
 use seaworthy_model::{FeedCoverage, Timestamp};
 use seaworthy_sandbox::{Input, ReaderFn, Sandbox, SandboxError};
 
-use crate::{FindingsError, limit};
+use crate::{FeedCache, FindingsError, limit};
 
 /// The reader that `main` must offer to [`seaworthy_sandbox::child`] for imports to work.
 pub const READER: (&str, ReaderFn) = ("advisory-feed", seaworthy_advisories::feed_reader);
@@ -40,14 +40,16 @@ pub struct ReadSummary {
 }
 
 /// The index of these files and folders, without a server or a database; `now` becomes their
-/// `checked_at`. Blocks.
+/// `checked_at`. What is in `cache` is not read again. Blocks.
 pub fn index_of_paths(
     paths: &[PathBuf],
     reader: &FeedReader,
+    cache: &FeedCache,
     now: Timestamp,
 ) -> Result<(Index, Vec<FeedCoverage>, ReadSummary), FindingsError> {
     let found = gather(paths)?;
-    let imports = found.sources.into_iter().map(|source| reader.read(source)).collect::<Result<_, _>>()?;
+    let read = |source| reader.read_cached(source, cache);
+    let imports = found.sources.into_iter().map(read).collect::<Result<_, _>>()?;
     let import = Import::merge(imports, None)?;
     let segments = import.segments.iter().map(|segment| segment.open().map(Arc::new));
     let index = Index::new(segments.collect::<Result<Vec<Arc<Segment>>, _>>()?);
@@ -172,6 +174,26 @@ impl FeedReader {
     /// Reads one source to its end. Blocks.
     pub(crate) fn read(&self, source: Source) -> Result<Import, FindingsError> {
         let (path, kind, file) = source.open()?;
+        self.read_open(path, kind, file)
+    }
+
+    /// The same, with what was read before.
+    fn read_cached(&self, source: Source, cache: &FeedCache) -> Result<Import, FindingsError> {
+        let (path, kind, mut file) = source.open()?;
+        let place = cache
+            .place(&path, kind, &mut file)
+            .map_err(|source| FindingsError::Path { path: path.clone(), source })?;
+        if let Some(kept) = place.as_deref().and_then(FeedCache::get) {
+            return Ok(kept);
+        }
+        let import = self.read_open(path, kind, file)?;
+        if let Some(place) = place {
+            cache.put(&place, &import.to_bytes());
+        }
+        Ok(import)
+    }
+
+    fn read_open(&self, path: String, kind: InputKind, file: File) -> Result<Import, FindingsError> {
         match self {
             Self::Sandboxed(sandbox) => {
                 let output = sandbox.run(READER.0, &feed_request(&path, kind), Input::File(file));

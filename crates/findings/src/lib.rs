@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod activation;
+mod cache;
 mod db;
 mod error;
 mod findings;
@@ -28,6 +29,7 @@ mod status;
 /// Sizes and times this room refuses to exceed.
 pub mod limit;
 
+pub use cache::FeedCache;
 pub use db::SCHEMA;
 pub use error::FindingsError;
 pub use findings::{Findings, FindingsConfig};

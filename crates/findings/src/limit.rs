@@ -41,3 +41,6 @@ pub const HISTORY: i64 = 1_000;
 pub const PAGE: u32 = 1_000;
 /// Package sets read per query.
 pub const SETS_PAGE: i64 = 1_000;
+/// Answers of feed readers that commands without a server keep; one is about as large as the
+/// feed's compiled form, a few MiB.
+pub const CACHED_FEEDS: usize = 16;

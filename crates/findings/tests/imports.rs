@@ -1,6 +1,6 @@
 //! What an import changes, and what a failed one does not.
 
-use seaworthy_findings::{Change, FeedReader, FindingsError, ImportOutcome};
+use seaworthy_findings::{Change, FeedCache, FeedReader, FindingsError, ImportOutcome};
 use seaworthy_model::{Actor, ErrorCode, FeedState, Problem};
 use seaworthy_store::args;
 use seaworthy_testkit::{TestDb, db_tests};
@@ -245,8 +245,13 @@ fn an_index_without_a_server() {
     std::fs::write(path.join("t.json"), tracker(&[EXPAT])).unwrap();
     std::fs::write(path.join("more/notes.txt"), "notes").unwrap();
     let now = "2026-08-22".parse().unwrap();
-    let (index, coverage, summary) =
-        seaworthy_findings::index_of_paths(std::slice::from_ref(&path), &FeedReader::InProcess, now).unwrap();
+    let (index, coverage, summary) = seaworthy_findings::index_of_paths(
+        std::slice::from_ref(&path),
+        &FeedReader::InProcess,
+        &FeedCache::none(),
+        now,
+    )
+    .unwrap();
     assert_eq!(index.find(Some(&debian()), &[installed("expat", "1.0")]).rows.len(), 1);
     assert_eq!((coverage[0].feed.as_str(), coverage[0].checked_at), ("debian", now));
     assert_eq!(summary.skipped.len(), 1);
@@ -255,10 +260,13 @@ fn an_index_without_a_server() {
     let limits = seaworthy_sandbox::Limits { memory_bytes: 2 << 30, ..Default::default() };
     let sandbox = seaworthy_sandbox::Sandbox::new(limits).through_test("sandbox_child");
     let reader = FeedReader::Sandboxed(std::sync::Arc::new(sandbox));
-    let (again, ..) = seaworthy_findings::index_of_paths(std::slice::from_ref(&path), &reader, now).unwrap();
+    let (again, ..) =
+        seaworthy_findings::index_of_paths(std::slice::from_ref(&path), &reader, &FeedCache::none(), now)
+            .unwrap();
     assert_eq!(again.hash(), index.hash());
     std::fs::write(path.join("t.json"), &tracker(&[EXPAT])[..60]).unwrap();
-    let Err(FindingsError::Feed { message }) = seaworthy_findings::index_of_paths(&[path], &reader, now)
+    let Err(FindingsError::Feed { message }) =
+        seaworthy_findings::index_of_paths(&[path], &reader, &FeedCache::none(), now)
     else {
         panic!("half a feed")
     };

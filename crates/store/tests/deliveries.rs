@@ -124,7 +124,8 @@ async fn a_poisoned_delivery_is_set_aside(test: TestDb) {
     let seen = attempts.clone();
     let worker = tokio::spawn(work(
         db.clone(),
-        WorkerConfig { consumer: "t", concurrency: 2 },
+        // One at a time: the clock runs past leases, and another slot would claim what is being put back.
+        WorkerConfig { consumer: "t", concurrency: 1 },
         cancel.clone(),
         move |delivery| {
             seen.lock().expect("lock").push(delivery.attempts);

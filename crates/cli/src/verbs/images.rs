@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use seaworthy_clearance::PolicyRef;
-use seaworthy_findings::FeedReader;
+use seaworthy_findings::{FeedCache, FeedReader};
 use seaworthy_model::{
     Clock as _, ErrorCode, FeedState, FeedsChanged, FindingsChanged, InventoryReady, Problem, SystemClock,
 };
@@ -157,6 +157,15 @@ fn only(mut value: Value, id: &str) -> Result<Value, Failure> {
     Ok(value)
 }
 
+/// Feeds compiled before: `$XDG_CACHE_HOME/seaworthy/feeds`, else below `~/.cache`.
+fn feed_cache() -> FeedCache {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    base.map_or_else(FeedCache::none, |base| FeedCache::at(&base.join("seaworthy/feeds")))
+}
+
 /// Judging with no server: the same index, the same facts, the same decision.
 struct Alone {
     findings: FindingsChanged,
@@ -170,7 +179,7 @@ impl Alone {
         let now = SystemClock.now();
         let built = tokio::task::spawn_blocking(move || {
             let reader = FeedReader::Sandboxed(std::sync::Arc::new(Sandbox::new(Limits::default())));
-            seaworthy_findings::index_of_paths(&paths, &reader, now)
+            seaworthy_findings::index_of_paths(&paths, &reader, &feed_cache(), now)
         })
         .await;
         bar.finish_and_clear();

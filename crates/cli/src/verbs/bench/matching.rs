@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use seaworthy_findings::FeedReader;
+use seaworthy_findings::{FeedCache, FeedReader};
 use seaworthy_model::{Clock as _, FeedState, FeedsChanged, FindingsChanged, SystemClock};
 use seaworthy_oci::RepoName;
 use seaworthy_package::InstalledPackage;
@@ -56,7 +56,7 @@ pub(crate) async fn bench(global: &Global, flags: &BenchMatchFlags) -> Outcome {
     let (start, cpu) = (Instant::now(), super::cpu_seconds()?);
     let built = tokio::task::spawn_blocking(move || {
         let reader = FeedReader::Sandboxed(std::sync::Arc::new(Sandbox::new(Limits::default())));
-        seaworthy_findings::index_of_paths(&paths, &reader, now)
+        seaworthy_findings::index_of_paths(&paths, &reader, &FeedCache::none(), now)
     });
     let (index, coverage, _) = built.await.map_err(|_| unable("the import ended unexpectedly"))??;
     figures.push(Figure::of("import", "ms", super::elapsed_ms(start)));
