@@ -31,14 +31,19 @@ pub(crate) fn of_osv_ecosystem(ecosystem: &str) -> Option<String> {
     }
 }
 
-/// The coverage key of an image: `None` when it has no distribution packages. Packages whose
-/// distribution or release is not known get a key that no feed covers.
+/// The coverage key of an image: `None` when it has neither a distribution nor its packages. What
+/// is not known gets a key that no feed covers; a distribution without packages too, unless its
+/// ecosystem is known: its database may be of a kind that has no reader.
 pub fn release_key(os: Option<&OsRelease>, packages: &[InstalledPackage]) -> Option<String> {
     let distribution = match os {
         Some(os) if !os.id.is_empty() => os.id.as_str(),
         _ => packages.first().map(|package| package.distribution.as_str()).unwrap_or_default(),
     };
-    let ecosystem = packages.first()?.ecosystem;
+    let ecosystem = match packages.first() {
+        Some(package) => package.ecosystem.name(),
+        None if distribution.is_empty() => return None,
+        None => "os",
+    };
     let version = os.and_then(|os| os.version.as_deref()).unwrap_or_default();
     let codename = os.and_then(|os| os.codename.as_deref()).unwrap_or_default();
     Some(match (distribution, version, codename) {
@@ -91,6 +96,17 @@ mod tests {
         assert_eq!(key("", "", ""), "deb:unknown:unknown");
         assert_eq!(release_key(None, &[package]).unwrap(), "deb:unknown:unknown");
         assert_eq!(release_key(None, &[]), None);
+        let bare = |id: &str, version: Option<&str>| {
+            let version = version.map(str::to_owned);
+            release_key(
+                Some(&OsRelease { id: id.to_owned(), version, codename: None, name: String::new() }),
+                &[],
+            )
+        };
+        assert_eq!(bare("debian", Some("12")).unwrap(), "deb:debian:12");
+        assert_eq!(bare("arch", None).unwrap(), "os:arch:unknown");
+        assert_eq!(bare("alpine", Some("3.20")).unwrap(), "os:alpine:3.20");
+        assert_eq!(bare("", None), None);
         assert_eq!(of_osv_ecosystem("Debian:12").unwrap(), "deb:debian:12");
         assert_eq!(of_osv_ecosystem("Debian"), None);
         assert_eq!(of_osv_ecosystem("PyPI"), None);

@@ -70,7 +70,7 @@ impl Clearance {
             scope: new.scope,
             owner: new.owner,
             reason: new.reason,
-            requested_by: actor.name.clone(),
+            requested_by: actor.person(),
             approved_by: None,
             created_at: self.db().now(),
             expires_at: new.expires_at,
@@ -97,7 +97,7 @@ impl Clearance {
         actor: &Actor,
         id: ExceptionId,
     ) -> Result<ExceptionRow, ClearanceError> {
-        let context = (id, actor.name.clone());
+        let context = (id, actor.person());
         let row = seaworthy_ledger::write(self.db(), actor, context, |(id, name), tx| {
             Box::pin(async move {
                 let mut row = existing(db::exception(tx, *id).await?, *id)?;

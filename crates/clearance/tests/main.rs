@@ -346,6 +346,9 @@ async fn exceptions_need_a_second_person(test: TestDb) {
     let id = world.room.request_exception(&dev, new(90)).await.expect("requested").exception.id;
     assert_eq!(world.verdict("prod/web", "a").await, Verdict::Blocked, "not approved yet");
     assert!(matches!(world.room.approve_exception(&dev, id).await, Err(ClearanceError::Exception { .. })));
+    // The login that docker was given for an operator is that operator.
+    let login = Actor { kind: seaworthy_model::ActorKind::User, name: "operator-1".into(), ..dev.clone() };
+    assert!(matches!(world.room.approve_exception(&login, id).await, Err(ClearanceError::Exception { .. })));
     world.room.approve_exception(&boss, id).await.expect("approved");
     assert_eq!(world.verdict("prod/web", "a").await, Verdict::Allowed);
     assert_eq!(world.room.exception(id).await.expect("row").uses, 1);

@@ -1,5 +1,5 @@
 //! Talking to the server: the operator socket of this machine, or HTTP with the login kept for it,
-//! else with docker's credentials.
+//! and with no other: docker's credential may be somebody else's.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
-use seaworthy_model::{ErrorCode, Problem, Secret};
+use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
 use serde_json::Value;
 use tokio::{
@@ -18,7 +18,6 @@ use tokio::{
 
 use crate::{
     address::{Address, Scheme},
-    docker_login,
     flags::Global,
     login::{self, Login},
     text::language,
@@ -40,8 +39,7 @@ impl Server {
     pub(crate) fn of(global: &Global) -> Result<Self, Problem> {
         let Some(url) = &global.server else { return Ok(Self::Socket(data_dir(global)?.join("admin.sock"))) };
         let address = Address::parse(url)?;
-        let kept = login::of(&address)?;
-        Ok(Self::Http { login: kept.or_else(|| from_docker(&address)), address })
+        Ok(Self::Http { login: login::of(&address)?, address })
     }
 
     /// A server, as somebody.
@@ -89,13 +87,6 @@ impl Server {
 
 fn basic(login: &Login) -> String {
     format!("Basic {}", STANDARD.encode(format!("{}:{}", login.username, login.secret.expose())))
-}
-
-/// docker's own credential for the host, when it has one.
-fn from_docker(address: &Address) -> Option<Login> {
-    let pair = docker_login::credential(&address.authority())?;
-    let (username, secret) = pair.split_once(':')?;
-    Some(Login { username: username.to_owned(), secret: Secret::new(secret.to_owned()), ca: None })
 }
 
 fn away(place: &str, error: &io::Error) -> Problem {

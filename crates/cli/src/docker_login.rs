@@ -117,11 +117,3 @@ fn write(path: &Path, owner: Option<(u32, u32)>, config: &Value) -> Result<(), P
     }
     fs::rename(&fresh, path).map_err(|error| unable("replace", path, &error))
 }
-
-/// `user:secret` that docker would use for a host.
-pub(crate) fn credential(host: &str) -> Option<String> {
-    let (path, _) = place().ok()?;
-    let config = read(&path).ok()?;
-    let auth = config.get("auths")?.get(host)?.get("auth")?.as_str()?;
-    String::from_utf8(STANDARD.decode(auth).ok()?).ok()
-}

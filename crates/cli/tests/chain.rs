@@ -10,7 +10,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -150,30 +150,25 @@ impl World {
     }
 
     fn push_while_killing(&self, pushes: usize, kills: usize) {
-        let (next, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            let killer = scope.spawn(|| self.kill_at_random(kills, &done));
-            let pushers: Vec<_> = (0..PUSHERS)
-                .map(|_| {
-                    scope.spawn(|| {
-                        loop {
-                            let number = next.fetch_add(1, Ordering::SeqCst);
-                            if number >= pushes {
-                                return;
-                            }
-                            self.push_until_acknowledged(number);
+            scope.spawn(|| self.kill_at_random(kills));
+            for _ in 0..PUSHERS {
+                scope.spawn(|| {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::SeqCst);
+                        if number >= pushes {
+                            return;
                         }
-                    })
-                })
-                .collect();
-            pushers.into_iter().for_each(|pusher| pusher.join().unwrap());
-            done.store(true, Ordering::SeqCst);
-            killer.join().unwrap();
+                        self.push_until_acknowledged(number);
+                    }
+                });
+            }
         });
     }
 
     /// Kills replicas at moments that differ from run to run, and starts them again.
-    fn kill_at_random(&self, kills: usize, done: &AtomicBool) {
+    fn kill_at_random(&self, kills: usize) {
         for round in 0..kills {
             let random = u64::from(std::process::id())
                 .wrapping_mul(6_364_136_223_846_793_005)
@@ -184,10 +179,6 @@ impl World {
             replica.kill().unwrap();
             replica.wait().unwrap();
             *replica = launch(&self.data(victim));
-            if done.load(Ordering::SeqCst) {
-                eprintln!("{} kills were enough", round + 1);
-                return;
-            }
         }
     }
 

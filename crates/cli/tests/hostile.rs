@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     http::Door,
-    image::{Image, TAR, TAR_GZIP, TAR_ZSTD, debian_layer},
+    image::{CONFIG, Image, TAR, TAR_GZIP, TAR_ZSTD, debian_layer},
     server::Place,
 };
 
@@ -100,6 +100,69 @@ fn hostile_images_end_blocked_with_their_reason() {
     assert_eq!(status["pid"], server.pid());
     assert_eq!(status["failed"].as_array().map(Vec::len), Some(0), "{status:#}");
     assert_eq!(place.cli(&["ledger", "verify"]).code, 0);
+}
+
+/// Engines start whatever has an image's config, under any name: so does the gate judge it.
+#[test]
+fn an_image_stays_one_whatever_it_is_called() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let door = place.login(server.port);
+    // No feed is loaded, so an image is blocked under `prod/`.
+    let image = Image::debian("expat", "2.5.0-1", "");
+    let empty = "application/vnd.oci.empty.v1+json";
+    let names = [
+        (Some("application/x-any"), CONFIG),
+        (None, "application/octet-stream"),
+        (None, "text/html"),
+        (None, empty),
+        (Some("application/x-any"), empty),
+        (None, "application/vnd.cncf.helm.config.v1+json"),
+    ];
+    let check = |name: &str| place.cli(&["check", &format!("{name}:1"), "--wait", "60s", "-o", "json"]);
+    for (number, (artifact_type, config_type)) in names.into_iter().enumerate() {
+        let repository = format!("prod/alias{number}");
+        image.called(artifact_type, config_type).push(&door, &repository, "1");
+        let answer = check(&repository);
+        assert_eq!((answer.code, &answer.json()["verdict"]), (1, &"blocked".into()), "{config_type}");
+        let pulled = door.get("GET", &format!("/v2/{repository}/manifests/1"));
+        assert_eq!(pulled.status, 403, "{}", pulled.text());
+        let layer = format!("/v2/{repository}/blobs/{}", image.layer_digest());
+        assert_eq!(door.get("GET", &layer).status, 403);
+    }
+    // Go reads names of members in any case.
+    let config =
+        br#"{"architecture":"amd64","os":"linux","RootFS":{"type":"layers","diff_ids":["sha256:0"]}}"#;
+    image.configured(config).called(Some("application/x-any"), empty).push(&door, "prod/folded", "1");
+    assert_eq!(check("prod/folded").code, 1);
+    // What no engine starts is no image.
+    image.configured(b"{}").called(Some("application/x-any"), empty).push(&door, "prod/artifact", "1");
+    let answer = check("prod/artifact");
+    assert_eq!((answer.code, &answer.json()["verdict"]), (0, &"allowed".into()), "{answer:?}");
+}
+
+/// What is wrong with one image is not told of another that has the same layers.
+#[test]
+fn a_lie_about_layers_stays_with_the_liar() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let door = place.login(server.port);
+    let layer = debian_layer("expat", "99:1");
+    let digest = Digest::sha256(&layer);
+    let check = |name: &str| {
+        let answer = place.cli(&["check", &format!("{name}:1"), "--wait", "60s", "-o", "json"]);
+        answer.json()["reasons"].to_string().contains("diff-id-mismatch")
+    };
+    let honest = |label: &str| Image::new(&layer, TAR, &digest, label);
+    let liar = |label: &str| Image::new(&layer, TAR, &Digest::sha256(label.as_bytes()), label);
+    liar("first").push(&door, "prod/liar", "1");
+    assert!(check("prod/liar"));
+    honest("a").push(&door, "prod/honest", "1");
+    assert!(!check("prod/honest"));
+    assert!(check("prod/liar"), "an honest image does not wash it clean");
+    liar("second").push(&door, "prod/other", "1");
+    assert!(check("prod/other"));
+    assert!(!check("prod/honest"), "a liar elsewhere does not stain it");
 }
 
 /// Who may read `prod` but not past its verdicts, and may push to `dev`, does not get a blocked

@@ -12,7 +12,7 @@ use crate::http::{Answer, Door};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub(crate) const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 pub(crate) const TAR_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub(crate) const TAR_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
@@ -56,6 +56,23 @@ impl Image {
     pub(crate) fn debian(source: &str, version: &str, label: &str) -> Self {
         let layer = debian_layer(source, version);
         Self::new(&layer, TAR, &Digest::sha256(&layer), label)
+    }
+
+    /// The same bytes under other names: an artifact type, another type of config.
+    pub(crate) fn called(&self, artifact_type: Option<&str>, config_type: &str) -> Self {
+        let mut manifest: Value = serde_json::from_slice(&self.manifest).expect("JSON");
+        manifest["config"]["mediaType"] = json!(config_type);
+        if let Some(artifact_type) = artifact_type {
+            manifest["artifactType"] = json!(artifact_type);
+        }
+        Self { manifest: manifest.to_string().into_bytes(), ..self.clone() }
+    }
+
+    /// With another config, whatever it says.
+    pub(crate) fn configured(&self, config: &[u8]) -> Self {
+        let mut manifest: Value = serde_json::from_slice(&self.manifest).expect("JSON");
+        manifest["config"] = descriptor(CONFIG, config);
+        Self { config: config.to_vec(), manifest: manifest.to_string().into_bytes(), ..self.clone() }
     }
 
     /// What the command line would send about it.

@@ -26,7 +26,21 @@ pub(crate) fn compose(
         inventory,
     };
     fit(&mut ready, limit::INVENTORY_BYTES);
+    set_apart(&mut ready);
     ready
+}
+
+/// An image with problems gets an id that no other image has: what is wrong is wrong with this
+/// config and these blobs, and must neither stain nor be washed off by an image of equal content.
+fn set_apart(ready: &mut InventoryReady) {
+    let inventory = &mut ready.inventory;
+    if inventory.problems.is_empty() && inventory.coverage.unreadable.is_empty() {
+        return;
+    }
+    let difference = (&ready.config, &inventory.problems, &inventory.coverage.unreadable);
+    // Texts and numbers always serialise.
+    let difference = serde_json::to_vec(&difference).unwrap_or_default();
+    inventory.content_id = inventory.content_id.apart(&difference);
 }
 
 /// The stored form: JSON, compressed.

@@ -46,6 +46,14 @@ impl Gatherer {
     }
 }
 
+/// Databases that are folders with one entry for each package, and their purl type.
+const DATABASES: &[(&[u8], &str)] = &[
+    (b"var/lib/pacman/local/", "alpm"),
+    (b"var/db/pkg/", "ebuild"),
+    (b"nix/store/", "nix"),
+    (b"home/linuxbrew/.linuxbrew/Cellar/", "brew"),
+];
+
 /// The purl type whose packages a file of this name belongs to.
 fn marker(path: &[u8]) -> Option<&'static str> {
     let mut parts = path.rsplit(|byte| *byte == b'/');
@@ -54,21 +62,28 @@ fn marker(path: &[u8]) -> Option<&'static str> {
     match (parent, name) {
         (_, b"package.json") => return Some("npm"),
         (b"composer", b"installed.json") => return Some("composer"),
+        (b"conda-meta", name) if name.ends_with(b".json") => return Some("conda"),
+        (b"opkg", b"status") => return Some("opkg"),
         _ => {}
+    }
+    if parent.ends_with(b".dist-info") || parent.ends_with(b".egg-info") {
+        return Some("pypi");
+    }
+    for (database, ecosystem) in DATABASES {
+        if path.strip_prefix(*database).is_some_and(|rest| rest.contains(&b'/')) {
+            return Some(ecosystem);
+        }
     }
     let dot = name.iter().rposition(|byte| *byte == b'.');
-    let extension = dot.and_then(|dot| name.get(dot + 1..)).unwrap_or_default();
-    match extension {
-        b"jar" | b"war" | b"ear" => return Some("maven"),
+    let extension = dot.and_then(|dot| name.get(dot + 1..)).unwrap_or_default().to_ascii_lowercase();
+    match extension.as_slice() {
+        b"jar" | b"war" | b"ear" | b"par" | b"hpi" | b"aar" => return Some("maven"),
+        b"nupkg" => return Some("nuget"),
+        b"snap" => return Some("snap"),
         b"gemspec" if parent == b"specifications" || parent == b"default" => return Some("gem"),
-        b"egg-info" => return Some("pypi"),
+        b"egg" | b"whl" | b"egg-info" => return Some("pypi"),
         b"json" if name.ends_with(b".deps.json") => return Some("nuget"),
         _ => {}
-    }
-    if (name == b"METADATA" && parent.ends_with(b".dist-info"))
-        || (name == b"PKG-INFO" && parent.ends_with(b".egg-info"))
-    {
-        return Some("pypi");
     }
     if (parent == b"rpm" && matches!(name, b"Packages" | b"Packages.db" | b"rpmdb.sqlite"))
         && (path.ends_with(b"lib/rpm/Packages")
@@ -108,6 +123,16 @@ mod tests {
             ("lib/apk/db/installed", Some("apk")),
             ("usr/lib/apk/db/installed", Some("apk")),
             ("etc/passwd", None),
+            ("opt/A.JAR", Some("maven")),
+            ("opt/a.nupkg", Some("nuget")),
+            ("opt/a.egg", Some("pypi")),
+            ("usr/lib/python3/a-1.dist-info/RECORD", Some("pypi")),
+            ("opt/conda/conda-meta/a-1.json", Some("conda")),
+            ("usr/lib/opkg/status", Some("opkg")),
+            ("var/lib/pacman/local/a-1/desc", Some("alpm")),
+            ("var/lib/pacman/local/ALPM_DB_VERSION", None),
+            ("var/db/pkg/app/a-1/PF", Some("ebuild")),
+            ("nix/store/abc-openssl-3/lib/x", Some("nix")),
         ] {
             assert_eq!(marker(path.as_bytes()), expected, "{path}");
         }

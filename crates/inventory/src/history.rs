@@ -239,6 +239,7 @@ impl<'a> History<'a> {
             let replaced = stated.contains(&(package.name.as_str(), package.architecture.as_str()));
             let survives = match dropped.list {
                 Some(list) if replaced => self.is_untouched(tree, list, dropped.layer),
+                Some(list) if dropped.file_is_gone && !self.names_programs(list) => true,
                 Some(list) => self.has_orphans(tree, list, dropped.layer, &found.owned),
                 // Without a list nothing shows that a vanished database's package went with it.
                 None => dropped.file_is_gone && !replaced,
@@ -281,6 +282,11 @@ impl<'a> History<'a> {
         }
     }
 
+    /// False for a list that shows nothing: it is empty, damaged, or names only documentation.
+    fn names_programs(&self, list: List) -> bool {
+        self.paths(list).any(|path| !is_beside_the_point(path))
+    }
+
     /// True when a program file of the list is effective, older than `layer`, and nobody else's.
     fn has_orphans(&self, tree: &Tree<'_>, list: List, layer: u32, owned: &HashSet<NodeId>) -> bool {
         self.program_files(tree, list).any(|(id, entry)| entry.layer < layer && !owned.contains(&id))
@@ -311,8 +317,11 @@ impl<'a> History<'a> {
 
     fn own(&self, tree: &Tree<'_>, list: List, owned: &mut HashSet<NodeId>) {
         for path in self.paths(list) {
+            // A file that a later layer wrote is not the package's any more.
             if let Some(id) = tree.find(path, Follow::Parents)
-                && tree.node(id).is_some_and(|node| node.kind != NodeKind::Directory)
+                && let Some(node) = tree.node(id)
+                && node.kind != NodeKind::Directory
+                && node.content.layer <= list.entry.layer
             {
                 owned.insert(id);
             }

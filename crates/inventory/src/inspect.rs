@@ -48,6 +48,10 @@ pub fn inspect(
     let distribution = os.as_ref().map_or("", |os| os.id.as_str());
     let mut packages = history.finish(&tree, distribution);
     problems.append(&mut packages.problems);
+    if packages.rows.is_empty() && problems.is_empty() && matches!(distribution, "debian" | "ubuntu") {
+        let message = "the image is of a distribution with packages, but no database states any";
+        problems.push(problem(ProblemCode::PackageDbRemoved, None, message));
+    }
 
     let mut coverage = Gatherer::default();
     let mut secrets = SecretRows::new(&facts);

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use seaworthy_layer::{EntryRef, Tree, escape};
+use seaworthy_layer::{EntryRef, Magic, TableRow, Tree, escape};
 use seaworthy_model::SecretRow;
 
 use crate::{LayerFacts, dpkg, facts::Content};
@@ -36,9 +36,10 @@ impl<'a> SecretRows<'a> {
 
     /// All rows, by layer and path.
     ///
-    /// A file that a package of the distribution brought in the same layer (its `.list` names
-    /// it there) is left out: the key is public, in the archive for everybody. A key that
-    /// comes in any other layer is told even at a path that a package owns.
+    /// A program or library that a package of the distribution brought in the same layer (its
+    /// `.list` names it there) is left out: self-tests carry keys, Debian's `libgnutls` ten of
+    /// them, in the archive for everybody. Any other file is told even at a path that a package
+    /// owns: a list of files is only a claim, and no package ships a key file.
     pub(crate) fn finish(self, tree: &Tree<'_>) -> Vec<SecretRow> {
         let mut removed: HashMap<EntryRef, u32> = HashMap::new();
         for gone in tree.removed().iter().filter(|gone| self.live.contains_key(&gone.content)) {
@@ -53,8 +54,11 @@ impl<'a> SecretRows<'a> {
             let listed = listed(facts);
             for hit in &facts.secrets {
                 let entry = EntryRef { layer, index: hit.index };
-                let Some(own) = facts.table.row(hit.index).map(|row| row.path) else { continue };
-                if listed.contains(own) || own.strip_prefix(b"usr/").is_some_and(|own| listed.contains(own)) {
+                let Some(TableRow { path: own, magic, .. }) = facts.table.row(hit.index) else { continue };
+                let is_listed = || {
+                    listed.contains(own) || own.strip_prefix(b"usr/").is_some_and(|own| listed.contains(own))
+                };
+                if magic == Magic::Elf && is_listed() {
                     continue;
                 }
                 let live = self.live.get(&entry).and_then(Option::as_deref);

@@ -18,7 +18,8 @@ fn cases_that_peers_get_wrong() {
             base(),
             vec![file("var/lib/dpkg/status", ""), gone("bin/.wh.bash"), gone("usr/lib/.wh.libexpat.so")],
         ],
-        &[],
+        // Nothing hidden, but a Debian without any package is not to be believed.
+        &["package-db-removed@-"],
     );
     check(
         "s2 replaced by a symbolic link",
@@ -182,6 +183,32 @@ fn distroless_databases() {
     );
     let gone = vec![file("var/lib/dpkg/status.d/.wh.a", ""), file("usr/bin/.wh.a", "")];
     check("one goes with its files", &[package("a"), package("b"), gone], &["b 1 1"]);
+    let folder = || vec![file("var/lib/dpkg/.wh.status.d", "")];
+    let hidden = ["a 1 0", "b 1 1", "package-db-removed@2"];
+    check("all are hidden", &[package("a"), package("b"), folder()], &hidden);
+    let mut vague = package("a");
+    vague[2] = file("var/lib/dpkg/status.d/a.md5sums", "a  usr/bin/a\n");
+    check("with sums that are none", &[vague, folder()], &["a 1 0", "package-db-removed@1"]);
+}
+
+#[test]
+fn a_debian_without_a_database_is_not_believed() {
+    let os = || file("etc/os-release", "ID=debian\nVERSION_ID=12\n");
+    check("no database", &[vec![os(), program("bin/sh")]], &["package-db-removed@-"]);
+    check("an empty one", &[vec![os(), file("var/lib/dpkg/status", "")]], &["package-db-removed@-"]);
+    check("no distribution", &[vec![program("bin/app")]], &[]);
+}
+
+/// What a list names is the package's only as far as the list is not older than the file.
+#[test]
+fn files_of_later_layers_are_not_the_packages() {
+    let package = || vec![status(&["node 1"]), list("node", &["/app/package.json", "/app/run"])];
+    let files = || vec![file("app/package.json", "{}"), program("app/run")];
+    let together = image(&[package().into_iter().chain(files()).collect::<Vec<_>>()]);
+    assert_eq!((together.coverage.uncovered.len(), together.coverage.unowned_binaries), (0, 0));
+    let later = image(&[package(), files()]);
+    assert_eq!(later.coverage.uncovered, ["npm"]);
+    assert_eq!(later.coverage.unowned_binaries, 1);
 }
 
 #[test]

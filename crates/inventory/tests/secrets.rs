@@ -69,16 +69,22 @@ fn deep_in_a_large_file() {
 }
 
 #[test]
-fn keys_that_packages_ship_are_public() {
+fn a_list_of_files_hides_no_key_but_those_in_programs() {
+    let library = format!("\u{7f}ELF{}", key(3));
+    let listed =
+        |names: &[&str]| vec![status(&["tls 1"]), list("tls", names), file("usr/lib/libtls.so", &library)];
+    check("a self-test", &[listed(&["/usr/lib/libtls.so"])], &[]);
+    let told = ["private-key-pem usr/lib/libtls.so 0"];
+    check("nobody's library", &[listed(&["/usr/lib/other.so"])], &told);
     let package = vec![
         status(&["snakes 1"]),
         list("snakes", &["/usr/share/test.key"]),
         file("usr/share/test.key", &key(1)),
     ];
-    check("shipped", std::slice::from_ref(&package), &[]);
+    check("listed", std::slice::from_ref(&package), &["private-key-pem usr/share/test.key 0"]);
     check(
         "replaced by the user's own",
         &[package, vec![file("usr/share/test.key", &key(2))]],
-        &["private-key-pem usr/share/test.key 1"],
+        &["private-key-pem usr/share/test.key 0 removed in 1", "private-key-pem usr/share/test.key 1"],
     );
 }

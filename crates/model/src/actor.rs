@@ -61,6 +61,18 @@ impl Actor {
         }
     }
 
+    /// Who stands behind the name: `uid:1000` for an operator, for a member of the operator group,
+    /// and for the login `operator-1000` that docker was given for that operator; else the name.
+    pub fn person(&self) -> String {
+        let uid = match (self.kind, &self.source) {
+            (ActorKind::Operator, Some(source)) => source.strip_prefix("uid:"),
+            (ActorKind::User, _) => self.name.strip_prefix("operator-"),
+            _ => None,
+        };
+        let uid = uid.filter(|uid| !uid.is_empty() && uid.bytes().all(|byte| byte.is_ascii_digit()));
+        uid.map_or_else(|| self.name.clone(), |uid| format!("uid:{uid}"))
+    }
+
     /// Nobody in particular.
     pub fn anonymous(source: Option<String>) -> Self {
         Self {
@@ -81,5 +93,21 @@ impl Actor {
             method: AuthMethod::OperatorSocket,
             source: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_person_behind_several_names() {
+        let login = |name: &str, kind| Actor { kind, name: name.into(), ..Actor::anonymous(None) };
+        assert_eq!(Actor::operator(7).person(), "uid:7");
+        assert_eq!(login("operator-7", ActorKind::User).person(), "uid:7");
+        assert_eq!(login("operator-7", ActorKind::ServicePrincipal).person(), "operator-7");
+        assert_eq!(login("operator-x", ActorKind::User).person(), "operator-x");
+        let member = Actor { source: Some("uid:7".into()), ..login("ann", ActorKind::Operator) };
+        assert_eq!(member.person(), "uid:7");
     }
 }

@@ -129,6 +129,20 @@ impl ContentId {
         Self(hash)
     }
 
+    /// The id of an image of this content that was not read completely, or whose config says
+    /// something else: `difference` is what sets it apart. Such an image never shares an answer
+    /// with one that is whole, nor with one that has other problems.
+    #[must_use]
+    pub fn apart(&self, difference: &[u8]) -> Self {
+        let mut hasher = Hasher::new(seaworthy_oci::Algorithm::Sha256);
+        hasher.update(b"seaworthy content id with problems v1\n");
+        hasher.update(&self.0);
+        hasher.update(difference);
+        let mut hash = [0; 32];
+        hash.iter_mut().zip(hasher.finish().hash()).for_each(|(slot, byte)| *slot = *byte);
+        Self(hash)
+    }
+
     /// The 32 bytes, as stored in SQL.
     pub const fn as_bytes(&self) -> &[u8] {
         &self.0

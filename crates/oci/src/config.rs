@@ -66,6 +66,24 @@ pub struct HistoryEntry {
     pub empty_layer: bool,
 }
 
+/// True when a runtime could take `bytes` for an image's config, whatever media type they carry.
+///
+/// Engines need the member `rootfs` to start anything, and read JSON as Go does: names in any case,
+/// the last of two equal ones, `\u017f` for `s`. So only JSON without any such member is surely no
+/// image; bytes that do not begin like an object are none to any parser.
+pub fn config_may_be_run(bytes: &[u8]) -> bool {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
+    if text.first() != Some(&b'{') {
+        return false;
+    }
+    let folded = |key: &str| key.to_lowercase().replace('\u{17f}', "s") == "rootfs";
+    match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text) {
+        Ok(members) => members.keys().any(|key| folded(key)),
+        // Not what we call JSON, but some other parser may be content with it.
+        Err(_) => true,
+    }
+}
+
 /// Why a config is not read.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -124,6 +142,25 @@ fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_runtime_starts_is_known() {
+        let runs = |text: &str| config_may_be_run(text.as_bytes());
+        for text in [
+            r#"{"rootfs":{}}"#,
+            r#"{"os":"linux","RootFS":1}"#,
+            r#"{"root\u0066s":1}"#,
+            "{\"rootf\u{17f}\":1}",
+            "\u{feff} {\"rootfs\":1}",
+            "{broken",
+            r#"{"a":1}{"rootfs":1}"#,
+        ] {
+            assert!(runs(text), "{text}");
+        }
+        for text in ["", "{}", "[]", "hello", "name: x", r#"{"name":"chart","nested":{"rootfs":1}}"#] {
+            assert!(!runs(text), "{text}");
+        }
+    }
 
     #[test]
     fn history_skips_empty_layers() {

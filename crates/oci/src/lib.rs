@@ -18,7 +18,7 @@ pub mod limit;
 /// Media types of manifests, indexes, configs and layers.
 pub mod media;
 
-pub use config::{ConfigError, HistoryEntry, ImageConfig, RunConfig};
+pub use config::{ConfigError, HistoryEntry, ImageConfig, RunConfig, config_may_be_run};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use json::{JsonError, check_json};
 pub use manifest::{Descriptor, ImageIndex, ImageManifest, Manifest, ManifestError};

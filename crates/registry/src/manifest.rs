@@ -55,7 +55,12 @@ impl Registry {
         let (bytes, content_type) = body;
         let manifest = Manifest::parse(&bytes, content_type)?;
         let digest = digest_for(name, &bytes)?;
-        let pushed = describe(repository, digest, &manifest, self.inner.clock.now());
+        let mut pushed = describe(repository, digest, &manifest, self.inner.clock.now());
+        if let Manifest::Image(image) = &manifest
+            && !pushed.is_image
+        {
+            pushed.is_image = self.may_be_run(&image.config.digest).await?;
+        }
         let subject = pushed.subject;
         let push = Push {
             pusher: db::bearer(identity.principal()),
@@ -75,6 +80,17 @@ impl Registry {
         })
         .await?;
         Ok((digest, subject))
+    }
+
+    /// True unless the config shows that no runtime starts what calls itself an artifact: engines
+    /// look at the config's content, not at what it or the manifest is called. What cannot be
+    /// read may be run.
+    async fn may_be_run(&self, config: &Digest) -> Result<bool, RegistryError> {
+        let Some(blob) = self.open_for_inspection(config).await? else { return Ok(true) };
+        if blob.size > seaworthy_oci::limit::CONFIG_BYTES as u64 {
+            return Ok(true);
+        }
+        Ok(seaworthy_oci::config_may_be_run(&blob.read_all().await?))
     }
 
     /// What a name stands for, for a caller who may read there. Not gated: see [`Registry::pull_manifest`].

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::Server,
-    failure::{Outcome, unable, usage},
+    failure::{Failure, Outcome, unable, usage},
     flags::Global,
     render::{self, Amount, note, out},
     text::Text,
@@ -30,9 +30,12 @@ pub(crate) async fn import(global: &Global, paths: &[PathBuf]) -> Outcome {
     let answer = server.post("/api/v1/advisories/import", &json!({"paths": absolute})).await;
     bar.finish_and_clear();
     let answer = answer?;
+    // Nothing that was named is a feed: done, but not what was asked for.
+    let nothing = answer.get("feeds").and_then(Value::as_array).is_none_or(Vec::is_empty);
+    let outcome = if nothing { Err(Failure::No) } else { Ok(()) };
     if !render::is_table(global) {
         render::json(&answer);
-        return Ok(());
+        return outcome;
     }
     let empty = Value::Array(Vec::new());
     let columns = [("FEED", "/feed"), ("RECORDS", "/records"), ("NEWEST", "/newest"), ("CHANGE", "/change")];
@@ -44,7 +47,7 @@ pub(crate) async fn import(global: &Global, paths: &[PathBuf]) -> Outcome {
             render::cell(skipped.get("reason"))
         ));
     }
-    Ok(())
+    outcome
 }
 
 pub(crate) async fn status(global: &Global) -> Outcome {
