@@ -182,7 +182,7 @@ impl Inspection {
                     if let Event::InventoryReady(ready) = event {
                         db::put_inventory(tx, ready, stored, *now).await?;
                     }
-                    for consumer in [consumer::FINDINGS, consumer::CLEARANCE] {
+                    for consumer in [consumer::FINDINGS, consumer::CLEARANCE, consumer::FLEET] {
                         tx.deliver(consumer, event, *now).await?;
                     }
                     tx.settle(delivery).await.map_err(InspectionError::from)

@@ -124,10 +124,11 @@ impl World {
             .collect()
     }
 
-    /// All events sent on, which both rooms must have got alike.
+    /// All events sent on, which all rooms must have got alike.
     pub(crate) async fn outputs(&self) -> Vec<InventoryReady> {
         let findings = self.sent_to(consumer::FINDINGS).await;
         assert_eq!(findings, self.sent_to(consumer::CLEARANCE).await);
+        assert_eq!(findings, self.sent_to(consumer::FLEET).await);
         findings
     }
 }

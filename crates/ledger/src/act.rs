@@ -67,6 +67,10 @@ actions! {
     RoleUnassign = "role.unassign";
     /// A custom role was defined.
     RoleDefine = "role.define";
+    /// A host joined the fleet.
+    HostJoin = "host.join";
+    /// A host was removed from the fleet.
+    HostRemove = "host.remove";
 }
 
 impl fmt::Display for Action {

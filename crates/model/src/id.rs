@@ -99,6 +99,8 @@ typed_id! {
     LeafId = "ledger leaf";
     /// An agent's queue of batches on its disk.
     SpoolId = "spool";
+    /// A machine whose containers an agent reports.
+    HostId = "host";
 }
 
 /// hash(platform, ordered diff ids), as measured by our own inspection: what an image *is*,

@@ -25,7 +25,8 @@ pub use event::{
 pub use finding::{FeedCoverage, Finding, FindingSet, FixState, Remedy};
 pub use id::{ContentId, ContentIdError, IdError};
 pub use id::{
-    CredentialId, DeliveryId, ExceptionId, LeafId, PolicyId, PrincipalId, RoleAssignmentId, SpoolId, UploadId,
+    CredentialId, DeliveryId, ExceptionId, HostId, LeafId, PolicyId, PrincipalId, RoleAssignmentId, SpoolId,
+    UploadId,
 };
 pub use inventory::{
     Coverage, ImageFacts, Inventory, InventoryProblem, LayerRow, OsRelease, OsSupport, PackageRow,

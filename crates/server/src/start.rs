@@ -4,6 +4,7 @@ use axum::{Extension, Router, middleware};
 use seaworthy_access::Access;
 use seaworthy_clearance::Clearance;
 use seaworthy_findings::{FeedReader, Findings, FindingsConfig};
+use seaworthy_fleet::{Fleet, FleetConfig};
 use seaworthy_inspection::{Inspection, InspectionConfig, LayerReader};
 use seaworthy_ledger::Sequencer;
 use seaworthy_model::{Actor, FeedState, SystemClock, consumer};
@@ -76,11 +77,12 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     let host = url.trim_start_matches("http://").to_owned();
     let built = build(&data, config, host).await?;
     let tasks = Tasks::new();
-    let Built { rooms, sequencer, db } = built;
+    let Built { rooms, fleet, sequencer, db } = built;
     tasks.spawn("ledger sequencer", sequencer.run(tasks.cancel()));
     tasks.spawn("inspection", rooms.inspection.clone().run(tasks.cancel()));
     tasks.spawn("findings", rooms.findings.clone().run(tasks.cancel()));
     tasks.spawn("clearance", rooms.clearance.clone().run(tasks.cancel()));
+    tasks.spawn("fleet", fleet.run(tasks.cancel()));
     tasks.spawn("registry upkeep", rooms.registry.clone().upkeep(tasks.cancel()));
     let app = application(&rooms);
     let socket = data.socket();
@@ -131,6 +133,7 @@ impl Places {
 
 struct Built {
     rooms: Rooms,
+    fleet: Fleet,
     sequencer: Sequencer,
     db: Db,
 }
@@ -163,7 +166,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         access: access.clone(),
         gate,
         blob_consumers: &[consumer::INSPECTION],
-        manifest_consumers: &[consumer::INSPECTION, consumer::CLEARANCE],
+        manifest_consumers: &[consumer::INSPECTION, consumer::CLEARANCE, consumer::FLEET],
     });
     let source = RegistryLayers(std::sync::OnceLock::from(registry.clone()));
     let inspection = Inspection::new(InspectionConfig {
@@ -175,6 +178,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
     });
     let feeds = FeedReader::Sandboxed(sandbox(Limits::default()));
     let findings = Findings::open(FindingsConfig { db: db.clone(), blobs, reader: feeds }).await?;
+    let fleet = Fleet::new(FleetConfig { db: db.clone(), registry_hosts: vec![registry_host.clone()] });
     let rooms = Rooms {
         db: db.clone(),
         access,
@@ -187,7 +191,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         language: config.language(),
         registry_host,
     };
-    Ok(Built { rooms, sequencer, db })
+    Ok(Built { rooms, fleet, sequencer, db })
 }
 
 /// Opens the database with the schema of all rooms.
@@ -207,6 +211,7 @@ async fn open_database(data: &DataDir, config: &Config) -> Result<Db, StartError
         seaworthy_inspection::SCHEMA,
         seaworthy_findings::SCHEMA,
         seaworthy_clearance::SCHEMA,
+        seaworthy_fleet::SCHEMA,
     ])
     .await?;
     if embedded {

@@ -155,7 +155,7 @@ async fn ready(State(rooms): State<Rooms>) -> Result<&'static str, ApiError> {
 
 async fn metrics(State(rooms): State<Rooms>) -> Result<String, ApiError> {
     let mut out = String::from("# TYPE seaworthy_deliveries_waiting gauge\n");
-    for consumer in [consumer::INSPECTION, consumer::FINDINGS, consumer::CLEARANCE] {
+    for consumer in [consumer::INSPECTION, consumer::FINDINGS, consumer::CLEARANCE, consumer::FLEET] {
         let waiting = rooms.db.waiting_deliveries(consumer).await?;
         let _ = writeln!(out, "seaworthy_deliveries_waiting{{consumer=\"{consumer}\"}} {waiting}");
     }
@@ -171,7 +171,7 @@ async fn whoami(Extension(identity): Extension<Identity>) -> Answer {
 async fn status(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {
     require(&rooms, &identity, Permission::ClearanceRead, &Scope::root()).await?;
     let mut waiting = serde_json::Map::new();
-    for consumer in [consumer::INSPECTION, consumer::FINDINGS, consumer::CLEARANCE] {
+    for consumer in [consumer::INSPECTION, consumer::FINDINGS, consumer::CLEARANCE, consumer::FLEET] {
         waiting.insert(consumer.to_owned(), json!(rooms.db.waiting_deliveries(consumer).await?));
     }
     let failed = rooms.db.failed_deliveries(100).await?;

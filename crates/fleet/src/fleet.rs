@@ -1,0 +1,124 @@
+use std::{sync::Arc, time::Duration};
+
+use seaworthy_ledger::{Act, Action};
+use seaworthy_model::{Actor, HostId};
+use seaworthy_store::{Db, DbError, chain};
+use tokio_util::sync::CancellationToken;
+
+use crate::{FleetError, db, limit};
+
+/// What the fleet stands on.
+pub struct FleetConfig {
+    /// The rows.
+    pub db: Db,
+    /// Host names of this registry as they stand in image references: `localhost:5000`.
+    pub registry_hosts: Vec<String>,
+}
+
+/// The fleet room. Cheap to clone.
+#[derive(Clone)]
+pub struct Fleet {
+    db: Db,
+    registry_hosts: Arc<[String]>,
+}
+
+impl Fleet {
+    /// The fleet of this configuration.
+    pub fn new(config: FleetConfig) -> Self {
+        let hosts = config.registry_hosts.iter().map(|host| host.to_ascii_lowercase());
+        Self { db: config.db, registry_hosts: hosts.collect() }
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.db
+    }
+
+    pub(crate) fn registry_hosts(&self) -> Arc<[String]> {
+        self.registry_hosts.clone()
+    }
+
+    /// Takes a host into the fleet under a name that no other has.
+    pub async fn join(&self, actor: &Actor, name: &str) -> Result<HostId, FleetError> {
+        if name.is_empty() || name.len() > limit::NAME_BYTES || name.chars().any(char::is_control) {
+            return Err(FleetError::HostName);
+        }
+        let context = (HostId::generate(), name.to_owned(), self.db.now());
+        seaworthy_ledger::write(&self.db, actor, context, |(host, name, now), tx| {
+            Box::pin(async move {
+                if db::count_hosts(tx).await? >= limit::HOSTS {
+                    return Err(FleetError::TooMany { what: "hosts", limit: limit::HOSTS });
+                }
+                if !db::insert_host(tx, *host, name, *now).await? {
+                    return Err(FleetError::HostTaken { name: name.clone() });
+                }
+                let act = Act::new(Action::HostJoin, format!("hosts/{name}"));
+                let act = act.details(serde_json::json!({ "id": host }));
+                Ok((*host, vec![act]))
+            })
+        })
+        .await
+    }
+
+    /// Takes a host out of the fleet, with its containers; its history stays as long as any.
+    pub async fn remove(&self, actor: &Actor, host: HostId) -> Result<(), FleetError> {
+        seaworthy_ledger::write(&self.db, actor, host, |host, tx| {
+            Box::pin(async move {
+                let name = db::delete_host(tx, *host).await?;
+                let name = name.ok_or(FleetError::UnknownHost { host: *host })?;
+                let act = Act::new(Action::HostRemove, format!("hosts/{name}"));
+                Ok(((), vec![act.details(serde_json::json!({ "id": host }))]))
+            })
+        })
+        .await
+    }
+
+    /// Handles events, and removes what is too old, until cancelled.
+    pub async fn run(self, cancel: CancellationToken) {
+        tokio::join!(self.handle_events(cancel.clone()), self.clean(cancel));
+    }
+
+    async fn clean(&self, cancel: CancellationToken) {
+        loop {
+            if let Err(error) = self.forget_old().await {
+                tracing::warn!(error = %chain(&error), "removing old rows of the fleet failed, will try again");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(limit::UPKEEP_SECONDS)) => {}
+                () = cancel.cancelled() => return,
+            }
+        }
+    }
+
+    /// Removes what passes its limit of age or number: history, containers that are gone, images.
+    pub async fn forget_old(&self) -> Result<(), FleetError> {
+        let day = 24 * 3_600;
+        let now = self.db.now();
+        let history = now.plus_seconds(-limit::HISTORY_DAYS * day);
+        let most = u64::try_from(limit::UPKEEP_ROWS).unwrap_or(u64::MAX);
+        while self.upkeep(history, |history, tx| Box::pin(db::forget_history(tx, *history))).await? >= most {}
+        let gone = now.plus_seconds(-limit::GONE_DAYS * day);
+        for host in db::host_ids(&self.db).await? {
+            self.upkeep((host, gone), |(host, gone), tx| {
+                Box::pin(async move {
+                    db::forget_gone(tx, *host, *gone).await?;
+                    db::forget_images(tx, *host).await?;
+                    db::forget_spools(tx, *host).await?;
+                    Ok(0)
+                })
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn upkeep<C, F>(&self, context: C, work: F) -> Result<u64, FleetError>
+    where
+        C: Send + Sync + 'static,
+        F: for<'t> Fn(&'t C, &'t mut seaworthy_store::Tx<'_>) -> seaworthy_store::TxFuture<'t, u64, DbError>
+            + Send
+            + Sync
+            + 'static,
+    {
+        Ok(self.db.upkeep(context, work).await?)
+    }
+}

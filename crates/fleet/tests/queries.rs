@@ -1,0 +1,91 @@
+//! Pages, names, prefixes and counts.
+
+use seaworthy_fleet::{Filter, FleetError, Presence};
+use seaworthy_link::ContainerState;
+use seaworthy_model::Actor;
+use seaworthy_testkit::{TestDb, db_tests};
+
+use crate::world::{World, batch, container, content, digest, item, measured};
+
+db_tests!(crate::world::ROOMS; pages_follow_on, names_and_prefixes_find_one, joining_and_leaving);
+
+async fn pages_follow_on(test: TestDb) {
+    let world = World::new(test).await;
+    world.tell(measured("prod/web", "m", "c", "k")).await;
+    let items = (0..40).map(|n| {
+        let image = if n % 4 == 0 { "c" } else { "unknown" };
+        let mut it = container(&format!("{n:03}"), &digest(image).to_string(), 1);
+        it.name = format!("{}{:03}", if n % 2 == 0 { "a" } else { "b" }, 99 - n / 3);
+        it.state = if n % 5 == 0 { ContainerState::Exited } else { ContainerState::Running };
+        item(it)
+    });
+    world.receive(batch(1, 1, items.collect())).await.unwrap();
+    let a = |prefix: &str| Filter { name_prefix: prefix.into(), ..Filter::default() };
+    let live = Filter { presence: vec![Presence::Live], host: Some(world.host), ..Filter::default() };
+    let runs = Filter { content: Some(content("k")), ..Filter::default() };
+    let both = Filter { host: Some(world.host), ..runs.clone() };
+    for (filter, count) in
+        [(a(""), 40), (a("a"), 20), (a("b09"), 20), (a("c"), 0), (live, 32), (runs, 10), (both, 10)]
+    {
+        let whole = world.fleet.containers(&filter, None, 1_000).await.unwrap();
+        assert_eq!((whole.containers.len(), &whole.next), (count, &None), "{filter:?}");
+        assert!(whole.containers.is_sorted_by_key(|it| (it.container.name.clone(), it.container.id.clone())));
+        let (mut pages, mut after) = (Vec::new(), None);
+        loop {
+            let page = world.fleet.containers(&filter, after.as_ref(), 3).await.unwrap();
+            assert!(page.containers.len() <= 3);
+            pages.extend(page.containers);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(pages, whole.containers, "{filter:?}");
+    }
+    assert_eq!(world.fleet.running(&[content("k"), content("x")]).await.unwrap()[&content("k")], 8);
+    let stats = world.fleet.stats().await.unwrap();
+    assert_eq!((stats.live, stats.live_exact, stats.stopped), (32, 8, 8));
+}
+
+async fn names_and_prefixes_find_one(test: TestDb) {
+    let world = World::new(test).await;
+    let beta = world.fleet.join(&Actor::system(), "beta").await.unwrap();
+    let web = |id: &str| {
+        let mut it = container(id, "", 1);
+        it.name = "web".into();
+        item(it)
+    };
+    world.receive(batch(1, 1, vec![web("abc1"), item(container("abd2", "", 1))])).await.unwrap();
+    world.fleet.receive(beta, batch(2, 1, vec![web("xyz")])).await.unwrap();
+    for (name, count) in [("web", 2), ("ab", 2)] {
+        let error = world.fleet.container(None, name).await.unwrap_err();
+        assert!(
+            matches!(&error, FleetError::Ambiguous { candidates, .. } if candidates.len() == count),
+            "{error}"
+        );
+    }
+    let found = async |host, name| world.fleet.container(host, name).await.unwrap().map(|it| it.container.id);
+    assert_eq!(found(Some(beta), "web").await.as_deref(), Some("xyz"));
+    assert_eq!(found(None, "abd").await.as_deref(), Some("abd2"));
+    assert_eq!(found(None, "name of abd2").await.as_deref(), Some("abd2"));
+    assert_eq!(found(Some(beta), "abd").await, None);
+    assert_eq!(found(None, "").await, None);
+}
+
+async fn joining_and_leaving(test: TestDb) {
+    let world = World::new(test).await;
+    let taken = world.fleet.join(&Actor::system(), "alpha").await;
+    assert!(matches!(taken, Err(FleetError::HostTaken { .. })));
+    for bad in ["", "a\nb", &"x".repeat(256)] {
+        assert!(matches!(world.fleet.join(&Actor::system(), bad).await, Err(FleetError::HostName)));
+    }
+    assert!(world.fleet.join(&Actor::system(), &"x".repeat(255)).await.is_ok());
+    world.receive(batch(1, 1, vec![item(container("a", "", 1))])).await.unwrap();
+    world.fleet.remove(&Actor::system(), world.host).await.unwrap();
+    assert!(world.all().await.is_empty());
+    let late = world.receive(batch(1, 2, vec![])).await;
+    assert!(matches!(late, Err(FleetError::UnknownHost { .. })));
+    let leaves = world.db.fetch_all("SELECT action FROM ledger_leaves ORDER BY id", &[]).await.unwrap();
+    let actions: Vec<&str> = leaves.iter().map(|row| row.text(0).unwrap()).collect();
+    assert_eq!(actions, ["host.join", "host.join", "host.remove"]);
+}
