@@ -12,6 +12,7 @@ use crate::world::{
 db_tests!(crate::world::ROOMS; every_name_leads_home_in_every_order, the_own_repository_is_preferred,
     what_is_not_sure_is_unmapped, claims_stay_on_their_host);
 
+#[expect(clippy::large_enum_variant, reason = "a handful of steps in one test")]
 enum Step {
     Told(Event),
     Seen,

@@ -189,14 +189,15 @@ async fn a_batch_is_stored_whole_or_not(test: TestDb) {
 async fn hostile_texts_are_kept(test: TestDb) {
     let world = World::new(test).await;
     let long = "\u{10ffff}\u{202e}<script>".repeat(link::TEXT_BYTES / 16);
-    let random: String = (0..link::TEXT_BYTES).map(|n| char::from(b'!' + (n * n % 89) as u8)).collect();
+    let random: String =
+        (0..link::TEXT_BYTES).map(|n| char::from(b'!' + u8::try_from(n * n % 89).expect("small"))).collect();
     let names = ["\0", "a\0b", "'; DROP TABLE x --", "\u{202e}\u{7}\r\n", &long, &random, ""];
     let mut items = Vec::new();
     for (n, name) in names.iter().enumerate() {
         let mut it = container(&format!("{name}{}", n % 2), name, 1);
         it.id.truncate(it.id.floor_char_boundary(link::TEXT_BYTES));
-        it.name = (*name).to_owned();
-        it.image = (*name).to_owned();
+        (*name).clone_into(&mut it.name);
+        (*name).clone_into(&mut it.image);
         it.labels.insert((*name).to_owned(), (*name).to_owned());
         items.push(item(it));
         items.push(image(name, &[format!("{name}@{name}")], seaworthy_oci::Platform::linux_amd64()));
