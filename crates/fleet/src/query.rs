@@ -117,6 +117,8 @@ impl Fleet {
         for presence in [Presence::Live, Presence::Stopped] {
             found.extend(containers::by_name(self.db(), host, presence, name).await?);
         }
+        // Long names are found by their beginning.
+        found.retain(|(_, view)| view.container.name == name);
         if found.is_empty() && !name.is_empty() {
             found = containers::from_id(self.db(), host, name).await?;
             found.retain(|(cursor, _)| cursor.id.starts_with(name));

@@ -103,7 +103,7 @@ pub(crate) fn pushed(repository: &str, name: &str, config: &str) -> Event {
         layers: vec![],
         children: vec![],
         subject: None,
-        pushed_at: at(i64::try_from(name.len()).expect("short")),
+        pushed_at: at(i64::try_from(name.len()).unwrap()),
     })
 }
 
