@@ -1,16 +1,23 @@
-use std::{io::Write, path::PathBuf};
+use std::{collections::VecDeque, io::Write, path::PathBuf};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use crate::{
+    answer::{ContainerAnswer, Event, ImageAnswer, ImageRow, Row, VersionAnswer},
+    limit,
+    pieces::Pieces,
+    socket::{self, Broken, Unread},
+};
 
 /// Versions of the Engine API this client speaks; the engine's own is taken within them.
 const OLDEST_API: (u32, u32) = (1, 40);
-/// Longest answer that is not a stream, in bytes.
-const ANSWER_BYTES: usize = 8 * 1024 * 1024;
+/// Events that change what a container is.
+const ACTIONS: [&str; 8] = ["create", "start", "die", "pause", "unpause", "rename", "update", "destroy"];
 
 /// Why the engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -37,11 +44,27 @@ pub enum EngineError {
         /// Where it broke.
         source: hyper::Error,
     },
-    /// The request could not be made.
-    #[error("`{request}` is not a valid request")]
-    Request {
+    /// The engine took too long.
+    #[error("the engine did not answer `{request}` within {} s", limit::ANSWER.as_secs())]
+    Silent {
         /// What was asked.
         request: String,
+    },
+    /// The answer is longer than a named limit.
+    #[error("the engine's answer to `{request}` is longer than {limit}")]
+    TooLarge {
+        /// What was asked.
+        request: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// The answer is not what the engine's API promises.
+    #[error("the engine's answer to `{request}` is not readable: {reason}")]
+    Answer {
+        /// What was asked.
+        request: String,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The engine refused.
     #[error("the engine answered {status}: {message}")]
@@ -68,7 +91,28 @@ pub struct Engine {
     socket: PathBuf,
 }
 
+/// An engine that has said which API it speaks.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    engine: Engine,
+    version: String,
+    name: String,
+}
+
+/// The engine's events of containers, as they happen.
+#[derive(Debug)]
+pub(crate) struct Events {
+    body: Incoming,
+    pieces: Pieces,
+    ready: VecDeque<Result<Event, EngineError>>,
+}
+
 impl Engine {
+    /// The engine behind a socket.
+    pub fn at(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
     /// The engine that `DOCKER_HOST` names, else the default socket.
     pub fn from_env() -> Result<Self, EngineError> {
         match std::env::var("DOCKER_HOST") {
@@ -82,7 +126,8 @@ impl Engine {
 
     /// Writes the archive of one image (`docker save`) to `out`; returns its bytes.
     pub async fn export(&self, image: &str, out: &mut impl Write) -> Result<u64, EngineError> {
-        let version = self.version().await?;
+        let version = self.open().await?.version;
+        // The engine may prepare the archive for minutes before its first byte.
         let mut response = self.get(&format!("/v{version}/images/{}/get", encode(image))).await?;
         let mut written = 0;
         while let Some(frame) = response.frame().await {
@@ -96,56 +141,186 @@ impl Engine {
         Ok(written)
     }
 
-    /// The API version to speak: the engine's newest, which is at least 1.40.
-    async fn version(&self) -> Result<String, EngineError> {
-        let response = self.get("/version").await?;
-        let body = collect("GET /version", response).await?;
-        let json: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        let version = json.get("ApiVersion").and_then(serde_json::Value::as_str).unwrap_or_default();
-        let number = version
+    /// Asks which API the engine speaks: its newest, which is at least 1.40.
+    pub(crate) async fn open(&self) -> Result<Session, EngineError> {
+        let answer: VersionAnswer = self.ask("/version").await?;
+        let number = answer
+            .api_version
             .split_once('.')
-            .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+            .and_then(|(major, minor)| Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?)));
         match number {
-            Some(number) if number >= OLDEST_API => Ok(version.to_owned()),
-            _ => Err(EngineError::TooOld { version: version.chars().take(20).collect() }),
+            Some((major, minor)) if (major, minor) >= OLDEST_API => Ok(Session {
+                engine: self.clone(),
+                version: format!("{major}.{minor}"),
+                name: answer.engine_name(),
+            }),
+            _ => Err(EngineError::TooOld { version: answer.api_version.chars().take(20).collect() }),
         }
     }
 
+    async fn ask<A: DeserializeOwned>(&self, path: &str) -> Result<A, EngineError> {
+        let request = || format!("GET {path}");
+        let whole = async {
+            let body = self.get(path).await?;
+            socket::read(body, limit::ANSWER_BYTES).await.map_err(|unread| unread_error(request(), unread))
+        };
+        let body =
+            timeout(limit::ANSWER, whole).await.map_err(|_| EngineError::Silent { request: request() })??;
+        serde_json::from_slice(&body)
+            .map_err(|error| EngineError::Answer { request: request(), reason: error.to_string() })
+    }
+
     async fn get(&self, path: &str) -> Result<Incoming, EngineError> {
-        let request_text = format!("GET {path}");
-        let failed = |source| EngineError::Http { request: request_text.clone(), source };
-        let connect = |source| EngineError::Connect { socket: self.socket.clone(), source };
-        let stream = UnixStream::connect(&self.socket).await.map_err(connect)?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-        // Ends by itself when the response body is read or dropped.
-        tokio::spawn(connection);
-        let request = Request::get(path)
-            .header(http::header::HOST, "docker")
-            .body(Empty::<Bytes>::new())
-            .map_err(|_| EngineError::Request { request: request_text.clone() })?;
-        let response: Response<Incoming> = sender.send_request(request).await.map_err(failed)?;
+        let request =
+            Request::get(path).header(http::header::HOST, "docker").body(Full::<Bytes>::default()).map_err(
+                |error| EngineError::Answer { request: format!("GET {path}"), reason: error.to_string() },
+            )?;
+        let response = socket::exchange(&self.socket, request).await.map_err(|broken| match broken {
+            Broken::Connect(source) => EngineError::Connect { socket: self.socket.clone(), source },
+            Broken::Http(source) => EngineError::Http { request: format!("GET {path}"), source },
+        })?;
         let status = response.status();
         if status.is_success() {
             return Ok(response.into_body());
         }
-        let body = collect(&request_text, response.into_body()).await?;
+        let body = socket::read(response.into_body(), limit::ANSWER_BYTES).await.unwrap_or_default();
         let json: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         let message = json.get("message").and_then(serde_json::Value::as_str).unwrap_or("no reason given");
         Err(EngineError::Refused { status, message: message.chars().take(300).collect() })
     }
 }
 
-async fn collect(request: &str, body: Incoming) -> Result<Bytes, EngineError> {
-    let mut limited = http_body_util::Limited::new(body, ANSWER_BYTES);
-    let mut out = Vec::new();
-    while let Some(frame) = limited.frame().await {
-        match frame {
-            Ok(frame) => out.extend_from_slice(frame.data_ref().map_or(&[], |data| data.as_ref())),
-            Err(_) => return Err(EngineError::Request { request: request.to_owned() }),
+impl Session {
+    /// The engine's name and version, `Docker Engine 20.10.24`.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// All containers, stopped ones too: at most [`seaworthy_link::limit::CONTAINERS`].
+    pub(crate) async fn containers(&self) -> Result<Vec<Row>, EngineError> {
+        self.list("containers/json?all=1", seaworthy_link::limit::CONTAINERS).await
+    }
+
+    /// Names of all images: at most [`limit::IMAGES`].
+    pub(crate) async fn images(&self) -> Result<Vec<ImageRow>, EngineError> {
+        self.list("images/json", limit::IMAGES).await
+    }
+
+    /// One container; `None` when there is none of this id.
+    pub(crate) async fn container(&self, id: &str) -> Result<Option<ContainerAnswer>, EngineError> {
+        some(self.engine.ask(&format!("/v{}/containers/{}/json", self.version, encode(id))).await)
+    }
+
+    /// One image; `None` when there is none of this id.
+    pub(crate) async fn image(&self, id: &str) -> Result<Option<ImageAnswer>, EngineError> {
+        some(self.engine.ask(&format!("/v{}/images/{}/json", self.version, encode(id))).await)
+    }
+
+    /// Events of containers since a time in nanoseconds, inclusive, then as they happen. An engine
+    /// keeps few (moby: 256), and none over a restart.
+    pub(crate) async fn events(&self, since_nanos: i64) -> Result<Events, EngineError> {
+        let filters = if self.name.starts_with("Podman") {
+            // Podman refuses filters that name events it does not have.
+            serde_json::json!({"type": ["container"]})
+        } else {
+            serde_json::json!({"type": ["container"], "event": ACTIONS})
+        };
+        let path = format!(
+            "/v{}/events?since={}.{:09}&filters={}",
+            self.version,
+            since_nanos.div_euclid(1_000_000_000),
+            since_nanos.rem_euclid(1_000_000_000),
+            encode(&filters.to_string())
+        );
+        let opened = timeout(limit::ANSWER, self.engine.get(&path)).await;
+        let body = opened.map_err(|_| EngineError::Silent { request: "GET events".into() })??;
+        Ok(Events { body, pieces: Pieces::of_sequence(), ready: VecDeque::new() })
+    }
+
+    async fn list<R: DeserializeOwned>(&self, path: &str, most: usize) -> Result<Vec<R>, EngineError> {
+        let request = || format!("GET /{path}");
+        let whole = async {
+            let mut body = self.engine.get(&format!("/v{}/{path}", self.version)).await?;
+            let mut pieces = Pieces::of_list();
+            let mut rows = Vec::new();
+            let mut wrong = None;
+            let answer = |reason: String| EngineError::Answer { request: request(), reason };
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|source| EngineError::Http { request: request(), source })?;
+                let Some(data) = frame.data_ref() else { continue };
+                let cut = pieces.push(data, |piece| match serde_json::from_slice(piece) {
+                    Ok(_) if rows.len() == most => {
+                        wrong = Some(EngineError::TooLarge { request: request(), limit: most });
+                    }
+                    Ok(row) => rows.push(row),
+                    Err(error) => wrong = Some(answer(error.to_string())),
+                });
+                cut.map_err(|error| answer(error.to_string()))?;
+                if let Some(wrong) = wrong.take() {
+                    return Err(wrong);
+                }
+            }
+            pieces.finish().map_err(|error| answer(error.to_string()))?;
+            Ok(rows)
+        };
+        // Long lists take long; what counts is that they end.
+        let limit = limit::ANSWER * 6;
+        timeout(limit, whole).await.map_err(|_| EngineError::Silent { request: request() })?
+    }
+}
+
+impl Events {
+    /// The next event. An end of the stream is an error: an engine that lives never ends it.
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn next(&mut self) -> Result<Event, EngineError> {
+        let request = || "GET events".to_owned();
+        loop {
+            if let Some(ready) = self.ready.pop_front() {
+                return ready;
+            }
+            let reason = "the stream ended".to_owned();
+            let Some(frame) = self.body.frame().await else {
+                return Err(EngineError::Answer { request: request(), reason });
+            };
+            let frame = frame.map_err(|source| EngineError::Http { request: request(), source })?;
+            let Some(data) = frame.data_ref() else { continue };
+            let ready = &mut self.ready;
+            let cut =
+                self.pieces.push(data, |piece| {
+                    let event = serde_json::from_slice(piece);
+                    ready.push_back(event.map_err(|error| EngineError::Answer {
+                        request: request(),
+                        reason: error.to_string(),
+                    }));
+                });
+            if let Err(error) = cut {
+                self.ready
+                    .push_back(Err(EngineError::Answer { request: request(), reason: error.to_string() }));
+            }
         }
     }
-    Ok(out.into())
+}
+
+impl Events {
+    /// Gives an event back: it is the next one again.
+    pub(crate) fn unread(&mut self, event: Event) {
+        self.ready.push_front(Ok(event));
+    }
+}
+
+fn unread_error(request: String, unread: Unread) -> EngineError {
+    match unread {
+        Unread::TooLong => EngineError::TooLarge { request, limit: limit::ANSWER_BYTES },
+        Unread::Http(source) => EngineError::Http { request, source },
+    }
+}
+
+fn some<A>(answer: Result<A, EngineError>) -> Result<Option<A>, EngineError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(EngineError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// An image name as one or more path segments of the Engine API.

@@ -1,6 +1,42 @@
-//! The host agent. Until it observes, this crate is the thin client of the Docker Engine API
-//! that reads local images.
+//! The host agent: sees the containers of one engine and tells the control plane.
+//!
+//! It lists all containers at its start and every minute, follows the engine's events between, and
+//! inspects what changed. Observations wait in memory, one per container, until they are a batch on
+//! disk; batches are delivered one at a time, in order, until each is acknowledged.
+//!
+//! Invariants:
+//! - What may have been missed is said as a gap: after a restart of the agent, and after a lost
+//!   event stream unless the engine repeats the last event that was seen.
+//! - A batch is on disk, whole, before it is sent, and leaves it after its acknowledgement is.
+//!   Numbers have no hole and no second meaning, whenever the agent is killed.
+//! - Memory, disk, answers and batches have named limits ([`limit`]). What is dropped at one becomes
+//!   a gap and a new full list.
+//! - An engine that hangs, lies or breaks off is an error value; one bad container does not hide the
+//!   others.
+//! - Values of environment variables are dropped while an answer is read.
+//!
+//! Deliberately absent: verdicts, enforcement, the network (there is one way to the control plane
+//! yet, its socket on the same machine), and what only changes between two lists when no event says
+//! so.
 #![forbid(unsafe_code)]
+
+mod agent;
+mod answer;
+mod backoff;
+mod door;
+mod host;
+mod observe;
+mod pending;
+mod pieces;
+mod socket;
+mod watch;
 
 /// The Docker Engine API over its socket.
 pub mod engine;
+/// Named limits.
+pub mod limit;
+/// Batches on disk.
+pub mod spool;
+
+pub use agent::{Agent, AgentConfig, Paces};
+pub use door::{Door, DoorError};

@@ -1,0 +1,30 @@
+//! Named limits of the agent. What it sends is bounded by [`seaworthy_link::limit`] too.
+
+use std::time::Duration;
+
+/// Longest answer of an engine that is read whole, in bytes.
+pub const ANSWER_BYTES: usize = 8 * 1024 * 1024;
+/// Longest single object of a list or of the event stream, in bytes.
+pub const PIECE_BYTES: usize = 1024 * 1024;
+/// Most images of an engine whose names are compared.
+pub const IMAGES: usize = 50_000;
+/// Longest id of an engine, in bytes: docker's has 64 characters, an image's `sha256:` before.
+pub const ID_BYTES: usize = 160;
+/// Longest container or image as it is sent, in bytes of JSON.
+pub const ITEM_BYTES: usize = 256 * 1024;
+/// Events that were already there when one was handled, and are handled with it.
+pub const EVENTS_AT_ONCE: usize = 1_000;
+/// Containers and images waiting in memory for a batch.
+pub const PENDING: usize = 2_000;
+/// Batches on disk.
+pub const SPOOL_FILES: usize = 4_096;
+/// Bytes of all batches on disk.
+pub const SPOOL_BYTES: u64 = 256 * 1024 * 1024;
+/// Unreadable or refused batches kept for people; older ones are removed.
+pub const ASIDE_FILES: usize = 10;
+/// Longest answer of the control plane, in bytes.
+pub const ACK_BYTES: usize = 64 * 1024;
+/// How long an engine may take for an answer that is not a stream.
+pub const ANSWER: Duration = Duration::from_secs(10);
+/// How long the control plane may take for a batch.
+pub const DELIVERY: Duration = Duration::from_secs(30);

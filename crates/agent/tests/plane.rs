@@ -1,0 +1,134 @@
+//! A control plane that stores batches, each number once.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use seaworthy_link::{Ack, Batch, Container, Item};
+use tokio::{net::UnixListener, sync::Notify, task::JoinHandle};
+
+pub(crate) struct Plane {
+    pub(crate) socket: PathBuf,
+    stored: Arc<Stored>,
+    task: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Stored {
+    batches: Mutex<Vec<(Instant, Batch)>>,
+    came: Notify,
+}
+
+impl Plane {
+    pub(crate) fn open(folder: &Path) -> Self {
+        let mut plane = Self { socket: folder.join("admin.sock"), stored: Arc::default(), task: None };
+        plane.come_back();
+        plane
+    }
+
+    pub(crate) async fn go_away(&mut self) {
+        if let Some(task) = self.task.take() {
+            crate::kill(task).await;
+        }
+        std::fs::remove_file(&self.socket).expect("a socket");
+    }
+
+    pub(crate) fn come_back(&mut self) {
+        let listener = UnixListener::bind(&self.socket).expect("bind");
+        let stored = Arc::clone(&self.stored);
+        self.task = Some(tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let stored = Arc::clone(&stored);
+                let service = service_fn(move |request| answer(Arc::clone(&stored), request));
+                let serve = hyper::server::conn::http1::Builder::new();
+                connections.spawn(serve.serve_connection(TokioIo::new(stream), service));
+            }
+        }));
+    }
+
+    /// All items stored so far, with the moment their batch came.
+    pub(crate) fn items(&self) -> Vec<(Instant, Item)> {
+        let batches = self.stored.batches.lock().expect("lock");
+        let items = |(at, batch): &(Instant, Batch)| {
+            let at = *at;
+            batch.items.clone().into_iter().map(move |item| (at, item)).collect::<Vec<_>>()
+        };
+        batches.iter().flat_map(items).collect()
+    }
+
+    /// The first of those items from `skip` on that `find` wants, once it came.
+    pub(crate) async fn wait<T>(
+        &self,
+        skip: usize,
+        what: &str,
+        find: impl Fn(&Item) -> Option<T>,
+    ) -> (Instant, T) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let came = self.stored.came.notified();
+            let found = self.items().into_iter().skip(skip).find_map(|(at, item)| Some((at, find(&item)?)));
+            if let Some(found) = found {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timed = tokio::time::timeout(left, came).await;
+            assert!(timed.is_ok(), "{what} did not come: {:#?}", self.items());
+        }
+    }
+
+    /// A container of this name that `is` so.
+    pub(crate) async fn container(
+        &self,
+        skip: usize,
+        name: &str,
+        is: impl Fn(&Container) -> bool,
+    ) -> (Instant, Container) {
+        self.wait(skip, name, |item| match item {
+            Item::Container(it) if it.name == name && is(it) => Some(Container::clone(it)),
+            _ => None,
+        })
+        .await
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.items().len()
+    }
+
+    /// Numbers of each spool are 1, 2, 3, …
+    pub(crate) fn check_numbers(&self) {
+        let mut next = HashMap::new();
+        for (_, batch) in self.stored.batches.lock().expect("lock").iter() {
+            let next = next.entry(batch.spool).or_insert(1);
+            assert_eq!(batch.number, *next, "of {}", batch.spool);
+            *next += 1;
+        }
+    }
+}
+
+async fn answer(
+    stored: Arc<Stored>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/api/v1/agent/batches"));
+    let body = request.into_body().collect().await?.to_bytes();
+    let batch = Batch::parse(&body).expect("a batch within its limits");
+    let ack = Ack { spool: batch.spool, number: batch.number };
+    {
+        let mut batches = stored.batches.lock().expect("lock");
+        match batches.iter().find(|(_, it)| (it.spool, it.number) == (batch.spool, batch.number)) {
+            Some((_, known)) => assert_eq!(*known, batch, "one number, two meanings"),
+            None => batches.push((Instant::now(), batch)),
+        }
+    }
+    stored.came.notify_waiters();
+    Ok(Response::new(Full::new(serde_json::to_vec(&ack).expect("json").into())))
+}
