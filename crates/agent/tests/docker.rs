@@ -31,8 +31,10 @@ impl Docker {
     }
 
     pub(crate) fn start_again(&mut self) {
-        // It refuses to start beside the id of a process that is gone.
-        drop(fs::remove_file(self.folder.join("pid")));
+        // Where nobody reaps orphans, the ids of dead processes look alive to it.
+        for file in ["pid", "exec/containerd/containerd.pid"] {
+            drop(fs::remove_file(self.folder.join(file)));
+        }
         self.engine = launch(&self.folder, &self.socket);
         self.await_answer();
     }
@@ -68,6 +70,8 @@ impl Drop for Docker {
         drop(self.client().args(["rm", "-f"]).args(all.split_whitespace()).output());
         drop(Command::new("kill").arg(self.engine.id().to_string()).status());
         drop(self.engine.wait());
+        // A killed engine leaves the mount of its own folder.
+        drop(Command::new("umount").arg(self.folder.join("data")).stderr(Stdio::null()).status());
     }
 }
 
