@@ -9,10 +9,8 @@
     reason = "a test fails by panicking"
 )]
 
-mod docker;
 mod fake;
 mod plane;
-mod story;
 mod wrong;
 
 use std::{path::Path, time::Duration};

@@ -99,10 +99,6 @@ impl Plane {
         .await
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.items().len()
-    }
-
     /// Numbers of each spool are 1, 2, 3, …
     pub(crate) fn check_numbers(&self) {
         let mut next = HashMap::new();
