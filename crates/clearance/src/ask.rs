@@ -115,15 +115,19 @@ impl Clearance {
     }
 
     /// Blocked only if all its images are; what is not here cannot be pulled and does not count.
+    /// With none of them here nothing is known, and where a policy enforces that is not fine.
     async fn of_index(
         &self,
         repository: &RepoName,
         children: &[Digest],
         depth: u8,
     ) -> Result<Answer, ClearanceError> {
-        let (mut pending, mut blocked) = (None, None);
+        let (mut pending, mut blocked, mut absent) = (None, None, false);
         for child in children.iter().take(limit::CHILDREN) {
-            let Some(subject) = self.entry(repository, child).await?.subject else { continue };
+            let Some(subject) = self.entry(repository, child).await?.subject else {
+                absent = true;
+                continue;
+            };
             if matches!(*subject, Subject::Artifact(_)) {
                 continue;
             }
@@ -134,7 +138,11 @@ impl Clearance {
                 Verdict::Blocked => blocked = Some(answer),
             }
         }
-        Ok(pending.or(blocked).unwrap_or(Answer::nothing(Verdict::Allowed)))
+        if let Some(answer) = pending.or(blocked) {
+            return Ok(answer);
+        }
+        let unknown = absent && self.enforces(repository).await?;
+        Ok(Answer::nothing(if unknown { Verdict::Pending } else { Verdict::Allowed }))
     }
 
     async fn entry(&self, repository: &RepoName, digest: &Digest) -> Result<Entry, ClearanceError> {

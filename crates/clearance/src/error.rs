@@ -26,6 +26,14 @@ pub enum ClearanceError {
         /// What was asked for.
         name: String,
     },
+    /// No active policy has such a rule.
+    #[error("no active policy has the rule `{rule}`")]
+    UnknownRule {
+        /// What was asked for.
+        rule: String,
+        /// The rules there are.
+        known: Vec<String>,
+    },
     /// It is not in a state that allows this.
     #[error("{kind} `{name}` is {state}")]
     State {
@@ -67,6 +75,9 @@ impl From<ClearanceError> for Problem {
                 Self::new(ErrorCode::Denied, message).hint("ask somebody else to approve it")
             }
             ClearanceError::Exception { .. } => Self::new(ErrorCode::Invalid, message),
+            ClearanceError::UnknownRule { known, .. } => {
+                Self::new(ErrorCode::NotFound, message).hint(format!("rules: {}", known.join(", ")))
+            }
             ClearanceError::Unknown { .. } => Self::new(ErrorCode::NotFound, message),
             ClearanceError::State { .. } | ClearanceError::TooMany { .. } => {
                 Self::new(ErrorCode::Conflict, message)

@@ -76,6 +76,7 @@ impl Clearance {
             expires_at: new.expires_at,
         };
         exception.check().map_err(|source| ClearanceError::Exception { source })?;
+        self.known_rule(&exception.scope.rule).await?;
         let row = ExceptionRow { exception, state: State::Requested, uses: 0 };
         let context = (row.clone(), self.db().now());
         seaworthy_ledger::write(self.db(), actor, context, |(row, now), tx| {

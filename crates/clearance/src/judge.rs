@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{Actor, FeedsChanged, FindingsChanged, Timestamp};
 use seaworthy_oci::{Digest, RepoName};
-use seaworthy_policy::{Decision, Facts, InventoryFacts, Policy, Settling, Verdict, decide};
+use seaworthy_policy::{Decision, Facts, InventoryFacts, Mode, Policy, Settling, Verdict, decide};
 use seaworthy_store::{Delivery, Tx, args};
 use serde_json::json;
 
@@ -68,6 +68,25 @@ impl Clearance {
         let exceptions = self.approved().await?;
         let policies: Vec<&Policy> = policies.iter().map(Arc::as_ref).collect();
         Ok((decide(&policies, &facts, &exceptions, now), refs))
+    }
+
+    /// True when a policy can block something in the repository.
+    pub(crate) async fn enforces(&self, repository: &RepoName) -> Result<bool, ClearanceError> {
+        let (policies, _) = applying(&self.compiled(), &self.policies().await?, repository)?;
+        Ok(policies.iter().flat_map(|policy| &policy.rules).any(|rule| rule.mode == Mode::Enforce))
+    }
+
+    /// Refuses a rule that no active policy has, as in `prod/vulns`.
+    pub(crate) async fn known_rule(&self, rule: &str) -> Result<(), ClearanceError> {
+        let mut known = Vec::new();
+        for row in self.policies().await? {
+            let policy = Policy::parse(&row.source).map_err(|source| ClearanceError::Policy { source })?;
+            known.extend(policy.rules.iter().map(|rule| format!("{}/{}", policy.name, rule.name)));
+        }
+        if known.iter().any(|name| name == rule) {
+            return Ok(());
+        }
+        Err(ClearanceError::UnknownRule { rule: rule.to_owned(), known })
     }
 
     /// What a stored verdict would be now if `policy` were the active version of its name: the

@@ -301,11 +301,13 @@ async fn an_index_needs_one_allowed_image(test: TestDb) {
         ("both", &["bad", "good"][..], Verdict::Allowed),
         ("only bad", &["bad"][..], Verdict::Blocked),
         ("bad and absent", &["bad", "absent"][..], Verdict::Blocked),
-        ("nothing here", &["absent"][..], Verdict::Allowed),
+        ("nothing here", &["absent"][..], Verdict::Pending),
     ] {
         world.tell(world.pushed("prod/web", name, children)).await;
         assert_eq!(world.verdict("prod/web", name).await, expected, "{name}");
     }
+    world.tell(world.pushed("dev/web", "nothing here", &["absent"])).await;
+    assert_eq!(world.verdict("dev/web", "nothing here").await, Verdict::Allowed, "nothing enforces there");
     world.tell(world.pushed("prod/web", "uninspected", &[])).await;
     world.tell(world.pushed("prod/web", "waiting", &["bad", "uninspected"])).await;
     assert_eq!(world.verdict("prod/web", "waiting").await, Verdict::Pending);
@@ -343,6 +345,10 @@ async fn exceptions_need_a_second_person(test: TestDb) {
         world.room.request_exception(&dev, new(91)).await,
         Err(ClearanceError::Exception { .. })
     ));
+    let mut typo = new(90);
+    typo.scope.rule = "prod/vuln".into();
+    let refused = world.room.request_exception(&dev, typo).await.expect_err("no such rule");
+    assert!(matches!(&refused, ClearanceError::UnknownRule { known, .. } if known.contains(&"prod/vulns".into())));
     let id = world.room.request_exception(&dev, new(90)).await.expect("requested").exception.id;
     assert_eq!(world.verdict("prod/web", "a").await, Verdict::Blocked, "not approved yet");
     assert!(matches!(world.room.approve_exception(&dev, id).await, Err(ClearanceError::Exception { .. })));

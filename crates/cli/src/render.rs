@@ -2,11 +2,12 @@
 
 use std::{
     io::{IsTerminal as _, Write as _},
+    sync::OnceLock,
     time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use seaworthy_model::Problem;
+use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
 use serde_json::Value;
 
@@ -16,9 +17,23 @@ use crate::{
     text::{Text, language},
 };
 
-/// Writes to stdout; a reader that went away is not an error worth telling.
+/// Why a part of the answer did not reach stdout.
+static LOST: OnceLock<std::io::Error> = OnceLock::new();
+
+/// Writes to stdout; a reader that went away is not an error worth telling, a full disk is.
 pub(crate) fn out(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let mut stdout = std::io::stdout();
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        let _ = LOST.set(error);
+    }
+}
+
+/// The problem that kept a part of the answer from being written.
+pub(crate) fn lost() -> Option<Problem> {
+    let error = LOST.get()?;
+    Some(Problem::new(ErrorCode::Unavailable, format!("failed to write the answer: {error}")))
 }
 
 /// Writes one line to stderr.
@@ -64,15 +79,32 @@ pub(crate) fn list(global: &Global, value: &Value, id: &str, columns: &[(&str, &
     }
 }
 
-/// One value: pretty JSON either way; a table of keys for people.
+/// One value: JSON, or for people a line for each key; a key of a nested value has its path.
 pub(crate) fn record(global: &Global, value: &Value) {
     if !is_table(global) {
         return json(value);
     }
-    let Value::Object(map) = value else { return json(value) };
-    let width = map.keys().map(String::len).max().unwrap_or(0);
-    for (key, value) in map {
-        out(&format!("{key:width$}  {}\n", cell(Some(value))));
+    let mut lines = Vec::new();
+    flatten(String::new(), value, &mut lines);
+    let width = lines.iter().map(|(key, _)| key.chars().count()).max().unwrap_or(0);
+    for (key, value) in lines {
+        out(&format!("{key:width$}  {value}\n"));
+    }
+}
+
+fn flatten(path: String, value: &Value, lines: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (key, value) in map {
+                let path = if path.is_empty() { clean(key) } else { format!("{path}.{}", clean(key)) };
+                flatten(path, value, lines);
+            }
+        }
+        Value::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
+            let items: Vec<String> = items.iter().map(|item| cell(Some(item))).collect();
+            lines.push((path, if items.is_empty() { "-".to_owned() } else { items.join(", ") }));
+        }
+        value => lines.push((path, cell(Some(value)))),
     }
 }
 

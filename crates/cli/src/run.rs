@@ -28,6 +28,10 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         }
         Err(error) => Err(unable(format!("no runtime: {error}"))),
     };
+    let outcome = match render::lost() {
+        Some(problem) => Err(Failure::Problem(problem)),
+        None => outcome,
+    };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::No) => ExitCode::from(1),

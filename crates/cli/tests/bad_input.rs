@@ -113,6 +113,22 @@ fn versions_are_compared_as_their_ecosystem_does() {
 }
 
 #[test]
+fn an_answer_that_cannot_be_written_is_not_done() {
+    let compare = ["advisories", "compare", "--type", "deb", "1", "2"];
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = seaworthy();
+    let output = command.args(compare).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    assert!(err.contains("failed to write the answer"), "{err}");
+    // A reader that has seen enough is not an error.
+    let mut command = seaworthy();
+    let mut child = command.args(compare).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn pairs_of_versions_are_read_from_stdin() {
     let mut command = seaworthy();
     command.args(["advisories", "compare", "--type", "deb", "-"]);

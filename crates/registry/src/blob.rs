@@ -74,6 +74,26 @@ impl Registry {
         }
     }
 
+    /// Whether a pusher could read the blob: its bytes came from them, or a manifest opens it. A
+    /// blob that is not here is the transaction's to tell.
+    pub(crate) async fn may_open(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        let principal = db::bearer(identity.principal());
+        if db::has_link(self.db(), repository, digest, &principal, Link::Read).await? {
+            return Ok(true);
+        }
+        Ok(match self.reach(identity, repository, digest).await? {
+            Reach::Open => true,
+            Reach::Refused(..) => false,
+            // Mounted from where it was refused.
+            Reach::None => !db::has_link(self.db(), repository, digest, &principal, Link::Name).await?,
+        })
+    }
+
     /// Whether the caller, who may pull from `repository`, may read the blob there.
     async fn reach(
         &self,

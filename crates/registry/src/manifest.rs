@@ -61,6 +61,9 @@ impl Registry {
         {
             pushed.is_image = self.may_be_run(&image.config.digest).await?;
         }
+        if !pushed.is_image {
+            self.check_readable(identity, repository, &manifest).await?;
+        }
         let subject = pushed.subject;
         let push = Push {
             pusher: db::bearer(identity.principal()),
@@ -80,6 +83,24 @@ impl Registry {
         })
         .await?;
         Ok((digest, subject))
+    }
+
+    /// No clearance is asked about an artifact, so it opens what it names: it may name only what
+    /// its pusher can read now, or whoever may push could read a refused image's layers.
+    async fn check_readable(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        artifact: &Manifest,
+    ) -> Result<(), RegistryError> {
+        for (digest, _) in claimed_sizes(artifact) {
+            if !self.may_open(identity, repository, &digest).await? {
+                let message = format!("an artifact cannot name {digest}: it is part of an image that you may not pull");
+                let hint = "upload the blob to this repository first: who has its bytes may name it";
+                return Err(Problem::new(ErrorCode::Denied, message).hint(hint).into());
+            }
+        }
+        Ok(())
     }
 
     /// True unless the config shows that no runtime starts what calls itself an artifact: engines

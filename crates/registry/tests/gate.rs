@@ -8,7 +8,8 @@ use seaworthy_testkit::{TestDb, db_tests};
 
 use crate::client::{ROOMS, World};
 
-db_tests!(super::ROOMS; a_blocked_image_is_refused_by_every_name, layers_do_not_leak, an_inspector_may_pull,
+db_tests!(super::ROOMS; a_blocked_image_is_refused_by_every_name, layers_do_not_leak,
+    an_artifact_opens_nothing, an_inspector_may_pull,
     mounting_checks_rights_never_verdicts, uploads_belong_to_their_principal, refusals_are_counted,
     anonymous_is_challenged, a_rejected_credential_is_challenged_with_its_scope, a_gate_that_cannot_answer_serves_nothing);
 
@@ -66,6 +67,49 @@ async fn layers_do_not_leak(test: TestDb) {
     let puller = world.service("other", "AcrPush", "/repositories/other").await;
     let elsewhere = puller.send("HEAD", &format!("/v2/other/x/blobs/{digest}"), &[], "").await;
     assert_eq!(elsewhere.status, StatusCode::NOT_FOUND);
+}
+
+/// An artifact is not judged, so a refused layer must not become readable by being named in one.
+async fn an_artifact_opens_nothing(test: TestDb) {
+    let world = World::new(test).await;
+    blocked(&world).await;
+    let client = world.service("ci", "AcrPush", "/repositories/prod").await;
+    let (layer, digest) = (layer(), Digest::sha256(&layer()));
+    let artifact = |layer: &[u8]| {
+        format!(
+            r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
+            "artifactType":"application/x-notes",
+            "config":{{"mediaType":"application/vnd.oci.empty.v1+json","size":2,"digest":"{}"}},
+            "layers":[{{"mediaType":"text/plain","size":{},"digest":"{}"}}]}}"#,
+            Digest::sha256(b"{}"),
+            layer.len(),
+            Digest::sha256(layer)
+        )
+    };
+    client.put_blob("prod/web", b"{}").await;
+    client.put_blob("prod/new", b"{}").await;
+    let mount = format!("/v2/prod/new/blobs/uploads/?mount={digest}&from=prod/web");
+    assert_eq!(client.send("POST", &mount, &[], "").await.status, StatusCode::CREATED);
+    for repository in ["prod/web", "prod/new"] {
+        let answer = client.put_manifest(repository, "notes", &artifact(&layer)).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::FORBIDDEN, "DENIED"), "{repository}");
+        assert!(answer.text().contains("an artifact cannot name"), "{}", answer.text());
+        let path = format!("/v2/{repository}/blobs/{digest}");
+        assert_ne!(client.get(&path).await.status, StatusCode::OK, "{repository}");
+    }
+    // Not there at all is told as such.
+    let answer = client.put_manifest("prod/web", "notes", &artifact(b"nowhere")).await;
+    assert_eq!(answer.code(), "MANIFEST_BLOB_UNKNOWN");
+    // What is everybody's may be named, and so may bytes that its pusher has.
+    client.put_blob("prod/web", b"my notes").await;
+    let answer = client.put_manifest("prod/web", "notes", &artifact(b"my notes")).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+    let second = world.service("second", "AcrPush", "/repositories/prod").await;
+    let answer = second.put_manifest("prod/web", "again", &artifact(b"my notes")).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+    second.put_blob("prod/web", &layer).await;
+    let answer = second.put_manifest("prod/web", "mine", &artifact(&layer)).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "who has the bytes may give them away: {}", answer.text());
 }
 
 async fn an_inspector_may_pull(test: TestDb) {

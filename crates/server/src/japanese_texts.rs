@@ -49,6 +49,18 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "この測定は OCI レイアウトをプッシュします: `oci:DIR[:TAG]`",
     ),
     ("where am I: {}", "実行ファイルの場所が分かりません: {0}"),
+    // Registry.
+    (
+        "an artifact cannot name {}: it is part of an image that you may not pull",
+        "アーティファクトは {0} を参照できません: 取得が許可されていないイメージの一部です",
+    ),
+    (
+        "upload the blob to this repository first: who has its bytes may name it",
+        "先に blob をこのリポジトリへアップロードしてください。内容を持つ利用者は参照できます",
+    ),
+    ("no active policy has the rule `{}`", "有効なポリシーに規則 `{0}` がありません"),
+    ("rules: {}", "規則: {0}"),
+    ("failed to write the answer: {}", "結果を書き込めません: {0}"),
     // Words.
     ("`{}` is not a {} id", "`{0}` は {1} の ID ではありません"),
     (

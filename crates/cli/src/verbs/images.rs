@@ -132,10 +132,12 @@ pub(crate) async fn scan(global: &Global, flags: ScanFlags) -> Outcome {
         Some(id) => only(value, id)?,
         None => value,
     };
-    if flags.explain.is_none() && render::is_table(global) {
-        render::scan(&value);
-    } else {
-        render::json(&value);
+    match (&flags.explain, value.get("findings").and_then(Value::as_array)) {
+        (None, _) if render::is_table(global) => render::scan(&value),
+        (Some(_), Some(rows)) if render::is_table(global) => {
+            rows.iter().for_each(|row| render::record(global, row));
+        }
+        _ => render::json(&value),
     }
     let problems =
         value.get("problems").and_then(Value::as_array).is_some_and(|problems| !problems.is_empty());
