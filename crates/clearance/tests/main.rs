@@ -348,7 +348,9 @@ async fn exceptions_need_a_second_person(test: TestDb) {
     let mut typo = new(90);
     typo.scope.rule = "prod/vuln".into();
     let refused = world.room.request_exception(&dev, typo).await.expect_err("no such rule");
-    assert!(matches!(&refused, ClearanceError::UnknownRule { known, .. } if known.contains(&"prod/vulns".into())));
+    assert!(
+        matches!(&refused, ClearanceError::UnknownRule { known, .. } if known.contains(&"prod/vulns".into()))
+    );
     let id = world.room.request_exception(&dev, new(90)).await.expect("requested").exception.id;
     assert_eq!(world.verdict("prod/web", "a").await, Verdict::Blocked, "not approved yet");
     assert!(matches!(world.room.approve_exception(&dev, id).await, Err(ClearanceError::Exception { .. })));

@@ -152,7 +152,7 @@ impl World {
     fn push_while_killing(&self, pushes: usize, kills: usize) {
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            scope.spawn(|| self.kill_at_random(kills));
+            scope.spawn(|| self.kill_at_random(pushes, kills));
             for _ in 0..PUSHERS {
                 scope.spawn(|| {
                     loop {
@@ -167,13 +167,17 @@ impl World {
         });
     }
 
-    /// Kills replicas at moments that differ from run to run, and starts them again.
-    fn kill_at_random(&self, kills: usize) {
+    /// Kills replicas at moments that differ from run to run, and starts them again. The kills are
+    /// spread over the pushes, so that a slow machine makes progress between them.
+    fn kill_at_random(&self, pushes: usize, kills: usize) {
         for round in 0..kills {
+            while self.pushed.lock().unwrap().len() < round * pushes / kills {
+                std::thread::sleep(Duration::from_millis(10));
+            }
             let random = u64::from(std::process::id())
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(round as u64 * 97);
-            std::thread::sleep(Duration::from_millis(100 + random % 700));
+            std::thread::sleep(Duration::from_millis(random % 300));
             let victim = usize::try_from(random).unwrap_or_default() % REPLICAS;
             let mut replica = self.replicas[victim].lock().unwrap();
             replica.kill().unwrap();

@@ -27,6 +27,7 @@ pub use error::RegistryError;
 pub use gate::{Door, OpenGate, PullGate, Refusal};
 pub use manifest::ImageRow;
 pub use registry::{Registry, RegistryConfig};
+pub use respond::{Told, body_of};
 pub use routes::{CredentialRejected, router};
 
 /// The room's name: its tables, its blobs, its sweeps.

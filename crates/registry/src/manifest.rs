@@ -95,7 +95,8 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         for (digest, _) in claimed_sizes(artifact) {
             if !self.may_open(identity, repository, &digest).await? {
-                let message = format!("an artifact cannot name {digest}: it is part of an image that you may not pull");
+                let message =
+                    format!("an artifact cannot name {digest}: it is part of an image that you may not pull");
                 let hint = "upload the blob to this repository first: who has its bytes may name it";
                 return Err(Problem::new(ErrorCode::Denied, message).hint(hint).into());
             }

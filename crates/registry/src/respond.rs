@@ -27,16 +27,26 @@ pub(crate) fn empty(status: StatusCode) -> Response {
     response
 }
 
+/// The problem that an answer tells, kept beside it for who says it in another language.
+#[derive(Clone, Debug)]
+pub struct Told(pub Problem);
+
 /// A problem as the distribution spec writes it ("Error Codes").
-pub(crate) fn problem(problem: &Problem, head: bool) -> Response {
-    let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+pub fn body_of(problem: &Problem) -> String {
     let message = match &problem.hint {
         Some(hint) => format!("{}; {hint}", problem.message),
         None => problem.message.clone(),
     };
-    let body = json!({"errors": [{"code": problem.code.oci_code(), "message": message, "detail": null}]})
-        .to_string();
-    let mut response = (status, if head { String::new() } else { body }).into_response();
+    json!({"errors": [{"code": problem.code.oci_code(), "message": message, "detail": null}]}).to_string()
+}
+
+/// The answer that tells a problem; without a body to HEAD.
+pub(crate) fn problem(problem: &Problem, head: bool) -> Response {
+    let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, if head { String::new() } else { body_of(problem) }).into_response();
+    if !head {
+        response.extensions_mut().insert(Told(problem.clone()));
+    }
     set(&mut response, header::CONTENT_TYPE, "application/json");
     if let Some(seconds) = problem.retry_after_seconds {
         set(&mut response, header::RETRY_AFTER, &seconds.to_string());

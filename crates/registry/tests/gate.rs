@@ -92,7 +92,11 @@ async fn an_artifact_opens_nothing(test: TestDb) {
     assert_eq!(client.send("POST", &mount, &[], "").await.status, StatusCode::CREATED);
     for repository in ["prod/web", "prod/new"] {
         let answer = client.put_manifest(repository, "notes", &artifact(&layer)).await;
-        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::FORBIDDEN, "DENIED"), "{repository}");
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (StatusCode::FORBIDDEN, "DENIED"),
+            "{repository}"
+        );
         assert!(answer.text().contains("an artifact cannot name"), "{}", answer.text());
         let path = format!("/v2/{repository}/blobs/{digest}");
         assert_ne!(client.get(&path).await.status, StatusCode::OK, "{repository}");

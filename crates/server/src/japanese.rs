@@ -18,6 +18,17 @@ pub fn problem(problem: Problem, language: Language) -> Problem {
     Problem { message, hint, ..problem }
 }
 
+/// A text that is no problem, such as a remedy, in `language`; as it is when there is none.
+pub fn text(text: String, language: Language) -> String {
+    if language == Language::English {
+        return text;
+    }
+    let halves = text.split_once(": ").and_then(|(verdict, advice)| {
+        Some(format!("{}: {}", translate(verdict, limit::CAUSES)?, translate(advice, limit::CAUSES)?))
+    });
+    halves.or_else(|| translate(&text, limit::CAUSES)).unwrap_or(text)
+}
+
 /// Kana or kanji outside of names, which stand in backticks.
 fn is_japanese(text: &str) -> bool {
     let outside = text.split('`').step_by(2);
@@ -135,6 +146,40 @@ mod tests {
     }
 
     #[test]
+    fn ways_out_are_said_in_japanese() {
+        use seaworthy_model::{Finding, FixState, Severity};
+        let states = [
+            FixState::Fixed,
+            FixState::Affected,
+            FixState::WillNotFix,
+            FixState::FixDeferred,
+            FixState::EndOfLife,
+            FixState::UnderInvestigation,
+        ];
+        for (state, fixed) in states.iter().flat_map(|state| [(*state, None), (*state, Some("2.5.0-2"))]) {
+            let finding = Finding {
+                id: "CVE-2026-1111".into(),
+                aliases: Vec::new(),
+                ecosystem: seaworthy_package::Ecosystem::Deb,
+                source: "expat".into(),
+                version: "2.5.0-1".into(),
+                severity: Severity::High,
+                severity_source: String::new(),
+                state,
+                fixed_version: fixed.map(str::to_owned),
+                kev: false,
+                epss: None,
+                summary: String::new(),
+            };
+            let english = seaworthy_advisories::remedy(&finding, &[]).text;
+            assert_eq!(text(english.clone(), Language::English), english);
+            let japanese = text(english, Language::Japanese);
+            let names = japanese.replace("expat", "").replace("2.5.0-1", "").replace("2.5.0-2", "");
+            assert!(!names.contains(|c: char| c.is_ascii_alphabetic()), "{state:?} {fixed:?}: {japanese}");
+        }
+    }
+
+    #[test]
     fn every_argument_is_used_and_no_key_stands_twice() {
         let mut keys = BTreeSet::new();
         for (key, japanese) in TEXTS {
@@ -147,7 +192,7 @@ mod tests {
 
     /// Rooms and doors whose problems callers of the API and users of the command line meet.
     const SPEAKING: &[&str] =
-        &["model", "oci", "policy", "ledger", "access", "findings", "clearance", "server", "cli"];
+        &["model", "oci", "registry", "policy", "ledger", "access", "findings", "clearance", "server", "cli"];
     const BEFORE_TEXTS: &[&str] = &[
         "#[error(",
         "Problem::new(",

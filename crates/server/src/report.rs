@@ -11,6 +11,8 @@ use seaworthy_policy::{
 };
 use serde_json::{Value, json};
 
+use crate::japanese;
+
 /// What a scan is about.
 #[derive(Clone, Debug)]
 pub struct Scanned<'s> {
@@ -26,6 +28,8 @@ pub struct Scanned<'s> {
     pub feeds: &'s FeedsChanged,
     /// The moment of the answer.
     pub now: Timestamp,
+    /// Whose words remedies and reasons are said in.
+    pub language: Language,
 }
 
 /// The document of `scan -o json` (interface: "JSON shapes that scripts use").
@@ -49,7 +53,7 @@ pub fn scan(it: &Scanned<'_>) -> Value {
         },
         "packages": inventory.packages.len(),
         "layers": inventory.layers,
-        "findings": findings(it.ready, it.set),
+        "findings": findings(it),
         "secrets": inventory.secrets.iter().map(secret).collect::<Vec<_>>(),
         "coverage": inventory.coverage,
         "problems": inventory.problems,
@@ -70,7 +74,8 @@ fn secret(row: &seaworthy_model::SecretRow) -> Value {
 }
 
 /// One entry per finding and binary package, worst first.
-fn findings(ready: &InventoryReady, set: &FindingSet) -> Vec<Value> {
+fn findings(it: &Scanned<'_>) -> Vec<Value> {
+    let (ready, set) = (it.ready, it.set);
     let mut by_source: BTreeMap<(&str, &str), Vec<&PackageRow>> = BTreeMap::new();
     for row in &ready.inventory.packages {
         let source = &row.package.source;
@@ -86,7 +91,8 @@ fn findings(ready: &InventoryReady, set: &FindingSet) -> Vec<Value> {
         let packages = by_source.get(&(finding.source.as_str(), finding.version.as_str()));
         let packages = packages.map(Vec::as_slice).unwrap_or_default();
         let names: Vec<&str> = packages.iter().map(|row| row.package.name.as_str()).collect();
-        let remedy = seaworthy_advisories::remedy(finding, &names);
+        let mut remedy = seaworthy_advisories::remedy(finding, &names);
+        remedy.text = japanese::text(remedy.text, it.language);
         for row in packages {
             out.push(entry(finding, row, ready, &remedy));
         }
@@ -211,7 +217,7 @@ fn reasons(reasons: &[Reason], language: Language) -> Vec<Value> {
 
 /// The answer of `scan --fail-on WORD`: a policy of one rule, decided like any other. `word` is a
 /// severity, meant "or above", or `any-fixable`.
-pub fn fail_on(word: &str, it: &Scanned<'_>, language: Language) -> Result<Value, String> {
+pub fn fail_on(word: &str, it: &Scanned<'_>) -> Result<Value, String> {
     let condition = match word {
         "any-fixable" => "{ any_fixable: 0 }".to_owned(),
         "low" | "medium" | "high" | "critical" => format!("{{ {word}: 0 }}"),
@@ -231,6 +237,6 @@ pub fn fail_on(word: &str, it: &Scanned<'_>, language: Language) -> Result<Value
         Facts::from_events(&repository, Some(&inventory), Some(&findings), Some(it.feeds), Settling::Settled);
     // Time does not count for this rule.
     let decision = decide(&[&policy], &facts, &[], Timestamp::from_micros(0));
-    let reasons = reasons(&decision.reasons, language);
+    let reasons = reasons(&decision.reasons, it.language);
     Ok(json!({"at": word, "failed": decision.verdict != Verdict::Allowed, "reasons": reasons}))
 }

@@ -10,6 +10,7 @@ use axum::{
 use http::{HeaderMap, StatusCode, header};
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
+use seaworthy_registry::Told;
 
 use crate::{api::ApiError, japanese, limit};
 
@@ -19,7 +20,11 @@ pub(crate) async fn to_the_caller(State(own): State<Language>, mut request: Requ
     let language = wanted(request.headers()).unwrap_or(own);
     let is_api = request.uri().path().starts_with("/api/");
     request.extensions_mut().insert(language);
-    let (mut parts, body) = next.run(request).await.into_parts();
+    let mut response = next.run(request).await;
+    if let Some(Told(problem)) = response.extensions_mut().remove::<Told>() {
+        return registry_answer(response, problem, language);
+    }
+    let (mut parts, body) = response.into_parts();
     let failed = parts.status.is_client_error() || parts.status.is_server_error();
     let problem = match parts.extensions.remove::<Problem>() {
         Some(problem) => problem,
@@ -35,6 +40,17 @@ pub(crate) async fn to_the_caller(State(own): State<Language>, mut request: Requ
         }
     }
     response
+}
+
+/// The registry's answer with its problem said in `language`.
+fn registry_answer(response: Response, problem: Problem, language: Language) -> Response {
+    if language == Language::English {
+        return response;
+    }
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let body = seaworthy_registry::body_of(&japanese::problem(problem, language));
+    Response::from_parts(parts, Body::from(body))
 }
 
 async fn unnamed(status: StatusCode, body: Body) -> Problem {

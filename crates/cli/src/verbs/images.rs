@@ -207,10 +207,11 @@ impl Alone {
             set: &self.findings.set,
             feeds: &self.feeds,
             now: SystemClock.now(),
+            language: language(),
         };
         let mut value = report::scan(&scanned);
         if let (Some(word), Value::Object(map)) = (fail_on, &mut value) {
-            map.insert("fail_on".into(), report::fail_on(word, &scanned, language()).map_err(usage)?);
+            map.insert("fail_on".into(), report::fail_on(word, &scanned).map_err(usage)?);
         }
         Ok(value)
     }

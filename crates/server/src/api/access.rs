@@ -6,11 +6,12 @@ use axum::{
 };
 use seaworthy_access::{Identity, NewCredential, Permission, Principal, PrincipalKind};
 use seaworthy_model::{ActorKind, ErrorCode, Problem, Scope};
+use seaworthy_policy::Language;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, ApiError, Rooms, invalid, require};
-use crate::route::Routes;
+use crate::{japanese, route::Routes};
 
 pub(super) fn routes() -> Routes<Rooms> {
     Routes::new()
@@ -262,6 +263,7 @@ struct Question {
 async fn explain(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
+    Extension(language): Extension<Language>,
     Query(it): Query<Question>,
 ) -> Answer {
     may(&rooms, &identity, Permission::AccessRead).await?;
@@ -271,5 +273,6 @@ async fn explain(
         ApiError(problem.hint(format!("use one of {}", words.join(", "))))
     })?;
     let decision = rooms.access.explain(&it.principal, permission, &it.scope).await?;
-    Ok(Json(json!({"allowed": decision.allowed, "reason": decision.reason, "assignment": decision.by})))
+    let reason = japanese::text(decision.reason, language);
+    Ok(Json(json!({"allowed": decision.allowed, "reason": reason, "assignment": decision.by})))
 }

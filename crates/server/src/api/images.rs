@@ -143,8 +143,9 @@ async fn scan(
         set: &set,
         feeds: &feeds,
         now: rooms.db.now(),
+        language,
     };
-    scanned(&about, it.fail_on.as_deref(), language)
+    scanned(&about, it.fail_on.as_deref())
 }
 
 /// An inventory made elsewhere, used for this answer only.
@@ -157,10 +158,10 @@ struct Sent {
 }
 
 /// The report, with the answer to `fail_on` when one was asked for.
-fn scanned(it: &report::Scanned<'_>, fail_on: Option<&str>, language: Language) -> Answer {
+fn scanned(it: &report::Scanned<'_>, fail_on: Option<&str>) -> Answer {
     let mut value = report::scan(it);
     if let (Some(word), Value::Object(map)) = (fail_on, &mut value) {
-        map.insert("fail_on".into(), report::fail_on(word, it, language).map_err(invalid)?);
+        map.insert("fail_on".into(), report::fail_on(word, it).map_err(invalid)?);
     }
     Ok(Json(value))
 }
@@ -187,8 +188,9 @@ async fn scan_inventory(
         set: &findings.set,
         feeds: &feeds,
         now: rooms.db.now(),
+        language,
     };
-    scanned(&about, sent.fail_on.as_deref(), language)
+    scanned(&about, sent.fail_on.as_deref())
 }
 
 async fn check(
