@@ -124,6 +124,15 @@ impl Engine {
         }
     }
 
+    /// About how many bytes the archive of an image will have, for a progress bar: the engine's
+    /// own figure for its layers.
+    pub async fn image_bytes(&self, image: &str) -> Result<Option<u64>, EngineError> {
+        let version = self.open().await?.version;
+        let answer: serde_json::Value =
+            self.ask(&format!("/v{version}/images/{}/json", encode(image))).await?;
+        Ok(answer.get("Size").and_then(serde_json::Value::as_u64))
+    }
+
     /// Writes the archive of one image (`docker save`) to `out`; returns its bytes.
     pub async fn export(&self, image: &str, out: &mut impl Write) -> Result<u64, EngineError> {
         let version = self.open().await?.version;

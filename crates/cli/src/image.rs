@@ -72,7 +72,9 @@ pub(crate) async fn inspect(global: &Global, target: &Target) -> Result<Inventor
             let engine = Engine::from_env().map_err(|error| engine_problem(&error))?;
             let mut archive =
                 tempfile::tempfile().map_err(|error| unreadable(Path::new("temporary file"), error))?;
-            let bar = render::progress(global, Text::Exporting, Amount::Bytes);
+            let bytes = engine.image_bytes(name).await.map_err(|error| engine_problem(&error))?;
+            let amount = bytes.map_or(Amount::Bytes, Amount::BytesOf);
+            let bar = render::progress(global, Text::Exporting, amount);
             let exported = engine.export(name, &mut bar.wrap_write(&mut archive)).await;
             bar.finish_and_clear();
             exported.map_err(|error| engine_problem(&error))?;

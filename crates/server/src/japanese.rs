@@ -77,7 +77,10 @@ fn translate(text: &str, causes: usize) -> Option<String> {
         return Some(fill(key, japanese, &arguments, causes));
     }
     text.match_indices(": ").find_map(|(at, _)| {
-        let (first, rest) = (translate(text.get(..at)?, causes - 1)?, text.get(at + 2..)?);
+        let (first, rest) = (text.get(..at)?, text.get(at + 2..)?);
+        // A file or a place before the cause stays as it is.
+        let place = || (!first.contains(' ')).then(|| first.to_owned());
+        let first = translate(first, causes - 1).or_else(place)?;
         Some(format!("{first}: {}", translate(rest, causes - 1).unwrap_or_else(|| rest.to_owned())))
     })
 }
@@ -135,6 +138,10 @@ mod tests {
                 "使用可否判定の行を読み書きできません: no such thing",
             ),
             ("`{1}` is not a {0} id", "`{1}` は {0} の ID ではありません"),
+            (
+                "pol/b.yaml: policy is refused at 4:5: unknown key `vulnerabilites`",
+                "pol/b.yaml: ポリシーを受け付けられません: 4:5: 不明なキー `vulnerabilites`",
+            ),
             ("イメージはありません", "イメージはありません"),
         ] {
             assert_eq!(said(english), japanese);
@@ -203,6 +210,9 @@ mod tests {
         "unable(",
         "missing(",
         "unreadable(",
+        ".error(",
+        "at(&",
+        ".hint = Some(",
     ];
 
     #[test]
