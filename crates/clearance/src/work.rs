@@ -33,7 +33,7 @@ impl Clearance {
             Event::InventoryReady(ready) => self.inventory_ready(ready).await?,
             Event::FindingsChanged(findings) => self.findings_changed(findings).await?,
             Event::FeedsChanged(feeds) => return self.feeds_changed(feeds, delivery.clone()).await,
-            Event::BlobStored(_) | Event::ClearanceChanged(_) => Vec::new(),
+            Event::BlobStored(_) | Event::ContainerSeen(_) | Event::ClearanceChanged(_) => Vec::new(),
         };
         self.judge_in_batches(subjects, delivery).await
     }

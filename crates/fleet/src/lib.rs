@@ -35,4 +35,5 @@ pub use error::FleetError;
 pub use fleet::{Fleet, FleetConfig};
 pub use history::{Happening, HistoryRow};
 pub use query::{ContainerPage, Cursor, Filter, Stats};
-pub use view::{ContainerView, HostView, ImageView, Mapping, Presence, Unmapped};
+pub use seaworthy_model::Presence;
+pub use view::{ContainerView, HostView, ImageView, Mapping, Unmapped};

@@ -1,7 +1,7 @@
 //! What the fleet shows: hosts, containers and the image a container runs.
 
 use seaworthy_link::{Container, Host};
-use seaworthy_model::{ContentId, HostId, Timestamp};
+use seaworthy_model::{ContentId, HostId, Presence, Timestamp};
 use seaworthy_oci::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -55,18 +55,6 @@ words! {
         Ambiguous = "ambiguous",
         /// The names that the engine reports lead to different images.
         Contradiction = "contradiction",
-    }
-}
-
-words! {
-    /// Whether a container is there.
-    Presence {
-        /// It has processes, or will have them again by itself.
-        Live = "live",
-        /// It is there and does not run.
-        Stopped = "stopped",
-        /// It was removed.
-        Gone = "gone",
     }
 }
 

@@ -92,6 +92,7 @@ impl Fact {
             Event::BlobStored(_)
             | Event::FindingsChanged(_)
             | Event::FeedsChanged(_)
+            | Event::ContainerSeen(_)
             | Event::ClearanceChanged(_) => Self::Nothing,
         }
     }

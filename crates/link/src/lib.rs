@@ -18,6 +18,7 @@ mod message;
 pub mod limit;
 
 pub use message::{
-    Ack, Batch, BatchError, Container, ContainerState, EngineImage, Gap, Host, Item, Listed, Mount, Removed,
-    Runtime, Settings, VERSION,
+    Ack, Batch, BatchError, Container, ContainerState, EngineImage, Gap, Host, Item, Listed, Removed,
+    Runtime, VERSION,
 };
+pub use seaworthy_model::{Mount, Settings};

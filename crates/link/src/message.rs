@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use seaworthy_model::{SpoolId, Timestamp};
+use seaworthy_model::{Settings, SpoolId, Timestamp};
 use seaworthy_oci::{Digest, Platform};
 use serde::{Deserialize, Serialize};
 
@@ -164,53 +164,6 @@ pub struct Container {
     pub seen_at: Timestamp,
     /// True when lists were cut at [`limit::ENTRIES`] or texts at [`limit::TEXT_BYTES`].
     pub cut: bool,
-}
-
-/// How a container is confined.
-#[expect(clippy::struct_excessive_bools, reason = "each is one switch of the runtime")]
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
-    /// All capabilities, all devices, no confinement.
-    pub privileged: bool,
-    /// The user as configured, `""` for the image's.
-    pub user: String,
-    /// Shares the host's network.
-    pub host_network: bool,
-    /// Sees the host's processes.
-    pub host_pid: bool,
-    /// Shares the host's System V IPC.
-    pub host_ipc: bool,
-    /// Capabilities added, without `CAP_`, upper case, sorted.
-    pub added_capabilities: Vec<String>,
-    /// Capabilities dropped, the same way.
-    pub dropped_capabilities: Vec<String>,
-    /// Bind mounts and volumes.
-    pub mounts: Vec<Mount>,
-    /// Host devices inside.
-    pub devices: Vec<String>,
-    /// The root file system cannot be written.
-    pub read_only_root: bool,
-    /// Processes cannot gain privileges.
-    pub no_new_privileges: bool,
-    /// No system call filter.
-    pub seccomp_unconfined: bool,
-    /// No `AppArmor` profile.
-    pub apparmor_unconfined: bool,
-    /// Names of environment variables; values never leave the host.
-    pub environment: Vec<String>,
-}
-
-/// A part of the host's or a volume's files inside a container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mount {
-    /// `bind`, `volume`, `tmpfs`, …: the runtime's word.
-    pub kind: String,
-    /// Path on the host, or the volume's name.
-    pub source: String,
-    /// Path inside.
-    pub target: String,
-    /// True when it can be written.
-    pub writable: bool,
 }
 
 /// A container that is gone.

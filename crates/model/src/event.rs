@@ -2,8 +2,8 @@ use seaworthy_oci::{Digest, Platform, RepoName};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ContentId, Coverage, FeedCoverage, FindingSet, ImageFacts, InventoryProblem, OsRelease, OsSupport,
-    SecretRow, Timestamp,
+    ContainerSeen, ContentId, Coverage, FeedCoverage, FindingSet, ImageFacts, InventoryProblem, OsRelease,
+    OsSupport, SecretRow, Timestamp,
 };
 use crate::{Inventory, LayerRow};
 
@@ -33,6 +33,8 @@ pub enum Event {
     FindingsChanged(FindingsChanged),
     /// findings → clearance.
     FeedsChanged(FeedsChanged),
+    /// fleet → clearance.
+    ContainerSeen(Box<ContainerSeen>),
     /// clearance → alerts, later rooms.
     ClearanceChanged(ClearanceChanged),
 }
@@ -46,6 +48,7 @@ impl Event {
             Self::InventoryReady(_) => "inventory_ready",
             Self::FindingsChanged(_) => "findings_changed",
             Self::FeedsChanged(_) => "feeds_changed",
+            Self::ContainerSeen(_) => "container_seen",
             Self::ClearanceChanged(_) => "clearance_changed",
         }
     }

@@ -16,6 +16,7 @@ mod scope;
 mod secret;
 mod severity;
 mod time;
+mod workload;
 
 pub use actor::{Actor, ActorKind, AuthMethod};
 pub use event::{
@@ -37,3 +38,4 @@ pub use scope::{Scope, ScopeError};
 pub use secret::Secret;
 pub use severity::{Severity, UnknownSeverity};
 pub use time::{Clock, FixedClock, SystemClock, Timestamp, TimestampError};
+pub use workload::{ContainerKey, ContainerSeen, Mount, Presence, Settings};

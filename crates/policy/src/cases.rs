@@ -222,6 +222,7 @@ impl Draft {
             }],
             image: if self.under_way { Settling::UnderWay } else { Settling::Settled },
             import: Settling::Settled,
+            workload: None,
         }
     }
 }

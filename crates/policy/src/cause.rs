@@ -4,7 +4,7 @@
 use seaworthy_model::{Finding, ProblemCode, Severity, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::limit;
+use crate::{Weakness, limit};
 
 /// A language of the product.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,6 +146,25 @@ pub enum Cause {
         /// How many may be.
         max: u32,
     },
+    /// A container runs what was never pushed here.
+    Unmapped {
+        /// What it was started from, by the engine's word.
+        named: Option<String>,
+    },
+    /// A container's settings weaken it.
+    Weak {
+        /// Some of them.
+        weaknesses: Vec<Weakness>,
+        /// How many there are.
+        found: u32,
+    },
+    /// A container's image is from a registry that the rule does not list.
+    Registry {
+        /// What it was started from.
+        named: String,
+    },
+    /// The engine does not say where a container's image is from.
+    Nameless,
 }
 
 impl Cause {
@@ -194,6 +213,14 @@ impl Cause {
             Self::Unsupported { .. } | Self::UnknownOs { .. } => {
                 ("rebuild on a supported release", "サポート中のリリースで再ビルドしてください")
             }
+            Self::Unmapped { .. } | Self::Registry { .. } | Self::Nameless => (
+                "push the image to this registry and start the container from there",
+                "イメージをこのレジストリへプッシュし、そこからコンテナーを起動してください",
+            ),
+            Self::Weak { .. } => (
+                "start the container without these settings, or `seaworthy exception request …`",
+                "これらの設定なしでコンテナーを起動するか、`seaworthy exception request …` を実行してください",
+            ),
             Self::Unowned { .. } => {
                 ("install programs from packages", "プログラムはパッケージから導入してください")
             }
@@ -240,6 +267,14 @@ impl Cause {
             Self::Unsupported { os, ended } => format!("support of {os} ended on {}", ended.date()),
             Self::UnknownOs { os } => format!("it is not known how long {os} is supported"),
             Self::Unowned { found, .. } => format!("{found} executables that no package owns"),
+            Self::Unmapped { named: Some(named) } => format!("what runs as `{named}` was never pushed here"),
+            Self::Unmapped { named: None } => "what runs was never pushed here".into(),
+            Self::Weak { weaknesses, found } => {
+                let texts: Vec<String> = weaknesses.iter().map(|it| it.message(Language::English)).collect();
+                format!("the container {}", join(&texts, *found))
+            }
+            Self::Registry { named } => format!("`{named}` is not from an approved registry"),
+            Self::Nameless => "the engine does not say where the image is from".into(),
         }
     }
 
@@ -274,6 +309,16 @@ impl Cause {
             Self::Unsupported { os, ended } => format!("{os} のサポートは {} に終了しました", ended.date()),
             Self::UnknownOs { os } => format!("{os} のサポート期限が不明です"),
             Self::Unowned { found, .. } => format!("どのパッケージにも属さない実行ファイル {found} 件"),
+            Self::Unmapped { named: Some(named) } => {
+                format!("`{named}` として動作している内容はこのレジストリにありません")
+            }
+            Self::Unmapped { named: None } => "動作している内容はこのレジストリにありません".into(),
+            Self::Weak { weaknesses, found } => {
+                let texts: Vec<String> = weaknesses.iter().map(|it| it.message(Language::Japanese)).collect();
+                format!("コンテナーの設定: {}", join(&texts, *found))
+            }
+            Self::Registry { named } => format!("`{named}` は承認済みレジストリのものではありません"),
+            Self::Nameless => "エンジンがイメージの取得元を示していません".into(),
         }
     }
 }

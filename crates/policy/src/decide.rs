@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Cause, Condition, Count, Evidence, Example, Exception, Facts, Mode, Policy, Rule, Settling, SupportLevel,
-    limit,
+    limit, workload,
 };
 
 /// The answer.
@@ -78,7 +78,8 @@ pub fn decide(policies: &[&Policy], facts: &Facts, exceptions: &[Exception], now
     let selecting = || policies.iter().filter(|policy| policy.selects(&facts.repository));
     let mut reasons = Vec::with_capacity(selecting().map(|policy| policy.rules.len()).sum());
     for policy in selecting() {
-        for rule in &policy.rules {
+        let asked = |rule: &&Rule| facts.workload.is_some() || !rule.condition.is_about_workloads();
+        for rule in policy.rules.iter().filter(asked) {
             reasons.push(judge.rule(policy, rule));
         }
     }
@@ -122,7 +123,7 @@ fn distinct(facts: &Facts) -> Vec<&Finding> {
 }
 
 /// A rule's result and its cause.
-type Outcome = (RuleResult, Cause);
+pub(crate) type Outcome = (RuleResult, Cause);
 
 const PASS: Outcome = (RuleResult::Pass, Cause::Holds);
 
@@ -146,6 +147,14 @@ impl<'f> Judge<'f> {
             Condition::Advisories { checked_within } => self.advisories(*checked_within),
             Condition::Os { supported } => self.os(*supported),
             Condition::Binaries { max_unowned } => self.binaries(*max_unowned),
+            Condition::Container { demands } => match &self.facts.workload {
+                Some(workload) => workload::container(demands, workload, &mut evidence),
+                None => PASS,
+            },
+            Condition::Registries { allow } => match &self.facts.workload {
+                Some(workload) => workload::registries(allow, workload),
+                None => PASS,
+            },
         };
         if result != RuleResult::Pass
             && let Some(exception) = self.whole_rule_exception(&name)
@@ -168,14 +177,22 @@ impl<'f> Judge<'f> {
         })
     }
 
+    /// Nothing is known of the image: it is not inspected yet, or nobody pushed what runs.
+    fn not_inspected(&self) -> Cause {
+        match &self.facts.workload {
+            Some(workload) if self.facts.is_unmapped() => Cause::Unmapped { named: workload.named.clone() },
+            _ => Cause::NotInspected,
+        }
+    }
+
     /// What keeps any rule about packages from being sure, if anything does.
     fn blind_spot(&self) -> Option<Cause> {
-        let Some(inventory) = &self.facts.inventory else { return Some(Cause::NotInspected) };
+        let Some(inventory) = &self.facts.inventory else { return Some(self.not_inspected()) };
         if let Some((code, layer, message)) = inventory.problems.first() {
             let found = u32::try_from(inventory.problems.len()).unwrap_or(u32::MAX);
             return Some(Cause::Problems { code: *code, layer: *layer, message: message.clone(), found });
         }
-        let Some(findings) = &self.facts.findings else { return Some(Cause::NotInspected) };
+        let Some(findings) = &self.facts.findings else { return Some(self.not_inspected()) };
         if !findings.covered {
             let release = findings.release.clone().unwrap_or_else(|| "this image".into());
             return Some(Cause::Uncovered { release });
@@ -260,7 +277,7 @@ impl<'f> Judge<'f> {
     }
 
     fn secrets(&self, max: u32, evidence: &mut Evidence) -> Outcome {
-        let Some(inventory) = &self.facts.inventory else { return unknown(Cause::NotInspected) };
+        let Some(inventory) = &self.facts.inventory else { return unknown(self.not_inspected()) };
         let found = u32::try_from(inventory.secrets.len()).unwrap_or(u32::MAX);
         if found > max {
             let paths: Vec<String> = inventory.secrets.iter().map(|(_, path)| path.clone()).collect();
@@ -281,7 +298,7 @@ impl<'f> Judge<'f> {
 
     fn inspected(&self) -> Outcome {
         if self.facts.inventory.is_none() {
-            return unknown(Cause::NotInspected);
+            return unknown(self.not_inspected());
         }
         self.unread().map_or(PASS, unknown)
     }
@@ -314,7 +331,7 @@ impl<'f> Judge<'f> {
     }
 
     fn os(&mut self, supported: SupportLevel) -> Outcome {
-        let Some(inventory) = &self.facts.inventory else { return unknown(Cause::NotInspected) };
+        let Some(inventory) = &self.facts.inventory else { return unknown(self.not_inspected()) };
         // An image without a distribution has no release that could end.
         let Some(os) = &inventory.os else { return PASS };
         let Some(support) = inventory.support else {
@@ -332,7 +349,7 @@ impl<'f> Judge<'f> {
     }
 
     fn binaries(&self, max: u32) -> Outcome {
-        let Some(inventory) = &self.facts.inventory else { return unknown(Cause::NotInspected) };
+        let Some(inventory) = &self.facts.inventory else { return unknown(self.not_inspected()) };
         if inventory.unowned_binaries > max {
             return fail(Cause::Unowned { found: inventory.unowned_binaries, max });
         }
@@ -418,6 +435,7 @@ mod tests {
             feeds,
             image: Settling::Settled,
             import: Settling::Settled,
+            workload: None,
         }
     }
 

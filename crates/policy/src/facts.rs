@@ -5,6 +5,8 @@ use seaworthy_model::{
 use seaworthy_oci::RepoName;
 use serde::{Deserialize, Serialize};
 
+use crate::{Origin, WorkloadFacts};
+
 /// Whether work that is queued or running can still settle what is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -30,6 +32,9 @@ pub struct Facts {
     pub image: Settling,
     /// Whether a feed is being imported.
     pub import: Settling,
+    /// The container that is to run the image, or runs it; `None` for a pull.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<WorkloadFacts>,
 }
 
 /// The part of an inventory that rules look at.
@@ -91,7 +96,19 @@ impl Facts {
             feeds: feeds.map(|feeds| feeds.feeds.clone()).unwrap_or_default(),
             image,
             import: if importing { Settling::UnderWay } else { Settling::Settled },
+            workload: None,
         }
+    }
+
+    /// The same facts for a container that runs the image.
+    #[must_use]
+    pub fn for_workload(self, workload: WorkloadFacts) -> Self {
+        Self { workload: Some(workload), ..self }
+    }
+
+    /// True for a container whose image nobody pushed here.
+    pub(crate) fn is_unmapped(&self) -> bool {
+        self.workload.as_ref().is_some_and(|workload| workload.origin == Origin::Unknown)
     }
 
     /// True when a feed that covers `what` is loaded.

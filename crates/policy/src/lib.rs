@@ -9,6 +9,7 @@
 mod cases;
 mod cause;
 mod decide;
+mod demands;
 mod error;
 mod evidence;
 mod exception;
@@ -16,6 +17,7 @@ mod facts;
 mod parse;
 mod pattern;
 mod policy;
+mod workload;
 mod yaml;
 
 /// Named limits of this crate.
@@ -45,3 +47,4 @@ pub use exception::{Exception, ExceptionError, ExceptionScope};
 pub use facts::{Facts, InventoryFacts, Settling};
 pub use pattern::{PatternError, RepoPattern};
 pub use policy::{Condition, Mode, Policy, Rule, SupportLevel};
+pub use workload::{Demand, HostPaths, Origin, Source, Weakness, WorkloadFacts, weaknesses};

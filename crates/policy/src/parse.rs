@@ -2,11 +2,22 @@
 
 use seaworthy_model::Severity;
 
-use crate::{Condition, Mode, Policy, PolicyError, Rule, SupportLevel, limit, yaml::Node};
+use crate::{Condition, Mode, Policy, PolicyError, Rule, SupportLevel, demands, limit, yaml::Node};
 
 const POLICY_KEYS: &[&str] = &["policy", "description", "selects", "mode", "rules"];
-const RULE_KEYS: &[&str] =
-    &["name", "mode", "vulnerabilities", "secrets", "inspected", "covered", "advisories", "os", "binaries"];
+const RULE_KEYS: &[&str] = &[
+    "name",
+    "mode",
+    "vulnerabilities",
+    "secrets",
+    "inspected",
+    "covered",
+    "advisories",
+    "os",
+    "binaries",
+    "container",
+    "registries",
+];
 const VULNERABILITY_KEYS: &[&str] = &["any", "any_fixable", "kev", "critical", "high", "medium", "low"];
 
 pub(crate) fn policy(source: &str) -> Result<Policy, PolicyError> {
@@ -80,11 +91,11 @@ fn read_mode(node: &Node) -> Result<Mode, PolicyError> {
 }
 
 fn read_rule(node: &Node, default_mode: Mode) -> Result<Rule, PolicyError> {
-    let (mut name, mut mode, mut condition) = (None, default_mode, None);
+    let (mut name, mut mode, mut condition) = (None, None, None);
     for (key, value) in node.map("a rule")? {
         match key.word("key", RULE_KEYS)? {
             "name" => name = Some(name_of(value, "the rule's name")?),
-            "mode" => mode = read_mode(value)?,
+            "mode" => mode = Some(read_mode(value)?),
             kind => {
                 if let Some((first, _)) = condition {
                     return Err(
@@ -98,8 +109,11 @@ fn read_rule(node: &Node, default_mode: Mode) -> Result<Rule, PolicyError> {
     let Some((kind, condition)) = condition else {
         return Err(node.error("the rule has no condition"));
     };
+    // Settings of containers are watched before they are enforced.
+    let default_mode =
+        if matches!(condition, Condition::Container { .. }) { Mode::Audit } else { default_mode };
     let default_name = if kind == "vulnerabilities" { "vulns".to_owned() } else { kind };
-    Ok(Rule { name: name.unwrap_or(default_name), mode, condition })
+    Ok(Rule { name: name.unwrap_or(default_name), mode: mode.unwrap_or(default_mode), condition })
 }
 
 fn read_condition(kind: &str, node: &Node) -> Result<Condition, PolicyError> {
@@ -118,6 +132,8 @@ fn read_condition(kind: &str, node: &Node) -> Result<Condition, PolicyError> {
                 },
             })
         }
+        "container" => demands::container(node),
+        "registries" => demands::registries(node, only(node, "allow")?),
         _ => Ok(Condition::Binaries { max_unowned: only(node, "max_unowned")?.count("`max_unowned`")? }),
     }
 }

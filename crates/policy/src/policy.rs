@@ -2,7 +2,7 @@ use seaworthy_model::Severity;
 use seaworthy_oci::{Digest, RepoName};
 use serde::{Deserialize, Serialize};
 
-use crate::RepoPattern;
+use crate::{Demand, RepoPattern, Source};
 
 /// What a rule's failure does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +77,23 @@ pub enum Condition {
         /// How many.
         max_unowned: u32,
     },
+    /// How a container is confined. Not asked about a pull.
+    Container {
+        /// What its settings must hold.
+        demands: Vec<Demand>,
+    },
+    /// Where a container's image comes from. Not asked about a pull.
+    Registries {
+        /// One of these.
+        allow: Vec<Source>,
+    },
+}
+
+impl Condition {
+    /// True for what is asked about containers alone.
+    pub(crate) const fn is_about_workloads(&self) -> bool {
+        matches!(self, Self::Container { .. } | Self::Registries { .. })
+    }
 }
 
 /// One condition of a policy.

@@ -141,6 +141,20 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("a duration", "期間"),
     ("the policy's name", "ポリシーの名前"),
     ("the rule's name", "規則の名前"),
+    ("`container` asks nothing", "`container` に条件がありません"),
+    ("`capabilities` has at most {} names", "`capabilities` の名前は {0} 個までです"),
+    (
+        "`{}` is not a capability like `NET_BIND_SERVICE`",
+        "`{0}` は `NET_BIND_SERVICE` のようなケーパビリティではありません",
+    ),
+    ("`allow` has 1 to {} registries", "`allow` のレジストリは 1～{0} 個です"),
+    (
+        "`{}` is not `this` or a registry like `docker.io/library/*`",
+        "`{0}` は `this` でも `docker.io/library/*` のようなレジストリでもありません",
+    ),
+    ("value", "値"),
+    ("a capability", "ケーパビリティ"),
+    ("a registry", "レジストリ"),
     // Ways out of findings, and reasons of rights.
     ("upgrade {} from {} to {} or later", "{0} を {1} から {2} 以降へ更新してください"),
     (

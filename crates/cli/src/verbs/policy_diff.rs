@@ -144,6 +144,14 @@ fn conditions(rule: &Rule) -> Vec<(String, String)> {
         Condition::Binaries { max_unowned } => {
             vec![("binaries.max_unowned".into(), max_unowned.to_string())]
         }
+        Condition::Container { demands } => {
+            let entries = demands.iter().map(seaworthy_policy::Demand::entry);
+            entries.map(|(key, value)| (format!("container.{key}"), value)).collect()
+        }
+        Condition::Registries { allow } => {
+            let texts: Vec<String> = allow.iter().map(ToString::to_string).collect();
+            vec![("registries.allow".into(), texts.join(", "))]
+        }
     }
 }
 
