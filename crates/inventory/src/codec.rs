@@ -89,20 +89,20 @@ impl LayerFacts {
         if bytes.len() as u64 > limit::FACTS_BYTES {
             return Err(FactsError::TooLong);
         }
-        let body = inflate(bytes.get(12..).unwrap_or_default())?;
+        let body = inflate(bytes.get(12..).unwrap_or_default(), limit::FACTS_BYTES)?;
         let mut input = Input(&body);
         let facts = read(&mut input).ok_or(FactsError::Damaged { what: "a field does not fit" })??;
         if input.0.is_empty() { Ok(facts) } else { Err(FactsError::Damaged { what: "bytes are left over" }) }
     }
 }
 
-fn inflate(frame: &[u8]) -> Result<Vec<u8>, FactsError> {
+fn inflate(frame: &[u8], most_bytes: u64) -> Result<Vec<u8>, FactsError> {
     let damaged = |_| FactsError::Damaged { what: "the compressed part" };
     let mut decoder = zstd::stream::read::Decoder::with_buffer(frame).map_err(damaged)?;
     decoder.window_log_max(27).map_err(damaged)?;
     let mut body = Vec::new();
-    decoder.take(limit::FACTS_BYTES + 1).read_to_end(&mut body).map_err(damaged)?;
-    if body.len() as u64 > limit::FACTS_BYTES { Err(FactsError::TooLong) } else { Ok(body) }
+    decoder.take(most_bytes + 1).read_to_end(&mut body).map_err(damaged)?;
+    if body.len() as u64 > most_bytes { Err(FactsError::TooLong) } else { Ok(body) }
 }
 
 /// `None` when a field does not fit.
@@ -224,4 +224,27 @@ fn kind(code: u8) -> Option<EntryKind> {
 
 fn magic(code: u8) -> Option<Magic> {
     MAGICS.get(usize::from(code)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Neither form may be longer; the stored one is made of zeros that no memory stands behind.
+    #[test]
+    fn facts_are_bounded_in_both_forms() {
+        let stored = |bytes: u64| {
+            let mut stored = vec![0; usize::try_from(bytes).expect("bytes")];
+            stored[..4].copy_from_slice(MAGIC);
+            stored[4..8].copy_from_slice(&FORMAT.to_le_bytes());
+            stored[8..12].copy_from_slice(&READER_VERSION.to_le_bytes());
+            LayerFacts::from_bytes(&stored)
+        };
+        assert!(matches!(stored(limit::FACTS_BYTES), Err(FactsError::Damaged { .. })), "looked at");
+        assert!(matches!(stored(limit::FACTS_BYTES + 1), Err(FactsError::TooLong)));
+
+        let frame = zstd::bulk::compress(&[7; 1000], 3).expect("frame");
+        assert_eq!(inflate(&frame, 1000).expect("at the limit"), [7; 1000]);
+        assert!(matches!(inflate(&frame, 999), Err(FactsError::TooLong)));
+    }
 }

@@ -304,6 +304,9 @@ mod tests {
             ),
             "has a field that is too long",
         );
+        let longest = "b".repeat(limit::FIELD_BYTES);
+        let longest = format!("Package: {longest}\nStatus: install ok installed\nVersion: 1\n\n");
+        assert_eq!(parse_status(longest.as_bytes()).damage, None);
         let real = "Package: a\nStatus: install ok installed\nMaintainer: m\nVersion: 1\n";
         check(real, &["a 1  a 1"], Some("ends inside a paragraph"));
         check(&format!("{real}\n"), &["a 1  a 1"], None);

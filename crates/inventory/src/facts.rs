@@ -12,7 +12,7 @@ use crate::{
 
 /// Version of everything that reads layers and facts. Raise it when a reader sees more than
 /// before: stored inventories of an older version are made again.
-pub const READER_VERSION: u32 = 1;
+pub const READER_VERSION: u32 = 2;
 
 /// All that one pass over a layer yields, whatever image it is part of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct LayerFacts {
     pub table: PathTable,
     /// Small metadata files, by entry.
     pub(crate) kept: Vec<Kept>,
-    /// Secrets, by entry.
+    /// Secrets, by entry: at most one more than [`limit::SECRETS`], which says that there are more.
     pub secrets: Vec<SecretHit>,
 }
 
@@ -144,7 +144,7 @@ impl Collector {
             self.scanner.push(bytes, &mut |rule, value| {
                 let hit = SecretHit { index: entry.index, rule, value };
                 // One key twice in one file is one secret.
-                if secrets.len() < limit::SECRETS && secrets.last() != Some(&hit) {
+                if secrets.len() <= limit::SECRETS && secrets.last() != Some(&hit) {
                     secrets.push(hit);
                 }
             });

@@ -14,6 +14,7 @@ use crate::{
     LayerFacts, Stated,
     dpkg::{self, DatabaseKind},
     facts::Content,
+    inspect::problem,
     limit,
 };
 
@@ -35,6 +36,7 @@ pub(crate) struct History<'a> {
     seen_database: (Option<EntryRef>, Option<DirectoryState>),
     seen_lists: (Option<DirectoryState>, Option<DirectoryState>),
     budget: u64,
+    exhausted: bool,
 }
 
 /// What [`History::finish`] gives.
@@ -92,6 +94,7 @@ impl<'a> History<'a> {
             seen_database: (None, None),
             seen_lists: (None, None),
             budget: limit::DATABASE_BYTES,
+            exhausted: false,
         }
     }
 
@@ -104,7 +107,7 @@ impl<'a> History<'a> {
         };
         let status = tree.find(STATUS, Follow::Final).and_then(|id| file_at(tree, id));
         let (status_d, info) = (directory(STATUS_D), directory(INFO));
-        if self.seen_database != (status, status_d) && self.budget > 0 {
+        if self.seen_database != (status, status_d) && !self.exhausted {
             self.seen_database = (status, status_d);
             let mut now: BTreeMap<Vec<u8>, (EntryRef, DatabaseKind)> = BTreeMap::new();
             if let Some(entry) = status {
@@ -172,7 +175,7 @@ impl<'a> History<'a> {
         {
             let Some((directory, _)) = directory else { continue };
             for (name, entry) in files_in(tree, directory) {
-                if self.budget == 0 {
+                if self.exhausted {
                     return;
                 }
                 self.pay(limit::PACKAGE_COST);
@@ -189,6 +192,7 @@ impl<'a> History<'a> {
     }
 
     fn pay(&mut self, cost: u64) {
+        self.exhausted |= cost > self.budget;
         self.budget = self.budget.saturating_sub(cost);
     }
 
@@ -204,21 +208,16 @@ impl<'a> History<'a> {
         self.restore_hidden(tree, distribution, &mut found);
         for (path, source) in &self.sources {
             if let Some(damage) = source.damage {
-                found.problems.push(InventoryProblem {
-                    code: ProblemCode::PackageDbUnreadable,
-                    layer: Some(source.entry.layer),
-                    message: format!("package database `{}` {damage}", escape(path)),
-                });
+                let message = format!("package database `{}` {damage}", escape(path));
+                let layer = Some(source.entry.layer);
+                found.problems.push(problem(ProblemCode::PackageDbUnreadable, layer, &message));
             }
         }
-        if self.budget == 0 {
-            found.problems.push(InventoryProblem {
-                code: ProblemCode::PackageDbUnreadable,
-                layer: None,
-                message: "the layers change the package database too often to follow".to_owned(),
-            });
+        bound(&mut found.problems);
+        if self.exhausted {
+            let message = "the layers change the package database too often to follow";
+            found.problems.push(problem(ProblemCode::PackageDbUnreadable, None, message));
         }
-        found.problems.truncate(limit::PROBLEMS);
         found.rows.sort_by(|a, b| a.package.cmp(&b.package));
         found
     }
@@ -238,6 +237,8 @@ impl<'a> History<'a> {
             }
             let replaced = stated.contains(&(package.name.as_str(), package.architecture.as_str()));
             let survives = match dropped.list {
+                // Nobody can say which files the package had: it is not taken for gone.
+                Some(list) if self.is_away(list) => true,
                 Some(list) if replaced => self.is_untouched(tree, list, dropped.layer),
                 Some(list) if dropped.file_is_gone && !self.names_programs(list) => true,
                 Some(list) => self.has_orphans(tree, list, dropped.layer, &found.owned),
@@ -277,9 +278,14 @@ impl<'a> History<'a> {
                     names.join(", ")
                 ),
             };
-            let message = message.chars().take(limit::MESSAGE_CHARACTERS).collect();
-            found.problems.push(InventoryProblem { code, layer: Some(layer), message });
+            found.problems.push(problem(code, Some(layer), &message));
         }
+    }
+
+    /// True for a list whose content was not kept: longer than [`limit::LIST_BYTES`], one too many
+    /// for [`limit::KEPT_BYTES`], or reached by a name that no list has.
+    fn is_away(&self, list: List) -> bool {
+        content(self.layers, list.entry) == Content::Away
     }
 
     /// False for a list that shows nothing: it is empty, damaged, or names only documentation.
@@ -343,6 +349,16 @@ fn content(layers: &[Option<Arc<LayerFacts>>], entry: EntryRef) -> Content<'_> {
     facts.map_or(Content::Away, |facts| facts.content(entry.index))
 }
 
+/// Keeps the first [`limit::PROBLEMS`] and counts the rest in one more.
+fn bound(problems: &mut Vec<InventoryProblem>) {
+    let found = problems.len();
+    if found > limit::PROBLEMS {
+        problems.truncate(limit::PROBLEMS);
+        let message = format!("{} of {found} problems of the package databases are listed", limit::PROBLEMS);
+        problems.push(problem(ProblemCode::PackageDbUnreadable, None, &message));
+    }
+}
+
 fn row(package: &Stated, seen: &Seen, distribution: &str) -> PackageRow {
     PackageRow {
         package: package.installed(distribution),
@@ -382,4 +398,67 @@ fn is_beside_the_point(path: &[u8]) -> bool {
     ]
     .iter()
     .any(|prefix| path.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seaworthy_layer::Limits;
+
+    /// What two versions of a database of one package cost and find within `budget`.
+    fn follow(budget: u64) -> (u64, Vec<String>) {
+        let layer = |version: &str| {
+            let text = format!("Package: a\nStatus: install ok installed\nVersion: {version}\n");
+            let mut header = [0u8; 512];
+            header[..STATUS.len()].copy_from_slice(STATUS);
+            header[100..107].copy_from_slice(b"0000644");
+            header[124..135].copy_from_slice(format!("{:011o}", text.len()).as_bytes());
+            header[156] = b'0';
+            header[148..156].copy_from_slice(b"        ");
+            let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            let mut archive = [&header[..], text.as_bytes()].concat();
+            archive.resize(archive.len().next_multiple_of(512) + 1024, 0);
+            Some(Arc::new(crate::read_layer(&archive[..], &Limits::default()).expect("layer")))
+        };
+        let layers = [layer("1"), layer("2")];
+        let mut tree = Tree::new(&Limits::default());
+        let mut history = History { budget, ..History::new(&layers) };
+        for (at, facts) in (0u32..).zip(&layers) {
+            tree.apply(facts.as_ref().map(|facts| &facts.table)).expect("applied");
+            history.observe(&tree, at);
+        }
+        let left = history.budget;
+        (left, history.finish(&tree, "debian").problems.into_iter().map(|it| it.message).collect())
+    }
+
+    #[test]
+    fn databases_are_followed_within_their_budget() {
+        assert_eq!(History::new(&[]).budget, limit::DATABASE_BYTES);
+        let (left, problems) = follow(limit::DATABASE_BYTES);
+        assert_eq!(problems, Vec::<String>::new());
+        let cost = limit::DATABASE_BYTES - left;
+        let text = "Package: a\nStatus: install ok installed\nVersion: 1\n".len() as u64;
+        assert_eq!(cost, 2 * (text + limit::PACKAGE_COST));
+        assert_eq!(follow(cost), (0, Vec::new()), "all of it");
+        let told = "the layers change the package database too often to follow";
+        assert_eq!(follow(cost - 1), (0, vec![told.to_owned()]), "one byte less");
+    }
+
+    #[test]
+    fn problems_beyond_the_limit_are_counted() {
+        let bounded = |found: usize| {
+            let one = problem(ProblemCode::PackageDbRewritten, Some(0), "rewritten");
+            let mut problems = vec![one; found];
+            bound(&mut problems);
+            problems
+        };
+        assert_eq!(bounded(limit::PROBLEMS).len(), limit::PROBLEMS);
+        assert!(bounded(limit::PROBLEMS).iter().all(|it| it.code == ProblemCode::PackageDbRewritten));
+        let cut = bounded(limit::PROBLEMS + 1);
+        assert_eq!(cut.len(), limit::PROBLEMS + 1);
+        let last = cut.last().expect("last");
+        assert_eq!(last.code, ProblemCode::PackageDbUnreadable);
+        assert_eq!(last.message, "1000 of 1001 problems of the package databases are listed");
+    }
 }

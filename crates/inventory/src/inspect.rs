@@ -64,6 +64,7 @@ pub fn inspect(
         }
     });
     let secrets = secrets.finish(&tree);
+    too_many_secrets(&facts, &mut problems);
     if let Err(error) = tree.check_steps() {
         problems.push(problem(ProblemCode::LayerTooLarge, None, &error.to_string()));
     }
@@ -135,6 +136,16 @@ fn unresolved(tree: &Tree<'_>, problems: &mut Vec<InventoryProblem>) {
     }
 }
 
+/// Layers with more secrets than are kept: which those are that were left out, nobody knows.
+fn too_many_secrets(layers: &[Option<Arc<LayerFacts>>], problems: &mut Vec<InventoryProblem>) {
+    for (layer, facts) in (0u32..).zip(layers) {
+        if facts.as_ref().is_some_and(|facts| facts.secrets.len() > limit::SECRETS) {
+            let message = format!("the layer has more than {} secrets, not all are listed", limit::SECRETS);
+            problems.push(problem(ProblemCode::LayerTooLarge, Some(layer), &message));
+        }
+    }
+}
+
 /// `/etc/os-release`, else `/usr/lib/os-release` (os-release(5)).
 fn os_release(
     tree: &Tree<'_>,
@@ -161,6 +172,7 @@ fn os_release(
     None
 }
 
-fn problem(code: ProblemCode, layer: Option<u32>, message: &str) -> InventoryProblem {
+/// A problem whose message is no longer than [`limit::MESSAGE_CHARACTERS`].
+pub(crate) fn problem(code: ProblemCode, layer: Option<u32>, message: &str) -> InventoryProblem {
     InventoryProblem { code, layer, message: message.chars().take(limit::MESSAGE_CHARACTERS).collect() }
 }

@@ -3,9 +3,12 @@ use seaworthy_model::OsRelease;
 use crate::limit;
 
 /// Reads `os-release(5)`: shell-like assignments, the last of a name wins. Lines that are no
-/// assignment are passed over, as every other reader does; `None` without an `ID`.
+/// assignment are passed over, as every other reader does; `None` without an `ID`, and
+/// for a file longer than [`limit::OS_RELEASE_BYTES`]: its end could say something else.
 pub fn parse_os_release(content: &[u8]) -> Option<OsRelease> {
-    let content = content.get(..content.len().min(limit::OS_RELEASE_BYTES))?;
+    if content.len() > limit::OS_RELEASE_BYTES {
+        return None;
+    }
     let text = String::from_utf8_lossy(content);
     let mut os = OsRelease::default();
     for line in text.lines() {
@@ -59,6 +62,14 @@ mod tests {
             parse_os_release(b"ID=a\nID=b\nVERSION_ID=\n").map(|os| (os.id, os.version)),
             Some(("b".into(), None))
         );
+    }
+
+    #[test]
+    fn a_longer_file_is_not_read_in_part() {
+        let file = |bytes: usize| format!("{:#<width$}\nID=debian", "", width = bytes - "\nID=debian".len());
+        let read = |bytes: usize| parse_os_release(file(bytes).as_bytes()).map(|os| os.id);
+        assert_eq!(read(limit::OS_RELEASE_BYTES).as_deref(), Some("debian"));
+        assert_eq!(read(limit::OS_RELEASE_BYTES + 1), None);
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use std::{
 use seaworthy_layer::{EntryRef, Magic, TableRow, Tree, escape};
 use seaworthy_model::SecretRow;
 
-use crate::{LayerFacts, dpkg, facts::Content};
+use crate::{LayerFacts, dpkg, facts::Content, limit};
 
 /// Where the content of hits is effective; filled while the effective files pass by.
 pub(crate) struct SecretRows<'a> {
@@ -52,7 +52,7 @@ impl<'a> SecretRows<'a> {
                 continue;
             }
             let listed = listed(facts);
-            for hit in &facts.secrets {
+            for hit in facts.secrets.iter().take(limit::SECRETS) {
                 let entry = EntryRef { layer, index: hit.index };
                 let Some(TableRow { path: own, magic, .. }) = facts.table.row(hit.index) else { continue };
                 let is_listed = || {

@@ -181,10 +181,3 @@ fn paths_are_owned_through_a_merged_usr() {
     ];
     assert_eq!(image(&[items]).coverage.unowned_binaries, 0);
 }
-
-#[test]
-fn examples_are_bounded() {
-    let items: Vec<Item> = (0..101).map(|n| program(&format!("bin/{n:03}"))).collect();
-    let coverage = image(&[items]).coverage;
-    assert_eq!((coverage.unowned_binaries, coverage.unowned_examples.len()), (101, 100));
-}

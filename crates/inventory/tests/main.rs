@@ -10,5 +10,6 @@
 mod archive;
 mod facts;
 mod image;
+mod limits;
 mod packages;
 mod secrets;

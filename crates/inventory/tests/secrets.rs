@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// A key that has a key's structure and nobody's secret in it.
-fn key(seed: u8) -> String {
+pub(crate) fn key(seed: u8) -> String {
     let mut der = vec![0x30, 0x81, 203, 2, 1, 0, 2, 0x81, 197];
     der.resize(der.len() + 197, seed);
     format!("-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n", STANDARD.encode(der))
