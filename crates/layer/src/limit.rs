@@ -1,4 +1,5 @@
-/// Longest path of an entry, in bytes (Linux `PATH_MAX`).
+/// Longest path of an entry, in bytes (Linux `PATH_MAX`). As for all that follow unless they say
+/// otherwise, a layer beyond it is refused whole as too large.
 pub const PATH_BYTES: usize = 4096;
 /// Most parts of an entry's path.
 pub const PATH_DEPTH: usize = 256;
@@ -6,9 +7,10 @@ pub const PATH_DEPTH: usize = 256;
 pub const LINK_BYTES: usize = 4096;
 /// Largest pax header, GNU long name or sparse map, in bytes (as Go's `archive/tar`).
 pub const SPECIAL_BYTES: u64 = 1024 * 1024;
-/// Most symbolic links followed while resolving one path (Linux `MAXSYMLINKS`).
+/// Most symbolic links followed while resolving one path (Linux `MAXSYMLINKS`). A path beyond it leads
+/// nowhere, as for a process.
 pub const SYMLINK_HOPS: u32 = 40;
-/// log2 of the largest zstd window: 128 MiB.
+/// log2 of the largest zstd window: 128 MiB. A layer that asks for more is unreadable.
 pub const ZSTD_WINDOW_LOG: u32 = 27;
 /// Bytes that are decoded at a time.
 pub const CHUNK_BYTES: usize = 64 * 1024;

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use seaworthy_layer::{
-    EntryKind, EntryRef, FoldError, Follow, Limits, Magic, NodeKind, PathTable, TableRow, Tree,
+    EntryKind, EntryRef, FoldError, Follow, Limits, Magic, NodeKind, PathTable, TableRow, Tree, limit,
 };
 
 use crate::model::{Fs, Op};
@@ -241,7 +241,8 @@ fn forty_links_are_followed_and_no_more() {
         ops.extend((1..=links).map(|n| Op::Symlink(n.to_string(), (n - 1).to_string())));
         table(&ops)
     };
-    for (links, found) in [(40, true), (41, false)] {
+    let most = usize::try_from(limit::SYMLINK_HOPS).expect("small");
+    for (links, found) in [(most, true), (most + 1, false)] {
         let table = chain(links);
         let mut tree = Tree::new(&Limits::default());
         tree.apply(Some(&table)).expect("fold");
@@ -253,8 +254,27 @@ fn forty_links_are_followed_and_no_more() {
 fn steps_are_bounded() {
     let table = table(&["f a/b/c", "f d/e/f"].map(op));
     let run = |fold_steps| Tree::new(&Limits { fold_steps, ..Limits::default() }).apply(Some(&table));
-    assert_eq!(run(7), Ok(()));
-    assert_eq!(run(1), Err(FoldError::TooManySteps { at_most: 1 }));
+    let needed = (1..100).find(|steps| run(*steps).is_ok()).expect("few steps");
+    assert_eq!(run(needed - 1), Err(FoldError::TooManySteps { at_most: needed - 1 }));
+    assert_eq!(run(needed), Ok(()));
+}
+
+/// Paths as long as they may be, up to the limit of all of them together, and one byte more.
+#[test]
+fn a_table_ends_at_its_bytes() {
+    let limits = Limits::default();
+    let path = vec![b'p'; limit::PATH_BYTES];
+    let row =
+        |path| TableRow { path, link: b"", kind: EntryKind::File, mode: 0o644, magic: Magic::Other, size: 0 };
+    let mut table = PathTable::default();
+    for _ in 0..limits.table_bytes / path.len() {
+        table.push_row(row(&path), &limits).expect("fits");
+    }
+    let length = table.len();
+    table.push_row(row(b""), &limits).expect("at the limit");
+    let error = table.push_row(row(b"p"), &limits).expect_err("one past");
+    assert!(error.is_too_large() && error.to_string().contains("bytes in paths"), "{error}");
+    assert_eq!(table.len(), length + 1, "what is refused is not there in part");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{
 
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
-use seaworthy_layer::{Body, Chunk, Entry, LayerDigest, LayerError, Limits, Visitor, read_layer};
+use seaworthy_layer::{Body, Chunk, Entry, LayerDigest, LayerError, Limits, Visitor, limit, read_layer};
 use seaworthy_oci::Digest;
 
 use crate::archive::{Item, append, dir, file, hardlink, header, item, pad, pax, put, seal, symlink, tar};
@@ -364,6 +364,8 @@ fn bombs_are_defused() {
 #[test]
 fn each_limit_holds_as_shipped() {
     let shipped = Limits::default();
+    assert_eq!((shipped.path_bytes, shipped.path_depth), (limit::PATH_BYTES, limit::PATH_DEPTH));
+    assert_eq!((shipped.link_bytes, shipped.special_bytes), (limit::LINK_BYTES, limit::SPECIAL_BYTES));
     let named =
         |key: &str, length: usize| tar(&[pax(&[(key, "x".repeat(length).as_bytes())]), symlink("a", "b")]);
     limited(shipped, &named("path", shipped.path_bytes), &named("path", shipped.path_bytes + 1), "path");
@@ -381,6 +383,32 @@ fn each_limit_holds_as_shipped() {
     limited(shipped, &fits, &passes, "extended");
 }
 
+/// Sizes of the pieces in which contents arrive.
+#[derive(Default)]
+struct Pieces(Vec<usize>);
+
+impl Visitor for Pieces {
+    fn entry(&mut self, _: &Entry<'_>, body: &mut Body<'_>) -> Result<(), LayerError> {
+        while let Some(chunk) = body.next_chunk()? {
+            if let Chunk::Data(bytes) = chunk {
+                self.0.push(bytes.len());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn contents_arrive_in_bounded_pieces() {
+    for bytes in [limit::CHUNK_BYTES, limit::CHUNK_BYTES + 1, 3 * limit::CHUNK_BYTES] {
+        let mut pieces = Pieces::default();
+        let layer = zstd::encode_all(&tar(&[file("a", &"x".repeat(bytes))])[..], 1).expect("zstd");
+        read_layer(&layer[..], &Limits::default(), &mut pieces).expect("layer");
+        assert_eq!(pieces.0.iter().sum::<usize>(), bytes, "nothing is lost");
+        assert!(pieces.0.iter().all(|piece| *piece <= limit::CHUNK_BYTES), "{:?}", pieces.0);
+    }
+}
+
 /// What a decoder would have to hold is bounded before it is asked for.
 #[test]
 fn a_zstd_window_ends_at_128_mib() {
@@ -390,8 +418,8 @@ fn a_zstd_window_ends_at_128_mib() {
         encoder.write_all(&sample()).and_then(|()| encoder.flush()).expect("packed");
         encoder.finish().expect("zstd")
     };
-    check(&windowed(27), &SAMPLE);
-    refuses(&windowed(28), "zstd");
+    check(&windowed(limit::ZSTD_WINDOW_LOG), &SAMPLE);
+    refuses(&windowed(limit::ZSTD_WINDOW_LOG + 1), "zstd");
 }
 
 /// One file of `zeros`, then one of noise, through `pack`: never whole in memory.
