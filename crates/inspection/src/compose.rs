@@ -137,7 +137,8 @@ fn json_bytes(value: &impl Serialize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use seaworthy_model::SecretRow;
+    use seaworthy_model::{PackageRow, SecretRow};
+    use seaworthy_package::{Ecosystem, InstalledPackage, SourcePackage};
 
     fn ready(secrets: usize) -> InventoryReady {
         let mut ready = compose(Digest::sha256(b"config"), Ok(&ImageConfig::default()), &[]);
@@ -166,6 +167,74 @@ mod tests {
         check(limit::SECRETS, usize::MAX, limit::SECRETS, 0);
         check(limit::SECRETS + 1, usize::MAX, limit::SECRETS, 1);
         check(10, 0, 0, 1);
+    }
+
+    /// What is kept of so many packages, unreadable files and problems, and what is said of the rest.
+    fn kept(packages: usize, unreadable: usize, problems: usize) -> ([usize; 3], Vec<String>) {
+        let mut ready = ready(0);
+        let row = PackageRow {
+            package: InstalledPackage {
+                ecosystem: Ecosystem::Deb,
+                distribution: String::new(),
+                name: "a".to_owned(),
+                version: "1".to_owned(),
+                architecture: String::new(),
+                source: SourcePackage { name: "a".to_owned(), version: "1".to_owned() },
+            },
+            layer: 0,
+            paths: Vec::new(),
+        };
+        ready.inventory.packages = vec![row; packages];
+        ready.inventory.coverage.unreadable = vec!["x".to_owned(); unreadable];
+        ready.inventory.problems = vec![problem(ProblemCode::PackageDbRewritten, "known"); problems];
+        fit(&mut ready, limit::INVENTORY_BYTES);
+        let inventory = ready.inventory;
+        let told =
+            inventory.problems.iter().map(|it| it.message.clone()).filter(|it| it != "known").collect();
+        let known = inventory.problems.iter().filter(|it| it.message == "known").count();
+        ([inventory.packages.len(), inventory.coverage.unreadable.len(), known], told)
+    }
+
+    #[test]
+    fn each_list_ends_at_its_limit() {
+        let most = [limit::PACKAGES, limit::UNREADABLE, limit::PROBLEMS];
+        let [packages, unreadable, problems] = most;
+        assert_eq!(kept(packages, unreadable, problems), (most, vec![]));
+        let told = |what: &str, most: usize| {
+            vec![format!("the inventory is too large: {most} of {} {what} are kept", most + 1)]
+        };
+        assert_eq!(kept(packages + 1, unreadable, problems), (most, told("packages", packages)));
+        assert_eq!(kept(packages, unreadable + 1, problems), (most, told("unreadable files", unreadable)));
+        assert_eq!(kept(packages, unreadable, problems + 1), (most, told("problems", problems)));
+    }
+
+    /// As shipped: one path that fills the event to its last byte, and one byte more.
+    #[test]
+    fn an_inventory_ends_at_its_bytes() {
+        let with_path = |bytes: usize| {
+            let mut ready = ready(1);
+            ready.inventory.secrets[0].path = "p".repeat(bytes);
+            ready
+        };
+        let longest = limit::INVENTORY_BYTES - json_bytes(&with_path(0));
+        let composed = |bytes: usize| {
+            let mut ready = with_path(bytes);
+            fit(&mut ready, limit::INVENTORY_BYTES);
+            (ready.inventory.secrets.len(), ready.inventory.problems.len())
+        };
+        assert_eq!(composed(longest), (1, 0));
+        assert_eq!(composed(longest + 1), (0, 1), "what does not fit is told");
+        let whole = with_path(longest);
+        assert_eq!(unpack(&pack(&whole), whole.content_id()).expect("read"), whole);
+    }
+
+    #[test]
+    fn messages_are_cut() {
+        let said = |characters: usize| {
+            problem(ProblemCode::ReaderFailed, &"\u{e9}".repeat(characters)).message.chars().count()
+        };
+        assert_eq!(said(limit::MESSAGE_CHARACTERS), limit::MESSAGE_CHARACTERS);
+        assert_eq!(said(limit::MESSAGE_CHARACTERS + 1), limit::MESSAGE_CHARACTERS);
     }
 
     #[test]

@@ -242,7 +242,7 @@ mod tests {
     fn decoded_facts_are_bounded_together() {
         let needed = |layer: LayerResult| layer.map_or(0, |facts| facts.memory_bytes());
         let layers = || vec![answer("a"), answer("b"), answer("a")];
-        let all = decode(layers(), usize::MAX).expect("decoded");
+        let all = decode(layers(), limit::IMAGE_MEMORY_BYTES).expect("decoded");
         let [a, b, _] = <[LayerResult; 3]>::try_from(all).expect("three").map(needed);
         let read =
             |bytes| decode(layers(), bytes).expect("decoded").iter().map(Result::is_ok).collect::<Vec<_>>();

@@ -15,12 +15,13 @@ pub const READER_ATTEMPTS: i64 = 2;
 /// Attempts after which a reader that cannot be started is told in the image's inventory. It
 /// is never kept as a result of the layer.
 pub const START_ATTEMPTS: i64 = 6;
-/// Stored facts of all layers of one image together, in bytes as stored.
+/// Stored facts of all layers of one image together, in bytes as stored. A layer beyond it counts as
+/// not read: a problem.
 pub const IMAGE_FACTS_BYTES: u64 = 512 * 1024 * 1024;
 /// Decoded facts of all distinct layers of one image together, in bytes of memory. With
 /// [`FOLDS`] this bounds what folding holds; a Debian image with a web server holds 2 MiB.
 pub const IMAGE_MEMORY_BYTES: usize = 768 * 1024 * 1024;
-/// Packages kept in one inventory.
+/// Packages kept in one inventory. Of this and the lists that follow, what is cut is told in a problem.
 pub const PACKAGES: usize = 50_000;
 /// Secrets kept in one inventory.
 pub const SECRETS: usize = 10_000;
@@ -30,9 +31,10 @@ pub const PROBLEMS: usize = 2_000;
 pub const UNREADABLE: usize = 2_000;
 /// Longest inventory, in bytes of JSON: with its envelope it must fit into one event.
 pub const INVENTORY_BYTES: usize = EVENT_BYTES - 1024 * 1024;
-/// Stored inventories of one config that are compared with a new image's layers.
+/// Stored inventories of one config that are compared with a new image's layers; beyond them the image
+/// is folded again.
 pub const CANDIDATES: i64 = 4;
-/// Repositories named for one manifest.
+/// Repositories named for one manifest, the first by name.
 pub const REPOSITORIES: i64 = 1_000;
-/// Longest message of a problem, in characters.
+/// Longest message of a problem, in characters; the rest is cut.
 pub const MESSAGE_CHARACTERS: usize = 300;

@@ -11,6 +11,7 @@
 mod archive;
 mod crash;
 mod images;
+mod limits;
 mod local;
 mod problems;
 mod world;
