@@ -116,6 +116,8 @@ impl Clearance {
 
     /// Blocked only if all its images are; what is not here cannot be pulled and does not count.
     /// With none of them here nothing is known, and where a policy enforces that is not fine.
+    /// Of an index with more than [`limit::CHILDREN`] nobody knows what the rest are: it is blocked
+    /// unless one of the first is allowed or may become so.
     async fn of_index(
         &self,
         repository: &RepoName,
@@ -140,6 +142,9 @@ impl Clearance {
         }
         if let Some(answer) = pending.or(blocked) {
             return Ok(answer);
+        }
+        if children.len() > limit::CHILDREN {
+            return Ok(Answer::nothing(Verdict::Blocked));
         }
         let unknown = absent && self.enforces(repository).await?;
         Ok(Answer::nothing(if unknown { Verdict::Pending } else { Verdict::Allowed }))

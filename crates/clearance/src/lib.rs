@@ -18,21 +18,22 @@ mod work;
 
 /// Named limits of this room.
 pub mod limit {
-    /// Answers kept in memory.
+    /// Answers kept in memory; the rest is read from the database each time.
     pub const CACHE: usize = 100_000;
     /// How long another replica's change may go unseen, in milliseconds (PostgreSQL only).
     pub const CACHE_MS: i64 = 1_000;
     /// How long a pull waits for a pending answer, in milliseconds.
     pub const WAIT_MS: u64 = 2_000;
-    /// Subjects judged in one round of the background worker.
+    /// Subjects judged in one round of the background worker; the rest in the next.
     pub const BATCH: i64 = 200;
     /// How often due verdicts are looked for, in milliseconds.
     pub const DUE_MS: u64 = 500;
-    /// Children of an index that are looked at for its answer.
+    /// Children of an index that are looked at for its answer. Of a longer index an unknown image is
+    /// never taken for an allowed one.
     pub const CHILDREN: usize = 1_000;
-    /// Policies.
+    /// Policies; one more is refused, a new version of one is not.
     pub const POLICIES: i64 = 200;
-    /// Exceptions that are not over.
+    /// Exceptions that are not over; one more is refused.
     pub const EXCEPTIONS: i64 = 10_000;
     /// Deliveries handled at once.
     pub const CONCURRENCY: usize = 4;

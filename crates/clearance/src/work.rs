@@ -138,7 +138,10 @@ impl Clearance {
                 () = tokio::time::sleep(Duration::from_millis(limit::DUE_MS)) => {}
                 () = cancel.cancelled() => return,
             }
-            while let Ok(key) = wanted.try_recv() {
+            let size = usize::try_from(limit::BATCH).unwrap_or(1);
+            while subjects.len() < size
+                && let Ok(key) = wanted.try_recv()
+            {
                 subjects.push(key);
             }
             let outcome = async {

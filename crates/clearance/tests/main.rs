@@ -10,7 +10,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use seaworthy_clearance::{Clearance, ClearanceError, NewException, StoredVerdict};
+use seaworthy_clearance::{Clearance, ClearanceError, NewException, StoredVerdict, limit};
 use seaworthy_model::{
     Actor, ChildManifest, ContentId, Coverage, Event, FeedCoverage, FeedState, FeedsChanged, Finding,
     FindingSet, FindingsChanged, FixState, FixedClock, ImageFacts, Inventory, InventoryReady, ManifestPushed,
@@ -25,7 +25,8 @@ use tokio_util::sync::CancellationToken;
 db_tests!(&[seaworthy_ledger::SCHEMA, seaworthy_clearance::SCHEMA]; a_push_becomes_one_answer, the_order_of_events_does_not_matter,
     findings_flip_the_answer_and_back, an_import_keeps_answers_pending, an_index_needs_one_allowed_image,
     exceptions_need_a_second_person, a_policy_change_holds_at_the_next_question, time_alone_makes_an_answer_pending,
-    every_answer_replays);
+    every_answer_replays, children_beyond_the_limit_are_not_taken_for_allowed, policies_end_at_their_limit,
+    exceptions_end_at_their_limit, more_subjects_than_one_round_are_all_judged);
 
 const PROD: &str = include_str!("../../../examples/policies/prod.yaml");
 const EVERYWHERE: &str = include_str!("../../../examples/policies/everywhere.yaml");
@@ -422,4 +423,112 @@ async fn every_answer_replays(test: TestDb) {
         assert_eq!((again.verdict, &again.reasons), (stored.verdict, &stored.reasons));
         assert_eq!(again.valid_until, stored.valid_until);
     }
+}
+
+async fn children_beyond_the_limit_are_not_taken_for_allowed(test: TestDb) {
+    let world = World::new(test).await;
+    world.push("prod/web", "good", &[]).await;
+    world.push("prod/web", "bad", &["CVE-1"]).await;
+    let absent: Vec<String> = (0..limit::CHILDREN).map(|at| format!("absent {at}")).collect();
+    let index = |name: &str, before: usize, last: &str| {
+        let names: Vec<&str> = absent[..before].iter().map(String::as_str).chain([last]).collect();
+        world.pushed("prod/web", name, &names)
+    };
+    for (name, before, last, expected) in [
+        ("bad within", limit::CHILDREN - 1, "bad", Verdict::Blocked),
+        ("good within", limit::CHILDREN - 1, "good", Verdict::Allowed),
+        ("nothing within", limit::CHILDREN - 1, "absent", Verdict::Allowed),
+        ("bad beyond", limit::CHILDREN, "bad", Verdict::Blocked),
+        ("good beyond", limit::CHILDREN, "good", Verdict::Blocked),
+    ] {
+        world.tell(index(name, before, last)).await;
+        assert_eq!(world.verdict("prod/web", name).await, expected, "{name}");
+    }
+}
+
+async fn policies_end_at_their_limit(test: TestDb) {
+    let world = World::new(test).await;
+    let actor = Actor::operator(1);
+    let policy = |at: i64, mode: &str| {
+        let text = EVERYWHERE.replace("policy: everywhere", &format!("policy: policy-{at:03}"));
+        format!("{text}# {mode}\n")
+    };
+    // Two are installed.
+    for at in 2..limit::POLICIES {
+        world.room.apply_policy(&actor, &policy(at, "first")).await.expect("up to the limit");
+    }
+    let refused = world.room.apply_policy(&actor, &policy(limit::POLICIES, "first")).await;
+    assert!(matches!(refused, Err(ClearanceError::TooMany { kind: "policies", limit: limit::POLICIES })));
+    let next = world.room.apply_policy(&actor, &policy(2, "second")).await.expect("a version is no policy");
+    assert_eq!(next.version, 2);
+}
+
+async fn exceptions_end_at_their_limit(test: TestDb) {
+    let world = World::new(test).await;
+    let dev = Actor::operator(1);
+    let until = world.db.now().plus_seconds(3_600);
+    let added: Result<(), DbError> = world
+        .db
+        .upkeep(until, |until, tx| {
+            Box::pin(async move {
+                for at in 1..limit::EXCEPTIONS {
+                    tx.execute(
+                        "INSERT INTO clearance_exceptions (id, state, body, expires_at, uses)
+                         VALUES ($1, 'requested', '{}', $2, 0)",
+                        args![at.to_be_bytes().as_slice(), until.as_micros()],
+                    )
+                    .await?;
+                }
+                Ok(())
+            })
+        })
+        .await;
+    added.expect("added");
+    let request = async || {
+        let new = NewException {
+            scope: ExceptionScope {
+                repositories: "prod/web".parse().expect("pattern"),
+                rule: "prod/vulns".into(),
+                advisory: None,
+                package: None,
+            },
+            owner: "team-web".into(),
+            reason: "the parser is not reachable".into(),
+            expires_at: until,
+        };
+        world.room.request_exception(&dev, new).await
+    };
+    request().await.expect("at the limit");
+    let refused = request().await;
+    assert!(matches!(refused, Err(ClearanceError::TooMany { kind: "exceptions", limit: limit::EXCEPTIONS })));
+    // Those that are over make room.
+    world.clock.advance(3_600);
+    let later = world.db.now().plus_seconds(60);
+    let mut new = request().await;
+    assert!(new.is_err(), "its own time is over");
+    let scope = ExceptionScope {
+        repositories: "prod/web".parse().expect("pattern"),
+        rule: "prod/vulns".into(),
+        advisory: None,
+        package: None,
+    };
+    let (owner, reason) = ("team-web".into(), "the parser is not reachable".into());
+    new = world.room.request_exception(&dev, NewException { scope, owner, reason, expires_at: later }).await;
+    new.expect("room again");
+}
+
+async fn more_subjects_than_one_round_are_all_judged(test: TestDb) {
+    let world = World::new(test).await;
+    let names: Vec<String> = (0..=limit::BATCH).map(|at| format!("prod/r{at:03}")).collect();
+    for name in &names {
+        world.tell(world.pushed(name, "a", &[])).await;
+    }
+    let Event::InventoryReady(mut ready) = World::inspected("prod/r000", "a") else { panic!("kind") };
+    ready.manifests = names.iter().map(|name| (repo(name), digest("a"))).collect();
+    world.tell(Event::InventoryReady(ready)).await;
+    world.tell(World::matched("a", 1, &["CVE-1"])).await;
+    for name in &names {
+        assert_eq!(world.verdict(name, "a").await, Verdict::Blocked, "{name}");
+    }
+    assert_eq!(world.decisions("a").await, vec!["blocked"; names.len()], "each once");
 }
