@@ -178,6 +178,17 @@ mod tests {
     }
 
     #[test]
+    fn a_catalogue_ends_at_its_limit() {
+        let mut draft = catalogue("epss");
+        let id = draft.texts.intern("CVE-2020-0001").expect("text");
+        draft.scores = vec![(id, 0.5); limit::SCORES - 1];
+        assert!(score(&mut draft, "f", "CVE-2020-0002", 0.5).is_ok(), "at the limit");
+        let refused = score(&mut draft, "f", "CVE-2020-0003", 0.5);
+        assert!(matches!(refused, Err(ImportError::TooLarge { limit, .. }) if limit == limit::SCORES as u64));
+        assert_eq!(draft.scores.len(), limit::SCORES);
+    }
+
+    #[test]
     fn kev_in_both_forms() {
         let json = r#"{"catalogVersion":"2026.08.07","vulnerabilities":[{"cveID":"CVE-2026-8037","new":1}]}"#;
         let draft = kev_json(&document(json)).unwrap();

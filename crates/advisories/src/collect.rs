@@ -417,4 +417,14 @@ mod tests {
         assert!(check_count("f", limit::MEMBERS - 1).is_ok());
         assert!(check_count("f", limit::MEMBERS).is_err());
     }
+
+    #[test]
+    fn files_are_read_whole_up_to_their_limit() {
+        let read = |bytes: u64, most: u64| read_whole("f", &mut io::repeat(b'x').take(bytes), most);
+        assert_eq!(read(10, 10).expect("at the limit").len(), 10);
+        assert!(matches!(read(11, 10), Err(ImportError::TooLarge { limit: 10, .. })));
+        // As shipped, of a stream that never ends.
+        let endless = read(u64::MAX, limit::MEMBER_BYTES);
+        assert!(matches!(endless, Err(ImportError::TooLarge { limit: limit::MEMBER_BYTES, .. })));
+    }
 }

@@ -189,3 +189,35 @@ fn join<'a>(kept: &mut Row, other: Row, lowest_wins: Option<&dyn Fn(TextId) -> &
     kept.spans.sort_unstable();
     kept.spans.dedup();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> Row {
+        let text = TextId(0);
+        Row {
+            release: text,
+            source: text,
+            id: text,
+            record: text,
+            severity: Severity::Unknown,
+            rated_by: text,
+            state: FixState::Affected,
+            summary: text,
+            aliases: Vec::new(),
+            spans: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn rows_end_at_their_limit() {
+        let mut draft = Draft::new("f");
+        draft.rows.reserve_exact(limit::ROWS);
+        draft.rows.resize(limit::ROWS - 1, row());
+        assert!(draft.push(row()).is_ok(), "at the limit");
+        let refused = draft.push(row()).expect_err("one more");
+        assert_eq!((refused.limit, refused.what), (limit::ROWS, "rows"));
+        assert_eq!(draft.rows.len(), limit::ROWS);
+    }
+}

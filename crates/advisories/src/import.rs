@@ -321,3 +321,43 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         .filter_map(|nibble| char::from_digit(nibble.into(), 16))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(bytes: &[u8]) -> &'static str {
+        match Import::from_bytes(bytes) {
+            Err(ImportError::Result { reason }) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_header_of_a_result_is_bounded() {
+        let claims = |bytes: usize| {
+            let length = u32::try_from(bytes).expect("length");
+            [MAGIC.as_slice(), &VERSION.to_le_bytes(), &length.to_le_bytes()].concat()
+        };
+        assert_eq!(reason(&claims(limit::IMPORT_HEADER_BYTES)), "cut off", "looked for");
+        assert_eq!(reason(&claims(limit::IMPORT_HEADER_BYTES + 1)), "the header is too large");
+    }
+
+    #[test]
+    fn the_segments_of_a_result_are_bounded() {
+        let claims = |segments: usize| {
+            let mut import = Import::default().to_bytes();
+            let at = MAGIC.len() + 8;
+            let header: serde_json::Value = serde_json::from_slice(&import[at..]).expect("header");
+            let mut header = header;
+            header["segment_bytes"] = vec![1; segments].into();
+            let header = serde_json::to_vec(&header).expect("JSON");
+            import.truncate(at - 4);
+            import.extend(u32::try_from(header.len()).expect("length").to_le_bytes());
+            import.extend(header);
+            reason(&import)
+        };
+        assert_eq!(claims(limit::SEGMENTS), "cut off", "looked for");
+        assert_eq!(claims(limit::SEGMENTS + 1), "too many segments");
+    }
+}

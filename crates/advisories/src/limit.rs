@@ -1,3 +1,5 @@
+/// Beyond any of these an import ends with an error and changes nothing, unless said otherwise.
+///
 /// Largest file that is read into memory whole: a JSON document, a CSV file, a zip archive; in bytes.
 pub const MEMBER_BYTES: u64 = 256 * 1024 * 1024;
 /// Most unpacked bytes of one archive or compressed file.
@@ -24,7 +26,8 @@ pub const VERSION_BYTES: usize = 512;
 pub const SUMMARY_CHARS: usize = 300;
 /// Most ids that one advisory may name as aliases.
 pub const ALIASES: usize = 5_000;
-/// Most ranges, and most enumerated versions, of one affected package in one advisory.
+/// Most ranges, and most enumerated versions, of one affected package in one advisory. Beyond it every
+/// version counts as affected, with a warning.
 pub const SPANS: usize = 50_000;
 /// Most CVEs in one catalogue of exploited or scored vulnerabilities.
 pub const SCORES: usize = 2_000_000;

@@ -186,6 +186,47 @@ fn names_and_versions_are_bounded() {
     assert!(aliases(limit::ALIASES).is_ok() && aliases(limit::ALIASES + 1).is_err());
 }
 
+/// Beyond the limit every version counts as affected, and that is said.
+#[test]
+fn ranges_and_versions_are_bounded() {
+    let warnings = |key: &str, one: &str, count: usize| {
+        let list = vec![one; count].join(",");
+        let record = format!(
+            r#"{{"id":"DSA-1","modified":"2026-01-01T00:00:00Z","affected":[{{"package":{{"ecosystem":"Debian:12","name":"a"}},"{key}":[{list}]}}]}}"#
+        );
+        let import = read_file("r.json", record).unwrap();
+        assert_eq!(import.segments.len(), 1);
+        import.warnings.lines().collect::<Vec<_>>().join("\n")
+    };
+    let range = r#"{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1"}]}"#;
+    for (key, one) in [("ranges", range), ("versions", "\"1\"")] {
+        assert_eq!(warnings(key, one, limit::SPANS), "", "{key}");
+        let told = warnings(key, one, limit::SPANS + 1);
+        assert!(told.contains("more than 50000") && told.contains("every version counts"), "{told}");
+    }
+}
+
+/// A handful of samples of an ecosystem is no coverage of it.
+#[test]
+fn a_mixed_feed_covers_what_it_has_enough_of() {
+    let covers = |records: u64| {
+        let record = |at: u64, ecosystem: &str| {
+            let text = format!(
+                r#"{{"id":"X-{ecosystem}-{at}","modified":"2026-01-01T00:00:00Z","affected":[{{"package":{{"ecosystem":"{ecosystem}","name":"a"}},"versions":["1"]}}]}}"#
+            );
+            (format!("{}{at}.json", ecosystem.replace(':', "-")), text)
+        };
+        let records: Vec<(String, String)> =
+            (0..records).map(|at| record(at, "Debian:12")).chain([record(0, "npm")]).collect();
+        let files: Vec<(&str, &[u8])> =
+            records.iter().map(|(name, text)| (name.as_str(), text.as_bytes())).collect();
+        let import = read("d", InputKind::Folder, &mut folder(&files).as_slice()).unwrap();
+        import.segments.iter().map(|segment| segment.covers.len()).sum::<usize>()
+    };
+    assert_eq!(covers(limit::MIXED_FEED_RECORDS), 1);
+    assert_eq!(covers(limit::MIXED_FEED_RECORDS - 1), 0);
+}
+
 #[test]
 fn a_million_keys_stay_small() {
     let mut text = String::from("{\"a\":{\"CVE-2000-0001\":{\"releases\":{}}}");

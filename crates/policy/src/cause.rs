@@ -339,3 +339,18 @@ fn join(texts: &[String], found: u32) -> String {
     let more = if found as usize > shown.len() { ", …" } else { "" };
     format!("{}{more}", shown.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_some_and_says_that_there_are_more() {
+        let message = |found: usize| {
+            let paths: Vec<String> = (0..found).map(|at| format!("f{at}")).collect();
+            join(&paths, u32::try_from(found).expect("small"))
+        };
+        assert_eq!(message(limit::EXAMPLES), "f0, f1, f2, f3, f4");
+        assert_eq!(message(limit::EXAMPLES + 1), "f0, f1, f2, f3, f4, …");
+    }
+}

@@ -30,11 +30,11 @@ pub mod limit {
     pub const NODES: usize = 20_000;
     /// Rules of one policy.
     pub const RULES: usize = 100;
-    /// Repository patterns of one policy.
+    /// Repository patterns of one policy; a policy with more is refused, as with all limits above.
     pub const PATTERNS: usize = 100;
     /// Longest life of an exception, in seconds (90 days).
     pub const EXCEPTION_SECONDS: i64 = 90 * 24 * 3600;
-    /// Findings or paths named in one message.
+    /// Findings or paths named in one message; all are counted, and `…` says that there are more.
     pub const EXAMPLES: usize = 5;
 }
 

@@ -278,4 +278,14 @@ mod tests {
         assert_eq!(check(&many(limit::RULES)), "p with 100 rules");
         assert!(check(&many(limit::RULES + 1)).contains("1 to 100 rules"));
     }
+
+    #[test]
+    fn patterns_are_bounded() {
+        let many = |n: usize| {
+            let patterns = (0..n).map(|n| format!("'team/r{n}'")).collect::<Vec<_>>().join(", ");
+            check(&format!("policy: p\nselects: [{patterns}]\nrules:\n  - inspected: {{}}\n"))
+        };
+        assert_eq!(many(limit::PATTERNS), "p with 1 rules");
+        assert_eq!(many(limit::PATTERNS + 1), "2:10: `selects` has 1 to 100 patterns");
+    }
 }
