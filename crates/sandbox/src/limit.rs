@@ -1,15 +1,17 @@
 use std::time::Duration;
 
 /// Longest request, in bytes: it travels base64-encoded in one environment variable, which
-/// Linux bounds to 128 KiB.
+/// Linux bounds to 128 KiB. A longer one is an error and starts no child.
 pub const REQUEST_BYTES: usize = 64 * 1024;
-/// Bytes of the child's standard error that are kept for a message.
+/// Bytes of the child's standard error that are kept for a message: the last.
 pub const STDERR_BYTES: usize = 4 * 1024;
-/// Bytes that may precede the frame: what the test harness prints before a test begins.
+/// Bytes that may precede the frame: what the test harness prints before a test begins. After more
+/// the answer counts as incomplete.
 pub const PREAMBLE_BYTES: usize = 1024;
-/// Longest message of a failed reader, in bytes.
+/// Longest message of a failed reader, in bytes; the rest is cut.
 pub const MESSAGE_BYTES: usize = 1024;
-/// Open descriptors of a child.
+/// Open descriptors of a child. It may not ask for one in any case: this holds beneath the filter of
+/// system calls.
 pub const OPEN_FILES: u64 = 16;
 
 /// What one child may use.

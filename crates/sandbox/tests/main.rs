@@ -15,7 +15,9 @@ use std::{
     time::Duration,
 };
 
-use seaworthy_sandbox::{Confinement, Enforced, Input, Limits, ReaderFn, Sandbox, SandboxError, TimeLimit};
+use seaworthy_sandbox::{
+    Confinement, Enforced, Input, Limits, ReaderFn, Sandbox, SandboxError, TimeLimit, limit,
+};
 
 type Answer = Result<(), String>;
 
@@ -38,6 +40,8 @@ const READERS: &[(&str, ReaderFn)] = &[
     ("flood", flood),
     ("abort", abort),
     ("deep", deep),
+    ("say", say),
+    ("cry", cry),
     ("shrink", shrink),
 ];
 
@@ -101,7 +105,7 @@ fn a_file_is_read_from_its_offset() {
 
 #[test]
 fn requests_are_bounded() {
-    let most = vec![1; seaworthy_sandbox::limit::REQUEST_BYTES];
+    let most = vec![1; limit::REQUEST_BYTES];
     assert_eq!(run("echo", &most, b"").expect("at the limit"), most);
     let more = vec![1; most.len() + 1];
     assert!(matches!(run("echo", &more, b""), Err(SandboxError::RequestTooLarge { .. })));
@@ -244,6 +248,32 @@ fn panics(_: &[u8], _: &mut dyn Read, output: &mut dyn Write) -> Answer {
     panic!("of no use");
 }
 
+/// Fails with as many characters as the request says.
+fn say(request: &[u8], _: &mut dyn Read, _: &mut dyn Write) -> Answer {
+    let count = std::str::from_utf8(request).map_err(|error| error.to_string())?;
+    Err("x".repeat(count.parse().map_err(|_| "no number".to_owned())?))
+}
+
+/// Says as many bytes as the request on standard error, the first an `a`, and dies.
+fn cry(request: &[u8], _: &mut dyn Read, _: &mut dyn Write) -> Answer {
+    let count: usize = std::str::from_utf8(request).ok().and_then(|it| it.parse().ok()).unwrap_or(0);
+    let mut words = vec![b'b'; count];
+    words[0] = b'a';
+    let _ = io::stderr().write_all(&words);
+    std::process::abort();
+}
+
+#[test]
+fn the_last_words_are_kept() {
+    for (bytes, first) in [(limit::STDERR_BYTES, true), (limit::STDERR_BYTES + 1, false)] {
+        let answer = run("cry", bytes.to_string().as_bytes(), b"");
+        let Err(SandboxError::Killed { stderr, .. }) = answer else { panic!("{answer:?}") };
+        let from = stderr.find(['a', 'b']).expect("words");
+        assert_eq!(stderr[from..].starts_with('a'), first, "{bytes}");
+        assert!(stderr.len() <= limit::STDERR_BYTES, "{bytes}");
+    }
+}
+
 fn refuse(_: &[u8], _: &mut dyn Read, output: &mut dyn Write) -> Answer {
     let _ = output.write_all(&vec![1; 100_000]);
     Err("é".repeat(1000))
@@ -255,6 +285,12 @@ fn a_reader_that_fails_says_why() {
     assert_eq!(message, "the reader panicked");
     let Err(SandboxError::Reader { message, .. }) = run("refuse", b"", b"") else { panic!("refuse") };
     assert_eq!(message, "é".repeat(512));
+    assert_eq!(message.len(), limit::MESSAGE_BYTES);
+    for bytes in [limit::MESSAGE_BYTES, limit::MESSAGE_BYTES + 1] {
+        let answer = run("say", bytes.to_string().as_bytes(), b"");
+        let Err(SandboxError::Reader { message, .. }) = answer else { panic!("{answer:?}") };
+        assert_eq!(message, "x".repeat(limit::MESSAGE_BYTES), "{bytes}");
+    }
     let Err(SandboxError::Reader { message, .. }) = run("nobody", b"", b"") else { panic!("nobody") };
     assert_eq!(message, "no reader is called `nobody`");
 }
