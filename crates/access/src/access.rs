@@ -590,19 +590,20 @@ impl Access {
         if present.as_ref().is_some_and(|role| role.built_in) {
             return Err(AccessError::Exists { kind: "built-in role", name: name.to_string() });
         }
-        if present.is_none() && self.snapshot().await?.roles.len() >= limit::ROLES {
-            return Err(AccessError::TooMany {
-                name: "this server".into(),
-                kind: "roles",
-                limit: limit::ROLES,
-            });
-        }
         let id = present.map_or_else(RoleId::generate, |role| role.id);
         let description = description.chars().take(500).collect();
         let role = Role { id, name: name.to_string(), description, permissions, built_in: false };
         seaworthy_ledger::write(&self.inner.db, actor, role.clone(), |role, tx| {
             Box::pin(async move {
                 db::upsert_role(tx, role).await?;
+                // Counted in the transaction: of two at the same time one is too many.
+                if db::count_roles(tx).await? > limit::ROLES {
+                    return Err(AccessError::TooMany {
+                        name: "this server".into(),
+                        kind: "roles",
+                        limit: limit::ROLES,
+                    });
+                }
                 db::bump(tx, None).await?;
                 let act = Act::new(Action::RoleDefine, format!("roles/{}", role.name))
                     .details(json!({"permissions": role.permissions}));

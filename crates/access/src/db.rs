@@ -281,6 +281,12 @@ pub(crate) async fn delete_principal(tx: &mut Tx<'_>, principal: PrincipalId) ->
     Ok(())
 }
 
+/// Custom roles.
+pub(crate) async fn count_roles(tx: &mut Tx<'_>) -> Result<usize, DbError> {
+    let row = tx.fetch_optional("SELECT COUNT(*) FROM access_roles", args![]).await?;
+    row.map_or(Ok(0), |row| Ok(usize::try_from(row.int(0)?).unwrap_or(usize::MAX)))
+}
+
 pub(crate) async fn upsert_role(tx: &mut Tx<'_>, role: &Role) -> Result<(), DbError> {
     let permissions = serde_json::to_string(&role.permissions).unwrap_or_default();
     tx.execute(

@@ -30,11 +30,11 @@ pub mod limit {
     pub const NAME_BYTES: usize = 64;
     /// Longest token that is looked at, in bytes.
     pub const TOKEN_BYTES: usize = 8 * 1024;
-    /// Verified tokens remembered.
+    /// Verified tokens remembered; others are verified again.
     pub const TOKEN_CACHE: usize = 4_096;
     /// Scopes one token request may ask for.
     pub const TOKEN_SCOPES: usize = 64;
-    /// Custom roles.
+    /// Custom roles; one more is refused.
     pub const ROLES: usize = 500;
 }
 

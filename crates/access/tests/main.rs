@@ -19,7 +19,7 @@ use seaworthy_testkit::{TestDb, db_tests};
 
 db_tests!(&[seaworthy_seal::SCHEMA, seaworthy_ledger::SCHEMA, seaworthy_access::SCHEMA]; secrets_prove_and_rotate,
     tokens_are_a_subset_and_end_at_once, another_replica_sees_the_change, a_login_ends_after_twelve_hours,
-    decisions_name_their_assignment, custom_roles_take_effect, every_change_is_recorded);
+    decisions_name_their_assignment, custom_roles_take_effect, custom_roles_end_at_their_limit, every_change_is_recorded);
 
 fn scope(text: &str) -> Scope {
     text.parse().expect("scope")
@@ -204,6 +204,29 @@ async fn custom_roles_take_effect(test: TestDb) {
         .expect("redefined");
     assert!(!may(Permission::LedgerRead).await);
     assert!(may(Permission::AccessRead).await);
+}
+
+async fn custom_roles_end_at_their_limit(test: TestDb) {
+    let access = open(&test, &test.db).await;
+    let actor = Actor::system();
+    let define = async |at: usize| {
+        let name = format!("role-{at:03}").parse().expect("name");
+        access.define_role(&actor, name, "", vec![Permission::LedgerRead]).await
+    };
+    for at in 1..limit::ROLES {
+        define(at).await.expect("below the limit");
+    }
+    // Two at the same time, and room for one.
+    let both = tokio::join!(define(limit::ROLES), define(limit::ROLES + 1));
+    let refused = match both {
+        (Ok(_), Err(error)) | (Err(error), Ok(_)) => error,
+        other => panic!("{other:?}"),
+    };
+    assert!(
+        matches!(refused, AccessError::TooMany { kind: "roles", limit: limit::ROLES, .. }),
+        "{refused:?}"
+    );
+    define(1).await.expect("a role that is there may change");
 }
 
 async fn every_change_is_recorded(test: TestDb) {
