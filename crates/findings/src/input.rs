@@ -311,6 +311,7 @@ mod tests {
         for name in ["g", "h", "i"] {
             File::create(root.path().join(name)).and_then(|f| f.set_len(limit::FILE_BYTES)).expect("file");
         }
+        assert_eq!(limit::FOLDER_BYTES, 4 * limit::FILE_BYTES);
         assert!(gather(&[root.path().to_owned()]).is_ok(), "four times one is the limit");
         fs::write(root.path().join("j"), "x").expect("file");
         assert!(is_too_large(&gather(&[root.path().to_owned()])));

@@ -1,8 +1,8 @@
 //! What an import changes, and what a failed one does not.
 
-use seaworthy_findings::{Change, FeedCache, FeedReader, FindingsError, ImportOutcome};
+use seaworthy_findings::{Change, FeedCache, FeedReader, FindingsError, ImportOutcome, limit};
 use seaworthy_model::{Actor, ErrorCode, FeedState, Problem};
-use seaworthy_store::args;
+use seaworthy_store::{DbError, args};
 use seaworthy_testkit::{TestDb, db_tests};
 
 use crate::world::{World, debian, feeds_changed, findings_changed, installed, record, row, tracker};
@@ -10,7 +10,8 @@ use crate::world::{World, debian, feeds_changed, findings_changed, installed, re
 db_tests!(crate::world::ROOMS; only_touched_sets_are_told, a_withdrawn_record_undoes, an_unchanged_feed_is_only_checked,
     a_failed_import_changes_nothing, catalogues_reach_the_images, many_images_are_told_in_batches,
     old_segments_are_removed, signed_kernels_are_found_under_linux, an_import_is_recorded,
-    a_feed_that_begins_to_cover_reaches_images_without_rows, nothing_recognised_changes_nothing);
+    a_feed_that_begins_to_cover_reaches_images_without_rows, nothing_recognised_changes_nothing,
+    more_sets_than_one_round_are_all_matched, past_imports_are_remembered);
 
 const EXPAT: (&str, &str, &str) = ("expat", "CVE-2026-1001", "2.0");
 const ZLIB: (&str, &str, &str) = ("zlib", "CVE-2026-1002", "1.5");
@@ -138,6 +139,7 @@ async fn many_images_are_told_in_batches(test: TestDb) {
     world.import("t.json", &tracker(&[ZLIB])).await.unwrap();
     world.inventory(0, &[installed("expat", "1.0")]).await;
     // With content 0: exactly two full events, then one more.
+    assert_eq!(limit::EVENT_CONTENTS, 1_000);
     world.copies(1..2_000).await;
     world.told().await;
     for (extra, expected) in [(2_000..2_000, vec![1_000, 1_000]), (2_000..2_001, vec![1_000, 1_000, 1])] {
@@ -162,6 +164,49 @@ async fn many_images_are_told_in_batches(test: TestDb) {
     }
     assert_eq!(seen, 2_001);
     assert_eq!(world.findings.contents_with("CVE-2026-1002", None, 10).await.unwrap().images, []);
+}
+
+async fn more_sets_than_one_round_are_all_matched(test: TestDb) {
+    let world = World::new(test).await;
+    world.import("t.json", &tracker(&[ZLIB])).await.unwrap();
+    let sets = limit::REMATCH_SETS as u64 + 1;
+    for at in 0..sets {
+        world.inventory(at, &[installed("expat", "1.0"), installed(&format!("p{at}"), "1")]).await;
+    }
+    world.told().await;
+    let report = world.import("t.json", &tracker(&[EXPAT])).await.unwrap();
+    let rematched = report.rematched.unwrap();
+    assert_eq!((rematched.changed, rematched.images), (sets, sets));
+    let changed = findings_changed(&world.told().await);
+    let all: std::collections::BTreeSet<_> = changed.iter().flat_map(|it| &it.content_ids).collect();
+    assert_eq!(all.len() as u64, sets, "nobody is forgotten");
+}
+
+async fn past_imports_are_remembered(test: TestDb) {
+    let world = World::new(test).await;
+    let added: Result<(), DbError> = world
+        .db
+        .upkeep((), |(), tx| {
+            Box::pin(async move {
+                for revision in 1..limit::HISTORY {
+                    tx.execute(
+                        "INSERT INTO findings_imports (revision, actor, started_at, outcome, report)
+                         VALUES ($1, 'x', 1, 'failed', '{}')",
+                        args![-revision],
+                    )
+                    .await?;
+                }
+                Ok(())
+            })
+        })
+        .await;
+    added.unwrap();
+    let remembered = async || world.count("SELECT COUNT(*) FROM findings_imports").await;
+    assert_eq!(remembered().await, limit::HISTORY - 1);
+    world.import("t.json", &tracker(&[ZLIB])).await.unwrap();
+    assert_eq!(remembered().await, limit::HISTORY);
+    world.import("t.json", &tracker(&[EXPAT])).await.unwrap();
+    assert_eq!(remembered().await, limit::HISTORY, "the oldest went");
 }
 
 async fn old_segments_are_removed(test: TestDb) {

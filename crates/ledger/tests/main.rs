@@ -13,7 +13,9 @@ mod foreign;
 
 use std::{fs, path::Path, sync::Arc};
 
-use seaworthy_ledger::{Act, Action, Filter, LedgerError, Report, Sequencer, list, prove, verify, write};
+use seaworthy_ledger::{
+    Act, Action, Filter, LedgerError, Report, Sequencer, limit, list, prove, verify, write,
+};
 use seaworthy_model::{Actor, FixedClock, SystemClock};
 use seaworthy_store::{Db, DbError, args};
 use seaworthy_testkit::{TestDb, db_tests};
@@ -22,7 +24,7 @@ use seaworthy_trust::{Checkpoint, Signer, check_inclusion, leaf_hash};
 db_tests!(&[seaworthy_ledger::SCHEMA]; a_whole_ledger_verifies_and_proves, a_changed_byte_is_named,
     a_failed_change_leaves_no_record, a_lost_record_stops_the_next_start, two_sequencers_sign_one_tree,
     a_leaf_ends_at_its_limit, lists_by_actor_action_and_object, crashes_between_steps_are_finished,
-    an_older_checkpoint_stays_readable);
+    an_older_checkpoint_stays_readable, more_than_one_batch_is_numbered);
 
 fn signer() -> Arc<Signer> {
     Arc::new(Signer::from_seed("ledger.test", &[1; 32]).expect("seed"))
@@ -231,8 +233,8 @@ async fn a_leaf_ends_at_its_limit(test: TestDb) {
     try_write(1).await.expect("short");
     let row = test.db.fetch_all("SELECT leaf FROM ledger_leaves", args![]).await.expect("query");
     let rest = row[0].text(0).expect("leaf").len() - 1;
-    try_write(seaworthy_ledger::limit::LEAF_BYTES - rest).await.expect("at the limit");
-    let refused = try_write(seaworthy_ledger::limit::LEAF_BYTES - rest + 1).await;
+    try_write(limit::LEAF_BYTES - rest).await.expect("at the limit");
+    let refused = try_write(limit::LEAF_BYTES - rest + 1).await;
     assert!(matches!(refused, Err(LedgerError::LeafTooLong { bytes: 65_536, .. })), "{refused:?}");
 }
 
@@ -248,6 +250,24 @@ async fn lists_by_actor_action_and_object(test: TestDb) {
     assert_eq!(count(Filter { before: Some(4), ..Filter::default() }).await, 4);
     let newest = list(db, &Filter::default(), 1).await.expect("list");
     assert_eq!(newest[0].0, 29);
+}
+
+/// A batch is numbered at a time, and one step goes on until nothing waits.
+async fn more_than_one_batch_is_numbered(test: TestDb) {
+    let db = &test.db;
+    let batch = usize::try_from(limit::BATCH).expect("small");
+    let mut sequencer = sequencer(&test, db, "a").await.expect("opens");
+    append(db, 0, batch).await;
+    assert!(sequencer.step().await.expect("step"));
+    append(db, batch, 2 * batch + 1).await;
+    assert!(sequencer.step().await.expect("step"));
+    let report = check(&test, db).await;
+    assert_eq!((report.size, report.broken), (2 * batch as u64 + 1, vec![]));
+    let page = list(db, &Filter::default(), limit::PAGE + 1).await.expect("list");
+    assert_eq!(page.len(), limit::PAGE as usize, "a page ends at its limit");
+    let before = page.last().map(|(position, _)| *position);
+    let next = list(db, &Filter { before, ..Filter::default() }, limit::PAGE).await.expect("list");
+    assert_eq!(next.first().map(|(position, _)| position + 1), before, "the next goes on behind it");
 }
 
 /// Who read a checkpoint finds its files, however far the tree has grown since.

@@ -16,9 +16,9 @@ pub const SMALL_BLOB_BYTES: usize = 16 * 1024;
 pub const UPLOAD_CHUNK_BYTES: usize = 256 * 1024;
 /// Bytes read from a blob file at a time.
 pub const READ_CHUNK_BYTES: usize = 128 * 1024;
-/// Longest event, in bytes of JSON.
+/// Longest event, in bytes of JSON. The transaction that sends a longer one fails.
 pub const EVENT_BYTES: usize = 16 * 1024 * 1024;
-/// Deliveries claimed in one statement.
+/// Deliveries claimed in one statement; the rest in the next.
 pub const CLAIM_BATCH: i64 = 32;
 /// How long a claimed delivery belongs to its worker, in seconds; renewed at a third of it while
 /// it works. After a kill -9 another replica goes on when it is over.

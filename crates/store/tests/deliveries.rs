@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use seaworthy_model::{BlobStored, Event, FixedClock, Timestamp};
+use seaworthy_model::{BlobStored, Event, FindingSet, FindingsChanged, FixedClock, Timestamp};
 use seaworthy_oci::Digest;
 use seaworthy_store::{
-    Db, DbError, WorkerConfig, args,
+    Db, DbError, WorkerConfig, args, limit,
     schema::{Column, Migration, RoomSchema, Step, Table},
     work,
 };
@@ -30,7 +30,7 @@ const ROOM: &[RoomSchema] = &[RoomSchema {
 }];
 
 db_tests!(super::ROOM; every_effect_once_in_spite_of_failures, a_poisoned_delivery_is_set_aside,
-    a_stopped_worker_waits_for_its_handler);
+    a_stopped_worker_waits_for_its_handler, an_event_ends_at_its_limit);
 
 fn event(n: u64) -> Event {
     Event::BlobStored(BlobStored { digest: Digest::sha256(b""), size: n })
@@ -141,7 +141,7 @@ async fn a_poisoned_delivery_is_set_aside(test: TestDb) {
     worker.await.expect("worker ends");
     let failed = db.failed_deliveries(10).await.expect("list");
     assert_eq!((failed[0].reason.as_str(), failed[0].kind.as_str()), ("no way", "blob_stored"));
-    let tried: Vec<i64> = (1..=seaworthy_store::limit::DELIVERY_ATTEMPTS).collect();
+    let tried: Vec<i64> = (1..=limit::DELIVERY_ATTEMPTS).collect();
     assert_eq!(*attempts.lock().expect("lock"), tried, "that often, and not once more");
     assert_eq!(db.waiting_deliveries("t").await.expect("count"), 0);
 }
@@ -175,4 +175,33 @@ async fn a_stopped_worker_waits_for_its_handler(test: TestDb) {
     release.send(()).expect("it waits");
     worker.await.expect("it ends");
     assert_eq!(db.waiting_deliveries("t").await.expect("count"), 0);
+}
+
+async fn an_event_ends_at_its_limit(test: TestDb) {
+    let deliver = async |bytes: usize| {
+        let set = FindingSet {
+            id: "x".repeat(bytes),
+            index_hash: String::new(),
+            release: None,
+            covered: true,
+            rows: Vec::new(),
+        };
+        let changed = FindingsChanged { set, content_ids: Vec::new(), generation: 1 };
+        let event = Event::FindingsChanged(changed);
+        let length = serde_json::to_string(&event).expect("JSON").len();
+        let now = test.db.now();
+        let outcome: Result<(), DbError> = test
+            .db
+            .upkeep(event, move |event, tx| Box::pin(async move { tx.deliver("t", event, now).await }))
+            .await;
+        (length, outcome)
+    };
+    let (empty, _) = deliver(0).await;
+    let (longest, outcome) = deliver(limit::EVENT_BYTES - empty).await;
+    assert_eq!(longest, limit::EVENT_BYTES);
+    outcome.expect("at the limit");
+    let (_, outcome) = deliver(limit::EVENT_BYTES - empty + 1).await;
+    let Err(DbError::EventTooLong { bytes, limit: most }) = outcome else { panic!("{outcome:?}") };
+    assert_eq!((bytes, most), (limit::EVENT_BYTES + 1, limit::EVENT_BYTES));
+    assert_eq!(test.db.waiting_deliveries("t").await.expect("count"), 2, "the long one is not there");
 }
