@@ -7,6 +7,7 @@ use crate::step::{self, Outcome};
 
 mod edges;
 mod graph;
+mod limits;
 mod scan;
 mod source;
 mod sql;
@@ -52,12 +53,15 @@ pub(crate) fn tidy() -> Outcome {
         findings.extend(tree::foreign_names(file));
     }
     let mut long = Vec::new();
-    for file in files.iter().filter(|file| tree::has_extension(&file.path, "rs")) {
-        let scanned = scan::Scanned::new(&file.path, &file.text);
-        findings.extend(source::check(&scanned));
-        findings.extend(sql::check(&scanned));
-        long.extend(source::note_length(&scanned));
+    let rust = files.iter().filter(|file| tree::has_extension(&file.path, "rs"));
+    let scanned: Vec<scan::Scanned<'_>> =
+        rust.map(|file| scan::Scanned::new(&file.path, &file.text)).collect();
+    for file in &scanned {
+        findings.extend(source::check(file));
+        findings.extend(sql::check(file));
+        long.extend(source::note_length(file));
     }
+    findings.extend(limits::untested(&scanned));
     for note in &long {
         println!("    note: {note}");
     }
