@@ -38,6 +38,11 @@ impl Identity {
         matches!(self.rights, Rights::Anonymous)
     }
 
+    /// True on the operator socket of this machine.
+    pub const fn is_operator(&self) -> bool {
+        matches!(self.rights, Rights::Operator)
+    }
+
     /// The principal, when there is one.
     pub const fn principal(&self) -> Option<PrincipalId> {
         match self.rights {

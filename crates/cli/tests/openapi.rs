@@ -96,6 +96,7 @@ fn answers_are_as_described() {
     images(&mut it, &socket);
     policies(&mut it, &socket, server.port);
     advisories_and_ledger(&mut it, &socket, &place);
+    fleet(&mut it, &socket, server.port);
     refusals(&mut it, &socket, &rejected);
     it.ask(&socket, ("DELETE", "/api/v1/images"), "/api/v1/images?image=prod/web:1", &Value::Null);
 
@@ -272,6 +273,47 @@ fn advisories_and_ledger(it: &mut Description, socket: &Door, place: &Place) {
     it.ask(socket, ("POST", "/api/v1/ledger/verify"), "/api/v1/ledger/verify", &Value::Null);
     let proof = it.get(socket, "/api/v1/ledger/{index}/proof", "/api/v1/ledger/0/proof");
     assert_eq!(proof.status, 200, "{}", proof.text());
+}
+
+fn fleet(it: &mut Description, socket: &Door, port: u16) {
+    let path = "/api/v1/agent/batches";
+    let mut batch = json!({
+        "version": 1, "spool": "5b0c7a52-6d0d-4f3c-9d0e-0d5a54b0f6a1", "number": 1,
+        "made_at": "2026-11-23T10:00:00Z", "items": [],
+    });
+    let send = |it: &mut Description, door: &Door, batch: &Value| it.ask(door, ("POST", path), path, batch);
+    // An agent of another machine has no way in yet, whatever its rights; nobody has to read its batch.
+    let owner = json!({"name": "agent", "role": "Owner", "scope": "/"}).to_string();
+    let made =
+        socket.ask("POST", "/api/v1/principals", "application/json", owner.as_bytes()).expect("answered");
+    let pair = format!("agent:{}", made.json()["client_secret"].as_str().unwrap());
+    for (basic, status) in [(STANDARD.encode(pair), 403), ("bm9ib2R5Om5vdGhpbmc=".to_owned(), 401)] {
+        let refused = send(it, &Door::Tcp { port, basic }, &batch);
+        assert_eq!(refused.status, status, "{}", refused.text());
+        assert!(status == 401 || refused.text().contains("operator socket"), "{}", refused.text());
+    }
+    for number in [1, 1, 2] {
+        batch["number"] = json!(number);
+        let ack = send(it, socket, &batch);
+        assert_eq!((ack.status, &ack.json()["number"]), (200, &json!(number)), "{}", ack.text());
+    }
+    for (change, value, status) in [
+        ("number", json!(9), 409),
+        ("number", json!(0), 400),
+        ("version", json!(2), 400),
+        ("items", json!([{"item": "rumour"}]), 400),
+        (
+            "items",
+            json!([{"item": "listed", "runtime": "docker", "ids": vec!["x"; 50_001], "at": "2026-11-23T10:00:00Z"}]),
+            413,
+        ),
+        ("padding", json!("x".repeat(4 * 1024 * 1024)), 413),
+    ] {
+        let mut bad = batch.clone();
+        bad[change] = value;
+        let refused = send(it, socket, &bad);
+        assert_eq!(refused.status, status, "{change}: {}", refused.text());
+    }
 }
 
 /// One refusal of each class that callers meet on any route.

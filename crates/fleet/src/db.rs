@@ -129,6 +129,11 @@ pub(crate) async fn delete_host(tx: &mut Tx<'_>, host: HostId) -> Result<Option<
     Ok(Some(row.text(0)?.to_owned()))
 }
 
+pub(crate) async fn host_named(db: &Db, name: &str) -> Result<Option<HostId>, DbError> {
+    let row = db.fetch_all("SELECT id FROM fleet_hosts WHERE name = $1", args![name]).await?;
+    row.first().map(|row| host_id(row, 0)).transpose()
+}
+
 pub(crate) async fn host(tx: &mut Tx<'_>, host: HostId) -> Result<Option<HostRow>, DbError> {
     let row = tx
         .fetch_optional(

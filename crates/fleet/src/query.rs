@@ -64,6 +64,14 @@ pub struct Stats {
 }
 
 impl Fleet {
+    /// The host of this name.
+    pub async fn host_named(&self, name: &str) -> Result<Option<HostId>, FleetError> {
+        if name.contains('\0') {
+            return Ok(None);
+        }
+        Ok(db::host_named(self.db(), name).await?)
+    }
+
     /// All hosts, in name order.
     pub async fn hosts(&self) -> Result<Vec<HostView>, FleetError> {
         let mut hosts = db::hosts(self.db()).await?;

@@ -79,7 +79,12 @@ async fn joining_and_leaving(test: TestDb) {
     for bad in ["", "a\nb", &"x".repeat(256)] {
         assert!(matches!(world.fleet.join(&Actor::system(), bad).await, Err(FleetError::HostName)));
     }
-    assert!(world.fleet.join(&Actor::system(), &"x".repeat(255)).await.is_ok());
+    let long = world.fleet.join(&Actor::system(), &"x".repeat(255)).await.unwrap();
+    for (name, host) in
+        [("alpha", Some(world.host)), (&"x".repeat(255), Some(long)), ("Alpha", None), ("\0", None)]
+    {
+        assert_eq!(world.fleet.host_named(name).await.unwrap(), host, "{name}");
+    }
     world.receive(batch(1, 1, vec![item(container("a", "", 1))])).await.unwrap();
     world.fleet.remove(&Actor::system(), world.host).await.unwrap();
     assert!(world.all().await.is_empty());

@@ -198,8 +198,20 @@ mod tests {
     }
 
     /// Rooms and doors whose problems callers of the API and users of the command line meet.
-    const SPEAKING: &[&str] =
-        &["model", "oci", "registry", "policy", "ledger", "access", "findings", "clearance", "server", "cli"];
+    const SPEAKING: &[&str] = &[
+        "model",
+        "oci",
+        "registry",
+        "link",
+        "policy",
+        "ledger",
+        "access",
+        "findings",
+        "clearance",
+        "fleet",
+        "server",
+        "cli",
+    ];
     const BEFORE_TEXTS: &[&str] = &[
         "#[error(",
         "Problem::new(",

@@ -466,4 +466,39 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("the image has no finding `{}`", "イメージに検出結果 `{0}` はありません"),
     ("failed to list `{}`: {}", "`{0}` を一覧できません: {1}"),
     ("`{}` has no cases", "`{0}` にケースがありません"),
+    // The fleet.
+    ("hosts", "ホスト"),
+    ("containers on this host", "このホストのコンテナー"),
+    ("batch is refused", "バッチを受け付けません"),
+    ("batch is not readable: {}", "バッチを読み取れません: {0}"),
+    ("batch has version {}, newer than {}", "バッチの版 {0} は、対応する版 {1} より新しいものです"),
+    ("batch has more than {} {}", "バッチの {1} が上限 {0} を超えています"),
+    ("batch has number 0", "バッチの番号が 0 です"),
+    (
+        "batch {} of spool {} is out of order: {} is expected",
+        "スプール {1} のバッチ {0} は順序が違います: 次は {2} です",
+    ),
+    ("spool {} was replaced by a newer one", "スプール {0} は新しいものに置き換えられています"),
+    ("begin a new spool", "新しいスプールを始めてください"),
+    ("host {} is not in the fleet", "ホスト {0} は登録されていません"),
+    (
+        "a host's name has 1 to {} bytes and no control characters",
+        "ホストの名前は 1～{0} バイトで、制御文字は使えません",
+    ),
+    ("a host `{}` is in the fleet already", "ホスト `{0}` は既に登録されています"),
+    ("`{}` is {} containers", "`{0}` に当てはまるコンテナーが {1} 個あります"),
+    ("name the host, or more of the id: {}", "ホストを指定するか、ID をより長く指定してください: {0}"),
+    ("failed to reach fleet rows", "ホストとコンテナーの行を読み書きできません"),
+    (
+        "the batch is longer than {} bytes, or broke off",
+        "バッチが {0} バイトを超えているか、途中で切れました",
+    ),
+    (
+        "agents report on the operator socket of the server's machine only",
+        "エージェントの報告は、サーバーと同じマシンのオペレーターソケットだけで受け付けます",
+    ),
+    (
+        "run `seaworthy agent` on the machine of the server",
+        "サーバーのマシンで `seaworthy agent` を実行してください",
+    ),
 ];

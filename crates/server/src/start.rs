@@ -77,12 +77,12 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     let host = url.trim_start_matches("http://").to_owned();
     let built = build(&data, config, host).await?;
     let tasks = Tasks::new();
-    let Built { rooms, fleet, sequencer, db } = built;
+    let Built { rooms, sequencer, db } = built;
     tasks.spawn("ledger sequencer", sequencer.run(tasks.cancel()));
     tasks.spawn("inspection", rooms.inspection.clone().run(tasks.cancel()));
     tasks.spawn("findings", rooms.findings.clone().run(tasks.cancel()));
     tasks.spawn("clearance", rooms.clearance.clone().run(tasks.cancel()));
-    tasks.spawn("fleet", fleet.run(tasks.cancel()));
+    tasks.spawn("fleet", rooms.fleet.clone().run(tasks.cancel()));
     tasks.spawn("registry upkeep", rooms.registry.clone().upkeep(tasks.cancel()));
     let app = application(&rooms);
     let socket = data.socket();
@@ -133,7 +133,6 @@ impl Places {
 
 struct Built {
     rooms: Rooms,
-    fleet: Fleet,
     sequencer: Sequencer,
     db: Db,
 }
@@ -178,7 +177,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
     });
     let feeds = FeedReader::Sandboxed(sandbox(Limits::default()));
     let findings = Findings::open(FindingsConfig { db: db.clone(), blobs, reader: feeds }).await?;
-    let fleet = Fleet::new(FleetConfig { db: db.clone(), registry_hosts: vec![registry_host.clone()] });
+    let fleet = Fleet::new(FleetConfig { db: db.clone(), registry_hosts: names_of(&registry_host) });
     let rooms = Rooms {
         db: db.clone(),
         access,
@@ -186,12 +185,29 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         inspection,
         findings,
         clearance,
+        fleet,
+        host_name: host_name(),
         verifier: signer.verifier(),
         ledger: places.ledger,
         language: config.language(),
         registry_host,
     };
-    Ok(Built { rooms, fleet, sequencer, db })
+    Ok(Built { rooms, sequencer, db })
+}
+
+/// What image references call this registry: who listens at `localhost` is `127.0.0.1` too.
+fn names_of(registry_host: &str) -> Vec<String> {
+    let other = registry_host.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    std::iter::once(registry_host.to_owned()).chain(other).collect()
+}
+
+/// This machine's name, which its containers are listed under.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 /// Opens the database with the schema of all rooms.

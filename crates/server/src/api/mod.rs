@@ -2,6 +2,7 @@
 
 mod access;
 mod advisories;
+mod agent;
 mod image_page;
 mod images;
 mod ledger;
@@ -18,6 +19,7 @@ use http::{HeaderValue, StatusCode, header};
 use seaworthy_access::{Access, Identity, Permission};
 use seaworthy_clearance::Clearance;
 use seaworthy_findings::Findings;
+use seaworthy_fleet::Fleet;
 use seaworthy_inspection::Inspection;
 use seaworthy_model::{ErrorCode, Problem, Scope, consumer};
 use seaworthy_policy::Language;
@@ -37,6 +39,9 @@ pub(crate) struct Rooms {
     pub(crate) inspection: Inspection,
     pub(crate) findings: Findings,
     pub(crate) clearance: Clearance,
+    pub(crate) fleet: Fleet,
+    /// This machine's name.
+    pub(crate) host_name: String,
     pub(crate) verifier: Verifier,
     pub(crate) ledger: PathBuf,
     pub(crate) language: Language,
@@ -83,6 +88,7 @@ pub(crate) fn routes() -> Routes<Rooms> {
         .get("/api/v1/whoami", whoami)
         .merge(access::routes())
         .merge(advisories::routes())
+        .merge(agent::routes())
         .merge(images::routes())
         .merge(image_page::routes())
         .merge(ledger::routes())
