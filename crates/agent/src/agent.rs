@@ -18,6 +18,7 @@ use crate::{
     backoff::Backoff,
     door::{Door, DoorError},
     engine::Engine,
+    outage::Outage,
     pending::Pending,
     spool::{Kept, Spool, SpoolError, SpoolLimits},
     watch::Watch,
@@ -111,6 +112,7 @@ impl Agent {
             pending: Arc::clone(&pending),
             lost: spool.seen().map(|from| (from, "the agent was not running")),
             seen: crate::watch::Seen::default(),
+            outage: Outage::default(),
         };
         let shared = Shared {
             spool: Arc::new(Mutex::new(spool)),
@@ -180,9 +182,13 @@ impl Shared {
     /// From disk to the control plane, one batch at a time.
     async fn send(&self, door: &Door, seed: u64) {
         let mut backoff = Backoff::new(self.paces.retry, self.paces.delivery_retry_most, !seed);
+        let mut outage = Outage::default();
         loop {
-            match self.send_one(door).await {
-                Ok(Sent::One) => backoff.reset(),
+            match self.send_one(door, &mut outage).await {
+                Ok(Sent::One) => {
+                    outage = Outage::default();
+                    backoff.reset();
+                }
                 Ok(Sent::Nothing) => self.appended.notified().await,
                 Ok(Sent::Refused) => sleep(backoff.wait()).await,
                 Err(error) => {
@@ -193,7 +199,7 @@ impl Shared {
         }
     }
 
-    async fn send_one(&self, door: &Door) -> Result<Sent, SpoolError> {
+    async fn send_one(&self, door: &Door, outage: &mut Outage) -> Result<Sent, SpoolError> {
         let Some((batch, kept)) = self.with_spool(Spool::head).await? else { return Ok(Sent::Nothing) };
         self.relist_after(kept);
         match door.deliver(&batch).await {
@@ -205,7 +211,7 @@ impl Shared {
                 Ok(if kept == Kept::All { Sent::One } else { Sent::Refused })
             }
             Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "failed to deliver a batch");
+                outage.say(&error, "failed to deliver a batch, will try again");
                 self.refused(&error).await?;
                 Ok(Sent::Refused)
             }

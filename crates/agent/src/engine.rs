@@ -22,8 +22,8 @@ const ACTIONS: [&str; 8] = ["create", "start", "die", "pause", "unpause", "renam
 /// Why the engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// `DOCKER_HOST` names something this client does not speak.
-    #[error("`DOCKER_HOST={value}` is not a `unix://` socket")]
+    /// The address names something this client does not speak.
+    #[error("engine address `{value}` is not a `unix://` socket")]
     Host {
         /// Its value.
         value: String,
@@ -113,13 +113,26 @@ impl Engine {
         Self { socket: socket.into() }
     }
 
+    /// The engine at an address as `DOCKER_HOST` has it: `unix:///var/run/docker.sock`.
+    pub fn named(address: &str) -> Result<Self, EngineError> {
+        match address.strip_prefix("unix://") {
+            Some(path) if !path.is_empty() => Ok(Self { socket: path.into() }),
+            _ => Err(EngineError::Host { value: address.to_owned() }),
+        }
+    }
+
+    /// Whose engine it is, told by its socket: podman's is `podman.sock`.
+    pub fn runtime(&self) -> seaworthy_link::Runtime {
+        match self.socket.file_name().and_then(|name| name.to_str()) {
+            Some("podman.sock") => seaworthy_link::Runtime::Podman,
+            _ => seaworthy_link::Runtime::Docker,
+        }
+    }
+
     /// The engine that `DOCKER_HOST` names, else the default socket.
     pub fn from_env() -> Result<Self, EngineError> {
         match std::env::var("DOCKER_HOST") {
-            Ok(value) if !value.is_empty() => match value.strip_prefix("unix://") {
-                Some(path) => Ok(Self { socket: path.into() }),
-                None => Err(EngineError::Host { value }),
-            },
+            Ok(value) if !value.is_empty() => Self::named(&value),
             _ => Ok(Self { socket: "/var/run/docker.sock".into() }),
         }
     }

@@ -26,6 +26,7 @@ mod backoff;
 mod door;
 mod host;
 mod observe;
+mod outage;
 mod pending;
 mod pieces;
 mod socket;

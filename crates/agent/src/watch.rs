@@ -19,6 +19,7 @@ use crate::{
     backoff::Backoff,
     engine::{Engine, EngineError, Events, Session},
     host, limit, observe,
+    outage::Outage,
     pending::Pending,
 };
 
@@ -43,6 +44,7 @@ pub(crate) struct Watch<C> {
     /// Since when, and why, nothing is sure; `None` while all is followed, and at the very first.
     pub(crate) lost: Option<(Timestamp, &'static str)>,
     pub(crate) seen: Seen,
+    pub(crate) outage: Outage,
 }
 
 /// What has been seen of the engine so far.
@@ -76,7 +78,7 @@ impl<C: Clock> Watch<C> {
         let mut backoff = Backoff::new(self.paces.retry, self.paces.engine_retry_most, seed);
         loop {
             let Err(error) = self.follow(&mut backoff).await;
-            warn!(error = &error as &dyn std::error::Error, "lost the engine");
+            self.outage.say(&error, "no engine to follow, will look again");
             if self.lost.is_none() {
                 self.lost = self.seen.until.map(|until| (until, "the engine was away"));
             }
@@ -102,6 +104,7 @@ impl<C: Clock> Watch<C> {
         };
         self.list(&session, depth).await?;
         self.lost = None;
+        self.outage = Outage::default();
         backoff.reset();
         let mut tick = interval_at(tokio::time::Instant::now() + self.paces.reconcile, self.paces.reconcile);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

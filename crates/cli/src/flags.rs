@@ -64,9 +64,14 @@ pub(crate) enum Output {
 pub(crate) enum Verb {
     /// Start everything on this machine
     #[command(after_help = "Example: seaworthy up --advisories ../feeds/debian --advisories ../feeds/kev")]
-    Up(ServeFlags),
+    Up(UpFlags),
     /// Start the control plane
     Serve(ServeFlags),
+    /// Report this machine's containers to its server; `up` starts one
+    #[command(
+        after_help = "Example: seaworthy agent --data /var/lib/seaworthy --docker-host unix:///run/docker.sock"
+    )]
+    Agent(AgentFlags),
     /// What the server is doing
     Status,
     /// Sign in
@@ -163,6 +168,28 @@ pub(crate) enum Page {
     Config,
     /// Error codes.
     Errors,
+}
+
+/// Flags of `up`.
+#[derive(Debug, Args)]
+pub(crate) struct UpFlags {
+    /// What `serve` takes too.
+    #[command(flatten)]
+    pub(crate) serve: ServeFlags,
+    /// Start no agent: this machine's containers stay unknown
+    #[arg(long)]
+    pub(crate) no_agent: bool,
+}
+
+/// Flags of `agent`.
+#[derive(Debug, Args)]
+pub(crate) struct AgentFlags {
+    /// The container engine's socket [default: `DOCKER_HOST`, else `unix:///var/run/docker.sock`]
+    #[arg(long, value_name = "URL")]
+    pub(crate) docker_host: Option<String>,
+    /// End with this process, which has started the agent.
+    #[arg(long, value_name = "PID", hide = true)]
+    pub(crate) parent: Option<i32>,
 }
 
 /// Flags of `up` and `serve`.

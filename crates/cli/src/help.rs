@@ -124,6 +124,18 @@ const TEXTS: &[(&str, &str)] = &[
         "平文 HTTP の待ち受けアドレス。ループバックのみ [既定: localhost:5000]",
     ),
     ("Import these advisories in the background", "これらの脆弱性フィードをバックグラウンドで取り込む"),
+    (
+        "Start no agent: this machine's containers stay unknown",
+        "エージェントを開始しない。このマシンのコンテナーは不明のままになる",
+    ),
+    (
+        "Report this machine's containers to its server; `up` starts one",
+        "このマシンのコンテナーをサーバーに報告する。`up` は自動で開始する",
+    ),
+    (
+        "The container engine's socket [default: `DOCKER_HOST`, else `unix:///var/run/docker.sock`]",
+        "コンテナーエンジンのソケット [既定: `DOCKER_HOST`、なければ `unix:///var/run/docker.sock`]",
+    ),
     ("What the server is doing", "サーバーの状態を表示する"),
     ("Sign in", "サインインする"),
     (

@@ -13,6 +13,12 @@ use crate::{
 
 /// Runs the verb on a runtime of its own.
 pub(crate) fn run(cli: Cli) -> ExitCode {
+    if let Verb::Agent(flags) = &cli.verb
+        && let Err(error) = seaworthy_sandbox::give_up_rights(flags.parent)
+    {
+        // Before the runtime has threads: rights belong to threads.
+        return exit(Err(unable(format!("the agent cannot give up its rights: {error}"))));
+    }
     let serving = matches!(cli.verb, Verb::Up(_) | Verb::Serve(_));
     let mut builder = if serving {
         tokio::runtime::Builder::new_multi_thread()
@@ -28,10 +34,13 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         }
         Err(error) => Err(unable(format!("no runtime: {error}"))),
     };
-    let outcome = match render::lost() {
+    exit(match render::lost() {
         Some(problem) => Err(Failure::Problem(problem)),
         None => outcome,
-    };
+    })
+}
+
+fn exit(outcome: Outcome) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::No) => ExitCode::from(1),
@@ -47,6 +56,7 @@ async fn dispatch(cli: Cli) -> Outcome {
     match cli.verb {
         Verb::Up(flags) => verbs::serve::up(&global, flags).await,
         Verb::Serve(flags) => verbs::serve::serve(&global, flags).await,
+        Verb::Agent(flags) => verbs::agent::agent(&global, flags).await,
         Verb::Status => verbs::get(&global, "/api/v1/status").await,
         Verb::Whoami => verbs::access::whoami(&global).await,
         Verb::Login(flags) => verbs::access::login(&global, flags).await,

@@ -28,6 +28,9 @@ texts! {
     ImportFeeds: "no advisories are loaded: import a feed", "脆弱性フィードがありません。取り込んでください";
     Stop: "stop with Ctrl-C", "Ctrl-C で停止";
     Stopping: "stopping: finishing what runs", "停止中: 実行中の処理を完了しています";
+    AgentEnded: "the agent ended and is started again", "エージェントが終了したため再開します";
+    AgentGivenUp: "the agent cannot start; this machine's containers stay unknown", "エージェントを開始できません。このマシンのコンテナーは不明のままです";
+    AgentLate: "the agent did not end in time", "エージェントが時間内に終了しませんでした";
     Error: "error", "エラー";
     Hint: "hint", "ヒント";
     Allowed: "allowed", "許可";

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, and reads as one story"
 )]
 
+mod agent;
 mod bad_input;
 mod chain;
 mod clients;

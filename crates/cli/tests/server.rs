@@ -127,15 +127,26 @@ impl Place {
         for feed in feeds {
             flags.extend(["--advisories", feed.to_str().expect("a path")]);
         }
-        self.start(port, &flags, language)
+        self.start(port, (&flags, Some(language)), None)
     }
 
     /// Starts a server on a port with more flags.
     pub(crate) fn try_up_with(&self, port: u16, flags: &[&str]) -> Result<Server, String> {
-        self.start(port, flags, "en")
+        self.start(port, (flags, None), None)
     }
 
-    fn start(&self, port: u16, flags: &[&str], language: &str) -> Result<Server, String> {
+    /// Starts a server on a port, and beside it the agent of the engine at `docker_host`.
+    pub(crate) fn try_up_beside(&self, port: u16, docker_host: &str) -> Result<Server, String> {
+        self.start(port, (&[], None), Some(docker_host))
+    }
+
+    /// Tests share the machine's engine with nobody: only who names one gets an agent.
+    fn start(
+        &self,
+        port: u16,
+        (flags, language): (&[&str], Option<&str>),
+        docker_host: Option<&str>,
+    ) -> Result<Server, String> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).expect("log");
         // It ends with the thread that started it, whatever becomes of the test.
         let mut command = Command::new(program("setpriv").unwrap_or_else(|| "setpriv".into()));
@@ -144,10 +155,14 @@ impl Place {
         command.arg(self.data()).args(["--listen", &format!("localhost:{port}")]);
         command
             .args(flags)
-            .env("SEAWORTHY_LANG", language)
+            .env("SEAWORTHY_LANG", language.unwrap_or("en"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log);
+        match docker_host {
+            Some(host) => command.env("DOCKER_HOST", host),
+            None => command.arg("--no-agent"),
+        };
         let started = Instant::now();
         let mut child = command.spawn().expect("the server starts");
         let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();

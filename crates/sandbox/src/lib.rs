@@ -13,6 +13,7 @@ mod confine;
 mod error;
 mod frame;
 mod parent;
+mod rights;
 
 /// Sizes and times this crate refuses to exceed.
 pub mod limit;
@@ -21,3 +22,4 @@ pub use child::{ReaderFn, child};
 pub use error::{SandboxError, TimeLimit};
 pub use limit::Limits;
 pub use parent::{Confinement, Enforced, Input, Sandbox};
+pub use rights::give_up_rights;

@@ -501,4 +501,10 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "run `seaworthy agent` on the machine of the server",
         "サーバーのマシンで `seaworthy agent` を実行してください",
     ),
+    ("the agent cannot give up its rights: {}", "エージェントが権限を放棄できません: {0}"),
+    ("no server has used `{}`", "`{0}` はサーバーに使われていません"),
+    (
+        "start it with `seaworthy up`, or name its directory with `--data DIR`",
+        "`seaworthy up` で開始するか、ディレクトリを `--data DIR` で指定してください",
+    ),
 ];

@@ -2,6 +2,8 @@
 
 pub(crate) mod access;
 pub(crate) mod advisories;
+pub(crate) mod agent;
+mod agent_child;
 pub(crate) mod bench;
 pub(crate) mod image_page;
 pub(crate) mod images;

@@ -1,28 +1,45 @@
 //! `up` and `serve`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    pin::pin,
+};
 
 use seaworthy_model::Problem;
 use seaworthy_server::{Config, Overrides, StartError};
 use seaworthy_store::DataDir;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use super::agent_child;
 use crate::{
     client,
     failure::{Outcome, usage},
-    flags::{Global, ServeFlags},
+    flags::{Global, ServeFlags, UpFlags},
     render::{note, out},
     text::{Text, language},
 };
 
-/// Everything on this machine. Until there is an agent, that is the control plane.
-pub(crate) async fn up(global: &Global, flags: ServeFlags) -> Outcome {
-    serve(global, flags).await
+/// What runs beside the control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    Nothing,
+    Agent,
+}
+
+/// Everything on this machine.
+pub(crate) async fn up(global: &Global, flags: UpFlags) -> Outcome {
+    let beside = if flags.no_agent { Beside::Nothing } else { Beside::Agent };
+    run(global, flags.serve, beside).await
 }
 
 /// The control plane.
 pub(crate) async fn serve(global: &Global, flags: ServeFlags) -> Outcome {
+    run(global, flags, Beside::Nothing).await
+}
+
+async fn run(global: &Global, flags: ServeFlags, beside: Beside) -> Outcome {
     logging(global);
     let data_path = client::data_dir(global)?;
     let overrides = Overrides {
@@ -41,11 +58,22 @@ pub(crate) async fn serve(global: &Global, flags: ServeFlags) -> Outcome {
     running.import(paths).await;
     out(&format!("ready {}\n", running.url));
     next_steps(global, &running.url, with_feeds);
+    let stop = CancellationToken::new();
+    let mut agent = pin!(async {
+        match beside {
+            Beside::Agent => agent_child::keep(global, &data_path, &stop).await,
+            Beside::Nothing => stop.cancelled().await,
+        }
+    });
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        () = &mut agent => {}
     }
     note(Text::Stopping.say(language()));
+    stop.cancel();
+    // It keeps what it has not delivered on its disk.
+    agent.await;
     running.stop().await;
     Ok(())
 }
@@ -57,7 +85,7 @@ fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, crate::failure::Failure> 
         .collect()
 }
 
-fn logging(global: &Global) {
+pub(super) fn logging(global: &Global) {
     let level = if global.verbose { "info" } else { "warn" };
     let filter = EnvFilter::try_from_env("SEAWORTHY_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let subscriber =

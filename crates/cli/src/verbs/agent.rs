@@ -1,0 +1,60 @@
+//! `agent`: reports this machine's containers to the server on this machine.
+
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _};
+
+use seaworthy_agent::{Agent, AgentConfig, Door, Paces, engine::Engine};
+use seaworthy_model::{ErrorCode, Problem};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    client,
+    failure::{Outcome, unable, usage},
+    flags::{AgentFlags, Global},
+};
+
+/// In the foreground until it is told to end. Waits for its engine and its server.
+pub(crate) async fn agent(global: &Global, flags: AgentFlags) -> Outcome {
+    super::serve::logging(global);
+    let data = client::data_dir(global)?;
+    let engine = match &flags.docker_host {
+        Some(address) => Engine::named(address),
+        None => Engine::from_env(),
+    };
+    let engine = engine.map_err(|error| usage(seaworthy_store::chain(&error)))?;
+    let spool = data.join("agent");
+    if !data.is_dir() {
+        let problem =
+            Problem::new(ErrorCode::Unavailable, format!("no server has used `{}`", data.display()));
+        return Err(problem
+            .hint("start it with `seaworthy up`, or name its directory with `--data DIR`")
+            .into());
+    }
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&spool);
+    made.map_err(|error| unable(format!("`{}`: {error}", spool.display())))?;
+    let config = AgentConfig {
+        runtime: engine.runtime(),
+        engine,
+        spool,
+        host_name: host_name(),
+        paces: Paces::default(),
+    };
+    let agent = Agent::new(config).map_err(|error| unable(seaworthy_store::chain(&error)))?;
+    let cancel = CancellationToken::new();
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| usage(error.to_string()))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| usage(error.to_string()))?;
+    let told = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        cancel.cancel();
+    };
+    tokio::join!(agent.run(Door::Socket(data.join("admin.sock")), cancel.clone()), told);
+    Ok(())
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
