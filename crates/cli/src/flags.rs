@@ -1,8 +1,12 @@
 //! Flags, as the user types them; help, completions and the reference come from here.
 
+mod fleet;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use fleet::{ContainerList, ContainerVerb, HostVerb};
 
 /// May this container image run here, and how do we know?
 #[derive(Debug, Parser)]
@@ -15,6 +19,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
   seaworthy check prod/web:1                 may it be pulled from there, and why
   seaworthy check docker:web:1 --as prod/web:1   the same answer before the push
   seaworthy scan prod/web:1 --fail-on high   findings and remedies
+  seaworthy ps                               what runs, and what is known of it
+  seaworthy container explain web            may it run here, and how do we know
 
 Exit codes: 0 yes, 1 the answer is no, 2 wrong use, 3 could not do it."
 )]
@@ -103,6 +109,17 @@ pub(crate) enum Verb {
     Image(ImageVerb),
     /// List images
     Images(ImageList),
+    /// Containers on all hosts
+    #[command(subcommand)]
+    Container(ContainerVerb),
+    /// List containers with the verdict and the findings of their images
+    #[command(after_help = "Examples:
+  seaworthy ps
+  seaworthy ps --vulnerable -q")]
+    Ps(ContainerList),
+    /// Machines whose containers are known
+    #[command(subcommand)]
+    Host(HostVerb),
     /// May this be pulled from there, and how do we know?
     #[command(after_help = "Targets: REF, docker:NAME, oci:DIR[:TAG], docker-archive:FILE
 Examples:

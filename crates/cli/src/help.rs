@@ -70,6 +70,12 @@ const AFTER: &[(&str, &str)] = &[
     ("may it be pulled from there, and why", "プルしてよいか、その理由は何か"),
     ("the same answer before the push", "プッシュ前に同じ判定を得る"),
     ("findings and remedies", "検出結果と対処方法"),
+    ("what runs, and what is known of it", "実行中のものと、その判明状況"),
+    ("may it run here, and how do we know", "ここで実行してよいか、その根拠は何か"),
+    (
+        "NAME is a container's name, the beginning of its id, or HOST/NAME.",
+        "NAME はコンテナーの名前、ID の先頭、または HOST/NAME です。",
+    ),
     (
         "Exit codes: 0 yes, 1 the answer is no, 2 wrong use, 3 could not do it.",
         "終了コード: 0 はい、1 いいえ、2 使い方の誤り、3 実行できない",
@@ -213,6 +219,20 @@ const TEXTS: &[(&str, &str)] = &[
         "タグを削除する。ダイジェスト指定ではマニフェストをすべてのタグごと削除する",
     ),
     ("REPOSITORY:TAG or REPOSITORY@DIGEST", "REPOSITORY:TAG または REPOSITORY@DIGEST"),
+    ("Containers on all hosts", "全ホストのコンテナー"),
+    (
+        "List containers with the verdict and the findings of their images",
+        "コンテナーを、イメージの判定と検出結果とともに一覧する",
+    ),
+    (
+        "May this container run here, and how do we know?",
+        "このコンテナーをここで実行してよいか、その根拠は何か",
+    ),
+    ("Name, beginning of the id, or HOST/NAME", "名前、ID の先頭、または HOST/NAME"),
+    ("Only on this host", "このホストだけ"),
+    ("Only those whose image has a known vulnerability", "イメージに既知の脆弱性があるものだけ"),
+    ("Machines whose containers are known", "コンテナーが把握されているマシン"),
+    ("List hosts", "ホストを一覧する"),
     ("May this be pulled from there, and how do we know?", "そこからプルしてよいか、その根拠は何か"),
     ("Image", "イメージ"),
     ("Judge a local image as if it stood there", "ローカルイメージをその場所にあるものとして判定する"),

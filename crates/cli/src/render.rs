@@ -1,6 +1,7 @@
 //! Tables for people, JSON for programs. Data goes to stdout, everything else to stderr.
 
 use std::{
+    fmt::Write as _,
     io::{IsTerminal as _, Write as _},
     sync::OnceLock,
     time::Duration,
@@ -45,9 +46,11 @@ pub(crate) fn note(text: &str) {
 pub(crate) fn problem(problem: &Problem) {
     let language = language();
     let problem = &seaworthy_server::japanese::problem(problem.clone(), language);
-    note(&format!("{}: {}", Text::Error.say(language), problem.message));
+    // Names of others stand in both.
+    let lines = |text: &str| text.lines().map(clean).collect::<Vec<_>>().join("\n");
+    note(&format!("{}: {}", Text::Error.say(language), lines(&problem.message)));
     if let Some(hint) = &problem.hint {
-        note(&format!("{}: {hint}", Text::Hint.say(language)));
+        note(&format!("{}: {}", Text::Hint.say(language), lines(hint)));
     }
 }
 
@@ -59,9 +62,19 @@ pub(crate) fn is_table(global: &Global) -> bool {
     }
 }
 
-/// One JSON document.
+/// One JSON document. What could steer a terminal is written as escapes, which mean the same.
 pub(crate) fn json(value: &Value) {
-    out(&format!("{}\n", serde_json::to_string_pretty(value).unwrap_or_default()));
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    let mut safe = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        if c != '\n' && is_hostile(c) {
+            let _ = write!(safe, "\\u{:04x}", u32::from(c));
+        } else {
+            safe.push(c);
+        }
+    }
+    safe.push('\n');
+    out(&safe);
 }
 
 /// A list: ids with `-q`, a table for people, else JSON. `columns` are JSON pointers and titles.
@@ -120,11 +133,12 @@ pub(crate) fn cell(value: Option<&Value>) -> String {
 
 /// Replaces control characters and bidirectional overrides.
 pub(crate) fn clean(text: &str) -> String {
-    let hostile = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if hostile(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_hostile(c) { '\u{fffd}' } else { c }).collect()
+}
+
+fn is_hostile(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Columns, two spaces apart; the last one is not padded.

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use crate::{
     failure::{Failure, Outcome, unable},
     flags::{
-        AccessVerb, AdvisoriesVerb, Cli, ExceptionVerb, FindingVerb, Global, ImageVerb, LedgerVerb,
-        PolicyVerb, Verb,
+        AccessVerb, AdvisoriesVerb, Cli, ContainerVerb, ExceptionVerb, FindingVerb, Global, HostVerb,
+        ImageVerb, LedgerVerb, PolicyVerb, Verb,
     },
     render, verbs,
 };
@@ -68,6 +68,13 @@ async fn dispatch(cli: Cli) -> Outcome {
         }
         Verb::Images(flags) => verbs::images::list(&global, &flags.repo).await,
         Verb::Image(verb) => image(&global, verb).await,
+        Verb::Ps(flags) | Verb::Container(ContainerVerb::List(flags)) => {
+            verbs::containers::list(&global, &flags).await
+        }
+        Verb::Container(ContainerVerb::Explain { name }) => {
+            verbs::container_page::explain(&global, &name).await
+        }
+        Verb::Host(HostVerb::List) => verbs::containers::hosts(&global).await,
         Verb::Check(flags) => verbs::images::check(&global, flags).await,
         Verb::Scan(flags) => verbs::images::scan(&global, flags).await,
         Verb::Finding(FindingVerb::List { cve }) => verbs::images::findings(&global, &cve).await,

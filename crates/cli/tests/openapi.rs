@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use seaworthy_oci::Digest;
 use serde_json::{Value, json};
 
 use crate::{
@@ -97,6 +98,7 @@ fn answers_are_as_described() {
     policies(&mut it, &socket, server.port);
     advisories_and_ledger(&mut it, &socket, &place);
     fleet(&mut it, &socket, server.port);
+    containers(&mut it, &place, &socket, server.port);
     refusals(&mut it, &socket, &rejected);
     it.ask(&socket, ("DELETE", "/api/v1/images"), "/api/v1/images?image=prod/web:1", &Value::Null);
 
@@ -314,6 +316,156 @@ fn fleet(it: &mut Description, socket: &Door, port: u16) {
         let refused = send(it, socket, &bad);
         assert_eq!(refused.status, status, "{change}: {}", refused.text());
     }
+}
+
+/// A container of the image that was pushed, with names made to hurt; what may be seen of it, and by whom.
+fn containers(it: &mut Description, place: &Place, socket: &Door, port: u16) {
+    let image = Image::debian("expat", "2.5.0-1", "");
+    let (hostile, id) = ("\u{1b}[2J\u{202e}web", "ab".repeat(32));
+    let container = |id: &str, name: &str, image: &str| {
+        json!({
+            "item": "container", "runtime": "docker", "id": id, "name": name,
+            "image": "127.0.0.1:5000/prod/web:1", "image_id": image, "manifest": null, "state": "running",
+            "created_at": null, "started_at": "2026-11-23T10:00:00Z", "finished_at": null, "exit_code": null,
+            "settings": {
+                "privileged": true, "user": "", "host_network": true, "host_pid": false, "host_ipc": false,
+                "added_capabilities": ["NET_ADMIN"], "dropped_capabilities": [], "devices": [],
+                "mounts": [{"kind": "bind", "source": "/run/docker.sock", "target": "/s", "writable": false}],
+                "read_only_root": false, "no_new_privileges": false, "seccomp_unconfined": false,
+                "apparmor_unconfined": false, "environment": ["TOKEN"],
+            },
+            "labels": {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"},
+            "seen_at": "2026-11-23T10:00:01Z", "cut": false,
+        })
+    };
+    let none = Digest::sha256(b"never pushed").to_string();
+    let gap = json!({"item": "gap", "from": "2026-11-23T09:00:00Z", "until": "2026-11-23T10:00:00Z", "reason": "away"});
+    let items = json!([
+        gap,
+        container(&id, "web", &image.digest().to_string()),
+        container(&"cd".repeat(32), hostile, &none),
+        container(&format!("abcd{}", "0".repeat(60)), "web2", &none),
+    ]);
+    let batch = json!({
+        "version": 1, "spool": "5b0c7a52-6d0d-4f3c-9d0e-0d5a54b0f6a1", "number": 3,
+        "made_at": "2026-11-23T10:00:01Z", "items": items,
+    });
+    let path = "/api/v1/agent/batches";
+    assert_eq!(it.ask(socket, ("POST", path), path, &batch).status, 200);
+
+    let hosts = it.get(socket, "/api/v1/hosts", "/api/v1/hosts").json();
+    let host = hosts[0]["name"].as_str().expect("a host").to_owned();
+    let list = "/api/v1/containers";
+    let all = it.get(socket, list, list).json();
+    assert_eq!(all["containers"].as_array().map(Vec::len), Some(3), "{all:#}");
+    let (mut paged, mut path) = (Vec::new(), format!("{list}?limit=1"));
+    loop {
+        let page = it.get(socket, list, &path).json();
+        paged.extend(page["containers"].as_array().expect("rows").clone());
+        let Some(next) = page["next"].as_str() else { break };
+        path = format!("{list}?limit=1&after={next}");
+    }
+    assert_eq!(json!(paged), all["containers"]);
+    for (query, status) in [("host=nowhere", 404), ("after=x", 400), ("limit=x", 400), ("colour=red", 400)] {
+        assert_eq!(it.get(socket, list, &format!("{list}?{query}")).status, status, "{query}");
+    }
+    let web = it.get(socket, list, &format!("{list}?name=web&host={host}")).json()["containers"][0].clone();
+    assert_eq!((&web["image"]["mapping"], &web["verdict"]), (&json!("exact"), &json!("blocked")), "{web:#}");
+    assert_eq!(web["image"]["digest"], json!(image.digest().to_string()));
+    let vulnerable = it.get(socket, list, &format!("{list}?vulnerable=true")).json();
+    assert_eq!((&vulnerable["containers"][0]["name"], &vulnerable["unknown"]), (&json!("web"), &json!(2)));
+
+    let explain = "/api/v1/containers/{host}/{id}";
+    let page = it.get(socket, explain, &format!("{list}/{host}/{id}")).json();
+    let weak: Vec<&str> =
+        page["weaknesses"].as_array().unwrap().iter().map(|it| it["setting"].as_str().unwrap()).collect();
+    assert_eq!(weak, ["privileged", "root", "host-network", "capabilities", "engine-socket"]);
+    assert_eq!(
+        (&page["started_by"]["name"], &page["worst"][0]["id"]),
+        (&json!("shop/web"), &json!("CVE-2026-1111"))
+    );
+    assert_eq!(page["clearance"]["verdict"], "blocked", "{page:#}");
+    let happened: Vec<_> =
+        page["history"].as_array().unwrap().iter().map(|it| &it["what"]["happening"]).collect();
+    assert_eq!(happened, ["started", "gap"], "{page:#}");
+    for wrong in [format!("{list}/nowhere/{id}"), format!("{list}/{host}/ab")] {
+        assert_eq!(it.get(socket, explain, &wrong).status, 404, "{wrong}");
+    }
+    seen_by_whom(it, socket, port, &host);
+    as_typed(place, hostile, &id);
+}
+
+/// Rights on the host show its containers, rights on the repository what is known of their images.
+fn seen_by_whom(it: &mut Description, socket: &Door, port: u16, host: &str) {
+    let list = "/api/v1/containers";
+    for (name, scopes, count, verdict) in [
+        ("nobodys", vec!["/repositories/dev".to_owned()], 0, json!(null)),
+        ("hosts", vec![format!("/hosts/{host}")], 3, json!(null)),
+        ("both", vec!["/hosts".to_owned(), "/repositories/prod".to_owned()], 3, json!("blocked")),
+    ] {
+        let role = json!({"name": format!("r-{name}"), "permissions": ["clearance/read"]});
+        it.ask(socket, ("POST", "/api/v1/roles"), "/api/v1/roles", &role);
+        let principal = json!({"name": name, "role": format!("r-{name}"), "scope": scopes[0]});
+        let made = it.ask(socket, ("POST", "/api/v1/principals"), "/api/v1/principals", &principal).json();
+        for scope in &scopes[1..] {
+            let more = json!({"principal": name, "role": format!("r-{name}"), "scope": scope});
+            it.ask(socket, ("POST", "/api/v1/assignments"), "/api/v1/assignments", &more);
+        }
+        let pair = format!("{name}:{}", made["client_secret"].as_str().unwrap());
+        let door = Door::Tcp { port, basic: STANDARD.encode(pair) };
+        let rows = it.get(&door, list, list).json()["containers"].clone();
+        let rows = rows.as_array().unwrap();
+        assert_eq!(rows.len(), count, "{name}: {rows:#?}");
+        let web = rows.iter().find(|row| row["name"] == "web");
+        assert_eq!(web.map_or(json!(null), |row| row["verdict"].clone()), verdict, "{name}");
+        let hosts = it.get(&door, "/api/v1/hosts", "/api/v1/hosts").json();
+        assert_eq!(hosts.as_array().map(Vec::len), Some(count.min(1)), "{name}");
+        let one = format!("{list}/{host}/{}", "ab".repeat(32));
+        let status = it.get(&door, "/api/v1/containers/{host}/{id}", &one).status;
+        assert_eq!(status, if count == 0 { 404 } else { 200 }, "{name}");
+    }
+}
+
+/// The same on the command line.
+fn as_typed(place: &Place, hostile: &str, id: &str) {
+    let ids = place.cli(&["ps", "-q"]);
+    assert_eq!((ids.code, ids.out.lines().count()), (0, 3), "{ids:?}");
+    let rows = place.cli(&["container", "list", "-o", "json"]).json();
+    assert!(rows.as_array().is_some_and(|rows| rows.iter().any(|row| row["name"] == hostile)), "{rows:#}");
+    for format in ["table", "json"] {
+        let said = place.cli(&["ps", "-o", format]);
+        assert!(!said.out.contains(['\u{1b}', '\u{202e}']) && said.out.contains("web"), "{said:?}");
+    }
+    let vulnerable = place.cli(&["ps", "--vulnerable", "-o", "table"]);
+    assert!(
+        vulnerable.out.lines().count() == 2 && vulnerable.err.contains("known of their images: 2"),
+        "{vulnerable:?}"
+    );
+    for name in ["web", "abab", &format!("{}/web", rows[0]["host"].as_str().unwrap())] {
+        let page = place.cli(&["container", "explain", name, "-o", "table"]);
+        assert_eq!(page.code, 0, "{page:?}");
+        for part in [
+            id,
+            "blocked",
+            "prod/vulns",
+            "CVE-2026-1111",
+            "privileged",
+            "runs as root",
+            "docker.sock",
+            "compose shop/web",
+        ] {
+            assert!(page.out.contains(part), "{part}: {}", page.out);
+        }
+        assert!(page.out.lines().count() <= 24, "one screen: {}", page.out);
+    }
+    for (name, word) in
+        [("ab", "is 2 containers"), ("nothing", "is not known"), ("nowhere/web", "is not known")]
+    {
+        let said = place.cli(&["container", "explain", name]);
+        assert!(said.code == 2 && said.err.contains(word), "{said:?}");
+    }
+    assert!(place.cli(&["container", "explain", "ab"]).err.contains(id));
+    assert_eq!(place.cli(&["host", "list", "-o", "json"]).json()[0]["running"], 3);
 }
 
 /// One refusal of each class that callers meet on any route.

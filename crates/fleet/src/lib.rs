@@ -25,6 +25,7 @@ mod history;
 mod query;
 mod receive;
 mod view;
+mod weakness;
 mod work;
 
 /// Named limits of this room.
@@ -37,3 +38,4 @@ pub use history::{Happening, HistoryRow};
 pub use query::{ContainerPage, Cursor, Filter, Stats};
 pub use seaworthy_model::Presence;
 pub use view::{ContainerView, HostView, ImageView, Mapping, Unmapped};
+pub use weakness::{Weakening, Weakness, weaknesses};

@@ -14,8 +14,8 @@ use crate::{
 /// Which containers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// On this host.
-    pub host: Option<HostId>,
+    /// On one of these hosts; `None` stands for all, an empty list for none.
+    pub hosts: Option<Vec<HostId>>,
     /// Running this.
     pub content: Option<ContentId>,
     /// Whose names begin so, in their first [`limit::NAME_BYTES`] bytes.
@@ -99,13 +99,16 @@ impl Fleet {
         let there = [Presence::Live, Presence::Stopped];
         let presences = if filter.presence.is_empty() { &there[..] } else { filter.presence.as_slice() };
         let mut found = Vec::new();
-        for presence in presences {
-            let which = (filter.host, filter.content.as_ref());
-            let ask = i64::try_from(most + 1).unwrap_or(i64::MAX);
-            found.extend(containers::page(self.db(), which, *presence, after, ask).await?);
+        for host in each(filter.hosts.as_deref()) {
+            for presence in presences {
+                let which = (host, filter.content.as_ref());
+                let ask = i64::try_from(most + 1).unwrap_or(i64::MAX);
+                found.extend(containers::page(self.db(), which, *presence, after, ask).await?);
+            }
+            found.sort_by(|(one, _), (other, _)| one.cmp(other));
+            found.dedup_by(|(one, _), (other, _)| one == other);
+            found.truncate(most + 1);
         }
-        found.sort_by(|(one, _), (other, _)| one.cmp(other));
-        found.dedup_by(|(one, _), (other, _)| one == other);
         // All names with a prefix stand side by side.
         let named = found.iter().take_while(|(cursor, _)| cursor.name.starts_with(&begin.name)).count();
         found.truncate(named);
@@ -121,28 +124,57 @@ impl Fleet {
         host: Option<HostId>,
         name: &str,
     ) -> Result<Option<ContainerView>, FleetError> {
-        let mut found = Vec::new();
-        for presence in [Presence::Live, Presence::Stopped] {
-            found.extend(containers::by_name(self.db(), host, presence, name).await?);
+        let hosts = host.map(|host| vec![host]);
+        let mut found = self.find(hosts.as_deref(), name).await?;
+        if found.len() > 1 {
+            let candidates = found.iter().map(|it| format!("{}/{}", it.host_name, it.container.id));
+            return Err(FleetError::Ambiguous { name: name.to_owned(), candidates: candidates.collect() });
         }
-        // Long names are found by their beginning.
-        found.retain(|(_, view)| view.container.name == name);
+        Ok(found.pop())
+    }
+
+    /// The containers with this name on these hosts (`None`: on any), or else those whose ids begin
+    /// so: at most [`limit::CANDIDATES`]. Those that are there come before those that are gone.
+    pub async fn find(&self, hosts: Option<&[HostId]>, name: &str) -> Result<Vec<ContainerView>, FleetError> {
+        let there = [Presence::Live, Presence::Stopped];
+        let mut found = self.named(hosts, name, &there).await?;
         if found.is_empty() && !name.is_empty() {
-            found = containers::from_id(self.db(), host, name).await?;
+            for host in each(hosts) {
+                found.extend(containers::from_id(self.db(), host, name).await?);
+            }
             found.retain(|(cursor, _)| cursor.id.starts_with(name));
             if found.iter().any(|(_, view)| view.presence != Presence::Gone) {
                 found.retain(|(_, view)| view.presence != Presence::Gone);
             }
         }
         if found.is_empty() {
-            found = containers::by_name(self.db(), host, Presence::Gone, name).await?;
+            found = self.named(hosts, name, &[Presence::Gone]).await?;
         }
         found.truncate(limit::CANDIDATES);
-        if found.len() > 1 {
-            let candidates = found.iter().map(|(_, it)| format!("{}/{}", it.host_name, it.container.id));
-            return Err(FleetError::Ambiguous { name: name.to_owned(), candidates: candidates.collect() });
+        Ok(found.into_iter().map(|(_, view)| view).collect())
+    }
+
+    async fn named(
+        &self,
+        hosts: Option<&[HostId]>,
+        name: &str,
+        presences: &[Presence],
+    ) -> Result<Vec<containers::Placed>, FleetError> {
+        let mut found = Vec::new();
+        for host in each(hosts) {
+            for presence in presences {
+                found.extend(containers::by_name(self.db(), host, *presence, name).await?);
+            }
         }
-        Ok(found.pop().map(|(_, view)| view))
+        // Long names are found by their beginning.
+        found.retain(|(_, view)| view.container.name == name);
+        Ok(found)
+    }
+
+    /// The container of a host with exactly this id, also when it is gone.
+    pub async fn container_of(&self, host: HostId, id: &str) -> Result<Option<ContainerView>, FleetError> {
+        let found = containers::from_id(self.db(), Some(host), &alias::key(id)).await?;
+        Ok(found.into_iter().map(|(_, view)| view).find(|view| view.container.id == id))
     }
 
     /// What happened to a container and the gaps of its host, newest first, before entry `before`:
@@ -182,4 +214,9 @@ impl Fleet {
         }
         Ok(stats)
     }
+}
+
+/// Each host to ask for, or once for all.
+fn each(hosts: Option<&[HostId]>) -> Vec<Option<HostId>> {
+    hosts.map_or_else(|| vec![None], |hosts| hosts.iter().copied().map(Some).collect())
 }

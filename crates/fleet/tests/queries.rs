@@ -2,7 +2,7 @@
 
 use seaworthy_fleet::{Filter, FleetError, Presence};
 use seaworthy_link::ContainerState;
-use seaworthy_model::Actor;
+use seaworthy_model::{Actor, HostId};
 use seaworthy_testkit::{TestDb, db_tests};
 
 use crate::world::{World, batch, container, content, digest, item, measured};
@@ -21,12 +21,22 @@ async fn pages_follow_on(test: TestDb) {
     });
     world.receive(batch(1, 1, items.collect())).await.unwrap();
     let a = |prefix: &str| Filter { name_prefix: prefix.into(), ..Filter::default() };
-    let live = Filter { presence: vec![Presence::Live], host: Some(world.host), ..Filter::default() };
+    let live = Filter { presence: vec![Presence::Live], hosts: Some(vec![world.host]), ..Filter::default() };
     let runs = Filter { content: Some(content("k")), ..Filter::default() };
-    let both = Filter { host: Some(world.host), ..runs.clone() };
-    for (filter, count) in
-        [(a(""), 40), (a("a"), 20), (a("b09"), 15), (a("c"), 0), (live, 32), (runs, 10), (both, 10)]
-    {
+    let both = Filter { hosts: Some(vec![world.host]), ..runs.clone() };
+    let none = Filter { hosts: Some(vec![]), ..Filter::default() };
+    let more = Filter { hosts: Some(vec![HostId::generate(), world.host]), ..a("a") };
+    for (filter, count) in [
+        (none, 0),
+        (more, 20),
+        (a(""), 40),
+        (a("a"), 20),
+        (a("b09"), 15),
+        (a("c"), 0),
+        (live, 32),
+        (runs, 10),
+        (both, 10),
+    ] {
         let whole = world.fleet.containers(&filter, None, 1_000).await.unwrap();
         assert_eq!((whole.containers.len(), &whole.next), (count, &None), "{filter:?}");
         assert!(whole.containers.is_sorted_by_key(|it| (it.container.name.clone(), it.container.id.clone())));
@@ -70,6 +80,21 @@ async fn names_and_prefixes_find_one(test: TestDb) {
     assert_eq!(found(None, "name of abd2").await.as_deref(), Some("abd2"));
     assert_eq!(found(Some(beta), "abd").await, None);
     assert_eq!(found(None, "").await, None);
+    let among = async |hosts: &[_], name| world.fleet.find(Some(hosts), name).await.unwrap().len();
+    for (hosts, name, count) in [
+        (&[world.host, beta][..], "web", 2),
+        (&[beta], "web", 1),
+        (&[], "web", 0),
+        (&[world.host, beta], "ab", 2),
+        (&[beta], "ab", 0),
+    ] {
+        assert_eq!(among(hosts, name).await, count, "{name} on {hosts:?}");
+    }
+    let exact = async |host, id| world.fleet.container_of(host, id).await.unwrap().map(|it| it.container.id);
+    assert_eq!(exact(world.host, "abd2").await.as_deref(), Some("abd2"));
+    for (host, id) in [(world.host, "abd"), (world.host, "web"), (beta, "abd2"), (beta, "")] {
+        assert_eq!(exact(host, id).await, None, "{id}");
+    }
 }
 
 async fn joining_and_leaving(test: TestDb) {

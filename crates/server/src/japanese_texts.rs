@@ -507,4 +507,8 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "start it with `seaworthy up`, or name its directory with `--data DIR`",
         "`seaworthy up` で開始するか、ディレクトリを `--data DIR` で指定してください",
     ),
+    ("host `{}` is not known", "ホスト `{0}` は登録されていません"),
+    ("container `{}` is not known", "コンテナー `{0}` は登録されていません"),
+    ("`after` is not the `next` of a page", "`after` がページの `next` ではありません"),
+    ("`seaworthy ps` lists them", "`seaworthy ps` で一覧できます"),
 ];

@@ -33,6 +33,10 @@ pub mod limit {
     pub const WAIT_SECONDS: u64 = 600;
     /// Items of one API page.
     pub const PAGE: u32 = 1_000;
+    /// Findings on the page of a container.
+    pub const WORST: usize = 5;
+    /// Entries of its history on the page of a container.
+    pub const HAPPENINGS: usize = 20;
     /// Longest plain-text refusal of the router that is repeated in a problem, in bytes.
     pub const REJECTION_BYTES: usize = 4 * 1024;
     /// Language ranges of one `Accept-Language` that are looked at.

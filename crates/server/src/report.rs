@@ -81,11 +81,7 @@ fn findings(it: &Scanned<'_>) -> Vec<Value> {
         let source = &row.package.source;
         by_source.entry((&source.name, &source.version)).or_default().push(row);
     }
-    let mut rows: Vec<&Finding> = set.rows.iter().collect();
-    rows.sort_by(|lhs, rhs| {
-        let key = |it: &Finding| (it.kev, it.fixed_version.is_some(), it.severity);
-        key(rhs).cmp(&key(lhs)).then_with(|| (&lhs.id, &lhs.source).cmp(&(&rhs.id, &rhs.source)))
-    });
+    let rows = worst_first(set);
     let mut out = Vec::new();
     for finding in rows {
         let packages = by_source.get(&(finding.source.as_str(), finding.version.as_str()));
@@ -98,6 +94,26 @@ fn findings(it: &Scanned<'_>) -> Vec<Value> {
         }
     }
     out
+}
+
+fn worst_first(set: &FindingSet) -> Vec<&Finding> {
+    let mut rows: Vec<&Finding> = set.rows.iter().collect();
+    rows.sort_by(|lhs, rhs| {
+        let key = |it: &Finding| (it.kev, it.fixed_version.is_some(), it.severity);
+        key(rhs).cmp(&key(lhs)).then_with(|| (&lhs.id, &lhs.source).cmp(&(&rhs.id, &rhs.source)))
+    });
+    rows
+}
+
+/// The first findings of a set: exploited ones, then those that can be fixed, by severity.
+pub(crate) fn worst(set: &FindingSet, most: usize) -> Vec<Value> {
+    let row = |it: &Finding| {
+        json!({
+            "id": it.id, "severity": it.severity, "source": it.source, "version": it.version,
+            "state": it.state, "fixed_version": it.fixed_version, "kev": it.kev,
+        })
+    };
+    worst_first(set).into_iter().take(most).map(row).collect()
 }
 
 fn entry(

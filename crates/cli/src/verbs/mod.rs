@@ -5,6 +5,8 @@ pub(crate) mod advisories;
 pub(crate) mod agent;
 mod agent_child;
 pub(crate) mod bench;
+pub(crate) mod container_page;
+pub(crate) mod containers;
 pub(crate) mod image_page;
 pub(crate) mod images;
 pub(crate) mod ledger;

@@ -108,7 +108,7 @@ fn layers(manifest: Option<&ImageManifest>, ready: Option<&InventoryReady>) -> V
 }
 
 /// Tags of the same repository that name it, and who pushed them.
-async fn tags(
+pub(super) async fn tags(
     rooms: &Rooms,
     identity: &Identity,
     repository: &RepoName,
@@ -134,7 +134,7 @@ async fn verdicts(rooms: &Rooms, repository: &RepoName, digest: &Digest) -> Resu
 }
 
 /// Distinct (vulnerability, source package), as policies count them.
-fn counts(set: &FindingSet) -> Value {
+pub(super) fn counts(set: &FindingSet) -> Value {
     let mut by: BTreeMap<String, usize> = BTreeMap::new();
     for row in &set.rows {
         *by.entry(row.severity.to_string()).or_default() += 1;
@@ -144,6 +144,7 @@ fn counts(set: &FindingSet) -> Value {
         "critical": of("critical"), "high": of("high"), "medium": of("medium"), "low": of("low"),
         "negligible": of("negligible"), "unknown": of("unknown"),
         "fixable": set.rows.iter().filter(|row| row.fixed_version.is_some()).count(),
+        "covered": set.covered,
         "exploited": set.rows.iter().filter(|row| row.kev).count(),
     })
 }

@@ -201,18 +201,28 @@ async fn check(
 ) -> Answer {
     let (repository, digest) = resolve(&rooms, &identity, &it.image).await?;
     let wait = Duration::from_secs(it.wait.unwrap_or(0).min(limit::WAIT_SECONDS));
-    let answer = rooms.clearance.ask_waiting(&repository, &digest, wait).await?;
+    Ok(Json(check_document(&rooms, (&repository, &digest), wait, language).await?))
+}
+
+/// The recorded answer, waiting for a pending one.
+pub(super) async fn check_document(
+    rooms: &Rooms,
+    (repository, digest): (&RepoName, &Digest),
+    wait: Duration,
+    language: Language,
+) -> Result<Value, ApiError> {
+    let answer = rooms.clearance.ask_waiting(repository, digest, wait).await?;
     let Some(stored) = &answer.stored else {
-        return Ok(Json(json!({
+        return Ok(json!({
             "repository": repository, "digest": digest, "purpose": "pull", "verdict": answer.verdict,
             "policies": [], "reasons": [], "recorded": answer.verdict != Verdict::Pending,
-        })));
+        }));
     };
     let mut value = report::check_stored(stored, answer.verdict.word(), language);
     if let Value::Object(map) = &mut value {
         map.insert("digest".into(), json!(digest));
     }
-    Ok(Json(value))
+    Ok(value)
 }
 
 async fn check_inventory(

@@ -3,6 +3,8 @@
 mod access;
 mod advisories;
 mod agent;
+mod container_page;
+mod containers;
 mod image_page;
 mod images;
 mod ledger;
@@ -89,6 +91,8 @@ pub(crate) fn routes() -> Routes<Rooms> {
         .merge(access::routes())
         .merge(advisories::routes())
         .merge(agent::routes())
+        .merge(containers::routes())
+        .merge(container_page::routes())
         .merge(images::routes())
         .merge(image_page::routes())
         .merge(ledger::routes())

@@ -1,0 +1,116 @@
+//! May this container run here, and how do we know? One page, composed of what the rooms say.
+
+use axum::{
+    Extension, Json,
+    extract::{Path, State},
+};
+use seaworthy_access::{Identity, Permission};
+use seaworthy_fleet::{ContainerView, weaknesses};
+use seaworthy_link::Container;
+use seaworthy_model::{ErrorCode, Problem, Scope};
+use seaworthy_policy::Language;
+use serde_json::{Value, json};
+
+use super::{
+    Answer, ApiError, Rooms,
+    containers::{Shown, host_row, known, place, row, unknown_host},
+    image_page, images,
+};
+use crate::{limit, report, route::Routes};
+
+pub(super) fn routes() -> Routes<Rooms> {
+    Routes::new().get("/api/v1/containers/{host}/{id}", explain)
+}
+
+async fn explain(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Extension(language): Extension<Language>,
+    Path((host, id)): Path<(String, String)>,
+) -> Answer {
+    let shown = Shown::to(&rooms, &identity).await?;
+    let unknown = || ApiError(Problem::new(ErrorCode::NotFound, format!("container `{id}` is not known")));
+    let host_id = rooms.fleet.host_named(&host).await?.filter(|id| shown.covers(*id));
+    let host_id = host_id.ok_or_else(|| unknown_host(&host))?;
+    let view = rooms.fleet.container_of(host_id, &id).await?.ok_or_else(unknown)?;
+    let mut page = row(&view, &known(&rooms, &identity, &view).await?);
+    let about = image(&rooms, &identity, &view, language).await?;
+    let mut history = rooms.fleet.history(&view, None).await?;
+    history.truncate(limit::HAPPENINGS);
+    let host = rooms.fleet.hosts().await?.into_iter().find(|it| it.id == host_id);
+    let it = &view.container;
+    if let Value::Object(page) = &mut page {
+        for (key, value) in [
+            ("gone_at", json!(view.gone_at)),
+            ("host_facts", host.as_ref().map_or(Value::Null, host_row)),
+            ("settings", json!(it.settings)),
+            ("weaknesses", json!(weaknesses(&it.settings))),
+            ("labels", json!(it.labels)),
+            ("cut", json!(it.cut)),
+            ("started_by", started_by(it)),
+            ("clearance", about.clearance),
+            ("lineage", about.lineage),
+            ("worst", about.worst),
+            ("history", json!(history)),
+        ] {
+            page.insert(key.to_owned(), value);
+        }
+    }
+    Ok(Json(page))
+}
+
+/// What is known of the image; null where nothing is, or the caller may not know it.
+#[derive(Default)]
+struct About {
+    clearance: Value,
+    lineage: Value,
+    worst: Value,
+}
+
+async fn image(
+    rooms: &Rooms,
+    identity: &Identity,
+    view: &ContainerView,
+    language: Language,
+) -> Result<About, ApiError> {
+    let Some((repository, digest)) = place(view) else { return Ok(About::default()) };
+    let scope = Scope::repository(&repository);
+    if !rooms.access.allows(identity, Permission::ClearanceRead, &scope).await? {
+        return Ok(About::default());
+    }
+    let mut about = About::default();
+    if rooms.registry.has_manifest(&repository, &digest).await? {
+        about.clearance =
+            images::check_document(rooms, (&repository, &digest), std::time::Duration::ZERO, language)
+                .await?;
+    }
+    let ready = rooms.inspection.of_manifest(&digest).await?;
+    about.lineage = json!({
+        "tags": image_page::tags(rooms, identity, &repository, &digest).await?,
+        "platform": ready.as_ref().map(|ready| ready.inventory.platform.to_string()),
+        "config": ready.as_ref().map(|ready| ready.config),
+        "layers": ready.as_ref().map(|ready| &ready.inventory.layers),
+    });
+    if let Some(content) = &view.image.content_id
+        && let Some(set) = rooms.findings.of_content(content).await?
+    {
+        about.worst = json!(report::worst(&set, limit::WORST));
+    }
+    Ok(about)
+}
+
+/// Engines do not say who started a container; labels of those who start many may.
+fn started_by(it: &Container) -> Value {
+    let label = |name: &str| it.labels.get(name).filter(|value| !value.is_empty());
+    for (by, group, part) in [
+        ("compose", "com.docker.compose.project", "com.docker.compose.service"),
+        ("swarm", "com.docker.stack.namespace", "com.docker.swarm.service.name"),
+        ("kubernetes", "io.kubernetes.pod.namespace", "io.kubernetes.pod.name"),
+    ] {
+        let named: Vec<&str> = [group, part].into_iter().filter_map(label).map(String::as_str).collect();
+        if !named.is_empty() {
+            return json!({"by": by, "name": named.join("/"), "source": "labels"});
+        }
+    }
+    Value::Null
+}
