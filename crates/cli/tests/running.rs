@@ -1,0 +1,253 @@
+//! What runs on a real engine, from the first container to what happened while nobody looked.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use seaworthy_testkit::{
+    Dockerd,
+    debian::{Base, base},
+    docker, real_engines,
+};
+use serde_json::Value;
+
+use crate::{
+    agent::{agent_of, kill, until},
+    server::{Place, Server, done, free_port},
+};
+
+/// How soon after `up` every container is listed.
+const LISTED: Duration = Duration::from_secs(5);
+
+struct Story {
+    place: Place,
+    engine: &'static Dockerd,
+    port: u16,
+}
+
+/// Ends the containers of this story, whatever becomes of it.
+impl Drop for Story {
+    fn drop(&mut self) {
+        for name in ["web", "foreign", "mighty", "powers", "late"] {
+            drop(self.docker(&["rm", "-f", name]).output());
+        }
+    }
+}
+
+impl Story {
+    fn docker(&self, words: &[&str]) -> Command {
+        let mut command = self.engine.client(&self.place.docker_config());
+        command.args(words);
+        command
+    }
+
+    fn up(&self) -> Server {
+        self.place.try_up_beside(self.port, &self.engine.host()).unwrap_or_else(|log| panic!("{log}"))
+    }
+
+    /// Starts a container that waits; returns its id.
+    fn run(&self, name: &str, options: &str, image: &str) -> String {
+        let mut command = self.docker(&["run", "-d", "--name", name]);
+        command.args(options.split_whitespace()).args([image, "sleep", "100000"]);
+        done(&mut command).trim().to_owned()
+    }
+
+    /// What `ps` lists: an empty list when the server is not there.
+    fn ps(&self) -> Vec<Value> {
+        let said = self.place.cli(&["ps", "-o", "json"]);
+        if said.code == 0 { said.json().as_array().cloned().unwrap_or_default() } else { Vec::new() }
+    }
+
+    /// The rows with these names, once each is there and is so.
+    fn listed(&self, names: &[&str], is: impl Fn(&Value) -> bool) -> Vec<Value> {
+        until(&format!("{names:?}\n{}", self.place.log()), || {
+            let rows = self.ps();
+            let find = |name: &&str| rows.iter().find(|row| row["name"] == **name && is(row)).cloned();
+            names.iter().map(find).collect()
+        })
+    }
+
+    fn explain(&self, name: &str) -> Value {
+        let said = self.place.cli(&["container", "explain", name, "-o", "json"]);
+        assert_eq!(said.code, 0, "{said:?}");
+        said.json()
+    }
+}
+
+fn is_running(row: &Value) -> bool {
+    row["state"] == "running"
+}
+
+#[test]
+fn what_runs_here_is_known_and_explained() {
+    if !real_engines("what_runs_here_is_known_and_explained", &["dockerd", "docker", "mmdebstrap", "setpriv"])
+    {
+        return;
+    }
+    let story = Story { place: Place::new(), engine: docker(), port: free_port() };
+    let server = story.up();
+    story.place.login(server.port);
+    let digest = pushes_and_pulls(&story);
+    let full = format!("localhost:{}/dev/web:1", story.port);
+    let web = story.run("web", "--network=none -u 7:7", &full);
+    story.run("foreign", "--network=none -u 7", "running-base");
+    let options = "--network=host -u 0 -v /etc:/host/etc:ro -l com.docker.compose.project=shop";
+    story.run("mighty", options, "running-base");
+    // Made and not started: not every machine lets its engine give all rights away.
+    let all = [
+        "create",
+        "--name",
+        "powers",
+        "--privileged",
+        "--cap-add=NET_ADMIN",
+        "--network=none",
+        "running-base",
+        "true",
+    ];
+    done(&mut story.docker(&all));
+    story.listed(&["powers"], |row| row["state"] == "created");
+    // A container may run before the image that was pulled from here is inspected.
+    let exact = story.listed(&["web"], |row| is_running(row) && row["image"]["mapping"] == "exact");
+    let image = &exact[0]["image"];
+    assert_eq!((&exact[0]["id"], &image["repository"]), (&web.into(), &"dev/web".into()), "{exact:#?}");
+    assert_eq!(image["digest"], digest, "{exact:#?}");
+    let rows = story.listed(&["web", "foreign", "mighty"], is_running);
+    for row in &rows[1..] {
+        assert_eq!(
+            (&row["image"]["mapping"], &row["image"]["reason"]),
+            (&"unmapped".into(), &"never-pushed".into())
+        );
+        assert_eq!(
+            (&row["verdict"], &row["findings"]),
+            (&Value::Null, &Value::Null),
+            "unknown is not fine: {row:#}"
+        );
+    }
+    is_explained(&story);
+    let server = while_nobody_looks(&story, server);
+    a_fresh_up_lists_all_at_once(&story, server);
+}
+
+/// Pushes an image of two layers and pulls it from nothing; returns the digest that docker was told.
+fn pushes_and_pulls(story: &Story) -> String {
+    done(story.docker(&["import"]).arg(base(Base::Main)).arg("running-base"));
+    let full = format!("localhost:{}/dev/web:1", story.port);
+    done(&mut story.docker(&["run", "--name", "web", "--network=none", "running-base", "touch", "/web"]));
+    done(&mut story.docker(&["commit", "web", &full]));
+    done(&mut story.docker(&["rm", "web"]));
+    let pushed = done(&mut story.docker(&["push", &full]));
+    let digest =
+        pushed.split_whitespace().find(|word| word.starts_with("sha256:")).expect("a digest").to_owned();
+    done(&mut story.docker(&["image", "rm", &full]));
+    // Below `dev/` rules only warn, so it is given out before it is inspected.
+    let check = story.place.cli(&["check", "dev/web:1", "--wait", "60s"]);
+    assert_eq!(check.code, 0, "{check:?}");
+    done(&mut story.docker(&["pull", "-q", &full]));
+    digest
+}
+
+fn is_explained(story: &Story) {
+    let settings = |page: &Value| -> Vec<String> {
+        let all = page["weaknesses"].as_array().expect("weaknesses");
+        all.iter().map(|it| it["setting"].as_str().expect("a word").to_owned()).collect()
+    };
+    let mighty = story.explain("mighty");
+    assert_eq!(settings(&mighty), ["root", "host-network", "host-path"], "{mighty:#}");
+    assert_eq!(mighty["started_by"]["name"], "shop");
+    let powers = settings(&story.explain("powers"));
+    for setting in ["privileged", "root", "capabilities"] {
+        assert!(powers.iter().any(|it| it == setting), "{setting}: {powers:?}");
+    }
+    let web = story.explain("web");
+    assert_eq!(web["findings"], Value::Null, "no feed is loaded: {web:#}");
+    assert_eq!(settings(&web), Vec::<String>::new(), "{web:#}");
+    assert_eq!(
+        (&web["verdict"], &web["clearance"]["verdict"]),
+        (&"allowed".into(), &"allowed".into()),
+        "{web:#}"
+    );
+    assert_eq!(
+        (&web["lineage"]["tags"][0]["tag"], &web["lineage"]["layers"][1]["index"]),
+        (&"1".into(), &1.into())
+    );
+    let screen = |name| {
+        let said = story.place.cli(&["container", "explain", name, "-o", "table"]);
+        eprintln!("{}", said.out);
+        said.out
+    };
+    let (mighty, powers, web) = (screen("mighty"), screen("powers"), screen("web"));
+    for (screen, part) in [
+        (&mighty, "unknown"),
+        (&mighty, "never-pushed"),
+        (&mighty, "runs as root"),
+        (&mighty, "shares the host's network"),
+        (&mighty, "/etc -> /host/etc (ro)"),
+        (&powers, "privileged"),
+        (&powers, "NET_ADMIN"),
+        (&web, "exact  dev/web@sha256:"),
+        (&web, "allowed"),
+    ] {
+        assert!(screen.contains(part), "{part}: {screen}");
+    }
+    let host = story.place.cli(&["host", "list", "-o", "json"]).json()[0].clone();
+    assert!(host["engine"].as_str().is_some_and(|it| it.starts_with("Docker Engine ")), "{host:#}");
+    assert_eq!((&host["running"], &host["wrong_clock"]), (&3.into(), &false.into()), "{host:#}");
+}
+
+/// Kills the agent, then the server with its agent, while containers come and go.
+fn while_nobody_looks(story: &Story, server: Server) -> Server {
+    let first = agent_of(&server).expect("an agent");
+    kill(first);
+    done(&mut story.docker(&["rm", "-f", "foreign"]));
+    story.run("late", "--network=none -u 7", "running-base");
+    story.listed(&["web", "mighty", "late"], is_running);
+    until("the end of `foreign`", || story.ps().iter().all(|row| row["name"] != "foreign").then_some(()));
+    let gaps = |page: &Value| {
+        page["history"]
+            .as_array()
+            .expect("history")
+            .iter()
+            .filter(|it| it["what"]["happening"] == "gap")
+            .count()
+    };
+    // `late` may be seen before the new agent has said what it cannot know.
+    let before = until("a gap", || Some(gaps(&story.explain("web"))).filter(|count| *count > 0));
+
+    drop(server);
+    done(&mut story.docker(&["rm", "-f", "late"]));
+    done(&mut story.docker(&["stop", "-t", "0", "mighty"]));
+    let foreign = story.run("foreign", "--network=none -u 7", "running-base");
+    let server = story.up();
+    let rows = story.listed(&["foreign"], is_running);
+    assert_eq!(rows[0]["id"], foreign);
+    let stopped = story.listed(&["mighty"], |row| row["state"] == "exited");
+    assert_eq!(stopped[0]["exit_code"], 137, "{stopped:#?}");
+    until("the end of `late`", || story.ps().iter().all(|row| row["name"] != "late").then_some(()));
+    let page = until("another gap", || Some(story.explain("web")).filter(|page| gaps(page) > before));
+    assert!(
+        page["history"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|it| it["what"]["happening"] == "started"))
+    );
+    let gone = story.explain("late");
+    assert_eq!(gone["presence"], "gone", "{gone:#}");
+    server
+}
+
+/// On a machine that nobody has looked at, all is listed within seconds of `ready`.
+fn a_fresh_up_lists_all_at_once(story: &Story, server: Server) {
+    drop(server);
+    let place = Place::new();
+    let server = place.try_up_beside(free_port(), &story.engine.host()).unwrap_or_else(|log| panic!("{log}"));
+    let ready = Instant::now();
+    let names: Vec<String> = until("four containers", || {
+        let rows = place.cli(&["ps", "-o", "json"]).json();
+        let names = rows.as_array()?.iter().map(|row| row["name"].as_str().map(str::to_owned));
+        names.collect::<Option<Vec<_>>>().filter(|names| names.len() == 4)
+    });
+    eprintln!("listed {:?} after ready", ready.elapsed());
+    assert!(ready.elapsed() < LISTED, "{:?}", ready.elapsed());
+    assert_eq!(names, ["foreign", "mighty", "powers", "web"]);
+    drop(server);
+}
