@@ -51,17 +51,6 @@ texts! {
     ForPull: "the image's, for pull; the settings do not count yet", "イメージのプル判定。設定はまだ考慮しません";
     NotJudged: "nothing here judges this image", "このイメージの判定はありません";
     NothingWeakens: "none that weakens it", "弱める設定はありません";
-    Privileged: "privileged: all rights and devices, no confinement", "特権: すべての権限とデバイス、隔離なし";
-    RunsAsRoot: "runs as root", "root で実行";
-    HostNetwork: "shares the host's network", "ホストのネットワークを共有";
-    HostPid: "sees the host's processes", "ホストのプロセスを参照可能";
-    HostIpc: "shares the host's IPC", "ホストの IPC を共有";
-    Capabilities: "capabilities added", "追加された capability";
-    EngineSocket: "holds an engine's socket, as good as root on the host", "エンジンのソケットを保持（ホストの root に相当）";
-    HostPath: "a path of the host", "ホストのパス";
-    Devices: "devices of the host", "ホストのデバイス";
-    NoSeccomp: "no system call filter", "システムコールフィルターなし";
-    NoApparmor: "no AppArmor profile", "AppArmor プロファイルなし";
     Pass: "pass", "合格";
     Fail: "fail", "不合格";
     Indeterminate: "indeterminate", "判定不能";

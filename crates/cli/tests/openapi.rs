@@ -379,7 +379,7 @@ fn containers(it: &mut Description, place: &Place, socket: &Door, port: u16) {
     let page = it.get(socket, explain, &format!("{list}/{host}/{id}")).json();
     let weak: Vec<&str> =
         page["weaknesses"].as_array().unwrap().iter().map(|it| it["setting"].as_str().unwrap()).collect();
-    assert_eq!(weak, ["privileged", "root", "host-network", "capabilities", "engine-socket"]);
+    assert_eq!(weak, ["privileged", "root", "host-network", "capability", "engine-socket"]);
     assert_eq!(
         (&page["started_by"]["name"], &page["worst"][0]["id"]),
         (&json!("shop/web"), &json!("CVE-2026-1111"))

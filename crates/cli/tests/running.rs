@@ -156,7 +156,7 @@ fn is_explained(story: &Story) {
     assert_eq!(settings(&mighty), ["root", "host-network", "host-path"], "{mighty:#}");
     assert_eq!(mighty["started_by"]["name"], "shop");
     let powers = settings(&story.explain("powers"));
-    for setting in ["privileged", "root", "capabilities"] {
+    for setting in ["privileged", "root", "capability"] {
         assert!(powers.iter().any(|it| it == setting), "{setting}: {powers:?}");
     }
     let web = story.explain("web");

@@ -25,7 +25,6 @@ mod history;
 mod query;
 mod receive;
 mod view;
-mod weakness;
 mod work;
 
 /// Named limits of this room.
@@ -38,4 +37,3 @@ pub use history::{Happening, HistoryRow};
 pub use query::{ContainerPage, Cursor, Filter, Stats};
 pub use seaworthy_model::Presence;
 pub use view::{ContainerView, HostView, ImageView, Mapping, Unmapped};
-pub use weakness::{Weakening, Weakness, weaknesses};

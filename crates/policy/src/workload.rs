@@ -15,10 +15,8 @@ pub struct WorkloadFacts {
     pub named: Option<String>,
     /// Whether what it runs was pushed here, and is known by its content.
     pub origin: Origin,
-    /// How it is confined.
+    /// How it is confined. Engines fill in the image's user.
     pub settings: Settings,
-    /// The user that the image's config names, when the image is known; empty is root.
-    pub image_user: Option<String>,
 }
 
 /// Where what a container runs comes from.
@@ -96,7 +94,7 @@ impl Demand {
 
 /// What weakens a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "weakness", rename_all = "snake_case")]
+#[serde(tag = "setting", rename_all = "kebab-case")]
 pub enum Weakness {
     /// All capabilities, all devices, no confinement.
     Privileged,
@@ -107,8 +105,6 @@ pub enum Weakness {
         /// The name.
         user: String,
     },
-    /// Its user is the image's, and the image is not known.
-    UnknownUser,
     /// Shares the host's network.
     HostNetwork,
     /// Sees the host's processes.
@@ -150,7 +146,7 @@ pub enum Weakness {
 impl Weakness {
     /// True for what could as well be harmless.
     const fn is_doubt(&self) -> bool {
-        matches!(self, Self::NamedUser { .. } | Self::UnknownUser)
+        matches!(self, Self::NamedUser { .. })
     }
 
     /// In words.
@@ -166,7 +162,6 @@ impl Weakness {
             Self::Privileged => "is privileged".into(),
             Self::Root => "runs as root".into(),
             Self::NamedUser { user } => format!("runs as `{user}`, whose number is not known"),
-            Self::UnknownUser => "runs as the image's user, which is not known".into(),
             Self::HostNetwork => "shares the host's network".into(),
             Self::HostPid => "sees the host's processes".into(),
             Self::HostIpc => "shares the host's IPC".into(),
@@ -187,7 +182,6 @@ impl Weakness {
             Self::Privileged => "特権モード".into(),
             Self::Root => "root で実行".into(),
             Self::NamedUser { user } => format!("ユーザー `{user}` の番号が不明"),
-            Self::UnknownUser => "イメージのユーザーが不明".into(),
             Self::HostNetwork => "ホストのネットワークを共有".into(),
             Self::HostPid => "ホストのプロセスを参照可能".into(),
             Self::HostIpc => "ホストの IPC を共有".into(),
@@ -204,9 +198,10 @@ impl Weakness {
     }
 }
 
-/// Every demand there is, at its strictest: what `container explain` looks for.
-pub fn weaknesses(workload: &WorkloadFacts) -> Vec<Weakness> {
-    let all = [
+/// What weakens a container with these settings, the worst first: more than a container has that
+/// nobody configured. Demands can ask for more.
+pub fn weaknesses(settings: &Settings) -> Vec<Weakness> {
+    let demands = [
         Demand::NotPrivileged,
         Demand::NonRoot,
         Demand::NoHostNetwork,
@@ -216,17 +211,34 @@ pub fn weaknesses(workload: &WorkloadFacts) -> Vec<Weakness> {
         Demand::NoEngineSocket,
         Demand::HostPaths(HostPaths::Forbid),
         Demand::NoDevices,
-        Demand::ReadOnlyRoot,
-        Demand::NoEscalation,
         Demand::Seccomp,
         Demand::Apparmor,
     ];
-    all.iter().flat_map(|demand| against(demand, workload)).collect()
+    let all = demands.iter().flat_map(|demand| against(demand, settings));
+    all.filter(|weakness| match weakness {
+        Weakness::NamedUser { .. } => false,
+        Weakness::HostPath { path, writable } => !is_engine_socket(path) && (*writable || is_sensitive(path)),
+        // A privileged container has neither, and is told as such.
+        Weakness::NoSeccomp => settings.seccomp_unconfined,
+        Weakness::NoApparmor => settings.apparmor_unconfined,
+        _ => true,
+    })
+    .collect()
+}
+
+/// Paths of the host that matter also when they are only read, with all below them.
+fn is_sensitive(path: &str) -> bool {
+    const PATHS: [&str; 9] =
+        ["/boot", "/dev", "/etc", "/proc", "/root", "/run", "/sys", "/var/lib/docker", "/var/run"];
+    let below =
+        |it: &&str| path.strip_prefix(*it).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    path == "/" || PATHS.iter().any(below)
 }
 
 /// Judges a `container` rule.
 pub(crate) fn container(demands: &[Demand], workload: &WorkloadFacts, evidence: &mut Evidence) -> Outcome {
-    let found: Vec<Weakness> = demands.iter().flat_map(|demand| against(demand, workload)).collect();
+    let found: Vec<Weakness> =
+        demands.iter().flat_map(|demand| against(demand, &workload.settings)).collect();
     for weakness in &found {
         evidence.push(&weakness.english(), "");
     }
@@ -240,12 +252,11 @@ pub(crate) fn container(demands: &[Demand], workload: &WorkloadFacts, evidence: 
     (result, Cause::Weak { weaknesses, found: count })
 }
 
-fn against(demand: &Demand, workload: &WorkloadFacts) -> Vec<Weakness> {
-    let settings = &workload.settings;
+fn against(demand: &Demand, settings: &Settings) -> Vec<Weakness> {
     let when = |holds: bool, weakness: Weakness| if holds { vec![weakness] } else { Vec::new() };
     match demand {
         Demand::NotPrivileged => when(settings.privileged, Weakness::Privileged),
-        Demand::NonRoot => user(workload).into_iter().collect(),
+        Demand::NonRoot => user(&settings.user).into_iter().collect(),
         Demand::NoHostNetwork => when(settings.host_network, Weakness::HostNetwork),
         Demand::NoHostPid => when(settings.host_pid, Weakness::HostPid),
         Demand::NoHostIpc => when(settings.host_ipc, Weakness::HostIpc),
@@ -273,10 +284,8 @@ fn against(demand: &Demand, workload: &WorkloadFacts) -> Vec<Weakness> {
     }
 }
 
-/// The container's own user wins over the image's; a group behind `:` does not count.
-fn user(workload: &WorkloadFacts) -> Option<Weakness> {
-    let own = Some(workload.settings.user.as_str()).filter(|user| !user.is_empty());
-    let Some(user) = own.or(workload.image_user.as_deref()) else { return Some(Weakness::UnknownUser) };
+/// Nobody is root; a group behind `:` does not count.
+fn user(user: &str) -> Option<Weakness> {
     let name = user.split(':').next().unwrap_or_default();
     match name.parse::<u64>() {
         Ok(0) => Some(Weakness::Root),
@@ -377,7 +386,6 @@ mod tests {
                 no_new_privileges: true,
                 ..Settings::default()
             },
-            image_user: Some(String::new()),
         }
     }
 
@@ -435,7 +443,6 @@ mod tests {
             for language in [Language::English, Language::Japanese] {
                 assert!(!decision.reasons[0].cause.message(language).is_empty());
             }
-            assert!(!weaknesses(&weak).is_empty(), "`container explain` tells it too: {demand}");
             let stored = serde_json::to_string(&decision).expect("json");
             assert_eq!(serde_json::from_str::<Decision>(&stored).expect("json"), decision);
             let policy =
@@ -444,7 +451,6 @@ mod tests {
             let (key, value) = demands[0].entry();
             assert_eq!(format!("{key}: {value}"), demand);
         }
-        assert_eq!(weaknesses(&hardened()), []);
     }
 
     #[test]
@@ -452,16 +458,42 @@ mod tests {
         let rule = "  - container: { user: non_root }\n    mode: enforce\n";
         let mut named = hardened();
         named.settings.user = "nginx".into();
-        let mut unknown = hardened();
-        (unknown.settings.user, unknown.image_user) = (String::new(), None);
-        for workload in [named, unknown] {
-            let decision = judged(rule, workload);
-            assert_eq!(decision.reasons[0].result, RuleResult::Indeterminate);
-            assert_eq!(decision.verdict, Verdict::Blocked, "unknown is not fine");
+        let decision = judged(rule, named);
+        assert_eq!(decision.reasons[0].result, RuleResult::Indeterminate);
+        assert_eq!(decision.verdict, Verdict::Blocked, "unknown is not fine");
+    }
+
+    #[test]
+    fn what_weakens_is_more_than_the_default() {
+        let words = |change: Change| {
+            let mut workload = hardened();
+            (workload.settings.read_only_root, workload.settings.no_new_privileges) = (false, false);
+            change(&mut workload);
+            let all = weaknesses(&workload.settings).into_iter();
+            let word =
+                |it: Weakness| serde_json::to_value(it).expect("json")["setting"].as_str().map(str::to_owned);
+            all.filter_map(word).collect::<Vec<_>>().join(" ")
+        };
+        let cases: [(Change, &str); 9] = [
+            (|_| {}, ""),
+            (|it| it.settings.user = "app".into(), ""),
+            (|it| it.settings.user = "1000:0".into(), ""),
+            (|it| it.settings.mounts = vec![bind("/srv", false), bind("/etcetera", false)], ""),
+            (|it| it.settings.mounts = vec![bind("/srv", true)], "host-path"),
+            (|it| it.settings.mounts = vec![bind("/etc/ssl", false)], "host-path"),
+            (|it| it.settings.mounts = vec![bind("/var/run/docker.sock", true)], "engine-socket"),
+            (|it| it.settings.privileged = true, "privileged"),
+            (
+                |it| {
+                    let names = vec!["NET_ADMIN".into(), "SYS_ADMIN".into()];
+                    (it.settings.seccomp_unconfined, it.settings.added_capabilities) = (true, names);
+                },
+                "capability capability no-seccomp",
+            ),
+        ];
+        for (change, expected) in cases {
+            assert_eq!(words(change), expected);
         }
-        let mut by_image = hardened();
-        (by_image.settings.user, by_image.image_user) = (String::new(), Some("101".into()));
-        assert_eq!(judged(rule, by_image).verdict, Verdict::Allowed);
     }
 
     #[test]
@@ -509,7 +541,7 @@ mod tests {
 
     #[test]
     fn nobody_knows_what_an_unmapped_container_runs() {
-        let unmapped = WorkloadFacts { origin: Origin::Unknown, image_user: None, ..hardened() };
+        let unmapped = WorkloadFacts { origin: Origin::Unknown, ..hardened() };
         let decision = judged("  - vulnerabilities: { kev: 0 }\n", unmapped);
         assert_eq!(decision.verdict, Verdict::Blocked);
         let message = decision.reasons[0].cause.message(Language::English);

@@ -52,7 +52,7 @@ fn screen(page: &Value) -> String {
         screen.line("settings", Text::NothingWeakens.say(language));
     }
     for (number, row) in weaknesses.iter().enumerate() {
-        screen.line(if number == 0 { "settings" } else { "" }, &weakness(row));
+        screen.line(if number == 0 { "settings" } else { "" }, &cell(row.get("message")));
     }
     for (number, row) in list("/history").iter().take(HAPPENINGS).enumerate() {
         screen.line(if number == 0 { "history" } else { "" }, &happening(row));
@@ -134,28 +134,6 @@ fn finding(row: &Value) -> String {
     };
     let kev = if row.get("kev") == Some(&Value::Bool(true)) { "  KEV" } else { "" };
     format!("{} {} {} {fixed}{kev}", at("id"), at("severity"), at("source"))
-}
-
-fn weakness(row: &Value) -> String {
-    let text = match row.get("setting").and_then(Value::as_str).unwrap_or_default() {
-        "privileged" => Text::Privileged,
-        "root" => Text::RunsAsRoot,
-        "host-network" => Text::HostNetwork,
-        "host-pid" => Text::HostPid,
-        "host-ipc" => Text::HostIpc,
-        "capabilities" => Text::Capabilities,
-        "engine-socket" => Text::EngineSocket,
-        "host-path" => Text::HostPath,
-        "devices" => Text::Devices,
-        "no-seccomp" => Text::NoSeccomp,
-        "no-apparmor" => Text::NoApparmor,
-        _ => Text::Unknown,
-    };
-    let said = text.say(language());
-    match row.get("value").filter(|value| !value.is_null()) {
-        Some(value) => format!("{said}: {}", cell(Some(value))),
-        None => said.to_owned(),
-    }
 }
 
 fn happening(row: &Value) -> String {

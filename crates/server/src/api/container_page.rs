@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, State},
 };
 use seaworthy_access::{Identity, Permission};
-use seaworthy_fleet::{ContainerView, weaknesses};
+use seaworthy_fleet::ContainerView;
 use seaworthy_link::Container;
 use seaworthy_model::{ErrorCode, Problem, Scope};
 use seaworthy_policy::Language;
@@ -44,7 +44,7 @@ async fn explain(
             ("gone_at", json!(view.gone_at)),
             ("host_facts", host.as_ref().map_or(Value::Null, host_row)),
             ("settings", json!(it.settings)),
-            ("weaknesses", json!(weaknesses(&it.settings))),
+            ("weaknesses", weak(&it.settings, language)),
             ("labels", json!(it.labels)),
             ("cut", json!(it.cut)),
             ("started_by", started_by(it)),
@@ -97,6 +97,18 @@ async fn image(
         about.worst = json!(report::worst(&set, limit::WORST));
     }
     Ok(about)
+}
+
+/// What weakens the container, each with its words.
+fn weak(settings: &seaworthy_model::Settings, language: Language) -> Value {
+    let row = |it: &seaworthy_policy::Weakness| {
+        let mut row = json!(it);
+        if let Value::Object(map) = &mut row {
+            map.insert("message".to_owned(), json!(it.message(language)));
+        }
+        row
+    };
+    Value::Array(seaworthy_policy::weaknesses(settings).iter().map(row).collect())
 }
 
 /// Engines do not say who started a container; labels of those who start many may.
