@@ -1,5 +1,7 @@
 //! The SQL of clearance.
 
+pub(crate) mod workloads;
+
 use seaworthy_model::{ContentId, ExceptionId, FeedsChanged, FindingSet, FindingsChanged, Timestamp};
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_policy::{Facts, InventoryFacts, Verdict};
@@ -13,97 +15,100 @@ use crate::{ExceptionRow, PolicyRow, StoredVerdict, exceptions::State};
 /// The tables of clearance.
 pub const SCHEMA: RoomSchema = RoomSchema {
     room: "clearance",
-    migrations: &[Migration {
-        id: 1,
-        steps: &[
-            // What was pushed where, and what it is.
-            Step::Create(Table {
-                name: "clearance_subjects",
-                columns: &[
-                    Column::text("repository"),
-                    Column::text("digest"),
-                    Column::text("kind"),
-                    Column::text("related"),
-                    Column::bytes("content").optional(),
-                ],
-                primary_key: &["repository", "digest"],
-                indexes: &[Index::on(&["content"])],
-            }),
-            Step::Create(Table {
-                name: "clearance_contents",
-                columns: &[
-                    Column::bytes("content"),
-                    Column::text("facts"),
-                    Column::text("finding_set").optional(),
-                    Column::int("generation"),
-                ],
-                primary_key: &["content"],
-                indexes: &[],
-            }),
-            Step::Create(Table {
-                name: "clearance_sets",
-                columns: &[Column::text("id"), Column::text("body")],
-                primary_key: &["id"],
-                indexes: &[],
-            }),
-            Step::Create(Table {
-                name: "clearance_state",
-                columns: &[Column::text("name"), Column::int("revision"), Column::text("body")],
-                primary_key: &["name"],
-                indexes: &[],
-            }),
-            Step::Sql("INSERT INTO clearance_state (name, revision, body) VALUES ('policies', 1, '')"),
-            Step::Create(Table {
-                name: "clearance_policies",
-                columns: &[
-                    Column::text("name"),
-                    Column::int("version"),
-                    Column::text("hash"),
-                    Column::text("source"),
-                    Column::int("applied_at"),
-                    Column::text("applied_by"),
-                ],
-                primary_key: &["name", "version"],
-                indexes: &[],
-            }),
-            Step::Create(Table {
-                name: "clearance_exceptions",
-                columns: &[
-                    Column::bytes("id"),
-                    Column::text("state"),
-                    Column::text("body"),
-                    Column::int("expires_at"),
-                    Column::int("uses"),
-                ],
-                primary_key: &["id"],
-                indexes: &[Index::on(&["state", "expires_at"])],
-            }),
-            Step::Create(Table {
-                name: "clearance_verdicts",
-                columns: &[
-                    Column::text("repository"),
-                    Column::text("digest"),
-                    Column::text("purpose"),
-                    Column::text("settings"),
-                    Column::bytes("content").optional(),
-                    Column::text("verdict"),
-                    Column::text("reasons"),
-                    Column::text("policies"),
-                    Column::text("exceptions"),
-                    Column::text("facts"),
-                    Column::int("decided_at"),
-                    Column::int("valid_until").optional(),
-                    Column::int("revision"),
-                ],
-                primary_key: &["repository", "digest", "purpose", "settings"],
-                indexes: &[
-                    Index::on(&["valid_until"]),
-                    Index::on(&["revision"]),
-                    Index::on(&["verdict", "repository", "digest"]),
-                ],
-            }),
-        ],
-    }],
+    migrations: &[
+        Migration {
+            id: 1,
+            steps: &[
+                // What was pushed where, and what it is.
+                Step::Create(Table {
+                    name: "clearance_subjects",
+                    columns: &[
+                        Column::text("repository"),
+                        Column::text("digest"),
+                        Column::text("kind"),
+                        Column::text("related"),
+                        Column::bytes("content").optional(),
+                    ],
+                    primary_key: &["repository", "digest"],
+                    indexes: &[Index::on(&["content"])],
+                }),
+                Step::Create(Table {
+                    name: "clearance_contents",
+                    columns: &[
+                        Column::bytes("content"),
+                        Column::text("facts"),
+                        Column::text("finding_set").optional(),
+                        Column::int("generation"),
+                    ],
+                    primary_key: &["content"],
+                    indexes: &[],
+                }),
+                Step::Create(Table {
+                    name: "clearance_sets",
+                    columns: &[Column::text("id"), Column::text("body")],
+                    primary_key: &["id"],
+                    indexes: &[],
+                }),
+                Step::Create(Table {
+                    name: "clearance_state",
+                    columns: &[Column::text("name"), Column::int("revision"), Column::text("body")],
+                    primary_key: &["name"],
+                    indexes: &[],
+                }),
+                Step::Sql("INSERT INTO clearance_state (name, revision, body) VALUES ('policies', 1, '')"),
+                Step::Create(Table {
+                    name: "clearance_policies",
+                    columns: &[
+                        Column::text("name"),
+                        Column::int("version"),
+                        Column::text("hash"),
+                        Column::text("source"),
+                        Column::int("applied_at"),
+                        Column::text("applied_by"),
+                    ],
+                    primary_key: &["name", "version"],
+                    indexes: &[],
+                }),
+                Step::Create(Table {
+                    name: "clearance_exceptions",
+                    columns: &[
+                        Column::bytes("id"),
+                        Column::text("state"),
+                        Column::text("body"),
+                        Column::int("expires_at"),
+                        Column::int("uses"),
+                    ],
+                    primary_key: &["id"],
+                    indexes: &[Index::on(&["state", "expires_at"])],
+                }),
+                Step::Create(Table {
+                    name: "clearance_verdicts",
+                    columns: &[
+                        Column::text("repository"),
+                        Column::text("digest"),
+                        Column::text("purpose"),
+                        Column::text("settings"),
+                        Column::bytes("content").optional(),
+                        Column::text("verdict"),
+                        Column::text("reasons"),
+                        Column::text("policies"),
+                        Column::text("exceptions"),
+                        Column::text("facts"),
+                        Column::int("decided_at"),
+                        Column::int("valid_until").optional(),
+                        Column::int("revision"),
+                    ],
+                    primary_key: &["repository", "digest", "purpose", "settings"],
+                    indexes: &[
+                        Index::on(&["valid_until"]),
+                        Index::on(&["revision"]),
+                        Index::on(&["verdict", "repository", "digest"]),
+                    ],
+                }),
+            ],
+        },
+        Migration { id: 2, steps: &[Step::Create(workloads::WORKLOADS)] },
+    ],
 };
 
 /// What a manifest is to clearance.

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use seaworthy_ledger::{Act, Action};
-use seaworthy_model::{Actor, FeedsChanged, FindingsChanged, Timestamp};
+use seaworthy_model::{Actor, ContainerKey, FeedsChanged, FindingsChanged, Timestamp};
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_policy::{Decision, Facts, InventoryFacts, Mode, Policy, Settling, Verdict, decide};
 use seaworthy_store::{Delivery, Tx, args};
@@ -14,25 +14,60 @@ use crate::{
     Clearance, ClearanceError, PolicyRef, PolicyRow, Purpose, StoredVerdict,
     db::{self, Subject},
     policies::Compiled,
+    workload,
 };
+
+/// What is to be judged: containers, then images.
+#[derive(Default)]
+pub(crate) struct Subjects {
+    pub(crate) workloads: Vec<ContainerKey>,
+    pub(crate) images: Vec<(RepoName, Digest)>,
+}
+
+impl Subjects {
+    pub(crate) fn images(images: Vec<(RepoName, Digest)>) -> Self {
+        Self { workloads: Vec::new(), images }
+    }
+
+    pub(crate) fn workloads(workloads: Vec<ContainerKey>) -> Self {
+        Self { workloads, images: Vec::new() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.workloads.is_empty() && self.images.is_empty()
+    }
+
+    /// Takes the first `most` out: what runs before what lies in the registry.
+    pub(crate) fn take(&mut self, most: usize) -> Self {
+        let running = self.workloads.len().min(most);
+        let images = self.images.len().min(most - running);
+        Self {
+            workloads: self.workloads.drain(..running).collect(),
+            images: self.images.drain(..images).collect(),
+        }
+    }
+}
 
 /// What is to be judged, and the delivery that asked for it, settled in the same transaction.
 pub(crate) struct Round {
-    pub(crate) subjects: Vec<(RepoName, Digest)>,
+    pub(crate) subjects: Subjects,
     pub(crate) delivery: Option<Delivery>,
 }
 
 impl Clearance {
     /// Judges subjects and records what changed. Subjects that are no images are passed over.
     pub(crate) async fn judge(&self, round: Round) -> Result<(), ClearanceError> {
-        let keys = round.subjects.clone();
+        let keys = round.subjects.images.clone();
         let context = (round, self.compiled(), self.db().now());
         seaworthy_ledger::write(self.db(), &Actor::system(), context, |(round, compiled, now), tx| {
             Box::pin(async move {
                 let mut acts = Vec::new();
                 if !round.subjects.is_empty() {
                     let bench = Bench::load(tx, compiled, *now).await?;
-                    for (repository, digest) in &round.subjects {
+                    for key in &round.subjects.workloads {
+                        acts.extend(bench.workload(tx, key).await?);
+                    }
+                    for (repository, digest) in &round.subjects.images {
                         acts.extend(bench.judge(tx, repository, digest).await?);
                     }
                 }
@@ -149,7 +184,7 @@ fn unknown_policy(name: &str) -> ClearanceError {
 
 /// The policies that select a repository. One that this version cannot compile stops everything:
 /// leaving it out could let an image pass.
-fn applying(
+pub(crate) fn applying(
     compiled: &Mutex<Compiled>,
     rows: &[PolicyRow],
     repository: &RepoName,
@@ -167,7 +202,7 @@ fn applying(
 }
 
 /// What is the same for all subjects of one round.
-struct Bench<'b> {
+pub(crate) struct Bench<'b> {
     compiled: &'b Mutex<Compiled>,
     rows: Vec<PolicyRow>,
     exceptions: Vec<seaworthy_policy::Exception>,
@@ -191,6 +226,30 @@ impl<'b> Bench<'b> {
             revision: db::revision_in(tx).await?,
             now,
         })
+    }
+
+    pub(crate) fn compiled(&self) -> &Mutex<Compiled> {
+        self.compiled
+    }
+
+    pub(crate) fn rows(&self) -> &[PolicyRow] {
+        &self.rows
+    }
+
+    pub(crate) fn exceptions(&self) -> &[seaworthy_policy::Exception] {
+        &self.exceptions
+    }
+
+    pub(crate) fn feeds(&self) -> Option<&FeedsChanged> {
+        self.feeds.as_ref()
+    }
+
+    pub(crate) fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now
     }
 
     async fn judge(
@@ -263,17 +322,6 @@ struct Judged<'j> {
 }
 
 fn act(stored: &StoredVerdict, before: Option<Verdict>) -> Act {
-    let failed: Vec<_> = stored
-        .reasons
-        .iter()
-        .filter(|reason| reason.result != seaworthy_policy::RuleResult::Pass)
-        .map(|reason| {
-            let message: String =
-                reason.cause.message(seaworthy_policy::Language::English).chars().take(300).collect();
-            json!({"rule": reason.rule, "result": reason.result, "mode": reason.mode, "message": message})
-        })
-        .take(20)
-        .collect();
     Act::new(Action::ClearanceDecide, format!("repositories/{}@{}", stored.repository, stored.digest))
         .details(json!({
             "purpose": "pull",
@@ -284,6 +332,6 @@ fn act(stored: &StoredVerdict, before: Option<Verdict>) -> Act {
             "exceptions": stored.exceptions,
             "index_hash": stored.facts.findings.as_ref().map(|set| &set.index_hash),
             "finding_set": stored.facts.findings.as_ref().map(|set| &set.id),
-            "reasons": failed,
+            "reasons": workload::failed(&stored.reasons),
         }))
 }

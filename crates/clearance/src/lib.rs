@@ -15,6 +15,7 @@ mod judge;
 mod policies;
 mod verdict;
 mod work;
+mod workload;
 
 /// Named limits of this room.
 pub mod limit {
@@ -35,6 +36,9 @@ pub mod limit {
     pub const POLICIES: i64 = 200;
     /// Exceptions that are not over; one more is refused.
     pub const EXCEPTIONS: i64 = 10_000;
+    /// How long a container that is gone is remembered, so that late news of it are not believed, in
+    /// seconds.
+    pub const GONE_SECONDS: i64 = 24 * 3_600;
     /// Deliveries handled at once.
     pub const CONCURRENCY: usize = 4;
 }
@@ -46,3 +50,4 @@ pub use error::ClearanceError;
 pub use exceptions::{ExceptionRow, NewException};
 pub use policies::PolicyRow;
 pub use verdict::{PolicyRef, Purpose, StoredVerdict};
+pub use workload::{Judgement, Workload};

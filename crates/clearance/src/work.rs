@@ -3,15 +3,17 @@
 
 use std::time::Duration;
 
-use seaworthy_model::{Event, FeedsChanged, FindingsChanged, InventoryReady, ManifestPushed, consumer};
+use seaworthy_model::{
+    ContentId, Event, FeedsChanged, FindingsChanged, InventoryReady, ManifestPushed, Presence, consumer,
+};
 use seaworthy_policy::InventoryFacts;
-use seaworthy_store::{DbError, Delivery, WorkerConfig, chain};
+use seaworthy_store::{DbError, Delivery, Tx, WorkerConfig, chain};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Clearance, ClearanceError,
-    db::{self, Subject},
-    judge::Round,
+    db::{self, Subject, workloads},
+    judge::{Round, Subjects},
     limit,
 };
 
@@ -29,11 +31,12 @@ impl Clearance {
 
     async fn handle(&self, delivery: Delivery) -> Result<(), ClearanceError> {
         let subjects = match &delivery.event {
-            Event::ManifestPushed(pushed) => self.manifest_pushed(pushed).await?,
+            Event::ManifestPushed(pushed) => Subjects::images(self.manifest_pushed(pushed).await?),
             Event::InventoryReady(ready) => self.inventory_ready(ready).await?,
             Event::FindingsChanged(findings) => self.findings_changed(findings).await?,
             Event::FeedsChanged(feeds) => return self.feeds_changed(feeds, delivery.clone()).await,
-            Event::BlobStored(_) | Event::ContainerSeen(_) | Event::ClearanceChanged(_) => Vec::new(),
+            Event::ContainerSeen(seen) => Subjects::workloads(self.container_seen(seen).await?),
+            Event::BlobStored(_) | Event::ClearanceChanged(_) => Subjects::default(),
         };
         self.judge_in_batches(subjects, delivery).await
     }
@@ -42,16 +45,17 @@ impl Clearance {
     /// rounds, which changes nothing that is already so.
     async fn judge_in_batches(
         &self,
-        mut subjects: Vec<(seaworthy_oci::RepoName, seaworthy_oci::Digest)>,
+        mut subjects: Subjects,
         delivery: Delivery,
     ) -> Result<(), ClearanceError> {
         let size = usize::try_from(limit::BATCH).unwrap_or(1);
-        while subjects.len() > size {
-            let rest = subjects.split_off(size);
-            self.judge(Round { subjects, delivery: None }).await?;
-            subjects = rest;
+        loop {
+            let round = subjects.take(size);
+            if subjects.is_empty() {
+                return self.judge(Round { subjects: round, delivery: Some(delivery) }).await;
+            }
+            self.judge(Round { subjects: round, delivery: None }).await?;
         }
-        self.judge(Round { subjects, delivery: Some(delivery) }).await
     }
 
     async fn manifest_pushed(&self, pushed: &ManifestPushed) -> Result<Keys, ClearanceError> {
@@ -73,7 +77,7 @@ impl Clearance {
         Ok(vec![key])
     }
 
-    async fn inventory_ready(&self, ready: &InventoryReady) -> Result<Keys, ClearanceError> {
+    async fn inventory_ready(&self, ready: &InventoryReady) -> Result<Subjects, ClearanceError> {
         let context = (InventoryFacts::from_event(ready), ready.manifests.clone());
         self.db()
             .upkeep(context, |(facts, manifests), tx| {
@@ -83,21 +87,23 @@ impl Clearance {
                         db::set_content(tx, repository, digest, &facts.content_id).await?;
                     }
                     // A reader that reads more may change what other images of this content get.
-                    db::subjects_of(tx, &facts.content_id).await
+                    affected(tx, &facts.content_id).await
                 })
             })
             .await
             .map_err(|error: DbError| ClearanceError::Db(error))
     }
 
-    async fn findings_changed(&self, findings: &FindingsChanged) -> Result<Keys, ClearanceError> {
+    async fn findings_changed(&self, findings: &FindingsChanged) -> Result<Subjects, ClearanceError> {
         self.db()
             .upkeep(findings.clone(), |findings, tx| {
                 Box::pin(async move {
-                    let mut subjects = Vec::new();
+                    let mut subjects = Subjects::default();
                     for content in &findings.content_ids {
                         if db::set_findings(tx, content, findings).await? {
-                            subjects.extend(db::subjects_of(tx, content).await?);
+                            let more = affected(tx, content).await?;
+                            subjects.workloads.extend(more.workloads);
+                            subjects.images.extend(more.images);
                         }
                     }
                     Ok(subjects)
@@ -115,17 +121,38 @@ impl Clearance {
             .await
             .map_err(|error: DbError| ClearanceError::Db(error))?;
         if newer {
+            self.containers_unsettled().await?;
             for verdict in ["pending", "blocked"] {
                 let mut after = (String::new(), String::new());
                 loop {
                     let subjects = db::unsettled(self.db(), verdict, &after, limit::BATCH).await?;
                     let Some((repository, digest)) = subjects.last() else { break };
                     after = (repository.to_string(), digest.to_string());
-                    self.judge(Round { subjects, delivery: None }).await?;
+                    self.judge(Round { subjects: Subjects::images(subjects), delivery: None }).await?;
                 }
             }
         }
-        self.judge(Round { subjects: Vec::new(), delivery: Some(delivery) }).await
+        self.judge(Round { subjects: Subjects::default(), delivery: Some(delivery) }).await
+    }
+
+    /// The same for containers: running ones first.
+    async fn containers_unsettled(&self) -> Result<(), ClearanceError> {
+        for presence in [Presence::Live, Presence::Stopped] {
+            for verdict in ["pending", "blocked"] {
+                let mut after = None;
+                loop {
+                    let which = (presence, verdict);
+                    let keys =
+                        workloads::with_verdict(self.db(), which, after.as_ref(), limit::BATCH).await?;
+                    after = keys.last().cloned();
+                    if after.is_none() {
+                        break;
+                    }
+                    self.judge(Round { subjects: Subjects::workloads(keys), delivery: None }).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Decides again what time or a policy change made pending: what somebody waits for first.
@@ -145,17 +172,23 @@ impl Clearance {
                 subjects.push(key);
             }
             let outcome = async {
+                let mut workloads = Vec::new();
                 if subjects.is_empty() {
-                    let revision = self.revision().await?;
-                    subjects = db::due(self.db(), revision, self.db().now(), limit::BATCH).await?;
+                    let (revision, now) = (self.revision().await?, self.db().now());
+                    workloads = workloads::due(self.db(), revision, now, limit::BATCH).await?;
+                    if workloads.is_empty() {
+                        subjects = db::due(self.db(), revision, now, limit::BATCH).await?;
+                    }
                 }
                 subjects.sort();
                 subjects.dedup();
+                workloads.sort();
+                workloads.dedup();
+                let subjects = Subjects { workloads, images: subjects };
                 if subjects.is_empty() {
-                    Ok(())
-                } else {
-                    self.judge(Round { subjects, delivery: None }).await
+                    return Ok(());
                 }
+                self.judge(Round { subjects, delivery: None }).await
             };
             if let Err(error) = outcome.await {
                 tracing::error!(error = %chain(&error), "deciding due verdicts failed, will try again");
@@ -165,3 +198,11 @@ impl Clearance {
 }
 
 type Keys = Vec<(seaworthy_oci::RepoName, seaworthy_oci::Digest)>;
+
+/// Everything of one content.
+async fn affected(tx: &mut Tx<'_>, content: &ContentId) -> Result<Subjects, DbError> {
+    Ok(Subjects {
+        workloads: workloads::of_content(tx, content).await?,
+        images: db::subjects_of(tx, content).await?,
+    })
+}

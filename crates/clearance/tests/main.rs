@@ -26,7 +26,18 @@ db_tests!(&[seaworthy_ledger::SCHEMA, seaworthy_clearance::SCHEMA]; a_push_becom
     findings_flip_the_answer_and_back, an_import_keeps_answers_pending, an_index_needs_one_allowed_image,
     exceptions_need_a_second_person, a_policy_change_holds_at_the_next_question, time_alone_makes_an_answer_pending,
     every_answer_replays, children_beyond_the_limit_are_not_taken_for_allowed, policies_end_at_their_limit,
-    exceptions_end_at_their_limit, more_subjects_than_one_round_are_all_judged);
+    exceptions_end_at_their_limit, more_subjects_than_one_round_are_all_judged,
+    a_container_is_judged_with_its_settings, each_start_of_a_blocked_image_is_reported_once,
+    what_nobody_pushed_is_judged_as_unknown, the_order_of_news_does_not_matter,
+    a_container_that_is_gone_stays_gone);
+
+mod running;
+
+use running::{
+    a_container_is_judged_with_its_settings, a_container_that_is_gone_stays_gone,
+    each_start_of_a_blocked_image_is_reported_once, the_order_of_news_does_not_matter,
+    what_nobody_pushed_is_judged_as_unknown,
+};
 
 const PROD: &str = include_str!("../../../examples/policies/prod.yaml");
 const EVERYWHERE: &str = include_str!("../../../examples/policies/everywhere.yaml");
@@ -437,7 +448,7 @@ async fn children_beyond_the_limit_are_not_taken_for_allowed(test: TestDb) {
     for (name, before, last, expected) in [
         ("bad within", limit::CHILDREN - 1, "bad", Verdict::Blocked),
         ("good within", limit::CHILDREN - 1, "good", Verdict::Allowed),
-        ("nothing within", limit::CHILDREN - 1, "absent", Verdict::Allowed),
+        ("nothing within", limit::CHILDREN - 1, "absent", Verdict::Pending),
         ("bad beyond", limit::CHILDREN, "bad", Verdict::Blocked),
         ("good beyond", limit::CHILDREN, "good", Verdict::Blocked),
     ] {

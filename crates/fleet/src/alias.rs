@@ -137,7 +137,7 @@ impl<'r> Resolver<'r> {
         aliases::oldest_place(tx, content).await
     }
 
-    fn own_repository(&self, reported: &str) -> Option<RepoName> {
+    pub(crate) fn own_repository(&self, reported: &str) -> Option<RepoName> {
         let reference: Reference = reported.parse().ok()?;
         let host = reference.host?.to_ascii_lowercase();
         self.registry_hosts.contains(&host).then_some(reference.repository)

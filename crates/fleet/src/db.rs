@@ -16,19 +16,29 @@ use crate::{Happening, HistoryRow, limit};
 /// The tables of the fleet.
 pub const SCHEMA: RoomSchema = RoomSchema {
     room: "fleet",
-    migrations: &[Migration {
-        id: 1,
-        steps: &[
-            Step::Create(HOSTS),
-            Step::Create(SPOOLS),
-            Step::Create(HISTORY),
-            Step::Create(aliases::MANIFESTS),
-            Step::Create(aliases::CHILDREN),
-            Step::Create(aliases::IMAGES),
-            Step::Create(aliases::IMAGE_DIGESTS),
-            Step::Create(containers::CONTAINERS),
-        ],
-    }],
+    migrations: &[
+        Migration {
+            id: 1,
+            steps: &[
+                Step::Create(HOSTS),
+                Step::Create(SPOOLS),
+                Step::Create(HISTORY),
+                Step::Create(aliases::MANIFESTS),
+                Step::Create(aliases::CHILDREN),
+                Step::Create(aliases::IMAGES),
+                Step::Create(aliases::IMAGE_DIGESTS),
+                Step::Create(containers::CONTAINERS),
+            ],
+        },
+        Migration {
+            id: 2,
+            steps: &[
+                // What clearance was told of a container: counts, and the hash of the last.
+                Step::AddColumn("fleet_containers", Column::int("told").optional()),
+                Step::AddColumn("fleet_containers", Column::text("told_hash").optional()),
+            ],
+        },
+    ],
 };
 
 const HOSTS: Table = Table {

@@ -5,7 +5,7 @@ use seaworthy_model::{Actor, HostId};
 use seaworthy_store::{Db, DbError, chain};
 use tokio_util::sync::CancellationToken;
 
-use crate::{FleetError, db, limit};
+use crate::{FleetError, alias::Resolver, db, limit};
 
 /// What the fleet stands on.
 pub struct FleetConfig {
@@ -61,8 +61,14 @@ impl Fleet {
 
     /// Takes a host out of the fleet, with its containers; its history stays as long as any.
     pub async fn remove(&self, actor: &Actor, host: HostId) -> Result<(), FleetError> {
-        seaworthy_ledger::write(&self.db, actor, host, |host, tx| {
+        let context = (host, self.registry_hosts(), self.db.now());
+        seaworthy_ledger::write(&self.db, actor, context, |(host, registry_hosts, now), tx| {
             Box::pin(async move {
+                let resolver = Resolver::new(registry_hosts);
+                for key in db::containers::of_host(tx, *host, None).await? {
+                    db::containers::set_gone(tx, &key, (i64::MAX, *now), *now).await?;
+                    resolver.tell(tx, &key, *now).await?;
+                }
                 let name = db::delete_host(tx, *host).await?;
                 let name = name.ok_or(FleetError::UnknownHost { host: *host })?;
                 let act = Act::new(Action::HostRemove, format!("hosts/{name}"));

@@ -24,6 +24,7 @@ mod fleet;
 mod history;
 mod query;
 mod receive;
+mod tell;
 mod view;
 mod work;
 

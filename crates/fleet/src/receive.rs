@@ -70,6 +70,8 @@ struct Touched {
     all: bool,
     images: BTreeSet<(&'static str, String)>,
     containers: BTreeSet<Key>,
+    /// Seen or gone, whatever their images.
+    seen: BTreeSet<Key>,
 }
 
 struct Receipt {
@@ -116,6 +118,7 @@ impl Receipt {
             }
         }
         containers::put(tx, &key, container, (self.row.generation, self.now)).await?;
+        self.touched.seen.insert(key.clone());
         self.added |= stored.as_ref().is_none_or(|stored| stored.presence == Presence::Gone);
         if stored.as_ref().map(|stored| &stored.names) != Some(&Names::of(self.host, container)) {
             self.touched.containers.insert(key.clone());
@@ -134,6 +137,7 @@ impl Receipt {
             return Ok(());
         }
         containers::set_gone(tx, &key, order, self.now).await?;
+        self.touched.seen.insert(key.clone());
         self.note(tx, (&key.runtime, &key.id), (removed.at, Happening::Removed)).await
     }
 
@@ -144,6 +148,7 @@ impl Receipt {
         for key in containers::seen_until(tx, self.host, runtime, order).await? {
             if !there.contains(&key.id) {
                 containers::set_gone(tx, &key, order, self.now).await?;
+                self.touched.seen.insert(key.clone());
                 self.note(tx, (&key.runtime, &key.id), (listed.at, Happening::Missing)).await?;
             }
         }
@@ -187,8 +192,11 @@ impl Receipt {
             }
         }
         let mut resolver = Resolver::new(registry_hosts);
-        for key in keys {
-            resolver.store(tx, &key).await?;
+        for key in &keys {
+            resolver.store(tx, key).await?;
+        }
+        for key in keys.union(&self.touched.seen) {
+            resolver.tell(tx, key, self.now).await?;
         }
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! What the fleet shows: hosts, containers and the image a container runs.
 
 use seaworthy_link::{Container, Host};
-use seaworthy_model::{ContentId, HostId, Presence, Timestamp};
+use seaworthy_model::{ContainerKey, ContentId, HostId, Presence, Timestamp};
 use seaworthy_oci::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::limit;
+use crate::{alias, limit};
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $word:literal,)* }) => {
@@ -95,6 +95,14 @@ pub struct ContainerView {
     pub received_at: Timestamp,
     /// When it was removed, or was missed, by the agent's clock.
     pub gone_at: Option<Timestamp>,
+}
+
+impl ContainerView {
+    /// The container's name for other rooms.
+    pub fn key(&self) -> ContainerKey {
+        let runtime = self.container.runtime.word().to_owned();
+        ContainerKey { host: self.host, runtime, id: alias::key(&self.container.id) }
+    }
 }
 
 /// A host.

@@ -68,6 +68,7 @@ impl Round {
         let mut resolver = Resolver::new(hosts);
         for key in &keys {
             resolver.store(tx, key).await?;
+            resolver.tell(tx, key, delivery.created_at).await?;
         }
         if rest.is_empty() {
             tx.settle(delivery).await?;

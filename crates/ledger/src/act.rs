@@ -41,6 +41,8 @@ actions! {
     PullRefuseRepeat = "pull.refuse.repeat";
     /// A verdict was recorded.
     ClearanceDecide = "clearance.decide";
+    /// A blocked image runs.
+    ClearanceViolation = "clearance.violation";
     /// A policy became active.
     PolicyApply = "policy.apply";
     /// An exception was requested.

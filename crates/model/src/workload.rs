@@ -118,6 +118,8 @@ pub struct ContainerSeen {
     pub digest: Option<Digest>,
     /// What it runs, when that is known.
     pub content_id: Option<ContentId>,
+    /// True when what it runs was pushed here, and an inspection is still to say what that is.
+    pub is_awaited: bool,
     /// How it is confined.
     pub settings: Settings,
 }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use seaworthy_clearance::{PolicyRef, StoredVerdict};
+use seaworthy_clearance::{PolicyRef, StoredVerdict, Workload};
 use seaworthy_model::{
     FeedsChanged, Finding, FindingSet, FindingsChanged, InventoryReady, PackageRow, Timestamp,
 };
@@ -182,6 +182,24 @@ pub fn check_stored(stored: &StoredVerdict, verdict: &str, language: Language) -
         "recorded": true,
         "decided_at": stored.decided_at,
         "valid_until": stored.valid_until,
+    })
+}
+
+/// The same document for a container; null until it is judged.
+pub fn check_workload(workload: &Workload, verdict: Verdict, language: Language) -> Value {
+    let Some(it) = &workload.judgement else { return Value::Null };
+    json!({
+        "repository": workload.seen.repository,
+        "digest": workload.seen.digest,
+        "content_id": workload.seen.content_id,
+        "purpose": "deploy",
+        "verdict": verdict,
+        "policies": it.policies,
+        "reasons": reasons(&it.reasons, language),
+        "inputs": inputs(&it.facts, &it.exceptions),
+        "recorded": true,
+        "decided_at": it.decided_at,
+        "valid_until": it.valid_until,
     })
 }
 

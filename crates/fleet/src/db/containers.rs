@@ -273,6 +273,27 @@ pub(crate) async fn set_image(
     .map(|_| ())
 }
 
+/// What clearance was told of a container: how often, and the hash of the last.
+pub(crate) async fn told(tx: &mut Tx<'_>, key: &Key) -> Result<(i64, Option<String>), DbError> {
+    let row = tx
+        .fetch_optional(
+            "SELECT told, told_hash FROM fleet_containers WHERE host = $1 AND runtime = $2 AND id = $3",
+            args![key.host.as_bytes(), &key.runtime, &key.id],
+        )
+        .await?;
+    let Some(row) = row else { return Ok((0, None)) };
+    Ok((row.int_opt(0)?.unwrap_or(0), row.text_opt(1)?.map(str::to_owned)))
+}
+
+pub(crate) async fn set_told(tx: &mut Tx<'_>, key: &Key, (told, hash): (i64, &str)) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE fleet_containers SET told = $4, told_hash = $5 WHERE host = $1 AND runtime = $2 AND id = $3",
+        args![key.host.as_bytes(), &key.runtime, &key.id, told, hash],
+    )
+    .await
+    .map(|_| ())
+}
+
 /// The columns of a view, its conditions, and its order.
 macro_rules! views {
     ($where:literal, $order:literal) => {
@@ -284,6 +305,17 @@ macro_rules! views {
             $order
         )
     };
+}
+
+/// One container, in a transaction.
+pub(crate) async fn view(tx: &mut Tx<'_>, key: &Key) -> Result<Option<ContainerView>, DbError> {
+    let row = tx
+        .fetch_optional(
+            views!("c.host = $1 AND c.runtime = $2", " AND c.id = $3"),
+            args![key.host.as_bytes(), &key.runtime, &key.id],
+        )
+        .await?;
+    row.map(|row| Ok(read_view(&row)?.1)).transpose()
 }
 
 /// A page in name order: the first four arguments are the cursor, the fifth the limit, the sixth

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{
     Answer, ApiError, Rooms,
     containers::{Shown, host_row, known, place, row, unknown_host},
-    image_page, images,
+    image_page,
 };
 use crate::{limit, report, route::Routes};
 
@@ -34,7 +34,8 @@ async fn explain(
     let host_id = host_id.ok_or_else(|| unknown_host(&host))?;
     let view = rooms.fleet.container_of(host_id, &id).await?.ok_or_else(unknown)?;
     let mut page = row(&view, &known(&rooms, &identity, &view).await?);
-    let about = image(&rooms, &identity, &view, language).await?;
+    let about = image(&rooms, &identity, &view).await?;
+    let clearance = clearance(&rooms, &view, language).await?;
     let mut history = rooms.fleet.history(&view, None).await?;
     history.truncate(limit::HAPPENINGS);
     let host = rooms.fleet.hosts().await?.into_iter().find(|it| it.id == host_id);
@@ -48,7 +49,7 @@ async fn explain(
             ("labels", json!(it.labels)),
             ("cut", json!(it.cut)),
             ("started_by", started_by(it)),
-            ("clearance", about.clearance),
+            ("clearance", clearance),
             ("lineage", about.lineage),
             ("worst", about.worst),
             ("history", json!(history)),
@@ -59,31 +60,27 @@ async fn explain(
     Ok(Json(page))
 }
 
+/// The verdict with its reasons; null for what is gone or not judged yet.
+async fn clearance(rooms: &Rooms, view: &ContainerView, language: Language) -> Result<Value, ApiError> {
+    let Some(workload) = rooms.clearance.workload(&view.key()).await? else { return Ok(Value::Null) };
+    let verdict = rooms.clearance.deploy_verdict(&workload).await?;
+    Ok(report::check_workload(&workload, verdict, language))
+}
+
 /// What is known of the image; null where nothing is, or the caller may not know it.
 #[derive(Default)]
 struct About {
-    clearance: Value,
     lineage: Value,
     worst: Value,
 }
 
-async fn image(
-    rooms: &Rooms,
-    identity: &Identity,
-    view: &ContainerView,
-    language: Language,
-) -> Result<About, ApiError> {
+async fn image(rooms: &Rooms, identity: &Identity, view: &ContainerView) -> Result<About, ApiError> {
     let Some((repository, digest)) = place(view) else { return Ok(About::default()) };
     let scope = Scope::repository(&repository);
     if !rooms.access.allows(identity, Permission::ClearanceRead, &scope).await? {
         return Ok(About::default());
     }
     let mut about = About::default();
-    if rooms.registry.has_manifest(&repository, &digest).await? {
-        about.clearance =
-            images::check_document(rooms, (&repository, &digest), std::time::Duration::ZERO, language)
-                .await?;
-    }
     let ready = rooms.inspection.of_manifest(&digest).await?;
     about.lineage = json!({
         "tags": image_page::tags(rooms, identity, &repository, &digest).await?,

@@ -9,7 +9,7 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use seaworthy_access::{Identity, Permission};
 use seaworthy_fleet::{ContainerView, Cursor, Filter, HostView};
-use seaworthy_model::{HostId, Scope};
+use seaworthy_model::{HostId, Presence, Scope};
 use seaworthy_oci::{Digest, RepoName};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -170,7 +170,7 @@ pub(super) fn row(view: &ContainerView, known: &Known) -> Value {
         "finished_at": it.finished_at,
         "exit_code": it.exit_code,
         "verdict": known.verdict,
-        "purpose": if known.verdict.is_null() { Value::Null } else { json!("pull") },
+        "purpose": if known.verdict.is_null() { Value::Null } else { json!("deploy") },
         "findings": known.findings,
         "received_at": view.received_at,
     })
@@ -198,12 +198,18 @@ impl<'r> Images<'r> {
     }
 
     async fn of(&mut self, view: &ContainerView) -> Result<Known, ApiError> {
-        let Some(place) = place(view) else { return Ok(Known::default()) };
-        if let Some(known) = self.known.get(&place) {
-            return Ok(known.clone());
-        }
-        let known = known(self.rooms, self.identity, view).await?;
-        self.known.insert(place, known.clone());
+        let mut known = match place(view) {
+            None => Known::default(),
+            Some(place) => match self.known.get(&place) {
+                Some(known) => known.clone(),
+                None => {
+                    let known = of_image(self.rooms, self.identity, view).await?;
+                    self.known.insert(place, known.clone());
+                    known
+                }
+            },
+        };
+        known.verdict = verdict(self.rooms, view).await?;
         Ok(known)
     }
 }
@@ -214,28 +220,39 @@ pub(super) fn place(view: &ContainerView) -> Option<(RepoName, Digest)> {
     repository.zip(view.image.digest)
 }
 
-/// Verdict and findings of a container's image. What the registry has no longer has no verdict.
+/// What is known of one container.
 pub(super) async fn known(
     rooms: &Rooms,
     identity: &Identity,
     view: &ContainerView,
 ) -> Result<Known, ApiError> {
-    let Some((repository, digest)) = place(view) else { return Ok(Known::default()) };
+    let mut known = of_image(rooms, identity, view).await?;
+    known.verdict = verdict(rooms, view).await?;
+    Ok(known)
+}
+
+/// May it run here? Who may see the container may know. Null for what is gone.
+async fn verdict(rooms: &Rooms, view: &ContainerView) -> Result<Value, ApiError> {
+    if view.presence == Presence::Gone {
+        return Ok(Value::Null);
+    }
+    let Some(workload) = rooms.clearance.workload(&view.key()).await? else { return Ok(json!("pending")) };
+    Ok(json!(rooms.clearance.deploy_verdict(&workload).await?))
+}
+
+/// Findings of a container's image.
+async fn of_image(rooms: &Rooms, identity: &Identity, view: &ContainerView) -> Result<Known, ApiError> {
+    let Some((repository, _)) = place(view) else { return Ok(Known::default()) };
     let scope = Scope::repository(&repository);
     if !rooms.access.allows(identity, Permission::ClearanceRead, &scope).await? {
         return Ok(Known::default());
     }
-    let verdict = if rooms.registry.has_manifest(&repository, &digest).await? {
-        json!(rooms.clearance.ask(&repository, &digest).await?.verdict)
-    } else {
-        Value::Null
-    };
     let set = match &view.image.content_id {
         Some(content) => rooms.findings.of_content(content).await?,
         None => None,
     };
     Ok(Known {
-        verdict,
+        verdict: Value::Null,
         is_vulnerable: set.as_ref().is_some_and(|set| !set.rows.is_empty()),
         // Nothing found where no feed looks is not "none".
         findings: set

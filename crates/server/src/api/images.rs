@@ -205,7 +205,7 @@ async fn check(
 }
 
 /// The recorded answer, waiting for a pending one.
-pub(super) async fn check_document(
+async fn check_document(
     rooms: &Rooms,
     (repository, digest): (&RepoName, &Digest),
     wait: Duration,

@@ -1,0 +1,207 @@
+//! May this container run here? Judged when it is seen, and again when anything it rests on changes.
+
+use seaworthy_ledger::{Act, Action};
+use seaworthy_model::{ContainerKey, ContainerSeen, ExceptionId, Presence, Timestamp};
+use seaworthy_policy::{
+    Decision, Facts, Language, Origin, Policy, Reason, RuleResult, Settling, Verdict, WorkloadFacts, decide,
+};
+use seaworthy_store::Tx;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    Clearance, ClearanceError, PolicyRef,
+    db::{self, workloads},
+    judge::{Bench, applying},
+};
+
+/// The verdict of one container with everything it rests on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// The answer.
+    pub verdict: Verdict,
+    /// Every rule's result.
+    pub reasons: Vec<Reason>,
+    /// The policies that applied.
+    pub policies: Vec<PolicyRef>,
+    /// Exceptions that were used.
+    pub exceptions: Vec<ExceptionId>,
+    /// The facts, without the findings' rows.
+    pub facts: Facts,
+    /// When it was decided.
+    pub decided_at: Timestamp,
+    /// When time alone may change it.
+    pub valid_until: Option<Timestamp>,
+    /// Revision of policies and exceptions it was decided under.
+    pub revision: i64,
+}
+
+/// A container as clearance knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// What the fleet told.
+    pub seen: ContainerSeen,
+    /// The verdict, once there is one.
+    pub judgement: Option<Judgement>,
+    /// The start that was reported as a violation.
+    pub reported_start: Option<Timestamp>,
+}
+
+impl Clearance {
+    /// What is known of a container; `None` when the fleet did not tell of it yet, or it is gone.
+    pub async fn workload(&self, key: &ContainerKey) -> Result<Option<Workload>, ClearanceError> {
+        let found = workloads::workload(self.db(), key).await?;
+        Ok(found.filter(|workload| workload.seen.presence != Presence::Gone))
+    }
+
+    /// The answer of a container now; pending when it is not decided, or no longer holds.
+    pub async fn deploy_verdict(&self, workload: &Workload) -> Result<Verdict, ClearanceError> {
+        let Some(judgement) = &workload.judgement else { return Ok(Verdict::Pending) };
+        let holds = judgement.revision >= self.revision().await?
+            && judgement.valid_until.is_none_or(|until| self.db().now() < until);
+        Ok(if holds { judgement.verdict } else { Verdict::Pending })
+    }
+
+    /// Stores what the fleet tells. Returns the container if it is to be judged.
+    pub(crate) async fn container_seen(
+        &self,
+        seen: &ContainerSeen,
+    ) -> Result<Vec<ContainerKey>, ClearanceError> {
+        let context = (seen.clone(), self.db().now());
+        let newer = self
+            .db()
+            .upkeep(context, |(seen, now), tx| {
+                Box::pin(async move {
+                    if seen.presence == Presence::Gone {
+                        workloads::forget_gone(tx, *now).await?;
+                    }
+                    workloads::put(tx, seen, *now).await
+                })
+            })
+            .await
+            .map_err(|error: seaworthy_store::DbError| ClearanceError::Db(error))?;
+        let judge = newer && seen.presence != Presence::Gone;
+        Ok(if judge { vec![seen.key.clone()] } else { Vec::new() })
+    }
+}
+
+impl Bench<'_> {
+    /// Judges one container and records what changed.
+    pub(crate) async fn workload(
+        &self,
+        tx: &mut Tx<'_>,
+        key: &ContainerKey,
+    ) -> Result<Vec<Act>, ClearanceError> {
+        let Some(known) = workloads::workload_in(tx, key).await? else { return Ok(Vec::new()) };
+        if known.seen.presence == Presence::Gone {
+            return Ok(Vec::new());
+        }
+        let facts = self.workload_facts(tx, &known.seen).await?;
+        let (policies, refs) = applying(self.compiled(), self.rows(), &known.seen.repository)?;
+        let policies: Vec<&Policy> = policies.iter().map(AsRef::as_ref).collect();
+        let decision = decide(&policies, &facts, self.exceptions(), self.now());
+        let judgement = self.judgement(decision, facts, refs);
+        let acts = report(&known, &judgement);
+        let blocked = judgement.verdict == Verdict::Blocked && known.seen.presence == Presence::Live;
+        let start = if blocked { Some(start_of(&known.seen)) } else { known.reported_start };
+        let before = known.judgement.as_ref();
+        for exception in &judgement.exceptions {
+            if before.is_none_or(|before| !before.exceptions.contains(exception)) {
+                db::count_use(tx, *exception).await?;
+            }
+        }
+        workloads::set_judgement(tx, key, &judgement, start).await?;
+        Ok(acts)
+    }
+
+    async fn workload_facts(&self, tx: &mut Tx<'_>, seen: &ContainerSeen) -> Result<Facts, ClearanceError> {
+        let (inventory, findings) = match &seen.content_id {
+            Some(content) => db::content(tx, content).await?,
+            None => (None, None),
+        };
+        let known = seen.content_id.is_some();
+        let awaited = if known { inventory.is_none() || findings.is_none() } else { seen.is_awaited };
+        let image = if awaited { Settling::UnderWay } else { Settling::Settled };
+        let workload = WorkloadFacts {
+            named: seen.named.clone(),
+            origin: if known || seen.is_awaited { Origin::Here } else { Origin::Unknown },
+            settings: seen.settings.clone(),
+        };
+        let facts =
+            Facts::from_events(&seen.repository, inventory.as_ref(), findings.as_ref(), self.feeds(), image);
+        Ok(facts.for_workload(workload))
+    }
+
+    fn judgement(&self, decision: Decision, mut facts: Facts, policies: Vec<PolicyRef>) -> Judgement {
+        // The rows are kept once, under the set's id.
+        if let Some(set) = &mut facts.findings {
+            set.rows = Vec::new();
+        }
+        Judgement {
+            verdict: decision.verdict,
+            reasons: decision.reasons,
+            policies,
+            exceptions: decision.exceptions,
+            facts,
+            decided_at: self.now(),
+            valid_until: decision.valid_until,
+            revision: self.revision(),
+        }
+    }
+}
+
+/// A start is told apart by its time, by the host's clock; a container without one has one start.
+fn start_of(seen: &ContainerSeen) -> Timestamp {
+    seen.started_at.unwrap_or(Timestamp::from_micros(0))
+}
+
+/// What the ledger is told: an answer that is new or other, and each start of what is blocked.
+fn report(known: &Workload, now: &Judgement) -> Vec<Act> {
+    let mut acts = Vec::new();
+    if now.verdict == Verdict::Pending {
+        return acts;
+    }
+    let seen = &known.seen;
+    let before = known.judgement.as_ref().map(|it| it.verdict);
+    let object = format!("hosts/{}/containers/{}", seen.host_name, seen.key.id);
+    let details = json!({
+        "purpose": "deploy",
+        "verdict": now.verdict,
+        "before": before,
+        "container": short(&seen.name),
+        "image": short(&seen.reported),
+        "repository": seen.repository,
+        "digest": seen.digest,
+        "content_id": seen.content_id,
+        "policies": now.policies,
+        "exceptions": now.exceptions,
+        "reasons": failed(&now.reasons),
+    });
+    if before != Some(now.verdict) {
+        acts.push(Act::new(Action::ClearanceDecide, object.clone()).details(details.clone()));
+    }
+    let start = start_of(seen);
+    let is_new = before != Some(Verdict::Blocked) || known.reported_start != Some(start);
+    if now.verdict == Verdict::Blocked && seen.presence == Presence::Live && is_new {
+        let mut details = details;
+        if let Value::Object(details) = &mut details {
+            details.insert("started_at".to_owned(), json!(seen.started_at));
+        }
+        acts.push(Act::new(Action::ClearanceViolation, object).details(details));
+    }
+    acts
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+/// The rules that did not pass, for the record.
+pub(crate) fn failed(reasons: &[Reason]) -> Vec<Value> {
+    let failed = reasons.iter().filter(|reason| reason.result != RuleResult::Pass);
+    let row = |reason: &Reason| {
+        let message: String = reason.cause.message(Language::English).chars().take(300).collect();
+        json!({"rule": reason.rule, "result": reason.result, "mode": reason.mode, "message": message})
+    };
+    failed.map(row).take(20).collect()
+}
