@@ -222,6 +222,9 @@ impl Shared {
         if error.is_final() {
             self.with_spool(Spool::refused).await?;
             self.relist_after(Kept::Gap);
+        } else if error.is_about_numbers() {
+            let kept = self.with_spool(Spool::begin_anew).await?;
+            self.relist_after(kept);
         }
         Ok(())
     }

@@ -64,6 +64,12 @@ impl DoorError {
             [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY];
         matches!(self, Self::Refused { status, .. } if finals.contains(status))
     }
+
+    /// True when the control plane expects another number, or has seen a newer spool: its rows were
+    /// lost, or are older than this agent's.
+    pub(crate) fn is_about_numbers(&self) -> bool {
+        matches!(self, Self::Refused { status: StatusCode::CONFLICT, .. })
+    }
 }
 
 impl Door {

@@ -190,10 +190,7 @@ impl Spool {
         let Some(first) = self.files.front().copied() else { return Ok(Kept::All) };
         let path = self.folder.join(STATE);
         if ack.spool != self.state.spool || ack.number != self.state.acked + 1 {
-            let state = State { spool: SpoolId::generate(), acked: 0, ..self.state };
-            self.write(&path, &state)?;
-            self.state = state;
-            return Ok(Kept::Gap);
+            return self.begin_anew();
         }
         let made_at = read::<Content>(&self.path(first.place))?.map(|content| content.made_at);
         let state = State { acked: ack.number, place: first.place, made_at, ..self.state };
@@ -201,6 +198,14 @@ impl Spool {
         self.state = state;
         self.remove(0)?;
         Ok(Kept::All)
+    }
+
+    /// The control plane counts otherwise: what is not acknowledged is numbered anew, in a new spool.
+    pub fn begin_anew(&mut self) -> Result<Kept, SpoolError> {
+        let state = State { spool: SpoolId::generate(), acked: 0, ..self.state };
+        self.write(&self.folder.join(STATE), &state)?;
+        self.state = state;
+        Ok(Kept::Gap)
     }
 
     /// The control plane will never take the first batch: it is set aside for people, and a gap

@@ -1,18 +1,19 @@
 //! A control plane that stores batches, each number once.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use seaworthy_link::{Ack, Batch, Container, Item};
+use seaworthy_model::SpoolId;
 use tokio::{net::UnixListener, sync::Notify, task::JoinHandle};
 
 pub(crate) struct Plane {
@@ -23,6 +24,7 @@ pub(crate) struct Plane {
 
 #[derive(Default)]
 struct Stored {
+    forgotten: Mutex<HashSet<SpoolId>>,
     batches: Mutex<Vec<(Instant, Batch)>>,
     came: Notify,
 }
@@ -53,6 +55,12 @@ impl Plane {
                 connections.spawn(serve.serve_connection(TokioIo::new(stream), service));
             }
         }));
+    }
+
+    /// It counts otherwise from now on, as after a backup was put back: no spool so far goes on.
+    pub(crate) fn forget(&self) {
+        let batches = self.stored.batches.lock().expect("lock");
+        self.stored.forgotten.lock().expect("lock").extend(batches.iter().map(|(_, batch)| batch.spool));
     }
 
     /// All items stored so far, with the moment their batch came.
@@ -117,6 +125,11 @@ async fn answer(
     assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/api/v1/agent/batches"));
     let body = request.into_body().collect().await?.to_bytes();
     let batch = Batch::parse(&body).expect("a batch within its limits");
+    if stored.forgotten.lock().expect("lock").contains(&batch.spool) {
+        let mut refused = Response::new(Full::default());
+        *refused.status_mut() = StatusCode::CONFLICT;
+        return Ok(refused);
+    }
     let ack = Ack { spool: batch.spool, number: batch.number };
     {
         let mut batches = stored.batches.lock().expect("lock");

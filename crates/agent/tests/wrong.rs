@@ -141,6 +141,23 @@ async fn an_engine_that_repeats_the_last_event_leaves_no_gap() {
 }
 
 #[tokio::test]
+async fn a_plane_that_counts_otherwise_is_told_all_anew() {
+    let folder = tempfile::tempdir().expect("folder");
+    let plane = Plane::open(folder.path());
+    let engine = FakeEngine::open(folder.path(), engine_of(vec![id('a')], String::new()));
+    let agent = agent(&engine.socket, folder.path(), &plane.socket);
+    plane.container(0, "a", |_| true).await;
+    let before = plane.items().len();
+    plane.forget();
+    engine.answer(engine_of(vec![id('a'), id('b')], String::new()));
+    engine.events.send(Some(event("start", &id('b'), 5_000))).expect("a listener");
+    plane.container(before, "b", |_| true).await;
+    plane.container(before, "a", |_| true).await;
+    kill(agent).await;
+    plane.check_numbers();
+}
+
+#[tokio::test]
 async fn a_hanging_container_does_not_hide_the_next() {
     let folder = tempfile::tempdir().expect("folder");
     let plane = Plane::open(folder.path());
