@@ -48,8 +48,6 @@ texts! {
     Gap: "nothing is sure since", "次の時刻以降は不確か:";
     LabelsSay: "its labels say so", "ラベルによる";
     EngineDoesNotSay: "unknown: the engine does not say", "不明（エンジンは実行者を報告しません）";
-    ForPull: "the image's, for pull; the settings do not count yet", "イメージのプル判定。設定はまだ考慮しません";
-    NotJudged: "nothing here judges this image", "このイメージの判定はありません";
     NothingWeakens: "none that weakens it", "弱める設定はありません";
     Pass: "pass", "合格";
     Fail: "fail", "不合格";

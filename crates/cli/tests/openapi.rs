@@ -7,6 +7,7 @@ use seaworthy_oci::Digest;
 use serde_json::{Value, json};
 
 use crate::{
+    agent::until,
     http::{Answer, Door},
     image::Image,
     server::Place,
@@ -356,7 +357,13 @@ fn containers(it: &mut Description, place: &Place, socket: &Door, port: u16) {
     let hosts = it.get(socket, "/api/v1/hosts", "/api/v1/hosts").json();
     let host = hosts[0]["name"].as_str().expect("a host").to_owned();
     let list = "/api/v1/containers";
-    let all = it.get(socket, list, list).json();
+    // The agent's word becomes verdicts a moment later.
+    let all = until("the containers are judged", || {
+        let all = it.get(socket, list, list).json();
+        let rows = all["containers"].as_array()?;
+        let judged = rows.iter().all(|row| row["verdict"] != "pending");
+        judged.then_some(all)
+    });
     assert_eq!(all["containers"].as_array().map(Vec::len), Some(3), "{all:#}");
     let (mut paged, mut path) = (Vec::new(), format!("{list}?limit=1"));
     loop {

@@ -105,11 +105,7 @@ fn lineage(page: &Value) -> String {
 
 fn clearance(screen: &mut Screen, page: &Value) {
     let language = language();
-    let purpose = match page.get("purpose").and_then(Value::as_str) {
-        Some("pull") => Text::ForPull.say(language),
-        _ => Text::NotJudged.say(language),
-    };
-    screen.line("clearance", &format!("{} ({purpose})", containers::verdict(page)));
+    screen.line("clearance", containers::verdict(page));
     let reasons = page.pointer("/clearance/reasons").and_then(Value::as_array);
     for reason in reasons.into_iter().flatten() {
         let result = match reason.get("result").and_then(Value::as_str) {

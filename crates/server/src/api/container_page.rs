@@ -4,16 +4,16 @@ use axum::{
     Extension, Json,
     extract::{Path, State},
 };
-use seaworthy_access::{Identity, Permission};
+use seaworthy_access::Identity;
 use seaworthy_fleet::ContainerView;
 use seaworthy_link::Container;
-use seaworthy_model::{ErrorCode, Problem, Scope};
+use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
 use serde_json::{Value, json};
 
 use super::{
     Answer, ApiError, Rooms,
-    containers::{Shown, host_row, known, place, row, unknown_host},
+    containers::{Shown, host_row, known, may_know, place, row, unknown_host},
     image_page,
 };
 use crate::{limit, report, route::Routes};
@@ -35,7 +35,7 @@ async fn explain(
     let view = rooms.fleet.container_of(host_id, &id).await?.ok_or_else(unknown)?;
     let mut page = row(&view, &known(&rooms, &identity, &view).await?);
     let about = image(&rooms, &identity, &view).await?;
-    let clearance = clearance(&rooms, &view, language).await?;
+    let clearance = clearance(&rooms, &identity, &view, language).await?;
     let mut history = rooms.fleet.history(&view, None).await?;
     history.truncate(limit::HAPPENINGS);
     let host = rooms.fleet.hosts().await?.into_iter().find(|it| it.id == host_id);
@@ -61,7 +61,15 @@ async fn explain(
 }
 
 /// The verdict with its reasons; null for what is gone or not judged yet.
-async fn clearance(rooms: &Rooms, view: &ContainerView, language: Language) -> Result<Value, ApiError> {
+async fn clearance(
+    rooms: &Rooms,
+    identity: &Identity,
+    view: &ContainerView,
+    language: Language,
+) -> Result<Value, ApiError> {
+    if !may_know(rooms, identity, view).await? {
+        return Ok(Value::Null);
+    }
     let Some(workload) = rooms.clearance.workload(&view.key()).await? else { return Ok(Value::Null) };
     let verdict = rooms.clearance.deploy_verdict(&workload).await?;
     Ok(report::check_workload(&workload, verdict, language))
@@ -76,8 +84,7 @@ struct About {
 
 async fn image(rooms: &Rooms, identity: &Identity, view: &ContainerView) -> Result<About, ApiError> {
     let Some((repository, digest)) = place(view) else { return Ok(About::default()) };
-    let scope = Scope::repository(&repository);
-    if !rooms.access.allows(identity, Permission::ClearanceRead, &scope).await? {
+    if !may_know(rooms, identity, view).await? {
         return Ok(About::default());
     }
     let mut about = About::default();

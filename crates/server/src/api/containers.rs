@@ -11,6 +11,7 @@ use seaworthy_access::{Identity, Permission};
 use seaworthy_fleet::{ContainerView, Cursor, Filter, HostView};
 use seaworthy_model::{HostId, Presence, Scope};
 use seaworthy_oci::{Digest, RepoName};
+use seaworthy_policy::Verdict;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -209,7 +210,7 @@ impl<'r> Images<'r> {
                 }
             },
         };
-        known.verdict = verdict(self.rooms, view).await?;
+        known.verdict = verdict(self.rooms, self.identity, view).await?;
         Ok(known)
     }
 }
@@ -227,24 +228,35 @@ pub(super) async fn known(
     view: &ContainerView,
 ) -> Result<Known, ApiError> {
     let mut known = of_image(rooms, identity, view).await?;
-    known.verdict = verdict(rooms, view).await?;
+    known.verdict = verdict(rooms, identity, view).await?;
     Ok(known)
 }
 
-/// May it run here? Who may see the container may know. Null for what is gone.
-async fn verdict(rooms: &Rooms, view: &ContainerView) -> Result<Value, ApiError> {
-    if view.presence == Presence::Gone {
+/// May it run here? Null for what is gone, and for who may not know of an image of this registry.
+async fn verdict(rooms: &Rooms, identity: &Identity, view: &ContainerView) -> Result<Value, ApiError> {
+    if view.presence == Presence::Gone || !may_know(rooms, identity, view).await? {
         return Ok(Value::Null);
     }
-    let Some(workload) = rooms.clearance.workload(&view.key()).await? else { return Ok(json!("pending")) };
+    let Some(workload) = rooms.clearance.workload(&view.key()).await? else {
+        return Ok(json!(Verdict::Pending));
+    };
     Ok(json!(rooms.clearance.deploy_verdict(&workload).await?))
+}
+
+/// What is known of an image here is for who may read its repository.
+pub(super) async fn may_know(
+    rooms: &Rooms,
+    identity: &Identity,
+    view: &ContainerView,
+) -> Result<bool, ApiError> {
+    let Some((repository, _)) = place(view) else { return Ok(true) };
+    let scope = Scope::repository(&repository);
+    Ok(rooms.access.allows(identity, Permission::ClearanceRead, &scope).await?)
 }
 
 /// Findings of a container's image.
 async fn of_image(rooms: &Rooms, identity: &Identity, view: &ContainerView) -> Result<Known, ApiError> {
-    let Some((repository, _)) = place(view) else { return Ok(Known::default()) };
-    let scope = Scope::repository(&repository);
-    if !rooms.access.allows(identity, Permission::ClearanceRead, &scope).await? {
+    if place(view).is_none() || !may_know(rooms, identity, view).await? {
         return Ok(Known::default());
     }
     let set = match &view.image.content_id {
