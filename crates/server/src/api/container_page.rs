@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, State},
 };
 use seaworthy_access::Identity;
-use seaworthy_fleet::ContainerView;
+use seaworthy_fleet::{ContainerView, HistoryRow};
 use seaworthy_link::Container;
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
@@ -36,8 +36,7 @@ async fn explain(
     let mut page = row(&view, &known(&rooms, &identity, &view).await?);
     let about = image(&rooms, &identity, &view).await?;
     let clearance = clearance(&rooms, &identity, &view, language).await?;
-    let mut history = rooms.fleet.history(&view, None).await?;
-    history.truncate(limit::HAPPENINGS);
+    let history = newest(rooms.fleet.history(&view, None).await?);
     let host = rooms.fleet.hosts().await?.into_iter().find(|it| it.id == host_id);
     let it = &view.container;
     if let Value::Object(page) = &mut page {
@@ -115,6 +114,12 @@ fn weak(settings: &seaworthy_model::Settings, language: Language) -> Value {
     Value::Array(seaworthy_policy::weaknesses(settings).iter().map(row).collect())
 }
 
+/// As much of a history, newest first, as a page shows.
+fn newest(mut history: Vec<HistoryRow>) -> Vec<HistoryRow> {
+    history.truncate(limit::HAPPENINGS);
+    history
+}
+
 /// Engines do not say who started a container; labels of those who start many may.
 fn started_by(it: &Container) -> Value {
     let label = |name: &str| it.labels.get(name).filter(|value| !value.is_empty());
@@ -129,4 +134,54 @@ fn started_by(it: &Container) -> Value {
         }
     }
     Value::Null
+}
+
+#[cfg(test)]
+mod tests {
+    use seaworthy_fleet::Happening;
+    use seaworthy_model::{Finding, FindingSet, FixState, Severity, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn a_page_shows_so_much_and_no_more() {
+        let at = Timestamp::from_micros(0);
+        let row = |number| HistoryRow {
+            number,
+            container: None,
+            at,
+            received_at: at,
+            what: Happening::Gap { from: None, reason: String::new() },
+        };
+        let most = limit::HAPPENINGS as u64;
+        assert_eq!(newest((0..most).map(row).collect()).len(), limit::HAPPENINGS);
+        let shown = newest((0..=most).rev().map(row).collect());
+        assert_eq!((shown.len(), shown[0].number), (limit::HAPPENINGS, most), "the newest are kept");
+        let finding = |n: usize, kev: bool| Finding {
+            id: format!("CVE-{n}"),
+            aliases: vec![],
+            ecosystem: seaworthy_package::Ecosystem::Deb,
+            source: "expat".into(),
+            version: "1".into(),
+            severity: Severity::Low,
+            severity_source: String::new(),
+            state: FixState::Affected,
+            fixed_version: None,
+            kev,
+            epss: None,
+            summary: String::new(),
+        };
+        let mut rows: Vec<Finding> = (0..limit::WORST).map(|n| finding(n, false)).collect();
+        let set = |rows: Vec<Finding>| FindingSet {
+            id: String::new(),
+            index_hash: String::new(),
+            release: None,
+            covered: true,
+            rows,
+        };
+        assert_eq!(report::worst(&set(rows.clone()), limit::WORST).len(), limit::WORST);
+        rows.push(finding(limit::WORST, true));
+        let worst = report::worst(&set(rows), limit::WORST);
+        assert_eq!((worst.len(), &worst[0]["kev"]), (limit::WORST, &json!(true)), "the worst is among them");
+    }
 }

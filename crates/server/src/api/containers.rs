@@ -199,17 +199,15 @@ impl<'r> Images<'r> {
     }
 
     async fn of(&mut self, view: &ContainerView) -> Result<Known, ApiError> {
-        let mut known = match place(view) {
-            None => Known::default(),
-            Some(place) => match self.known.get(&place) {
-                Some(known) => known.clone(),
-                None => {
-                    let known = of_image(self.rooms, self.identity, view).await?;
-                    self.known.insert(place, known.clone());
-                    known
-                }
-            },
+        let place = place(view);
+        let before = place.as_ref().and_then(|place| self.known.get(place)).cloned();
+        let mut known = match before {
+            Some(known) => known,
+            None => of_image(self.rooms, self.identity, view).await?,
         };
+        if let Some(place) = place {
+            self.known.insert(place, known.clone());
+        }
         known.verdict = verdict(self.rooms, self.identity, view).await?;
         Ok(known)
     }
