@@ -124,6 +124,7 @@ fn what_runs_here_is_known_and_explained() {
     }
     is_explained(&story);
     a_blocked_image_in_the_cache_is_reported(&story);
+    an_advisory_reaches_what_runs(&story);
     let server = while_nobody_looks(&story, server);
     a_fresh_up_lists_all_at_once(&story, server);
 }
@@ -152,6 +153,45 @@ fn a_blocked_image_in_the_cache_is_reported(story: &Story) {
     assert_eq!(mine.len(), 1, "{mine:#?}");
     assert_eq!(story.explain("web")["clearance"]["verdict"], "allowed", "it stands for `dev/`");
     done(&mut story.docker(&["rm", "-f", "cached"]));
+}
+
+/// One advisory blocks what runs, and its end allows it: nothing is pushed, started or inspected.
+fn an_advisory_reaches_what_runs(story: &Story) {
+    let file = |name: &str, text: &str| {
+        let path = story.place.path(name);
+        std::fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    };
+    let run = |words: &[&str]| {
+        let said = story.place.cli(words);
+        assert_eq!(said.code, 0, "{words:?}: {said:?}");
+    };
+    let tracker = r#"{"zsh":{"CVE-2026-0001":{"releases":{"bookworm":
+        {"status":"resolved","repositories":{"bookworm":"2"},"fixed_version":"2","urgency":"high"}}}}}"#;
+    run(&["advisories", "import", &file("tracker.json", tracker)]);
+    let policy = "policy: dev\nselects: ['dev/**']\nrules:\n  - vulnerabilities: { any: 0 }\n";
+    run(&["policy", "apply", "-f", &file("dev.yaml", policy)]);
+    story.listed(&["web"], |row| row["verdict"] == "allowed" && row["findings"]["unknown"] == 0);
+    let one = |modified: &str, extra: &str| {
+        format!(
+            r#"{{"id":"LOCAL-2026-1","modified":"{modified}"{extra},"affected":[{{
+            "package":{{"ecosystem":"Debian:12","name":"rsync"}},
+            "ranges":[{{"type":"ECOSYSTEM","events":[{{"introduced":"0"}},{{"fixed":"99"}}]}}]}}]}}"#
+        )
+    };
+    run(&["advisories", "import", &file("one.json", &one("2026-01-01T00:00:00Z", ""))]);
+    let hit = &story.listed(&["web"], |row| row["verdict"] == "blocked")[0];
+    assert_eq!(hit["findings"]["fixable"], 1, "{hit:#}");
+    let page = story.explain("web");
+    assert_eq!(page["worst"][0]["id"], "LOCAL-2026-1", "{page:#}");
+    assert!(
+        page["clearance"]["reasons"].as_array().expect("reasons").iter().any(|it| it["rule"] == "dev/vulns"
+            && it["message"].as_str().is_some_and(|text| text.contains("LOCAL-2026-1"))),
+        "{page:#}"
+    );
+    let end = r#","withdrawn":"2026-02-01T00:00:00Z""#;
+    run(&["advisories", "import", &file("one.json", &one("2026-02-01T00:00:00Z", end))]);
+    story.listed(&["web"], |row| row["verdict"] == "allowed" && row["findings"]["fixable"] == 0);
 }
 
 /// Pushes an image of two layers and pulls it from nothing; returns the digest that docker was told.
