@@ -134,6 +134,13 @@ pub(crate) async fn state_in(tx: &mut Tx<'_>) -> Result<State, DbError> {
     read_state(tx.fetch_all(READ_STATE, args![]).await?.first())
 }
 
+/// [`state_in`], and no import becomes active before this transaction has ended: what it stores is
+/// there for the rematch that follows, which reads in no transaction.
+pub(crate) async fn held_state(tx: &mut Tx<'_>) -> Result<State, DbError> {
+    tx.hold("SELECT 1 FROM findings_state WHERE name = 'state' FOR SHARE").await?;
+    state_in(tx).await
+}
+
 fn read_state(row: Option<&Row>) -> Result<State, DbError> {
     let missing = || DbError::Column { statement: READ_STATE.into(), column: 0, expected: "there at all" };
     let row = row.ok_or_else(missing)?;

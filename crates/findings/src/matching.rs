@@ -107,7 +107,7 @@ impl Findings {
 
 impl Keep {
     async fn store(&self, tx: &mut Tx<'_>) -> Result<Kept, DbError> {
-        if db::state_in(tx).await?.generation != self.generation {
+        if db::held_state(tx).await?.generation != self.generation {
             return Ok(Kept::Moved);
         }
         let before = package_sets::set_of(tx, &self.content).await?;

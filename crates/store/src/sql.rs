@@ -229,6 +229,19 @@ impl<'c> Tx<'c> {
         Ok(self.fetch_all(sql, args).await?.into_iter().next())
     }
 
+    /// Keeps rows as they are until this transaction ends: who would change them waits, or fails and
+    /// tries again. `sql` is a query that ends in `FOR SHARE`.
+    ///
+    /// Serialisable transactions may commit in another order than the one they are equal to. Who
+    /// reads outside of them, after a commit, needs the order of commits: SQLite's one writer has
+    /// it, so this is nothing there; PostgreSQL has it between a holder and a changer.
+    pub async fn hold(&mut self, sql: &'static str) -> Result<(), DbError> {
+        match self.conn {
+            Conn::Sqlite(_) => Ok(()),
+            Conn::Postgres(_) => self.fetch_all(sql, &[]).await.map(|_| ()),
+        }
+    }
+
     fn failed(&mut self, sql: &'static str, error: sqlx::Error) -> DbError {
         self.lost_race |= is_lost_race(&error);
         DbError::Statement { statement: head(sql), source: Arc::new(error) }

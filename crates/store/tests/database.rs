@@ -32,7 +32,7 @@ const ROOM: &[RoomSchema] = &[RoomSchema {
 const CHANGED: &[RoomSchema] =
     &[RoomSchema { room: "t", migrations: &[Migration { id: 1, steps: &[Step::Sql("SELECT 1")] }] }];
 
-db_tests!(super::ROOM; round_trips_every_type, failed_work_leaves_nothing, concurrent_increments_all_count,
+db_tests!(super::ROOM; what_is_held_stays_until_its_holder_has_committed, round_trips_every_type, failed_work_leaves_nothing, concurrent_increments_all_count,
     a_newer_or_changed_schema_is_refused, text_sorts_as_bytes, leases_change_hands_when_they_expire, a_panic_is_an_error,
     closing_ends_and_keeps_what_was_told);
 
@@ -216,4 +216,50 @@ async fn closing_ends_and_keeps_what_was_told(test: TestDb) {
     let rows = db.fetch_all("SELECT n FROM t_rows ORDER BY n", args![]).await.expect("query");
     let kept: Vec<i64> = rows.iter().map(|row| row.int(0).expect("a number")).collect();
     assert!(told.iter().all(|n| kept.contains(n)), "told {told:?}, kept {kept:?}");
+}
+
+/// A changer that would commit first waits for the holder, whose commit is seen by who reads after.
+async fn what_is_held_stays_until_its_holder_has_committed(test: TestDb) {
+    let db = test.db.clone();
+    db.upkeep((), |(), tx| {
+        Box::pin(
+            async move { tx.execute("INSERT INTO t_rows (name, n) VALUES ('generation', 1)", args![]).await },
+        )
+    })
+    .await
+    .map_err(|error: DbError| panic!("{error}"))
+    .ok();
+    let (held, is_held) = tokio::sync::mpsc::channel::<()>(1);
+    let (changed, is_changed) = tokio::sync::mpsc::channel::<()>(1);
+    let is_changed = Arc::new(tokio::sync::Mutex::new(is_changed));
+    let holder = db.upkeep((held, is_changed), |(held, is_changed), tx| {
+        Box::pin(async move {
+            tx.hold("SELECT 1 FROM t_rows WHERE name = 'generation' FOR SHARE").await?;
+            held.send(()).await.ok();
+            // Long enough for a changer that does not wait; one that waits only makes this time out.
+            let mut is_changed = is_changed.lock().await;
+            let early = tokio::time::timeout(std::time::Duration::from_millis(300), is_changed.recv()).await;
+            assert!(early.is_err(), "changed while it was held");
+            tx.execute("INSERT INTO t_rows (name, n) VALUES ('stored', 1)", args![]).await?;
+            Ok::<_, DbError>(())
+        })
+    });
+    let reader = async {
+        let mut is_held = is_held;
+        is_held.recv().await.expect("held");
+        let change: Result<u64, DbError> = db
+            .upkeep((), |(), tx| {
+                Box::pin(async move {
+                    tx.execute("UPDATE t_rows SET n = 2 WHERE name = 'generation'", args![]).await
+                })
+            })
+            .await;
+        change.expect("changed");
+        changed.send(()).await.ok();
+        // In no transaction, after the change was committed.
+        let row = db.fetch_optional("SELECT n FROM t_rows WHERE name = 'stored'", args![]).await;
+        assert!(row.expect("read").is_some(), "what the holder stored is there");
+    };
+    let (holder, ()) = tokio::join!(holder, reader);
+    holder.expect("held and stored");
 }
