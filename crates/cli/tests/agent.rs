@@ -94,6 +94,25 @@ fn the_agent_gives_up_its_rights_and_shares_its_servers_fate() {
     assert!(said <= agents, "{log}");
 }
 
+/// The agent reads nothing but what it needs, not even through a link in its own folder.
+#[test]
+fn the_agent_has_no_files_but_its_own() {
+    let place = Place::new();
+    drop(place.up(&[]));
+    let folder = place.data().join("agent");
+    fs::create_dir(&folder).expect("the agent's folder");
+    fs::write(place.path("outside"), "{}").expect("a file");
+    std::os::unix::fs::symlink(place.path("outside"), folder.join("spool")).expect("a link");
+    let log = fs::File::create(place.path("said")).expect("a file");
+    // It ends with this thread, whatever becomes of the test.
+    let parent = std::process::id().to_string();
+    let mut command = place.command(&["agent", "--parent", &parent, "--docker-host", &nobody(&place)]);
+    let mut agent = command.stderr(log).spawn().expect("an agent");
+    let ended = until("its end", || agent.try_wait().expect("it is ours"));
+    let said = fs::read_to_string(place.path("said")).expect("what it said");
+    assert!(ended.code() == Some(3) && said.contains("ermission denied"), "{ended:?} {said}");
+}
+
 fn mode(data: &fs::Metadata) -> u32 {
     std::os::unix::fs::PermissionsExt::mode(&data.permissions()) & 0o777
 }

@@ -22,4 +22,4 @@ pub use child::{ReaderFn, child};
 pub use error::{SandboxError, TimeLimit};
 pub use limit::Limits;
 pub use parent::{Confinement, Enforced, Input, Sandbox};
-pub use rights::give_up_rights;
+pub use rights::{give_up_rights, keep_files};

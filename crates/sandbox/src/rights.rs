@@ -1,8 +1,12 @@
 //! What a process of its own, that reads no hostile files, gives up: every capability, and the way
 //! to new ones.
 
-use std::io;
+use std::{io, path::Path};
 
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    Scope, path_beneath_rules,
+};
 use rustix::{
     process::{Resource, Rlimit},
     thread::{CapabilitySet, CapabilitySets},
@@ -30,9 +34,55 @@ pub fn give_up_rights(parent: Option<i32>) -> io::Result<()> {
     parent.map_or(Ok(()), confine::follow_parent)
 }
 
+/// Leaves this process files below `readable` to read and below `writable` to use, and no TCP; as
+/// far as this kernel's Landlock can. Sockets in the file system stay open to it.
+///
+/// Like [`give_up_rights`], it holds for this thread and those it starts.
+pub fn keep_files(readable: &[&Path], writable: &[&Path]) -> io::Result<()> {
+    let abi = ABI::V6;
+    let enforce = || {
+        Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(abi))?
+            .handle_access(AccessNet::from_all(abi))?
+            .scope(Scope::from_all(abi))?
+            .create()?
+            .add_rules(path_beneath_rules(readable, AccessFs::from_read(abi)))?
+            .add_rules(path_beneath_rules(writable, AccessFs::from_all(abi)))?
+            .restrict_self()
+    };
+    enforce().map(drop).map_err(io::Error::other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_kept_where_they_are_needed() {
+        let folder = tempfile::tempdir().expect("folder");
+        let [read, write, other] = ["read", "write", "other"].map(|name| folder.path().join(name));
+        for place in [&read, &write, &other] {
+            std::fs::create_dir(place).expect("folder");
+            std::fs::write(place.join("file"), "x").expect("file");
+        }
+        let thread = std::thread::spawn(move || {
+            keep_files(&[&read], &[&write]).expect("landlock");
+            assert!(
+                std::fs::read(read.join("file")).is_ok() && std::fs::write(write.join("new"), "x").is_ok()
+            );
+            assert!(std::fs::rename(write.join("new"), write.join("file")).is_ok());
+            let listener = std::os::unix::net::UnixListener::bind(write.join("socket")).expect("a socket");
+            drop(listener);
+            let refused = [
+                std::fs::write(read.join("new"), "x").map_err(|error| error.kind()),
+                std::fs::read(other.join("file")).map(drop).map_err(|error| error.kind()),
+                std::net::TcpStream::connect("127.0.0.1:1").map(drop).map_err(|error| error.kind()),
+            ];
+            assert_eq!(refused, [Err(io::ErrorKind::PermissionDenied); 3]);
+        });
+        thread.join().expect("thread");
+    }
 
     /// Rights belong to threads, so they can be seen to go in one.
     #[test]

@@ -32,6 +32,9 @@ pub(crate) async fn agent(global: &Global, flags: AgentFlags) -> Outcome {
     }
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&spool);
     made.map_err(|error| unable(format!("`{}`: {error}", spool.display())))?;
+    // What it has to read is the kernel's word about this machine.
+    seaworthy_sandbox::keep_files(&["/proc".as_ref(), "/sys/fs/cgroup".as_ref()], &[&spool])
+        .map_err(|error| unable(format!("the agent cannot give up its rights: {error}")))?;
     let config = AgentConfig {
         runtime: engine.runtime(),
         engine,
