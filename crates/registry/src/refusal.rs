@@ -106,3 +106,37 @@ impl Refusals {
 pub(crate) fn object(repository: &RepoName, digest: &Digest) -> String {
     format!("repositories/{repository}@{digest}")
 }
+
+#[cfg(test)]
+mod tests {
+    use seaworthy_model::{ErrorCode, Problem};
+    use seaworthy_testkit::TestDb;
+
+    use super::*;
+
+    const ROOMS: &[seaworthy_store::schema::RoomSchema] = &[seaworthy_ledger::SCHEMA];
+
+    async fn beyond_the_limit_each_is_recorded(test: TestDb) {
+        let refusals = Refusals::new(test.db.clone());
+        let (actor, digest) = (Actor::system(), Digest::sha256(b"image"));
+        let repository = |number: usize| format!("r{number}").parse::<RepoName>().expect("name");
+        let count = Count { actor: actor.clone(), since: test.db.now(), repeats: 0 };
+        let open = (1..limit::REFUSALS)
+            .map(|number| ((actor.name.clone(), repository(number), digest), count.clone()));
+        refusals.open.lock().expect("lock").extend(open);
+        let refusal = Refusal { problem: Problem::new(ErrorCode::Denied, "no"), verdict: "blocked" };
+        let twice = async |number: usize| {
+            for _ in 0..2 {
+                refusals.record(&actor, &repository(number), &digest, &refusal).await.expect("recorded");
+            }
+            let sql = "SELECT COUNT(*) FROM ledger_leaves";
+            let rows = test.db.fetch_all(sql, seaworthy_store::args![]).await.expect("query");
+            rows[0].int(0).expect("count")
+        };
+        assert_eq!(twice(limit::REFUSALS).await, 1, "there is room for one more");
+        assert_eq!(twice(limit::REFUSALS + 1).await, 3, "none is lost");
+        assert_eq!(refusals.open.lock().expect("lock").len(), limit::REFUSALS);
+    }
+
+    seaworthy_testkit::db_tests!(super::ROOMS; beyond_the_limit_each_is_recorded);
+}

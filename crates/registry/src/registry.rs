@@ -121,6 +121,8 @@ impl Registry {
     pub async fn sweep(&self) -> Result<usize, RegistryError> {
         let mut removed = 0;
         for id in db::expired_uploads(self.db()).await? {
+            // A request that began in time still writes; it prolongs the session when it ends.
+            let Ok(_held) = self.hold(id) else { continue };
             self.blobs().discard(crate::ROOM, id).await?;
             self.db()
                 .upkeep(id, |id, tx| Box::pin(async move { db::delete_upload(tx, *id).await }))

@@ -52,7 +52,8 @@ impl Registry {
         let state = self.blobs().begin(ROOM, id, algorithm)?.suspend().await?;
         let expires = self.inner.clock.now().plus_seconds(limit::UPLOAD_SECONDS);
         let context = (repository.clone(), db::bearer(identity.principal()), state, expires);
-        self.db()
+        let begun = self
+            .db()
             .upkeep(context, |(repository, principal, state, expires), tx| {
                 Box::pin(async move {
                     if db::count_uploads(tx, principal).await? >= limit::UPLOADS_PER_PRINCIPAL {
@@ -64,7 +65,11 @@ impl Registry {
                     Ok(db::insert_upload(tx, repository, principal, state, *expires).await?)
                 })
             })
-            .await?;
+            .await;
+        if let Err(error) = begun {
+            self.blobs().discard(ROOM, id).await?;
+            return Err(error);
+        }
         Ok(Progress { id, offset: 0 })
     }
 

@@ -1,8 +1,12 @@
 //! Nothing of a refused image leaks, and nobody learns what they may not see.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use seaworthy_access::Identity;
+use seaworthy_model::{Clock as _, FixedClock, SystemClock};
 use seaworthy_oci::Digest;
+use seaworthy_registry::limit;
 use seaworthy_store::args;
 use seaworthy_testkit::{TestDb, db_tests};
 
@@ -11,6 +15,7 @@ use crate::client::{ROOMS, World};
 db_tests!(super::ROOMS; a_blocked_image_is_refused_by_every_name, layers_do_not_leak,
     an_artifact_opens_nothing, an_inspector_may_pull,
     mounting_checks_rights_never_verdicts, uploads_belong_to_their_principal, refusals_are_counted,
+    repeats_are_counted_for_their_time, a_layer_of_many_images_is_found,
     anonymous_is_challenged, a_rejected_credential_is_challenged_with_its_scope, a_gate_that_cannot_answer_serves_nothing);
 
 fn layer() -> Vec<u8> {
@@ -223,6 +228,55 @@ async fn refusals_are_counted(test: TestDb) {
     world.registry.clone().upkeep(cancel).await;
     let repeats = count("pull.refuse.repeat").await;
     assert!(repeats.len() == 1 && repeats[0].contains(r#""repeats":4"#), "{repeats:?}");
+}
+
+async fn repeats_are_counted_for_their_time(mut test: TestDb) {
+    let clock = Arc::new(FixedClock::at(SystemClock.now()));
+    test.db = test.reopen(clock.clone()).await;
+    let world = World::new(test).await;
+    blocked(&world).await;
+    let client = world.operator();
+    let refused = async || {
+        assert_eq!(client.get("/v2/prod/web/manifests/1").await.status, StatusCode::FORBIDDEN);
+        let sql = "SELECT COUNT(*) FROM ledger_leaves WHERE action = 'pull.refuse'";
+        world.test.db.fetch_all(sql, args![]).await.expect("query")[0].int(0).expect("count")
+    };
+    assert_eq!(refused().await, 1);
+    clock.advance(limit::REFUSAL_SECONDS - 1);
+    assert_eq!(refused().await, 1, "a repeat");
+    clock.advance(1);
+    assert_eq!(refused().await, 2, "its time is over: a record of its own");
+}
+
+async fn a_layer_of_many_images_is_found(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (first, manifest) = client.put_image("prod/web:0", &[&layer()]).await;
+    let mut images = vec![first];
+    let page = usize::try_from(limit::REACH_PAGE).expect("small");
+    let reader = world.service("ci", "AcrPull", "/repositories/prod").await;
+    let path = format!("/v2/prod/web/blobs/{}", Digest::sha256(&layer()));
+    for number in 1..=page {
+        if number == page {
+            assert_eq!(images.len(), page);
+            images.iter().for_each(|digest| refuse(&world, *digest));
+            assert_eq!(reader.get(&path).await.status, StatusCode::FORBIDDEN, "one full page");
+        }
+        let other = format!("{manifest}{}", " ".repeat(number));
+        let answer = client.put_manifest("prod/web", "next", &other).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+        images.push(Digest::sha256(other.as_bytes()));
+    }
+    images.iter().for_each(|digest| refuse(&world, *digest));
+    assert_eq!(reader.get(&path).await.status, StatusCode::FORBIDDEN);
+    // The image that is looked at last is the only one that opens the layer.
+    let last = images.iter().max_by_key(ToString::to_string).expect("images");
+    world.gate.0.lock().expect("lock").remove(&("prod/web".into(), *last));
+    assert_eq!(reader.get(&path).await.status, StatusCode::OK);
+}
+
+fn refuse(world: &World, digest: Digest) {
+    world.gate.0.lock().expect("lock").insert(("prod/web".into(), digest), "blocked");
 }
 
 async fn anonymous_is_challenged(test: TestDb) {

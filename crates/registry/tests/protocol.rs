@@ -1,7 +1,12 @@
 //! What docker, containerd, podman and skopeo send (distribution spec 1.1).
 
+use std::sync::Arc;
+
+use axum::body::Body;
 use http::StatusCode;
+use seaworthy_model::{Clock as _, FixedClock, SystemClock};
 use seaworthy_oci::Digest;
+use seaworthy_registry::limit;
 use seaworthy_store::args;
 use seaworthy_testkit::{TestDb, db_tests};
 
@@ -9,7 +14,7 @@ use crate::client::{ROOMS, World};
 
 db_tests!(super::ROOMS; an_image_comes_back_byte_for_byte, uploads_in_every_way, ranges_of_blobs, pages_of_tags_and_repositories,
     deletes_take_effect_at_once, an_index_by_tag_and_digest, a_push_tells_and_records, sha512_end_to_end,
-    expired_uploads_are_swept, same_tag_many_writers, uploads_of_a_principal_are_bounded, a_blob_ends_at_its_limit,
+    expired_uploads_are_swept, an_upload_ends_at_its_age, a_sweep_spares_what_is_written, same_tag_many_writers, uploads_of_a_principal_are_bounded, a_blob_ends_at_its_limit,
     pages_end_at_their_limit);
 
 async fn an_image_comes_back_byte_for_byte(test: TestDb) {
@@ -283,6 +288,41 @@ async fn expired_uploads_are_swept(test: TestDb) {
     assert_eq!(files(), 0);
 }
 
+async fn an_upload_ends_at_its_age(mut test: TestDb) {
+    let clock = Arc::new(FixedClock::at(SystemClock.now()));
+    test.db = test.reopen(clock.clone()).await;
+    let world = World::new(test).await;
+    let client = world.operator();
+    let location = client.send("POST", "/v2/a/blobs/uploads/", &[], "").await.header("location").to_owned();
+    clock.advance(limit::UPLOAD_SECONDS - 1);
+    assert_eq!(world.registry.sweep().await.expect("sweep"), 0);
+    let chunk = client.send("PATCH", &location, &[], vec![1u8; 100]).await;
+    assert_eq!(chunk.status, StatusCode::ACCEPTED, "{}", chunk.text());
+    clock.advance(limit::UPLOAD_SECONDS - 1);
+    assert_eq!(client.get(&location).await.status, StatusCode::NO_CONTENT, "each request prolongs it");
+    clock.advance(1);
+    assert_eq!(client.get(&location).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(world.registry.sweep().await.expect("sweep"), 1);
+}
+
+/// A request that began in time is not cut off by the sweep, however long it takes.
+async fn a_sweep_spares_what_is_written(mut test: TestDb) {
+    let clock = Arc::new(FixedClock::at(SystemClock.now()));
+    test.db = test.reopen(clock.clone()).await;
+    let world = World::new(test).await;
+    let client = world.operator();
+    let location = client.send("POST", "/v2/a/blobs/uploads/", &[], "").await.header("location").to_owned();
+    let (registry, sweeper) = (world.registry.clone(), clock.clone());
+    let body = futures_util::stream::once(async move {
+        sweeper.advance(limit::UPLOAD_SECONDS);
+        assert_eq!(registry.sweep().await.expect("sweep"), 0);
+        Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"late"))
+    });
+    let chunk = client.send("PATCH", &location, &[], Body::from_stream(body)).await;
+    assert_eq!(chunk.status, StatusCode::ACCEPTED, "{}", chunk.text());
+    assert_eq!(client.get(&location).await.header("range"), "0-3");
+}
+
 async fn same_tag_many_writers(test: TestDb) {
     let world = World::new(test).await;
     let clients: Vec<_> = (0..24).map(|_| world.operator()).collect();
@@ -313,13 +353,16 @@ async fn uploads_of_a_principal_are_bounded(test: TestDb) {
     let world = World::new(test).await;
     let client = world.operator();
     let begin = async || client.send("POST", "/v2/a/blobs/uploads/", &[], "").await;
-    for _ in 1..seaworthy_registry::limit::UPLOADS_PER_PRINCIPAL {
+    for _ in 1..limit::UPLOADS_PER_PRINCIPAL {
         assert_eq!(begin().await.status, StatusCode::ACCEPTED);
     }
     let last = begin().await;
     assert_eq!(last.status, StatusCode::ACCEPTED, "at the limit");
     let refused = begin().await;
     assert_eq!((refused.status, refused.code().as_str()), (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"));
+    let files = std::fs::read_dir(world.test.path().join("uploads/registry")).expect("list").count();
+    let most = usize::try_from(limit::UPLOADS_PER_PRINCIPAL).expect("small");
+    assert_eq!(files, most, "what was refused leaves no file");
     // Another principal has its own, and one that ends makes room.
     let other = world.service("ci", "AcrPush", "/repositories/a").await;
     assert_eq!(other.send("POST", "/v2/a/blobs/uploads/", &[], "").await.status, StatusCode::ACCEPTED);
@@ -338,7 +381,7 @@ async fn a_blob_ends_at_its_limit(test: TestDb) {
     let folder = world.test.path().join("uploads/registry");
     let file = std::fs::read_dir(folder).expect("list").next().expect("one").expect("entry").path();
     let file = std::fs::OpenOptions::new().write(true).open(file).expect("open");
-    file.set_len(seaworthy_registry::limit::BLOB_BYTES - 1).expect("a hole");
+    file.set_len(limit::BLOB_BYTES - 1).expect("a hole");
     let past = client.send("PATCH", &location, &[], "xy").await;
     assert_eq!(past.status, StatusCode::PAYLOAD_TOO_LARGE, "{}", past.text());
     let fits = client.send("PATCH", &location, &[], "x").await;
@@ -351,7 +394,7 @@ async fn pages_end_at_their_limit(test: TestDb) {
     let world = World::new(test).await;
     let client = world.operator();
     let (_, manifest) = client.put_image("a:t0000", &[b"x"]).await;
-    let most = usize::try_from(seaworthy_registry::limit::PAGE).expect("small");
+    let most = usize::try_from(limit::PAGE).expect("small");
     for number in 1..=most {
         let answer = client.put_manifest("a", &format!("t{number:04}"), &manifest).await;
         assert_eq!(answer.status, StatusCode::CREATED);
