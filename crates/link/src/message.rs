@@ -420,6 +420,22 @@ mod tests {
         };
         assert_eq!(listed(limit::CONTAINERS), Ok(()));
         assert!(listed(limit::CONTAINERS + 1).is_err());
+        let layers = |count| {
+            batch(vec![Item::Image(Box::new(EngineImage {
+                runtime: Runtime::Docker,
+                id: "sha256:0".into(),
+                tags: vec![],
+                repository_digests: vec![],
+                diff_ids: vec![Digest::sha256(b"layer"); count],
+                platform: Platform::linux_amd64(),
+            }))])
+            .check()
+        };
+        assert_eq!(layers(limit::LAYERS), Ok(()));
+        assert_eq!(
+            layers(limit::LAYERS + 1),
+            Err(BatchError::TooLarge { what: "layers", limit: limit::LAYERS })
+        );
         assert!(matches!(
             Batch::parse(&vec![b' '; limit::BATCH_BYTES + 1]),
             Err(BatchError::TooLarge { what: "bytes", .. })

@@ -340,6 +340,15 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_bounded() {
+        let json = r#"{"schemaVersion":2,"config":DESC,"layers":[]}"#;
+        let whole = json.len() - "DESC".len() + descriptor().len();
+        let padded = |length: usize| check(&format!("{json}{}", " ".repeat(length - whole)), None);
+        assert_eq!(padded(limit::MANIFEST_BYTES), "image of 0 layers");
+        assert_eq!(padded(limit::MANIFEST_BYTES + 1), "manifest is longer than 4194304 bytes");
+    }
+
+    #[test]
     fn layers_are_bounded() {
         let many = |n: usize| {
             format!(r#"{{"schemaVersion":2,"config":DESC,"layers":[{}]}}"#, vec!["DESC"; n].join(","))

@@ -63,8 +63,6 @@ const OWED: &[&str] = &[
     "ledger::CHECKPOINT_MS",
     "ledger::LEASE_SECONDS",
     "ledger::POLL_MS",
-    "link::LAYERS",
-    "oci::MANIFEST_BYTES",
     "registry::SWEEP_SECONDS",
     "sandbox::OPEN_FILES",
     "server::ACCOUNTS_BYTES",
