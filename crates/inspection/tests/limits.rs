@@ -22,13 +22,14 @@ async fn stored_facts_are_bounded_together(test: TestDb) {
     let world = World::new(test);
     let layer = world.blob(&gzip(&debian()));
     let config = world.blob(&config(&[&debian()]));
-    for (repository, bytes, expected, opened) in [
+    for (repository, bytes, expected, is_read) in [
         // Not what the file has, so the layer is read again, as any damaged one.
-        ("a/limit", limit::IMAGE_FACTS_BYTES, READ.as_slice(), 2),
-        ("b/beyond", limit::IMAGE_FACTS_BYTES + 1, &["layer-too-large@0"], 2),
+        ("a/limit", limit::IMAGE_FACTS_BYTES, READ.as_slice(), true),
+        ("b/beyond", limit::IMAGE_FACTS_BYTES + 1, &["layer-too-large@0"], false),
     ] {
         world.send(vec![stored(layer)]).await;
         world.drain().await;
+        let opened = world.opens(&layer);
         let changed: Result<(), DbError> = world
             .db
             .upkeep(i64::try_from(bytes).expect("bytes"), |bytes, tx| {
@@ -44,7 +45,8 @@ async fn stored_facts_are_bounded_together(test: TestDb) {
         world.drain().await;
         let outputs = world.outputs().await;
         assert_eq!(lines(&outputs.last().expect("answered").inventory), expected, "{repository}");
-        assert_eq!(world.opens(&layer), opened, "{repository}");
+        // A busy machine may need more than one attempt.
+        assert_eq!(world.opens(&layer) > opened, is_read, "{repository}");
     }
 }
 
