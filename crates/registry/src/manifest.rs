@@ -5,13 +5,14 @@ use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{ChildManifest, ErrorCode, Event, LayerRef, ManifestPushed, Problem, Scope, Timestamp};
 use seaworthy_oci::{Algorithm, Digest, Hasher, Manifest, RepoName, Tag};
-use seaworthy_store::{DbError, Tx};
+use seaworthy_store::{DbError, Row, Tx};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::{
     Door, Registry, RegistryError,
     db::{self, StoredManifest},
+    limit,
     path::ManifestName,
     refusal::object,
 };
@@ -227,8 +228,8 @@ impl Registry {
         Ok(tags)
     }
 
-    /// Tags of all repositories that begin with `prefix` and that `identity` may pull, in
-    /// order after (`repository`, `tag`).
+    /// Tags of all repositories that begin with `prefix` and that `identity` may pull, in order after
+    /// (`repository`, `tag`): `most` of them and no more than [`limit::PAGE`], or all that are left.
     pub async fn images(
         &self,
         identity: &Identity,
@@ -236,25 +237,37 @@ impl Registry {
         after: (&str, &str),
         most: u32,
     ) -> Result<Vec<ImageRow>, RegistryError> {
-        let rows = db::images(self.db(), prefix, after, most.into()).await?;
-        let mut out = Vec::with_capacity(rows.len());
-        for row in rows {
-            let repository: RepoName = row.parsed(0)?;
-            if !self.access().allows(identity, Permission::Pull, &Scope::repository(&repository)).await? {
-                continue;
+        let most = most.min(limit::PAGE) as usize;
+        let mut after = (after.0.to_owned(), after.1.to_owned());
+        let mut out = Vec::new();
+        while out.len() < most {
+            let rows = db::images(self.db(), prefix, (&after.0, &after.1), limit::PAGE.into()).await?;
+            for row in &rows {
+                let image = image_row(row)?;
+                after = (image.repository.to_string(), image.tag.clone());
+                let scope = Scope::repository(&image.repository);
+                if out.len() < most && self.access().allows(identity, Permission::Pull, &scope).await? {
+                    out.push(image);
+                }
             }
-            out.push(ImageRow {
-                repository,
-                tag: row.text(1)?.to_owned(),
-                digest: row.parsed(2)?,
-                media_type: row.text(3)?.to_owned(),
-                manifest_bytes: row.count(4)?,
-                pushed_at: Timestamp::from_micros(row.int(5)?),
-                pushed_by: row.text(6)?.to_owned(),
-            });
+            if rows.len() < limit::PAGE as usize {
+                break;
+            }
         }
         Ok(out)
     }
+}
+
+fn image_row(row: &Row) -> Result<ImageRow, DbError> {
+    Ok(ImageRow {
+        repository: row.parsed(0)?,
+        tag: row.text(1)?.to_owned(),
+        digest: row.parsed(2)?,
+        media_type: row.text(3)?.to_owned(),
+        manifest_bytes: row.count(4)?,
+        pushed_at: Timestamp::from_micros(row.int(5)?),
+        pushed_by: row.text(6)?.to_owned(),
+    })
 }
 
 /// The digest to store under: the one in the URL, which must fit, or SHA-256.

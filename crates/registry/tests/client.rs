@@ -108,6 +108,10 @@ impl World {
 
     /// A service principal with one role at one scope.
     pub(crate) async fn service(&self, name: &str, role: &str, scope: &str) -> Client {
+        self.as_identity(self.identity(name, role, scope).await)
+    }
+
+    pub(crate) async fn identity(&self, name: &str, role: &str, scope: &str) -> Identity {
         let actor = Actor::system();
         if self.access.principal(name).await.is_err() {
             self.access
@@ -121,9 +125,7 @@ impl World {
             Ok(new) => new,
             Err(error) => panic!("{error}"),
         };
-        let identity =
-            self.access.authenticate_secret(name, new.secret.expose(), None).await.expect("authenticated");
-        self.as_identity(identity)
+        self.access.authenticate_secret(name, new.secret.expose(), None).await.expect("authenticated")
     }
 }
 

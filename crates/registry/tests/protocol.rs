@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::StatusCode;
+use seaworthy_access::Identity;
 use seaworthy_model::{Clock as _, FixedClock, SystemClock};
 use seaworthy_oci::Digest;
 use seaworthy_registry::limit;
@@ -15,7 +16,7 @@ use crate::client::{ROOMS, World};
 db_tests!(super::ROOMS; an_image_comes_back_byte_for_byte, uploads_in_every_way, ranges_of_blobs, pages_of_tags_and_repositories,
     deletes_take_effect_at_once, an_index_by_tag_and_digest, a_push_tells_and_records, sha512_end_to_end,
     expired_uploads_are_swept, an_upload_ends_at_its_age, a_sweep_spares_what_is_written, same_tag_many_writers, uploads_of_a_principal_are_bounded, a_blob_ends_at_its_limit,
-    pages_end_at_their_limit);
+    pages_end_at_their_limit, pages_of_images_hold_what_is_visible);
 
 async fn an_image_comes_back_byte_for_byte(test: TestDb) {
     let world = World::new(test).await;
@@ -407,4 +408,29 @@ async fn pages_end_at_their_limit(test: TestDb) {
     }
     let rest = client.get("/v2/a/tags/list?n=1000&last=t0999").await;
     assert!(rest.text().contains(r#"["t1000"]"#) && rest.header("link").is_empty(), "{}", rest.text());
+}
+
+/// Who may see little gets full pages too: what is hidden neither shortens a page nor ends the list.
+async fn pages_of_images_hold_what_is_visible(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (_, manifest) = client.put_image("hidden:t0000", &[b"x"]).await;
+    for number in 1..=limit::PAGE {
+        client.put_manifest("hidden", &format!("t{number:04}"), &manifest).await;
+    }
+    for tag in ["1", "2", "3"] {
+        client.put_image(&format!("shown:{tag}"), &[b"y"]).await;
+    }
+    let identity = world.identity("reader", "AcrPull", "/repositories/shown").await;
+    let page = async |after: (&str, &str), most: u32| {
+        let rows = world.registry.images(&identity, "", after, most).await.expect("a page");
+        rows.into_iter().map(|row| format!("{}:{}", row.repository, row.tag)).collect::<Vec<_>>()
+    };
+    assert_eq!(page(("", ""), 2).await, ["shown:1", "shown:2"]);
+    assert_eq!(page(("shown", "2"), 2).await, ["shown:3"]);
+    assert_eq!(page(("hidden", "t0500"), limit::PAGE + 1).await, ["shown:1", "shown:2", "shown:3"]);
+    assert!(page(("shown", "3"), 2).await.is_empty());
+    let all =
+        world.registry.images(&Identity::operator(0), "", ("", ""), limit::PAGE + 1).await.expect("rows");
+    assert_eq!(all.len(), limit::PAGE as usize, "a larger page is clamped");
 }

@@ -24,8 +24,23 @@ use crate::{
 };
 
 pub(crate) async fn list(global: &Global, repository: &str) -> Outcome {
-    let answer =
-        Server::of(global)?.get(&format!("/api/v1/images?repository={}", encode(repository))).await?;
+    let server = Server::of(global)?;
+    let mut all: Vec<Value> = Vec::new();
+    loop {
+        let last = |key: &str| all.last().and_then(|row| row.get(key)).and_then(Value::as_str).unwrap_or("");
+        let path = format!(
+            "/api/v1/images?repository={}&after_repository={}&after_tag={}",
+            encode(repository),
+            encode(last("repository")),
+            encode(last("tag"))
+        );
+        // A page that is not full is no sign of the end to who does not know how long one is.
+        match server.get(&path).await? {
+            Value::Array(page) if !page.is_empty() => all.extend(page),
+            _ => break,
+        }
+    }
+    let answer = Value::Array(all);
     let columns = [
         ("REPOSITORY", "/repository"),
         ("TAG", "/tag"),

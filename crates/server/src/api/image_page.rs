@@ -114,11 +114,22 @@ pub(super) async fn tags(
     repository: &RepoName,
     digest: &Digest,
 ) -> Result<Vec<Value>, ApiError> {
-    let rows = rooms.registry.images(identity, repository.as_str(), ("", ""), limit::PAGE).await?;
-    let same = rows.iter().filter(|row| row.repository == *repository && row.digest == *digest);
-    Ok(same
-        .map(|row| json!({"tag": row.tag, "pushed_at": row.pushed_at, "pushed_by": row.pushed_by}))
-        .collect())
+    let mut tags = Vec::new();
+    let mut after = String::new();
+    loop {
+        // Names sort by their bytes: the repository's own tags come before those of longer names.
+        let from = (repository.as_str(), after.as_str());
+        let rows = rooms.registry.images(identity, repository.as_str(), from, limit::PAGE).await?;
+        let own = rows.iter().take_while(|row| row.repository == *repository);
+        let same = own.clone().filter(|row| row.digest == *digest);
+        tags.extend(
+            same.map(|row| json!({"tag": row.tag, "pushed_at": row.pushed_at, "pushed_by": row.pushed_by})),
+        );
+        match rows.last() {
+            Some(last) if own.count() == limit::PAGE as usize => after.clone_from(&last.tag),
+            _ => return Ok(tags),
+        }
+    }
 }
 
 /// One per purpose; `pull` is the only one that is decided yet.

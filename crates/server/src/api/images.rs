@@ -273,12 +273,17 @@ async fn findings(
     let page = rooms.findings.contents_with(&it.cve, None, limit::PAGE).await?;
     let contents: BTreeSet<_> = page.images.iter().map(|image| image.content_id).collect();
     let mut out = Vec::new();
-    for row in rooms.registry.images(&identity, "", ("", ""), limit::PAGE).await? {
-        let image = image_of(&rooms, &row.repository, row.digest).await?;
-        let Some(ready) = rooms.inspection.of_manifest(&image).await? else { continue };
-        if contents.contains(ready.content_id()) {
-            out.push(json!({"repository": row.repository, "tag": row.tag, "digest": row.digest}));
+    let mut after = (String::new(), String::new());
+    loop {
+        let rows = rooms.registry.images(&identity, "", (&after.0, &after.1), limit::PAGE).await?;
+        let Some(last) = rows.last() else { return Ok(Json(Value::Array(out))) };
+        after = (last.repository.to_string(), last.tag.clone());
+        for row in rows {
+            let image = image_of(&rooms, &row.repository, row.digest).await?;
+            let Some(ready) = rooms.inspection.of_manifest(&image).await? else { continue };
+            if contents.contains(ready.content_id()) {
+                out.push(json!({"repository": row.repository, "tag": row.tag, "digest": row.digest}));
+            }
         }
     }
-    Ok(Json(Value::Array(out)))
 }
