@@ -16,25 +16,31 @@ use crate::{
     db,
     decision::Rights,
     limit,
+    password::Hasher,
+    refused::RefusedSignIns,
     snapshot::Snapshot,
+    throttle::Throttle,
     token::{Claims, TokenKey},
 };
 
 /// Identity and access: cheap to clone, one per server.
 #[derive(Clone)]
 pub struct Access {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    db: Db,
-    clock: Arc<dyn Clock>,
+pub(crate) struct Inner {
+    pub(crate) db: Db,
+    pub(crate) clock: Arc<dyn Clock>,
     key: TokenKey,
     /// Issuer and audience of tokens: the registry's service name.
     service: String,
     snapshot: RwLock<Arc<Snapshot>>,
     /// Claims of verified tokens by the token's hash; epochs are checked on every use.
     verified: quick_cache::sync::Cache<Digest, Arc<Claims>>,
+    pub(crate) hasher: Hasher,
+    pub(crate) throttle: Throttle,
+    pub(crate) refused: RefusedSignIns,
 }
 
 /// A principal that was just created, with its first secret if it has one.
@@ -53,6 +59,9 @@ impl Access {
             TokenKey::generate().map_err(|_| seaworthy_seal::SealError::Random)
         })
         .await?;
+        let pepper =
+            sealed_item(&db, seal, "access password pepper", || Ok(seaworthy_seal::random::<32>()?.to_vec()))
+                .await?;
         let snapshot = db::snapshot(&db).await?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -61,6 +70,9 @@ impl Access {
                 service: service.to_owned(),
                 snapshot: RwLock::new(Arc::new(snapshot)),
                 verified: quick_cache::sync::Cache::new(limit::TOKEN_CACHE),
+                hasher: Hasher::new(pepper)?,
+                throttle: Throttle::new(),
+                refused: RefusedSignIns::new(db.clone()),
                 db,
             }),
         })
@@ -71,7 +83,7 @@ impl Access {
         &self.inner.service
     }
 
-    async fn snapshot(&self) -> Result<Arc<Snapshot>, AccessError> {
+    pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, AccessError> {
         let current = self.inner.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone();
         // With SQLite every change is made by this process, which reloads. With PostgreSQL another
         // replica may have made one: revocation must hold at the next request, so look.
@@ -83,7 +95,7 @@ impl Access {
         self.reload().await
     }
 
-    async fn reload(&self) -> Result<Arc<Snapshot>, AccessError> {
+    pub(crate) async fn reload(&self) -> Result<Arc<Snapshot>, AccessError> {
         let fresh = Arc::new(db::snapshot(&self.inner.db).await?);
         let mut slot = self.inner.snapshot.write().unwrap_or_else(PoisonError::into_inner);
         if fresh.revision >= slot.revision {
@@ -112,7 +124,7 @@ impl Access {
             return Err(AccessError::BadCredential);
         }
         let actor = actor_of(principal, AuthMethod::ClientSecret, source);
-        Ok(Identity { actor, rights: Rights::Principal(principal.id) })
+        Ok(Identity { actor, rights: Rights::Principal(principal.id), session: None })
     }
 
     /// Checks a bearer token: signature, times, audience, and that nothing about its principal
@@ -142,7 +154,7 @@ impl Access {
             .filter(|principal| !principal.disabled && principal.epoch == claims.epoch)
             .ok_or(AccessError::BadCredential)?;
         let actor = actor_of(principal, AuthMethod::Token, source);
-        Ok(Identity { actor, rights: Rights::Token(principal.id, claims.access.clone()) })
+        Ok(Identity { actor, rights: Rights::Token(principal.id, claims.access.clone()), session: None })
     }
 
     /// Issues a token for what `identity` may do of what is asked: a subset, never a failure.
@@ -280,7 +292,8 @@ impl Access {
             return Ok(Decision { allowed: false, by: None, reason });
         }
         let actor = actor_of(&principal, AuthMethod::None, None);
-        self.decide(&Identity { actor, rights: Rights::Principal(principal.id) }, permission, scope).await
+        let identity = Identity { actor, rights: Rights::Principal(principal.id), session: None };
+        self.decide(&identity, permission, scope).await
     }
 
     // --- Reading -----------------------------------------------------------------------
@@ -327,8 +340,21 @@ impl Access {
 
     // --- Changing ----------------------------------------------------------------------
 
-    /// Creates a principal; a service principal gets its first secret.
+    /// Creates a principal; a service principal gets its first secret. The names of operators are
+    /// refused: who acts as `operator-1000` is that user of this machine.
     pub async fn create_principal(
+        &self,
+        actor: &Actor,
+        name: PrincipalName,
+        kind: PrincipalKind,
+    ) -> Result<NewPrincipal, AccessError> {
+        if name.is_operator() {
+            return Err(AccessError::BadName { name: name.to_string() });
+        }
+        self.create(actor, name, kind).await
+    }
+
+    async fn create(
         &self,
         actor: &Actor,
         name: PrincipalName,
@@ -370,7 +396,7 @@ impl Access {
         if let Ok(principal) = self.principal(&name).await {
             return Ok(principal);
         }
-        match self.create_principal(actor, name.parse()?, PrincipalKind::User).await {
+        match self.create(actor, name.parse()?, PrincipalKind::User).await {
             Ok(_) | Err(AccessError::Exists { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -408,7 +434,7 @@ impl Access {
         kind: CredentialKind,
         label: &str,
     ) -> Result<NewCredential, AccessError> {
-        let secret = generate_secret()?;
+        let secret = generate_secret("sws_")?;
         let created_at = self.inner.clock.now();
         let expires_at =
             (kind == CredentialKind::Login).then(|| created_at.plus_seconds(limit::LOGIN_SECONDS));
@@ -616,7 +642,7 @@ impl Access {
     }
 }
 
-fn actor_of(principal: &Principal, method: AuthMethod, source: Option<String>) -> Actor {
+pub(crate) fn actor_of(principal: &Principal, method: AuthMethod, source: Option<String>) -> Actor {
     let kind = match principal.kind {
         PrincipalKind::User => ActorKind::User,
         PrincipalKind::ServicePrincipal => ActorKind::ServicePrincipal,

@@ -76,10 +76,11 @@ pub struct NewCredential {
     pub secret: Secret<String>,
 }
 
-/// A secret of 256 random bits: `sws_` and base64url, so that secret scanners know it.
-pub(crate) fn generate_secret() -> Result<Secret<String>, AccessError> {
+/// A secret of 256 random bits: a prefix and base64url, so that secret scanners know it. `sws_` is
+/// a client secret, `swl_` a one-time link, `swc_` the cookie of a session.
+pub(crate) fn generate_secret(prefix: &'static str) -> Result<Secret<String>, AccessError> {
     let random = seaworthy_seal::random::<32>()?;
-    Ok(Secret::new(format!("sws_{}", URL_SAFE_NO_PAD.encode(random))))
+    Ok(Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random))))
 }
 
 pub(crate) fn hash_of(secret: &str) -> Vec<u8> {

@@ -1,5 +1,7 @@
 //! The SQL of access.
 
+pub(crate) mod people;
+
 use seaworthy_model::{CredentialId, PrincipalId, RoleAssignmentId, Timestamp};
 use seaworthy_store::{
     Db, DbError, Row, Tx, args,
@@ -9,70 +11,69 @@ use seaworthy_store::{
 use crate::{Assignment, Credential, Permission, Principal, Role, RoleId, snapshot::Snapshot};
 
 /// The tables of access.
-pub const SCHEMA: RoomSchema = RoomSchema {
-    room: "access",
-    migrations: &[Migration {
-        id: 1,
-        steps: &[
-            Step::Create(Table {
-                name: "access_principals",
-                columns: &[
-                    Column::bytes("id"),
-                    Column::text("name"),
-                    Column::text("kind"),
-                    Column::int("disabled"),
-                    Column::int("epoch"),
-                    Column::int("created_at"),
-                ],
-                primary_key: &["id"],
-                indexes: &[Index::unique(&["name"])],
-            }),
-            Step::Create(Table {
-                name: "access_credentials",
-                columns: &[
-                    Column::bytes("id"),
-                    Column::bytes("principal"),
-                    Column::text("kind"),
-                    Column::text("label"),
-                    Column::bytes("hash"),
-                    Column::int("created_at"),
-                    Column::int("expires_at").optional(),
-                ],
-                primary_key: &["id"],
-                indexes: &[Index::on(&["principal"])],
-            }),
-            Step::Create(Table {
-                name: "access_roles",
-                columns: &[
-                    Column::bytes("id"),
-                    Column::text("name"),
-                    Column::text("description"),
-                    Column::text("permissions"),
-                ],
-                primary_key: &["id"],
-                indexes: &[Index::unique(&["name"])],
-            }),
-            Step::Create(Table {
-                name: "access_assignments",
-                columns: &[
-                    Column::bytes("id"),
-                    Column::bytes("principal"),
-                    Column::bytes("role"),
-                    Column::text("scope"),
-                    Column::int("created_at"),
-                ],
-                primary_key: &["id"],
-                indexes: &[Index::unique(&["principal", "role", "scope"])],
-            }),
-            Step::Create(Table {
-                name: "access_revision",
-                columns: &[Column::text("name"), Column::int("revision")],
-                primary_key: &["name"],
-                indexes: &[],
-            }),
-            Step::Sql("INSERT INTO access_revision (name, revision) VALUES ('access', 1)"),
-        ],
-    }],
+pub const SCHEMA: RoomSchema = RoomSchema { room: "access", migrations: &[FIRST, people::MIGRATION] };
+
+const FIRST: Migration = Migration {
+    id: 1,
+    steps: &[
+        Step::Create(Table {
+            name: "access_principals",
+            columns: &[
+                Column::bytes("id"),
+                Column::text("name"),
+                Column::text("kind"),
+                Column::int("disabled"),
+                Column::int("epoch"),
+                Column::int("created_at"),
+            ],
+            primary_key: &["id"],
+            indexes: &[Index::unique(&["name"])],
+        }),
+        Step::Create(Table {
+            name: "access_credentials",
+            columns: &[
+                Column::bytes("id"),
+                Column::bytes("principal"),
+                Column::text("kind"),
+                Column::text("label"),
+                Column::bytes("hash"),
+                Column::int("created_at"),
+                Column::int("expires_at").optional(),
+            ],
+            primary_key: &["id"],
+            indexes: &[Index::on(&["principal"])],
+        }),
+        Step::Create(Table {
+            name: "access_roles",
+            columns: &[
+                Column::bytes("id"),
+                Column::text("name"),
+                Column::text("description"),
+                Column::text("permissions"),
+            ],
+            primary_key: &["id"],
+            indexes: &[Index::unique(&["name"])],
+        }),
+        Step::Create(Table {
+            name: "access_assignments",
+            columns: &[
+                Column::bytes("id"),
+                Column::bytes("principal"),
+                Column::bytes("role"),
+                Column::text("scope"),
+                Column::int("created_at"),
+            ],
+            primary_key: &["id"],
+            indexes: &[Index::unique(&["principal", "role", "scope"])],
+        }),
+        Step::Create(Table {
+            name: "access_revision",
+            columns: &[Column::text("name"), Column::int("revision")],
+            primary_key: &["name"],
+            indexes: &[],
+        }),
+        Step::Sql("INSERT INTO access_revision (name, revision) VALUES ('access', 1)"),
+    ],
 };
 
 pub(crate) async fn revision(db: &Db) -> Result<i64, DbError> {
@@ -268,12 +269,13 @@ pub(crate) async fn delete_assignment(
 
 pub(crate) async fn disable_principal(tx: &mut Tx<'_>, principal: PrincipalId) -> Result<(), DbError> {
     tx.execute("UPDATE access_principals SET disabled = 1 WHERE id = $1", args![principal.as_bytes()])
-        .await
-        .map(|_| ())
+        .await?;
+    people::end_all(tx, principal).await
 }
 
 /// Deletes a principal with all it has.
 pub(crate) async fn delete_principal(tx: &mut Tx<'_>, principal: PrincipalId) -> Result<(), DbError> {
+    people::forget(tx, principal).await?;
     let id = principal.as_bytes();
     tx.execute("DELETE FROM access_assignments WHERE principal = $1", args![id]).await?;
     tx.execute("DELETE FROM access_credentials WHERE principal = $1", args![id]).await?;

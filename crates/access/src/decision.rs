@@ -1,6 +1,6 @@
 use seaworthy_model::{Actor, PrincipalId, Scope};
 
-use crate::{Permission, snapshot::Assignment, token::ResourceAccess};
+use crate::{Permission, Session, snapshot::Assignment, token::ResourceAccess};
 
 /// Who is asking, as proved.
 #[derive(Clone, Debug)]
@@ -8,6 +8,7 @@ pub struct Identity {
     /// For the ledger.
     pub actor: Actor,
     pub(crate) rights: Rights,
+    pub(crate) session: Option<Session>,
 }
 
 #[derive(Clone, Debug)]
@@ -25,12 +26,12 @@ pub(crate) enum Rights {
 impl Identity {
     /// Nobody in particular.
     pub fn anonymous(source: Option<String>) -> Self {
-        Self { actor: Actor::anonymous(source), rights: Rights::Anonymous }
+        Self { actor: Actor::anonymous(source), rights: Rights::Anonymous, session: None }
     }
 
     /// A user of this machine on the operator socket.
     pub fn operator(uid: u32) -> Self {
-        Self { actor: Actor::operator(uid), rights: Rights::Operator }
+        Self { actor: Actor::operator(uid), rights: Rights::Operator, session: None }
     }
 
     /// True when nobody proved anything.
@@ -49,6 +50,11 @@ impl Identity {
             Rights::Principal(id) | Rights::Token(id, _) => Some(id),
             Rights::Operator | Rights::Anonymous => None,
         }
+    }
+
+    /// The session, when that is the proof.
+    pub const fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
     }
 
     /// True when the token, if it is one, was issued for this.

@@ -26,7 +26,10 @@ pub enum AccessError {
         name: String,
     },
     /// Not a name.
-    #[error("`{name}` is not a name: use 1 to 64 letters, digits, `.`, `_`, `-`")]
+    #[error(
+        "`{name}` is not a name: use 1 to 64 letters, digits, `.`, `_`, `-`, and not `operator-` with a number, \
+         which is an operator of this machine"
+    )]
     BadName {
         /// What was given, shortened.
         name: String,

@@ -14,6 +14,12 @@ impl PrincipalName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// True for `operator-` and a number: the operator of this machine with that uid.
+    pub(crate) fn is_operator(&self) -> bool {
+        let uid = self.0.strip_prefix("operator-").unwrap_or_default();
+        !uid.is_empty() && uid.bytes().all(|byte| byte.is_ascii_digit())
+    }
 }
 
 impl FromStr for PrincipalName {

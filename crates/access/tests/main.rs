@@ -8,6 +8,8 @@
     reason = "a test fails by panicking, and reads as one story"
 )]
 
+mod people;
+
 use std::sync::Arc;
 
 use seaworthy_access::{Access, AccessError, DockerScope, Identity, Permission, PrincipalKind, limit};

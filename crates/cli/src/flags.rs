@@ -95,6 +95,9 @@ pub(crate) enum Verb {
     },
     /// Who the server takes you for
     Whoami,
+    /// Print a link that signs you in to the console, once
+    #[command(after_help = "Example: xdg-open \"$(seaworthy console)\"")]
+    Console,
     /// Principals and their credentials
     #[command(subcommand)]
     Principal(PrincipalVerb),
@@ -243,11 +246,16 @@ pub(crate) struct LoginFlags {
 /// Verbs of `principal`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PrincipalVerb {
-    /// Create a service principal; its secret is shown once
-    #[command(after_help = "Example: seaworthy principal create ci --role AcrPush --scope /repositories/dev")]
+    /// Create a service principal, or a person; the secret or link is shown once
+    #[command(after_help = "Examples:
+  seaworthy principal create ci --role AcrPush --scope /repositories/dev
+  seaworthy principal create ann --user --role Reader --scope /")]
     Create {
         /// Name
         name: String,
+        /// A person, who gets a link to set a password, not a client secret
+        #[arg(long)]
+        user: bool,
         /// Role to assign
         #[arg(long, requires = "scope")]
         role: Option<String>,
@@ -259,6 +267,12 @@ pub(crate) enum PrincipalVerb {
     List,
     /// Show one with its assignments and credentials
     Show {
+        /// Name or id
+        name: String,
+    },
+    /// Print a link with which a person sets a password, once
+    #[command(after_help = "Example: seaworthy principal link ann")]
+    Link {
         /// Name or id
         name: String,
     },

@@ -117,6 +117,22 @@ const TEXTS: &[(&str, &str)] = &[
     ("Say more on stderr", "標準エラー出力に詳しく出力する"),
     ("Print help", "ヘルプを表示する"),
     ("Print help (see more with '--help')", "ヘルプを表示する"),
+    (
+        "Print a link that signs you in to the console, once",
+        "コンソールに一度だけサインインできるリンクを表示する",
+    ),
+    (
+        "Create a service principal, or a person; the secret or link is shown once",
+        "サービスプリンシパルまたは利用者を作成する。シークレットまたはリンクは一度だけ表示される",
+    ),
+    (
+        "A person, who gets a link to set a password, not a client secret",
+        "利用者として作成する。クライアントシークレットではなく、パスワードを設定するリンクを発行する",
+    ),
+    (
+        "Print a link with which a person sets a password, once",
+        "利用者がパスワードを設定するための、一度だけ使えるリンクを表示する",
+    ),
     ("Print version", "バージョンを表示する"),
     (
         "Print this message or the help of the given subcommand(s)",
@@ -168,10 +184,6 @@ const TEXTS: &[(&str, &str)] = &[
     ),
     ("Who the server takes you for", "サーバーから見た自分の身元を表示する"),
     ("Principals and their credentials", "プリンシパルとその資格情報"),
-    (
-        "Create a service principal; its secret is shown once",
-        "サービスプリンシパルを作成する。シークレットは一度だけ表示される",
-    ),
     ("Name", "名前"),
     ("Role to assign", "割り当てるロール"),
     ("Where the role holds", "ロールが有効な範囲"),

@@ -59,6 +59,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Verb::Agent(flags) => verbs::agent::agent(&global, flags).await,
         Verb::Status => verbs::get(&global, "/api/v1/status").await,
         Verb::Whoami => verbs::access::whoami(&global).await,
+        Verb::Console => verbs::access::console(&global).await,
         Verb::Login(flags) => verbs::access::login(&global, flags).await,
         Verb::Logout { url } => verbs::access::logout(&global, url.as_deref()),
         Verb::Principal(verb) => verbs::access::principal(&global, verb).await,

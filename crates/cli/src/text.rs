@@ -62,6 +62,7 @@ texts! {
     LedgerBroken: "the ledger is broken:", "監査証跡が破損しています:";
     Records: "records", "件";
     ShownOnce: "the secret is shown once, keep it now", "この秘密は一度しか表示されません。今すぐ保管してください";
+    LinkHolds: "whoever has this link is signed in, once; it holds until", "このリンクを持つ人は誰でも一度だけサインインできます。有効期限:";
     LoggedIn: "docker and podman are signed in until", "docker と podman のサインイン有効期限:";
     SignedIn: "signed in at", "サインインしました:";
     Username: "client id or name:", "クライアント ID または名前:";

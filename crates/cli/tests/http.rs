@@ -17,8 +17,16 @@ const ANSWER: Duration = Duration::from_secs(120);
 /// Where to ask, and as whom.
 #[derive(Clone, Debug)]
 pub(crate) enum Door {
-    Tcp { port: u16, basic: String },
+    Tcp {
+        port: u16,
+        basic: String,
+    },
     Socket(PathBuf),
+    /// As a browser asks for the server's own page, or for another's: with these headers.
+    Page {
+        port: u16,
+        headers: Vec<(&'static str, String)>,
+    },
 }
 
 #[derive(Debug)]
@@ -65,14 +73,21 @@ impl Door {
         let authorization = match self {
             Self::Tcp { basic, .. } => format!("authorization: Basic {basic}\r\n"),
             Self::Socket(_) => String::new(),
+            Self::Page { headers, .. } => {
+                headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
+            }
+        };
+        let host = match self {
+            Self::Page { port, .. } => format!("localhost:{port}"),
+            Self::Tcp { .. } | Self::Socket(_) => "localhost".to_owned(),
         };
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{authorization}\
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{authorization}\
              content-type: {kind}\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         match self {
-            Self::Tcp { port, .. } => {
+            Self::Tcp { port, .. } | Self::Page { port, .. } => {
                 let stream = TcpStream::connect(("127.0.0.1", *port))?;
                 stream.set_read_timeout(Some(ANSWER))?;
                 exchange(stream, &head, body, method == "HEAD")

@@ -21,6 +21,7 @@ mod http;
 mod image;
 mod killed;
 mod openapi;
+mod people;
 mod running;
 mod server;
 mod stopped;

@@ -188,9 +188,52 @@ fn access(it: &mut Description, socket: &Door, port: u16) {
     let gone = "/api/v1/assignments?principal=ci&role=puller&scope=/repositories/prod";
     it.ask(socket, ("DELETE", "/api/v1/assignments"), gone, &Value::Null);
     it.ask(socket, ("POST", "/api/v1/login"), "/api/v1/login", &Value::Null);
+    people(it, socket, port);
     let disable = "/api/v1/principals/{name}/disable";
     it.ask(socket, ("POST", disable), "/api/v1/principals/ci/disable", &Value::Null);
     it.ask(socket, ("DELETE", "/api/v1/principals/{name}"), "/api/v1/principals/ci", &Value::Null);
+}
+
+fn people(it: &mut Description, socket: &Door, port: u16) {
+    let session = ("POST", "/api/v1/session");
+    let page = |cookie: &str| Door::Page {
+        port,
+        headers: vec![
+            ("sec-fetch-site", "same-origin".to_owned()),
+            ("origin", format!("http://localhost:{port}")),
+            ("cookie", cookie.to_owned()),
+        ],
+    };
+    let sign_in = |it: &mut Description, body: Value| it.ask(&page(""), session, "/api/v1/session", &body);
+    let fragment = |link: &Value| link["url"].as_str().unwrap().split_once('#').unwrap().1.to_owned();
+    let ann = json!({"name": "ann", "kind": "user", "role": "Reader", "scope": "/"});
+    let made = it.ask(socket, ("POST", "/api/v1/principals"), "/api/v1/principals", &ann).json();
+    let link = fragment(&made["link"]);
+    assert_eq!(sign_in(it, json!({"link": link})).status, 409);
+    assert_eq!(sign_in(it, json!({"link": link, "password": "short"})).status, 400);
+    assert_eq!(sign_in(it, json!({"link": link, "password": "correct horse battery"})).status, 200);
+    let by_name = |password: &str| json!({"name": "ann", "password": password});
+    assert_eq!(sign_in(it, by_name("wrong horse battery")).status, 401);
+    assert_eq!(sign_in(it, by_name(&"x".repeat(10_000))).status, 413);
+    let signed = sign_in(it, by_name("correct horse battery"));
+    let cookie = signed.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    assert_eq!(it.get(&page(&cookie), "/api/v1/whoami", "/api/v1/whoami").json()["method"], "session");
+    it.get(socket, "/api/v1/principals/{name}", "/api/v1/principals/ann");
+    let again = ("POST", "/api/v1/principals/{name}/link");
+    it.ask(socket, again, "/api/v1/principals/ann/link", &Value::Null);
+    assert_eq!(it.ask(socket, again, "/api/v1/principals/ci/link", &Value::Null).status, 409);
+    let console = ("POST", "/api/v1/console");
+    assert_eq!(it.ask(&page(&cookie), console, "/api/v1/console", &Value::Null).status, 403);
+    it.ask(socket, console, "/api/v1/console", &Value::Null);
+
+    // The stream goes on: what it begins with is its answer.
+    let opened = crate::people::Stream::open(&page(&cookie)).until("\n\n");
+    it.holds("GET", "/api/v1/live", &opened);
+    assert_eq!(it.get(&page(""), "/api/v1/live", "/api/v1/live").status, 401);
+
+    let end = ("DELETE", "/api/v1/session");
+    assert_eq!(it.ask(&page(&cookie), end, "/api/v1/session", &Value::Null).json()["ended"], true);
+    assert_eq!(it.ask(&page(&cookie), end, "/api/v1/session", &Value::Null).json()["ended"], false);
 }
 
 fn images(it: &mut Description, socket: &Door) {

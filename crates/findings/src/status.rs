@@ -85,6 +85,11 @@ pub struct AffectedPage {
 }
 
 impl Findings {
+    /// Grows with every import that began or ended.
+    pub async fn revision(&self) -> Result<i64, FindingsError> {
+        Ok(db::state(self.db()).await?.revision)
+    }
+
     /// The loaded feeds.
     pub async fn status(&self) -> Result<FindingsStatus, FindingsError> {
         let read: Result<_, DbError> = self

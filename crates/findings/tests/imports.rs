@@ -73,9 +73,11 @@ async fn an_unchanged_feed_is_only_checked(test: TestDb) {
     world.import("t.json", &tracker(&[EXPAT])).await.unwrap();
     world.inventory(1, &[installed("expat", "1.0")]).await;
     let before = world.findings.status().await.unwrap();
+    let revision = world.findings.revision().await.unwrap();
     world.told().await;
     let report = world.import("t.json", &tracker(&[EXPAT])).await.unwrap();
     assert_eq!((report.outcome, report.generation), (ImportOutcome::Unchanged, 1));
+    assert_eq!(world.findings.revision().await.unwrap(), revision + 2, "it began and ended");
     let after = world.findings.status().await.unwrap();
     assert_eq!((after.generation, &after.index_hash), (1, &before.index_hash));
     assert!(after.feeds[0].checked_at > before.feeds[0].checked_at);

@@ -252,6 +252,12 @@ pub(crate) async fn append_history(
     .map(|_| ())
 }
 
+/// When the newest entry of all hosts was heard, in microseconds: one index seek.
+pub(crate) async fn newest_history(db: &Db) -> Result<i64, DbError> {
+    let row = db.fetch_optional("SELECT MAX(received_at) FROM fleet_history", args![]).await?;
+    Ok(row.map(|row| row.int_opt(0)).transpose()?.flatten().unwrap_or_default())
+}
+
 /// Holds [`limit::HISTORY`].
 pub(crate) async fn trim_history(tx: &mut Tx<'_>, host: HostId, newest: i64) -> Result<(), DbError> {
     tx.execute(

@@ -199,6 +199,11 @@ impl Fleet {
         Ok(counts)
     }
 
+    /// Grows with every entry of a host's history: containers that began, ended or went, gaps.
+    pub async fn revision(&self) -> Result<i64, FleetError> {
+        Ok(db::newest_history(self.db()).await?)
+    }
+
     /// Numbers of the whole fleet.
     pub async fn stats(&self) -> Result<Stats, FleetError> {
         let mut stats = Stats::default();

@@ -141,8 +141,13 @@ async fn numbers_count_once(test: TestDb) {
     let world = World::new(test).await;
     let early = world.receive(batch(1, 2, vec![])).await;
     assert!(matches!(early, Err(FleetError::Order { expected: 1, .. })));
+    assert_eq!(world.fleet.revision().await.unwrap(), 0);
     world.receive(batch(1, 1, vec![item(container("a", "", 1))])).await.unwrap();
+    let started = world.fleet.revision().await.unwrap();
+    assert!(started > 0);
+    world.clock.advance(1);
     world.receive(batch(2, 1, vec![])).await.unwrap();
+    assert!(world.fleet.revision().await.unwrap() > started, "a gap is an entry too");
     // Of the spool before: what was stored is acknowledged, more is not taken.
     let ack = world.receive(batch(1, 1, vec![item(container("b", "", 1))])).await.unwrap();
     assert_eq!((ack.spool, ack.number), (SpoolId::from_u128(1), 1));

@@ -21,6 +21,7 @@ const NOW: i64 = 1_800_000_000;
 pub(crate) struct World {
     pub(crate) fleet: Fleet,
     pub(crate) db: Db,
+    pub(crate) clock: Arc<FixedClock>,
     pub(crate) host: HostId,
     _test: TestDb,
 }
@@ -143,11 +144,12 @@ pub(crate) fn measured(repository: &str, name: &str, config: &str, what: &str) -
 
 impl World {
     pub(crate) async fn new(test: TestDb) -> Self {
-        let db = test.reopen(Arc::new(FixedClock::at(at(0)))).await;
+        let clock = Arc::new(FixedClock::at(at(0)));
+        let db = test.reopen(clock.clone()).await;
         let config = FleetConfig { db: db.clone(), registry_hosts: vec!["localhost:5000".into()] };
         let fleet = Fleet::new(config);
         let host = fleet.join(&Actor::system(), "alpha").await.unwrap();
-        Self { fleet, db, host, _test: test }
+        Self { fleet, db, clock, host, _test: test }
     }
 
     pub(crate) async fn receive(&self, batch: Batch) -> Result<Ack, FleetError> {

@@ -63,6 +63,18 @@ actions! {
     CredentialAdd = "credential.add";
     /// A credential was removed.
     CredentialRemove = "credential.remove";
+    /// A one-time sign-in link was issued.
+    LinkIssue = "link.issue";
+    /// A person set a password.
+    PasswordSet = "password.set";
+    /// A session began.
+    SessionBegin = "session.begin";
+    /// A session was ended by its person.
+    SessionEnd = "session.end";
+    /// A sign-in was refused.
+    SessionRefuse = "session.refuse";
+    /// Repeats of a refused sign-in within the minute, counted.
+    SessionRefuseRepeat = "session.refuse.repeat";
     /// A role was assigned.
     RoleAssign = "role.assign";
     /// A role was unassigned.

@@ -48,6 +48,27 @@ pub const SCHEMA: RoomSchema = RoomSchema {
     }],
 };
 
+/// Rings (see [`Db::bell`]) when this process has signed another tree head.
+pub const HEAD_BELL: &str = "ledger head";
+
+/// How many records the last signed tree head covers.
+pub async fn size(db: &Db) -> Result<u64, LedgerError> {
+    Ok(head(db).await?.map_or(0, |head| head.size))
+}
+
+/// How many records there were up to the newest one of these acts; 0 when there is none. It grows
+/// when one of them was done: one index seek for each act.
+pub async fn last_of(db: &Db, actions: &[Action]) -> Result<u64, LedgerError> {
+    let mut last = 0;
+    for action in actions {
+        let sql = "SELECT MAX(position) + 1 FROM ledger_leaves WHERE action = $1";
+        let row = db.fetch_optional(sql, args![action.word()]).await?;
+        let newest = row.map(|row| row.int_opt(0)).transpose()?.flatten();
+        last = last.max(newest.map_or(0, i64::unsigned_abs));
+    }
+    Ok(last)
+}
+
 /// The last signed tree head, as SQL has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
@@ -110,6 +131,7 @@ pub(crate) async fn store_head(db: &Db, lease: &Lease, old_size: u64, head: &Hea
                     args![head.size, &head.root, &head.checkpoint, old_size],
                 )
                 .await?;
+            tx.wake(HEAD_BELL);
             if changed == 1 { Ok(()) } else { Err(DbError::LeaseLost) }
         })
     })

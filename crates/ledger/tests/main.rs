@@ -14,7 +14,8 @@ mod foreign;
 use std::{fs, path::Path, sync::Arc};
 
 use seaworthy_ledger::{
-    Act, Action, Filter, LedgerError, Report, Sequencer, limit, list, prove, verify, write,
+    Act, Action, Filter, HEAD_BELL, LedgerError, Report, Sequencer, last_of, limit, list, prove, size,
+    verify, write,
 };
 use seaworthy_model::{Actor, FixedClock, SystemClock};
 use seaworthy_store::{Db, DbError, args};
@@ -24,7 +25,7 @@ use seaworthy_trust::{Checkpoint, Signer, check_inclusion, leaf_hash};
 db_tests!(&[seaworthy_ledger::SCHEMA]; a_whole_ledger_verifies_and_proves, a_changed_byte_is_named,
     a_failed_change_leaves_no_record, a_lost_record_stops_the_next_start, two_sequencers_sign_one_tree,
     a_leaf_ends_at_its_limit, lists_by_actor_action_and_object, crashes_between_steps_are_finished,
-    an_older_checkpoint_stays_readable, more_than_one_batch_is_numbered);
+    an_older_checkpoint_stays_readable, more_than_one_batch_is_numbered, revisions_grow_with_their_acts);
 
 fn signer() -> Arc<Signer> {
     Arc::new(Signer::from_seed("ledger.test", &[1; 32]).expect("seed"))
@@ -250,6 +251,27 @@ async fn lists_by_actor_action_and_object(test: TestDb) {
     assert_eq!(count(Filter { before: Some(4), ..Filter::default() }).await, 4);
     let newest = list(db, &Filter::default(), 1).await.expect("list");
     assert_eq!(newest[0].0, 29);
+}
+
+async fn revisions_grow_with_their_acts(test: TestDb) {
+    let db = &test.db;
+    let applied = [Action::TagDelete, Action::PolicyApply];
+    let now =
+        async |actions: &[Action]| (size(db).await.expect("size"), last_of(db, actions).await.expect("last"));
+    assert_eq!(now(&applied).await, (0, 0));
+    append(db, 0, 3).await;
+    assert_eq!(now(&applied).await, (0, 0), "not numbered yet");
+    let mut sequencer = sequencer(&test, db, "a").await.expect("opens");
+    let bell = db.bell(HEAD_BELL);
+    let rung = bell.notified();
+    sequencer.step().await.expect("step");
+    tokio::time::timeout(std::time::Duration::from_secs(30), rung).await.expect("it rang");
+    assert_eq!(now(&applied).await, (3, 3));
+    append(db, 3, 4).await;
+    sequencer.step().await.expect("step");
+    assert_eq!(now(&applied).await, (4, 4));
+    assert_eq!(now(&[Action::TagDelete]).await, (4, 0), "no such act yet");
+    assert_eq!(now(&[]).await, (4, 0));
 }
 
 /// A batch is numbered at a time, and one step goes on until nothing waits.

@@ -24,10 +24,12 @@ pub enum ActorKind {
 pub enum AuthMethod {
     /// The peer's uid on the operator socket.
     OperatorSocket,
-    /// A client secret or password.
+    /// A client secret, or the password of a login.
     ClientSecret,
     /// A signed token.
     Token,
+    /// A session of a person, begun with a one-time link or a password.
+    Session,
     /// No proof was given or needed.
     None,
 }

@@ -17,6 +17,10 @@ pub enum ErrorCode {
     NotFound,
     /// It is there already, or changed meanwhile.
     Conflict,
+    /// The one-time link sets a password, and none was given.
+    PasswordRequired,
+    /// The act needs a password or link that was given a moment ago.
+    StepUp,
     /// A precondition or state forbids it.
     Unsupported,
     /// Larger than a named limit.
@@ -63,6 +67,8 @@ impl ErrorCode {
         Self::Denied,
         Self::NotFound,
         Self::Conflict,
+        Self::PasswordRequired,
+        Self::StepUp,
         Self::Unsupported,
         Self::TooLarge,
         Self::TooManyRequests,
@@ -88,13 +94,13 @@ impl ErrorCode {
         match self {
             Self::Unauthorized => 401,
             // interface.md §5: a pending image is refused like a blocked one, with `Retry-After`.
-            Self::Denied | Self::Pending => 403,
+            Self::Denied | Self::Pending | Self::StepUp => 403,
             Self::NotFound
             | Self::BlobUnknown
             | Self::BlobUploadUnknown
             | Self::ManifestUnknown
             | Self::NameUnknown => 404,
-            Self::Conflict => 409,
+            Self::Conflict | Self::PasswordRequired => 409,
             Self::Unsupported => 405,
             Self::TooLarge => 413,
             Self::RangeInvalid => 416,
@@ -129,7 +135,7 @@ impl ErrorCode {
     pub const fn oci_code(self) -> &'static str {
         match self {
             Self::Unauthorized => "UNAUTHORIZED",
-            Self::Denied | Self::Pending => "DENIED",
+            Self::Denied | Self::Pending | Self::StepUp => "DENIED",
             Self::NotFound | Self::NameUnknown => "NAME_UNKNOWN",
             Self::TooManyRequests => "TOOMANYREQUESTS",
             Self::BlobUnknown => "BLOB_UNKNOWN",
@@ -143,6 +149,7 @@ impl ErrorCode {
             Self::SizeInvalid | Self::TooLarge => "SIZE_INVALID",
             Self::Invalid
             | Self::Conflict
+            | Self::PasswordRequired
             | Self::Unsupported
             | Self::NoSpace
             | Self::Unavailable

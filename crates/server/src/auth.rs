@@ -1,5 +1,6 @@
 //! Authentication: who is asking, before any route is looked at. A credential that is given
-//! and wrong is refused: below `/v2/` by the registry's own 401, which nobody passes.
+//! and wrong is refused: below `/v2/` by the registry's own 401, which nobody passes. A cookie of
+//! a session that ended is no mistake: its bearer is nobody.
 
 use std::net::SocketAddr;
 
@@ -12,12 +13,13 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::header;
 use seaworthy_access::{Access, AccessError, Identity};
-use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_model::{ErrorCode, Problem, Secret};
 use seaworthy_registry::CredentialRejected;
 use tokio::net::UnixListener;
 
 use crate::{
     api::ApiError,
+    cookie,
     group::{Accounts, OperatorGroup, is_operator},
     limit,
 };
@@ -73,18 +75,25 @@ fn own_uid() -> u32 {
     })
 }
 
-/// Over a network: a bearer token, or a name and a secret, or nobody.
+/// Over a network: a bearer token, or a name and a secret, or a session, or nobody.
 pub(crate) async fn network(
     State(access): State<Access>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     let source = Some(peer.ip().to_string());
+    let (parts, body) = request.into_parts();
+    let cookie = match cookie::of(&parts) {
+        Ok(cookie) => cookie,
+        Err(problem) => return ApiError(problem).into_response(),
+    };
+    let mut request = Request::from_parts(parts, body);
     let header = request.headers().get(header::AUTHORIZATION).cloned();
-    let identity = match header {
-        None => Ok(Identity::anonymous(source)),
-        Some(value) => authenticate(&access, value.as_bytes(), source).await,
+    let identity = match (header, cookie) {
+        (Some(value), _) => authenticate(&access, value.as_bytes(), source).await,
+        (None, Some(cookie)) => session(&access, &cookie, source).await,
+        (None, None) => Ok(Identity::anonymous(source)),
     };
     match identity {
         Ok(identity) => {
@@ -99,6 +108,15 @@ pub(crate) async fn network(
         }
         Err(error) => ApiError(error.into()).into_response(),
     }
+}
+
+async fn session(
+    access: &Access,
+    cookie: &Secret<String>,
+    source: Option<String>,
+) -> Result<Identity, AccessError> {
+    let identity = access.authenticate_session(cookie.expose(), source.clone()).await?;
+    Ok(identity.unwrap_or_else(|| Identity::anonymous(source)))
 }
 
 async fn authenticate(

@@ -42,6 +42,8 @@ const fn headline(code: ErrorCode) -> &'static str {
         ErrorCode::Denied => "許可されていません",
         ErrorCode::NotFound => "見つかりません",
         ErrorCode::Conflict => "既に存在するか、変更されています",
+        ErrorCode::PasswordRequired => "パスワードの設定が必要です",
+        ErrorCode::StepUp => "もう一度パスワードが必要です",
         ErrorCode::Unsupported => "この操作はできません",
         ErrorCode::TooLarge => "大きすぎます",
         ErrorCode::TooManyRequests => "要求が多すぎます",

@@ -266,9 +266,85 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("{} `{}` does not exist", "{0} `{1}` は存在しません"),
     ("{} `{}` exists already", "{0} `{1}` は既に存在します"),
     (
-        "`{}` is not a name: use 1 to 64 letters, digits, `.`, `_`, `-`",
-        "`{0}` は名前として使えません: 英数字、`.`、`_`、`-` を 1～64 文字で指定してください",
+        "`{}` is not a name: use 1 to 64 letters, digits, `.`, `_`, `-`, and not `operator-` with a number, which is an operator of this machine",
+        "`{0}` は名前として使えません: 英数字、`.`、`_`、`-` を 1～64 文字で指定してください。`operator-` に数字を続けた名前は、このマシンのオペレーター専用です",
     ),
+    // Sessions.
+    ("`{}` gets no link: {}", "`{0}` にはリンクを発行できません: {1}"),
+    ("it is a program, not a person", "利用者ではなくプログラムです"),
+    ("it is disabled", "無効になっています"),
+    (
+        "operators of this machine sign in with `seaworthy console`",
+        "このマシンのオペレーターは `seaworthy console` でサインインします",
+    ),
+    (
+        "choose one of at least 12 characters, and send it with the link",
+        "12 文字以上のパスワードを決め、リンクとともに送ってください",
+    ),
+    ("failed to sign in", "サインインに失敗しました"),
+    (
+        "operators get another with `seaworthy console`; others ask an owner for `seaworthy principal link NAME`",
+        "オペレーターは `seaworthy console` で新しいリンクを取得できます。その他の利用者は所有者に `seaworthy principal link NAME` を依頼してください",
+    ),
+    ("send the link alone", "リンクだけを送ってください"),
+    (
+        "sign in again with your password; operators open a new link of `seaworthy console`",
+        "パスワードでもう一度サインインしてください。オペレーターは `seaworthy console` の新しいリンクを開いてください",
+    ),
+    (
+        "the link does not hold: it was used, is too old, or a newer one was issued",
+        "リンクは無効です: 使用済み、期限切れ、または新しいリンクが発行されています",
+    ),
+    (
+        "the link of `{}` sets a password, and none was given",
+        "`{0}` のリンクにはパスワードの設定が必要ですが、指定されていません",
+    ),
+    ("the link of `{}` takes no password", "`{0}` のリンクにパスワードは不要です"),
+    ("the name or the password is not right", "名前またはパスワードが正しくありません"),
+    ("the password is too easy to guess: {}", "パスワードが推測されやすいものです: {0}"),
+    ("it has less than 12 characters", "12 文字未満です"),
+    ("it is longer than 1024 bytes", "1024 バイトを超えています"),
+    ("it repeats a few characters", "少数の文字の繰り返しです"),
+    ("it is made of your name or of well-known words", "名前やよく使われる語だけでできています"),
+    (
+        "this needs a password that was given within the last 5 minutes",
+        "この操作には、5 分以内のパスワード入力が必要です",
+    ),
+    ("too many sign-ins were tried", "サインインの試行が多すぎます"),
+    (
+        "use at least 12 characters that are not your name: a few unrelated words do well",
+        "名前とは異なる 12 文字以上にしてください。無関係な語をいくつか並べると効果的です",
+    ),
+    (
+        "who forgot a password asks an owner for `seaworthy principal link NAME`",
+        "パスワードを忘れた場合は、所有者に `seaworthy principal link NAME` を依頼してください",
+    ),
+    (
+        "`seaworthy console` is for operators of this machine",
+        "`seaworthy console` を使えるのはこのマシンのオペレーターだけです",
+    ),
+    (
+        "open the server's address in a browser, and sign in there",
+        "サーバーのアドレスをブラウザーで開き、そこでサインインしてください",
+    ),
+    ("close other windows of the console", "コンソールの他のウィンドウを閉じてください"),
+    ("sign in first", "先にサインインしてください"),
+    ("the cookie cannot be written", "Cookie を書き込めません"),
+    ("the request is not a sign-in", "サインインの要求ではありません"),
+    (
+        "send `link`, `link` and `password`, or `name` and `password` as JSON",
+        "`link`、`link` と `password`、または `name` と `password` を JSON で送ってください",
+    ),
+    (
+        "the sign-in is longer than {} bytes, or broke off",
+        "サインインの要求が {0} バイトを超えているか、途中で切れています",
+    ),
+    ("the request was made by a page of another site", "要求は別のサイトのページから送られました"),
+    (
+        "use the console at its own address; programs send a credential, and no cookie",
+        "コンソール自身のアドレスで操作してください。プログラムは Cookie ではなく資格情報を送ってください",
+    ),
+    ("too many live streams are open", "ライブ更新の接続が多すぎます"),
     ("`{}` has {} {} already", "`{0}` には既に {1} 件の{2}があります"),
     ("scope is malformed", "範囲の形が正しくありません"),
     ("failed to unlock the token key", "トークンの鍵を開けません"),

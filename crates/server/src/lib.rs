@@ -9,11 +9,13 @@ mod adapt;
 mod api;
 mod auth;
 mod config;
+mod cookie;
 mod error;
 mod group;
 /// Problems in the reader's language.
 pub mod japanese;
 mod japanese_texts;
+mod live;
 mod refusal;
 mod route;
 mod speak;
@@ -49,6 +51,16 @@ pub mod limit {
     pub const ACCOUNTS_BYTES: u64 = 16 * 1024 * 1024;
     /// Images that a policy preview judges.
     pub const PREVIEWED: u32 = 1_000;
+    /// Listeners of the live stream.
+    pub const LISTENERS: usize = 256;
+    /// Listeners of one principal.
+    pub const LISTENERS_EACH: usize = 16;
+    /// How long one live stream lasts, in seconds (15 minutes); then the browser asks again.
+    pub const LIVE_SECONDS: u64 = 900;
+    /// How often the live stream shows that it lives, in seconds.
+    pub const BEAT_SECONDS: u64 = 5;
+    /// Longest sign-in, in bytes.
+    pub const SESSION_BYTES: usize = 8 * 1024;
     /// Longest `Authorization` header that is looked at, in bytes.
     pub const AUTHORIZATION_BYTES: usize = 16 * 1024;
 }

@@ -21,7 +21,9 @@ use crate::{
     api::{self, Rooms},
     auth,
     group::{Accounts, OperatorGroup},
-    limit, speak,
+    limit,
+    live::Live,
+    speak,
     tasks::Tasks,
     token,
 };
@@ -83,6 +85,8 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     tasks.spawn("findings", rooms.findings.clone().run(tasks.cancel()));
     tasks.spawn("clearance", rooms.clearance.clone().run(tasks.cancel()));
     tasks.spawn("fleet", rooms.fleet.clone().run(tasks.cancel()));
+    tasks.spawn("live streams", rooms.live.clone().run(rooms.clone(), tasks.cancel()));
+    tasks.spawn("access upkeep", rooms.access.clone().upkeep(tasks.cancel()));
     tasks.spawn("registry upkeep", rooms.registry.clone().upkeep(tasks.cancel()));
     let app = application(&rooms);
     let socket = data.socket();
@@ -187,6 +191,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         clearance,
         fleet,
         host_name: host_name(),
+        live: Live::new(),
         verifier: signer.verifier(),
         ledger: places.ledger,
         language: config.language(),

@@ -8,7 +8,7 @@ use crate::{
     client::{Server, encode},
     docker_login,
     failure::{Failure, Outcome, usage},
-    flags::{AssignmentFlags, CredentialVerb, Global, LoginFlags, PrincipalVerb, RoleVerb},
+    flags::{AssignmentFlags, CredentialVerb, Global, LoginFlags, Output, PrincipalVerb, RoleVerb},
     login,
     render::{self, note},
     text::{Text, language},
@@ -61,6 +61,22 @@ pub(crate) async fn whoami(global: &Global) -> Outcome {
     Ok(())
 }
 
+/// A link into the console, for the operator of this machine.
+pub(crate) async fn console(global: &Global) -> Outcome {
+    link(global, &Server::of(global)?.post("/api/v1/console", &json!({})).await?);
+    Ok(())
+}
+
+/// A one-time link alone on stdout, as a browser's argument; JSON only when it is asked for.
+fn link(global: &Global, answer: &Value) {
+    if global.output == Some(Output::Json) {
+        render::json(answer);
+    } else {
+        render::out(&format!("{}\n", render::cell(answer.get("url"))));
+    }
+    note(&format!("{} {}", Text::LinkHolds.say(language()), render::cell(answer.get("expires_at"))));
+}
+
 async fn docker(global: &Global) -> Outcome {
     let answer = Server::of(global)?.post("/api/v1/login", &json!({})).await?;
     let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -98,8 +114,9 @@ pub(crate) async fn principal(global: &Global, verb: PrincipalVerb) -> Outcome {
     let server = Server::of(global)?;
     let base = |name: &str| format!("/api/v1/principals/{}", encode(name));
     match verb {
-        PrincipalVerb::Create { name, role, scope } => {
-            let body = json!({"name": name, "role": role, "scope": scope});
+        PrincipalVerb::Create { name, user, role, scope } => {
+            let kind = if user { "user" } else { "service_principal" };
+            let body = json!({"name": name, "kind": kind, "role": role, "scope": scope});
             let made = server.post("/api/v1/principals", &body).await?;
             render::json(&made);
             note(Text::ShownOnce.say(language()));
@@ -115,6 +132,9 @@ pub(crate) async fn principal(global: &Global, verb: PrincipalVerb) -> Outcome {
             render::list(global, &server.get("/api/v1/principals").await?, "/id", &columns);
         }
         PrincipalVerb::Show { name } => render::json(&server.get(&base(&name)).await?),
+        PrincipalVerb::Link { name } => {
+            link(global, &server.post(&format!("{}/link", base(&name)), &json!({})).await?);
+        }
         PrincipalVerb::Disable { name } => {
             let answer = server.post(&format!("{}/disable", base(&name)), &json!({})).await?;
             render::record(global, &answer);

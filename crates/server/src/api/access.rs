@@ -10,7 +10,7 @@ use seaworthy_policy::Language;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, ApiError, Rooms, invalid, require};
+use super::{Answer, ApiError, Rooms, invalid, require, session};
 use crate::{japanese, route::Routes};
 
 pub(super) fn routes() -> Routes<Rooms> {
@@ -39,9 +39,7 @@ async fn may(rooms: &Rooms, identity: &Identity, permission: Permission) -> Resu
 /// A 12-hour registry credential for the operator who asks on the socket.
 async fn login(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {
     let actor = &identity.actor;
-    let proved = actor.source.as_ref().unwrap_or(&actor.name);
-    let uid = proved.strip_prefix("uid:").and_then(|uid| uid.parse::<u32>().ok());
-    let (ActorKind::Operator, Some(uid)) = (actor.kind, uid) else {
+    let Some(uid) = operator_uid(&identity) else {
         let problem = Problem::new(ErrorCode::Denied, "login is for operators of this machine");
         return Err(problem.hint("use a service principal's client id and secret").into());
     };
@@ -53,6 +51,14 @@ async fn login(State(rooms): State<Rooms>, Extension(identity): Extension<Identi
         "registry": rooms.registry_host,
         "expires_at": new.credential.expires_at,
     })))
+}
+
+/// The uid of an operator, as the kernel said it.
+pub(super) fn operator_uid(identity: &Identity) -> Option<u32> {
+    let actor = &identity.actor;
+    let proved = actor.source.as_ref().unwrap_or(&actor.name);
+    let uid = proved.strip_prefix("uid:").and_then(|uid| uid.parse().ok());
+    uid.filter(|_| actor.kind == ActorKind::Operator)
 }
 
 #[derive(Deserialize)]
@@ -81,11 +87,16 @@ async fn create(
     if let Some((role, scope)) = role {
         rooms.access.assign(&identity.actor, created.principal.name.as_str(), &role.name, scope).await?;
     }
+    let link = match kind {
+        PrincipalKind::ServicePrincipal => None,
+        PrincipalKind::User => Some(rooms.access.person_link(&identity.actor, &created.principal).await?),
+    };
     Ok(Json(json!({
         "id": created.principal.id,
         "name": created.principal.name,
         "client_id": created.principal.id,
         "client_secret": created.secret.as_ref().map(|secret| secret.secret.expose()),
+        "link": link.map(|link| session::shown_once(&rooms, &link)),
     })))
 }
 
@@ -101,7 +112,10 @@ async fn show(
 ) -> Answer {
     may(&rooms, &identity, Permission::AccessRead).await?;
     let principal = rooms.access.principal(&name).await?;
+    let (password_set_at, sessions) = rooms.access.standing(principal.id).await?;
     Ok(Json(json!({
+        "password_set_at": password_set_at,
+        "sessions": sessions,
         "principal": principal,
         "assignments": rooms.access.assignments(principal.id).await?,
         "credentials": rooms.access.credentials(principal.id).await?,

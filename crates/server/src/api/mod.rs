@@ -8,7 +8,9 @@ mod containers;
 mod image_page;
 mod images;
 mod ledger;
+mod live;
 mod policies;
+mod session;
 
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -30,7 +32,7 @@ use seaworthy_store::Db;
 use seaworthy_trust::Verifier;
 use serde_json::{Value, json};
 
-use crate::route::Routes;
+use crate::{live::Live, route::Routes};
 
 /// The rooms behind the routes.
 #[derive(Clone)]
@@ -44,6 +46,7 @@ pub(crate) struct Rooms {
     pub(crate) fleet: Fleet,
     /// This machine's name.
     pub(crate) host_name: String,
+    pub(crate) live: Live,
     pub(crate) verifier: Verifier,
     pub(crate) ledger: PathBuf,
     pub(crate) language: Language,
@@ -96,7 +99,9 @@ pub(crate) fn routes() -> Routes<Rooms> {
         .merge(images::routes())
         .merge(image_page::routes())
         .merge(ledger::routes())
+        .merge(live::routes())
         .merge(policies::routes())
+        .merge(session::routes())
 }
 
 /// Refuses unless `identity` may do `permission` at `scope`.
@@ -175,7 +180,11 @@ async fn metrics(State(rooms): State<Rooms>) -> Result<String, ApiError> {
 }
 
 async fn whoami(Extension(identity): Extension<Identity>) -> Answer {
-    Ok(Json(json!(identity.actor)))
+    let mut who = json!(identity.actor);
+    if let (Some(session), Value::Object(map)) = (identity.session(), &mut who) {
+        map.insert("session".to_owned(), json!(session));
+    }
+    Ok(Json(who))
 }
 
 async fn status(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {

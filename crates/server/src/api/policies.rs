@@ -160,6 +160,7 @@ async fn approve(
 ) -> Answer {
     let id = parse(&id)?;
     may_decide(&rooms, &identity, id).await?;
+    rooms.access.require_fresh(&identity)?;
     Ok(Json(json!(rooms.clearance.approve_exception(&identity.actor, id).await?)))
 }
 
