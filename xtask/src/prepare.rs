@@ -31,6 +31,7 @@ const PACKAGES: &[&str] = &[
     "e2fsprogs",
     "mount",
     "python3-pip",
+    "python3-aiosmtpd",
 ];
 
 /// Names the folder of the cached base images; changes whenever their making does.

@@ -52,6 +52,12 @@ permissions! {
     AccessWrite = "access/write";
     /// Read and verify the ledger.
     LedgerRead = "ledger/read";
+    /// Read alerts, their targets, and what was not delivered.
+    AlertRead = "alert/read";
+    /// Create, test and delete alert targets; send again what was given up.
+    AlertWrite = "alert/write";
+    /// Let an alert target lie in a private network.
+    AlertNetwork = "alert/network";
 }
 
 impl fmt::Display for Permission {
@@ -128,10 +134,12 @@ impl Role {
 
 /// The built-in roles under Azure's names and ids (Azure built-in roles, "Containers" and
 /// "General"). Owner does not include [`Permission::Quarantine`]: seeing blocked images is
-/// the inspector's right alone.
+/// the inspector's right alone. Contributor may send alerts to the internet; letting the server
+/// send into networks behind its walls is the owner's decision.
 pub(crate) fn built_in() -> Vec<Role> {
     use Permission as P;
-    let reader = [P::Pull, P::Catalog, P::ClearanceRead, P::PolicyRead, P::AccessRead, P::LedgerRead];
+    let reader =
+        [P::Pull, P::Catalog, P::ClearanceRead, P::PolicyRead, P::AccessRead, P::LedgerRead, P::AlertRead];
     let contributor = [
         P::Pull,
         P::Push,
@@ -144,6 +152,8 @@ pub(crate) fn built_in() -> Vec<Role> {
         P::AdvisoryImport,
         P::AccessRead,
         P::LedgerRead,
+        P::AlertRead,
+        P::AlertWrite,
     ];
     let owner: Vec<P> = P::ALL.iter().copied().filter(|permission| *permission != P::Quarantine).collect();
     let table: [(u128, &str, &str, &[P]); 7] = [

@@ -108,6 +108,11 @@ pub const SCHEMA: RoomSchema = RoomSchema {
             ],
         },
         Migration { id: 2, steps: &[Step::Create(workloads::WORKLOADS)] },
+        // The start under which a container was last allowed: whether it ran before it was blocked.
+        Migration {
+            id: 3,
+            steps: &[Step::AddColumn("clearance_workloads", Column::int("allowed_start").optional())],
+        },
     ],
 };
 

@@ -39,6 +39,8 @@ pub mod limit {
     /// How long a container that is gone is remembered, so that late news of it are not believed, in
     /// seconds.
     pub const GONE_SECONDS: i64 = 24 * 3_600;
+    /// Rules that did not pass which people are told of; the rest is counted.
+    pub const TOLD_REASONS: usize = 3;
     /// Deliveries handled at once.
     pub const CONCURRENCY: usize = 4;
 }

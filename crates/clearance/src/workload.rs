@@ -1,9 +1,13 @@
 //! May this container run here? Judged when it is seen, and again when anything it rests on changes.
 
 use seaworthy_ledger::{Act, Action};
-use seaworthy_model::{ContainerKey, ContainerSeen, ExceptionId, Presence, Timestamp};
+use seaworthy_model::{
+    ChangeReason, ClearanceChange, ClearanceChanged, ContainerKey, ContainerSeen, Event, ExceptionId,
+    Presence, Timestamp, consumer,
+};
 use seaworthy_policy::{
-    Decision, Facts, Language, Origin, Policy, Reason, RuleResult, Settling, Verdict, WorkloadFacts, decide,
+    Decision, Facts, Language, Mode, Origin, Policy, Reason, RuleResult, Settling, Verdict, WorkloadFacts,
+    decide,
 };
 use seaworthy_store::Tx;
 use serde::{Deserialize, Serialize};
@@ -13,6 +17,7 @@ use crate::{
     Clearance, ClearanceError, PolicyRef,
     db::{self, workloads},
     judge::{Bench, applying},
+    limit,
 };
 
 /// The verdict of one container with everything it rests on.
@@ -43,8 +48,10 @@ pub struct Workload {
     pub seen: ContainerSeen,
     /// The verdict, once there is one.
     pub judgement: Option<Judgement>,
-    /// The start that was reported as a violation.
+    /// The start that was reported as a violation, unless it was allowed again.
     pub reported_start: Option<Timestamp>,
+    /// The start under which it was last allowed.
+    pub allowed_start: Option<Timestamp>,
 }
 
 impl Clearance {
@@ -102,15 +109,17 @@ impl Bench<'_> {
         let decision = decide(&policies, &facts, self.exceptions(), self.now());
         let judgement = self.judgement(decision, facts, refs);
         let acts = report(&known, &judgement);
-        let blocked = judgement.verdict == Verdict::Blocked && known.seen.presence == Presence::Live;
-        let start = if blocked { Some(start_of(&known.seen)) } else { known.reported_start };
+        if is_violation(&known, &judgement) {
+            let event = Event::ClearanceChanged(Box::new(changed(&known, &judgement)));
+            tx.deliver(consumer::TELEMETRY, &event, self.now()).await?;
+        }
         let before = known.judgement.as_ref();
         for exception in &judgement.exceptions {
             if before.is_none_or(|before| !before.exceptions.contains(exception)) {
                 db::count_use(tx, *exception).await?;
             }
         }
-        workloads::set_judgement(tx, key, &judgement, start).await?;
+        workloads::set_judgement(tx, key, &judgement, starts(&known, judgement.verdict)).await?;
         Ok(acts)
     }
 
@@ -155,6 +164,63 @@ fn start_of(seen: &ContainerSeen) -> Timestamp {
     seen.started_at.unwrap_or(Timestamp::from_micros(0))
 }
 
+/// What is remembered of starts: the reported one, and the allowed one. An answer that is pending in
+/// between changes neither, so that an import does not report again what was reported.
+fn starts(known: &Workload, verdict: Verdict) -> (Option<Timestamp>, Option<Timestamp>) {
+    let start = Some(start_of(&known.seen));
+    let live = known.seen.presence == Presence::Live;
+    match verdict {
+        Verdict::Allowed => (None, if live { start } else { known.allowed_start }),
+        Verdict::Blocked if live => (start, known.allowed_start),
+        Verdict::Blocked | Verdict::Pending => (known.reported_start, known.allowed_start),
+    }
+}
+
+/// True when it runs, is blocked, and nobody was told of this start yet.
+fn is_violation(known: &Workload, now: &Judgement) -> bool {
+    let seen = &known.seen;
+    now.verdict == Verdict::Blocked
+        && seen.presence == Presence::Live
+        && known.reported_start != Some(start_of(seen))
+}
+
+/// What people are told.
+fn changed(known: &Workload, now: &Judgement) -> ClearanceChanged {
+    let seen = &known.seen;
+    let ran = known.allowed_start == Some(start_of(seen));
+    let mut failed: Vec<&Reason> = now.reasons.iter().filter(|it| it.result != RuleResult::Pass).collect();
+    failed.sort_by_key(|reason| reason.mode != Mode::Enforce);
+    let more = failed.len().saturating_sub(limit::TOLD_REASONS);
+    let reason = |it: &&Reason| ChangeReason {
+        rule: it.rule.clone(),
+        result: word(&it.result),
+        mode: word(&it.mode),
+        message: message(it, Language::English),
+        message_ja: message(it, Language::Japanese),
+    };
+    ClearanceChanged {
+        change: if ran { ClearanceChange::NewlyBlocked } else { ClearanceChange::BlockedStarted },
+        key: seen.key.clone(),
+        host_name: seen.host_name.clone(),
+        name: short(&seen.name),
+        reported: short(&seen.reported),
+        repository: seen.repository.clone(),
+        digest: seen.digest,
+        content_id: seen.content_id,
+        started_at: seen.started_at,
+        verdict: now.verdict.word().to_owned(),
+        before: known.judgement.as_ref().map(|it| it.verdict.word().to_owned()),
+        reasons: failed.iter().take(limit::TOLD_REASONS).map(reason).collect(),
+        more_reasons: u64::try_from(more).unwrap_or(u64::MAX),
+        decided_at: now.decided_at,
+    }
+}
+
+/// The stable word of a value, as in its JSON.
+fn word(value: &impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|it| it.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
 /// What the ledger is told: an answer that is new or other, and each start of what is blocked.
 fn report(known: &Workload, now: &Judgement) -> Vec<Act> {
     let mut acts = Vec::new();
@@ -180,9 +246,7 @@ fn report(known: &Workload, now: &Judgement) -> Vec<Act> {
     if before != Some(now.verdict) {
         acts.push(Act::new(Action::ClearanceDecide, object.clone()).details(details.clone()));
     }
-    let start = start_of(seen);
-    let is_new = before != Some(Verdict::Blocked) || known.reported_start != Some(start);
-    if now.verdict == Verdict::Blocked && seen.presence == Presence::Live && is_new {
+    if is_violation(known, now) {
         let mut details = details;
         if let Value::Object(details) = &mut details {
             details.insert("started_at".to_owned(), json!(seen.started_at));
@@ -200,8 +264,12 @@ fn short(text: &str) -> String {
 pub(crate) fn failed(reasons: &[Reason]) -> Vec<Value> {
     let failed = reasons.iter().filter(|reason| reason.result != RuleResult::Pass);
     let row = |reason: &Reason| {
-        let message: String = reason.cause.message(Language::English).chars().take(300).collect();
+        let message = message(reason, Language::English);
         json!({"rule": reason.rule, "result": reason.result, "mode": reason.mode, "message": message})
     };
     failed.map(row).take(20).collect()
+}
+
+fn message(reason: &Reason, language: Language) -> String {
+    reason.cause.message(language).chars().take(300).collect()
 }

@@ -29,13 +29,14 @@ db_tests!(&[seaworthy_ledger::SCHEMA, seaworthy_clearance::SCHEMA]; a_push_becom
     exceptions_end_at_their_limit, more_subjects_than_one_round_are_all_judged,
     a_container_is_judged_with_its_settings, each_start_of_a_blocked_image_is_reported_once,
     what_nobody_pushed_is_judged_as_unknown, the_order_of_news_does_not_matter,
-    a_container_that_is_gone_stays_gone);
+    a_container_that_is_gone_stays_gone, what_becomes_blocked_is_told_once, an_import_tells_nothing_twice);
 
 mod running;
 
 use running::{
     a_container_is_judged_with_its_settings, a_container_that_is_gone_stays_gone,
-    each_start_of_a_blocked_image_is_reported_once, the_order_of_news_does_not_matter,
+    an_import_tells_nothing_twice, each_start_of_a_blocked_image_is_reported_once,
+    the_order_of_news_does_not_matter, what_becomes_blocked_is_told_once,
     what_nobody_pushed_is_judged_as_unknown,
 };
 

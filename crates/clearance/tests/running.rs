@@ -1,7 +1,10 @@
 //! Containers: the same judgement as their images', with their settings and their origin.
 
-use seaworthy_clearance::Workload;
-use seaworthy_model::{Actor, ContainerKey, ContainerSeen, Event, HostId, Presence, Settings, Timestamp};
+use seaworthy_clearance::{Workload, limit};
+use seaworthy_model::{
+    Actor, ClearanceChange, ClearanceChanged, ContainerKey, ContainerSeen, Event, FeedState, HostId,
+    Presence, Settings, Timestamp,
+};
 use seaworthy_policy::{RuleResult, Verdict};
 use seaworthy_store::args;
 use seaworthy_testkit::TestDb;
@@ -64,6 +67,17 @@ impl World {
             }
         };
         tokio::time::timeout(std::time::Duration::from_secs(60), decided).await.expect("a verdict")
+    }
+
+    /// What the telemetry room is told, oldest first.
+    async fn told(&self) -> Vec<ClearanceChanged> {
+        let sql = "SELECT payload FROM store_deliveries WHERE consumer = 'telemetry' ORDER BY id";
+        let rows = self.db.fetch_all(sql, args![]).await.expect("query");
+        let event = |row: &seaworthy_store::Row| match row.json(0).expect("an event") {
+            Event::ClearanceChanged(changed) => *changed,
+            other => panic!("{other:?}"),
+        };
+        rows.iter().map(event).collect()
     }
 
     async fn acts(&self, action: &str, id: &str) -> Vec<Value> {
@@ -196,7 +210,7 @@ pub(super) async fn a_container_that_is_gone_stays_gone(test: TestDb) {
     world.seen(&ContainerSeen { revision: 2, ..container("a", "good") }).await;
     assert_eq!(world.workload("a").await, None, "late news");
     // Forgotten after a day, not before, when another one goes.
-    for (id, seconds, left) in [("b", seaworthy_clearance::limit::GONE_SECONDS, 2), ("c", 1, 2)] {
+    for (id, seconds, left) in [("b", limit::GONE_SECONDS, 2), ("c", 1, 2)] {
         world.clock.advance(seconds);
         world.seen(&ContainerSeen { presence: Presence::Gone, ..container(id, "good") }).await;
         world.settled().await;
@@ -207,4 +221,79 @@ pub(super) async fn a_container_that_is_gone_stays_gone(test: TestDb) {
             .expect("rows");
         assert_eq!(rows.len(), left, "{id}");
     }
+}
+
+pub(super) async fn what_becomes_blocked_is_told_once(test: TestDb) {
+    let world = World::new(test).await;
+    world.push("prod/web", "a", &[]).await;
+    let mut it = container("a", "a");
+    it.name = "w".repeat(300);
+    world.seen(&it).await;
+    assert_eq!(world.deploy("a").await, Verdict::Allowed);
+    assert_eq!(world.told().await, [], "what is fine is no news");
+    // An advisory, while it runs.
+    world.tell(World::matched("a", 2, &["CVE-1"])).await;
+    assert_eq!(world.deploy("a").await, Verdict::Blocked);
+    world.seen(&ContainerSeen { revision: 2, ..it.clone() }).await;
+    assert_eq!(world.deploy("a").await, Verdict::Blocked);
+    let told = world.told().await;
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert_eq!((told[0].change, told[0].before.as_deref()), (ClearanceChange::NewlyBlocked, Some("allowed")));
+    assert_eq!((told[0].verdict.as_str(), &told[0].host_name), ("blocked", &it.host_name));
+    assert_eq!((told[0].digest, told[0].name.len()), (Some(digest("a")), 200), "shortened");
+    let reason = &told[0].reasons[0];
+    assert_eq!((reason.rule.as_str(), reason.mode.as_str()), ("prod/vulns", "enforce"), "what blocks first");
+    assert!(reason.message.contains("CVE-1") && reason.message_ja.contains("脆弱性"), "{reason:?}");
+    // Another start of what is blocked is another kind of news; one that does not run is none.
+    it.presence = Presence::Stopped;
+    world.seen(&ContainerSeen { revision: 3, ..it.clone() }).await;
+    world.deploy("a").await;
+    assert_eq!(world.told().await.len(), 1);
+    it.presence = Presence::Live;
+    it.started_at = Some(Timestamp::from_micros(9_000));
+    world.seen(&ContainerSeen { revision: 4, ..it.clone() }).await;
+    world.deploy("a").await;
+    let told = world.told().await;
+    assert_eq!((told.len(), told[1].change), (2, ClearanceChange::BlockedStarted), "{told:#?}");
+    // More rules than are told: as many as the limit, the rest counted.
+    let strict = "policy: strict\nselects: ['prod/**']\nrules:
+  - container: { privileged: forbid }
+    name: r1
+    mode: audit
+  - container: { user: non_root }
+    name: r2
+    mode: enforce
+  - container: { host_network: forbid }
+    name: r3
+    mode: enforce
+";
+    world.room.apply_policy(&Actor::operator(0), strict).await.expect("applied");
+    let mut weak = ContainerSeen { name: "weak".into(), ..container("b", "a") };
+    weak.settings.privileged = true;
+    weak.settings.host_network = true;
+    weak.settings.user = "0".into();
+    world.seen(&weak).await;
+    assert_eq!(world.deploy("b").await, Verdict::Blocked);
+    let told = world.told().await;
+    let last = told.last().expect("told");
+    assert_eq!((last.name.as_str(), last.reasons.len()), ("weak", limit::TOLD_REASONS));
+    assert!(last.more_reasons >= 1 && last.reasons.iter().all(|it| it.mode == "enforce"), "{last:#?}");
+}
+
+/// While an import runs, what is indeterminate is pending. What was told before it is not told again.
+pub(super) async fn an_import_tells_nothing_twice(test: TestDb) {
+    let world = World::new(test).await;
+    let unknown = ContainerSeen { digest: None, content_id: None, ..container("a", "nobody's") };
+    world.seen(&unknown).await;
+    assert_eq!(world.deploy("a").await, Verdict::Blocked);
+    assert_eq!(world.told().await.len(), 1);
+    for revision in [2, 4] {
+        world.tell(world.feeds(revision, FeedState::Importing)).await;
+        world.settled().await;
+        world.tell(world.feeds(revision + 1, FeedState::Settled)).await;
+        world.settled().await;
+        assert_eq!(world.deploy("a").await, Verdict::Blocked);
+    }
+    assert_eq!(world.told().await.len(), 1, "the same start");
+    assert_eq!(world.acts("clearance.violation", "a").await.len(), 1);
 }

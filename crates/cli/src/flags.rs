@@ -1,11 +1,13 @@
 //! Flags, as the user types them; help, completions and the reference come from here.
 
+mod alert;
 mod fleet;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use alert::{AlertDeadVerb, AlertTargetVerb, AlertVerb};
 pub(crate) use fleet::{ContainerList, ContainerVerb, HostVerb};
 
 /// May this container image run here, and how do we know?
@@ -149,6 +151,9 @@ Examples:
     /// Time-limited accepted risks
     #[command(subcommand)]
     Exception(ExceptionVerb),
+    /// What people are told, and where it is sent
+    #[command(subcommand)]
+    Alert(AlertVerb),
     /// The tamper-evident record of who did what
     #[command(subcommand)]
     Ledger(LedgerVerb),

@@ -344,6 +344,36 @@ const TEXTS: &[(&str, &str)] = &[
     ("How many servers live and die", "起動と停止を繰り返すサーバーの回数"),
     ("Print a completion script", "補完スクリプトを出力する"),
     ("Which shell", "シェルの種類"),
+    // Alerts.
+    ("What people are told, and where it is sent", "通知する内容と送信先"),
+    ("List alerts, newest first", "アラートを新しい順に一覧する"),
+    ("How many", "件数"),
+    ("Where alerts are sent", "アラートの送信先"),
+    ("Messages that could not be delivered", "配信できなかったメッセージ"),
+    (
+        "Create a target; the secret of a webhook is shown once",
+        "送信先を作成する。Webhook の秘密は一度だけ表示される",
+    ),
+    (
+        "Address of the webhook, or `-` to read it from stdin",
+        "Webhook のアドレス。`-` は標準入力から読み取る",
+    ),
+    ("Mail address", "メールアドレス"),
+    (
+        "Only this event, such as container.blocked or container.violation [default: all]",
+        "このイベントのみ。container.blocked、container.violation など [既定: すべて]",
+    ),
+    (
+        "Private network that the webhook may lie in, such as 10.0.0.0/8",
+        "Webhook の送信を許可するプライベートネットワーク。例: 10.0.0.0/8",
+    ),
+    ("List targets", "送信先を一覧する"),
+    ("Show one, and how its deliveries go", "送信先と配信状況を表示する"),
+    ("Delete one with the messages that wait for it", "送信先を、配信待ちのメッセージとともに削除する"),
+    ("Send a test; exits 1 when it was not delivered", "テストを送信する。配信できなければ終了コード 1"),
+    ("List messages that were given up, newest first", "配信を断念したメッセージを新しい順に一覧する"),
+    ("Send one again, under the same id", "同じ ID で再送する"),
+    ("Message id", "メッセージ ID"),
 ];
 
 #[cfg(test)]

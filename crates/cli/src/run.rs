@@ -82,6 +82,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Verb::Advisories(verb) => advisories(&global, verb).await,
         Verb::Policy(verb) => policy(&global, verb).await,
         Verb::Exception(verb) => exception(&global, verb).await,
+        Verb::Alert(verb) => verbs::alerts::alert(&global, verb).await,
         Verb::Ledger(verb) => ledger(&global, verb).await,
         Verb::Bench(verb) => verbs::bench::bench(&global, verb).await,
         Verb::Completion { shell } => {

@@ -10,6 +10,7 @@
 )]
 
 mod agent;
+mod alerts;
 mod bad_input;
 mod chain;
 mod clients;
@@ -22,6 +23,7 @@ mod image;
 mod killed;
 mod openapi;
 mod people;
+mod receiver;
 mod running;
 mod server;
 mod stopped;

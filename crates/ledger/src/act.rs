@@ -85,6 +85,14 @@ actions! {
     HostJoin = "host.join";
     /// A host was removed from the fleet.
     HostRemove = "host.remove";
+    /// An alert target was created.
+    AlertTargetCreate = "alert.target.create";
+    /// An alert target was deleted, with the messages that waited for it.
+    AlertTargetDelete = "alert.target.delete";
+    /// A test was sent to an alert target: before, and how it went.
+    AlertTargetTest = "alert.target.test";
+    /// A message that was given up is sent again.
+    AlertResend = "alert.resend";
 }
 
 impl fmt::Display for Action {

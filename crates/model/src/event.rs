@@ -2,8 +2,8 @@ use seaworthy_oci::{Digest, Platform, RepoName};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ContainerSeen, ContentId, Coverage, FeedCoverage, FindingSet, ImageFacts, InventoryProblem, OsRelease,
-    OsSupport, SecretRow, Timestamp,
+    ContainerKey, ContainerSeen, ContentId, Coverage, FeedCoverage, FindingSet, ImageFacts, InventoryProblem,
+    OsRelease, OsSupport, SecretRow, Timestamp,
 };
 use crate::{Inventory, LayerRow};
 
@@ -17,6 +17,11 @@ pub mod consumer {
     pub const CLEARANCE: &str = "clearance";
     /// The fleet room.
     pub const FLEET: &str = "fleet";
+    /// The telemetry room.
+    pub const TELEMETRY: &str = "telemetry";
+
+    /// All of them.
+    pub const ALL: &[&str] = &[INSPECTION, FINDINGS, CLEARANCE, FLEET, TELEMETRY];
 }
 
 /// What one room tells the next. The variant's payload carries all the next room needs.
@@ -35,8 +40,8 @@ pub enum Event {
     FeedsChanged(FeedsChanged),
     /// fleet → clearance.
     ContainerSeen(Box<ContainerSeen>),
-    /// clearance → alerts, later rooms.
-    ClearanceChanged(ClearanceChanged),
+    /// clearance → telemetry.
+    ClearanceChanged(Box<ClearanceChanged>),
 }
 
 impl Event {
@@ -189,13 +194,60 @@ pub struct FeedsChanged {
     pub state: FeedState,
 }
 
-/// A verdict is new or other than before.
+/// What became worse for something that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClearanceChange {
+    /// It ran, was allowed, and is blocked now: a new advisory, another policy, an exception's end.
+    NewlyBlocked,
+    /// It was started although it is blocked.
+    BlockedStarted,
+}
+
+/// A rule that did not pass, in both languages: who tells it further knows its reader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeReason {
+    /// `prod/vulns`.
+    pub rule: String,
+    /// `fail` or `indeterminate`.
+    pub result: String,
+    /// `enforce`, `warn` or `audit`.
+    pub mode: String,
+    /// Why, in English.
+    pub message: String,
+    /// Why, in Japanese.
+    pub message_ja: String,
+}
+
+/// A running container is blocked, and was not before; told once for each time that this becomes so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClearanceChanged {
-    /// Repository.
+    /// How it came to be.
+    pub change: ClearanceChange,
+    /// Which container.
+    pub key: ContainerKey,
+    /// Its host's name.
+    pub host_name: String,
+    /// Its name, shortened: hostile text as it is.
+    pub name: String,
+    /// The image as its engine names it, shortened.
+    pub reported: String,
+    /// The repository whose policies applied.
     pub repository: RepoName,
-    /// Manifest.
-    pub digest: Digest,
-    /// `allowed`, `blocked` or `pending`.
+    /// The manifest it stands for, when what it runs is known.
+    pub digest: Option<Digest>,
+    /// What it runs, when that is known.
+    pub content_id: Option<ContentId>,
+    /// When it was started, by its host's clock.
+    pub started_at: Option<Timestamp>,
+    /// `blocked`.
     pub verdict: String,
+    /// The verdict before, when there was one.
+    pub before: Option<String>,
+    /// The first rules that did not pass: enforced ones before others.
+    pub reasons: Vec<ChangeReason>,
+    /// How many more did not pass.
+    pub more_reasons: u64,
+    /// When it was decided.
+    pub decided_at: Timestamp,
 }

@@ -101,6 +101,12 @@ typed_id! {
     SpoolId = "spool";
     /// A machine whose containers an agent reports.
     HostId = "host";
+    /// Something that people are told of.
+    AlertId = "alert";
+    /// Where alerts are sent.
+    AlertTargetId = "alert target";
+    /// One alert, or a summary of many, on its way to one target.
+    AlertMessageId = "alert message";
 }
 
 /// hash(platform, ordered diff ids), as measured by our own inspection: what an image *is*,

@@ -20,15 +20,15 @@ mod workload;
 
 pub use actor::{Actor, ActorKind, AuthMethod};
 pub use event::{
-    BlobStored, ChildManifest, ClearanceChanged, Event, FeedState, FeedsChanged, FindingsChanged,
-    InventoryReady, LayerRef, ManifestPushed, consumer,
+    BlobStored, ChangeReason, ChildManifest, ClearanceChange, ClearanceChanged, Event, FeedState,
+    FeedsChanged, FindingsChanged, InventoryReady, LayerRef, ManifestPushed, consumer,
 };
 pub use finding::{FeedCoverage, Finding, FindingSet, FixState, Remedy};
-pub use id::{ContentId, ContentIdError, IdError};
 pub use id::{
-    CredentialId, DeliveryId, ExceptionId, HostId, LeafId, PolicyId, PrincipalId, RoleAssignmentId, SpoolId,
-    UploadId,
+    AlertId, AlertMessageId, AlertTargetId, CredentialId, DeliveryId, ExceptionId, HostId, LeafId, PolicyId,
+    PrincipalId, RoleAssignmentId, SpoolId, UploadId,
 };
+pub use id::{ContentId, ContentIdError, IdError};
 pub use inventory::{
     Coverage, ImageFacts, Inventory, InventoryProblem, LayerRow, OsRelease, OsSupport, PackageRow,
     ProblemCode, SecretRow,

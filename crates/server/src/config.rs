@@ -7,6 +7,8 @@ use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
 use serde::{Deserialize, Serialize};
 
+use crate::webhook::Network;
+
 /// One setting, as the reference shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
@@ -18,21 +20,22 @@ pub struct Setting {
 
 /// A setting's doc comment is its documentation everywhere: rustdoc and docs/reference/config.md.
 macro_rules! settings {
-    ($($(#[doc = $line:literal])+ $key:ident: $kind:ty = $default:expr;)*) => {
-        /// `seaworthy.toml`: every key is optional, unknown keys are refused before a port opens.
+    ($(#[doc = $about:literal])+ $section:ident:
+     $($(#[doc = $line:literal])+ $key:ident: $kind:ty = $default:expr;)*) => {
+        $(#[doc = $about])+
         #[derive(Clone, Debug, Deserialize, Serialize)]
         #[serde(deny_unknown_fields, default)]
-        pub struct Config {
+        pub struct $section {
             $($(#[doc = $line])+ pub $key: $kind,)*
         }
 
-        impl Config {
+        impl $section {
             /// Every setting, in the order of the reference.
             pub const SETTINGS: &[Setting] =
                 &[$(Setting { key: stringify!($key), lines: &[$($line),+] }),*];
         }
 
-        impl Default for Config {
+        impl Default for $section {
             fn default() -> Self {
                 Self { $($key: $default),* }
             }
@@ -41,6 +44,8 @@ macro_rules! settings {
 }
 
 settings! {
+    /// `seaworthy.toml`: every key is optional, unknown keys are refused before a port opens.
+    Config:
     /// Address of the plain-HTTP door: `localhost:PORT` (both IPv4 and IPv6) or a loopback address.
     listen: String = "localhost:5000".into();
     /// Metadata database: empty for the SQLite file below DATA, else `postgres://USER@HOST/DB`.
@@ -61,6 +66,34 @@ settings! {
     /// Group, by name or number, whose members are operators on `DATA/admin.sock`, as root and the
     /// server's own user are. Empty: nobody else. The server must be root or a member itself.
     operator_group: String = String::new();
+    /// What links in alerts begin with, such as `https://seaworthy.example.com`. Empty: the address of
+    /// the plain-HTTP door, which leads here from this machine only.
+    public_url: String = String::new();
+    /// Private networks that webhooks of alerts may be sent into, besides the internet: `10.0.0.0/8`,
+    /// `127.0.0.1`. A metadata address of a cloud has to be listed by itself.
+    webhook_networks: Vec<String> = Vec::new();
+    /// PEM file with certificates to trust besides the system's, for webhooks and mail.
+    trusted_ca: String = String::new();
+    /// The section `[mail]`: where mails of alerts are handed in.
+    mail: MailConfig = MailConfig::default();
+}
+
+settings! {
+    /// The section `[mail]`.
+    MailConfig:
+    /// Name of the mail server that takes mails for everybody. Empty: no mails are sent.
+    host: String = String::new();
+    /// Its port: usually 587 with `starttls`, 465 with `tls`, 25 on this machine.
+    port: u16 = 587;
+    /// `starttls` or `tls`, both with a certificate that has to be valid; `none` for a mail server on
+    /// this machine.
+    tls: String = "starttls".into();
+    /// User to sign in as. Empty: nobody.
+    user: String = String::new();
+    /// File with the user's password, and nothing else but a line end.
+    password_file: String = String::new();
+    /// Address that mails come from, `seaworthy@example.com` or `Seaworthy <seaworthy@example.com>`.
+    from: String = String::new();
 }
 
 impl Config {
@@ -72,10 +105,20 @@ impl Config {
              before a port opens.\n",
         );
         let defaults = toml::Table::try_from(Self::default()).unwrap_or_default();
-        for setting in Self::SETTINGS {
+        let mut write = |section: &str, setting: &Setting, defaults: &toml::Table| {
             let default = defaults.get(setting.key).map(ToString::to_string).unwrap_or_default();
             let doc: Vec<&str> = setting.lines.iter().map(|line| line.trim()).collect();
-            let _ = write!(page, "\n## `{}`\n\nDefault: `{default}`\n\n{}\n", setting.key, doc.join("\n"));
+            let doc = doc.join("\n");
+            let _ = write!(page, "\n## `{section}{}`\n\nDefault: `{default}`\n\n{doc}\n", setting.key);
+        };
+        for setting in Self::SETTINGS {
+            match defaults.get(setting.key).and_then(toml::Value::as_table) {
+                None => write("", setting, &defaults),
+                Some(section) => {
+                    let name = format!("{}.", setting.key);
+                    MailConfig::SETTINGS.iter().for_each(|it| write(&name, it, section));
+                }
+            }
         }
         page
     }
@@ -171,7 +214,29 @@ impl Config {
         {
             return Err(bad("ledger_origin", origin));
         }
+        if !(self.public_url.is_empty()
+            || self.public_url.starts_with("https://")
+            || self.public_url.starts_with("http://"))
+        {
+            return Err(bad("public_url", &self.public_url));
+        }
+        self.networks()?;
+        self.mail.check()?;
         self.addresses().map(|_| ())
+    }
+
+    /// Private networks that webhooks may be sent into.
+    pub fn networks(&self) -> Result<Vec<Network>, ConfigError> {
+        let parsed = self.webhook_networks.iter().map(|text| {
+            let bad = |_| ConfigError::Value { key: "webhook_networks", value: text.clone() };
+            text.parse::<Network>().map_err(bad)
+        });
+        parsed.collect()
+    }
+
+    /// The file with certificates to trust besides the system's.
+    pub fn trusted_ca(&self) -> Option<&Path> {
+        (!self.trusted_ca.is_empty()).then(|| Path::new(&self.trusted_ca))
     }
 
     /// Loopback addresses to listen on. Anything else is refused: plain HTTP leaves this machine never.
@@ -191,6 +256,33 @@ impl Config {
     /// The language of refusals.
     pub fn language(&self) -> Language {
         if self.language == "ja" { Language::Japanese } else { Language::English }
+    }
+}
+
+impl MailConfig {
+    /// True when mails are sent.
+    pub fn is_set(&self) -> bool {
+        !self.host.is_empty()
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let bad = |key, value: &str| ConfigError::Value { key, value: value.to_owned() };
+        if !matches!(self.tls.as_str(), "starttls" | "tls" | "none") {
+            return Err(bad("mail.tls", &self.tls));
+        }
+        // Without TLS a mail, and a password before it, may only go to this machine itself.
+        let is_here = self.host == "localhost"
+            || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        if self.is_set() && self.tls == "none" && !is_here {
+            return Err(bad("mail.tls", "none"));
+        }
+        if self.is_set() && self.from.parse::<lettre::message::Mailbox>().is_err() {
+            return Err(bad("mail.from", &self.from));
+        }
+        if self.user.is_empty() != self.password_file.is_empty() {
+            return Err(bad("mail.password_file", &self.password_file));
+        }
+        Ok(())
     }
 }
 
@@ -217,7 +309,13 @@ mod tests {
         let table = toml::Table::try_from(Config::default()).expect("a table");
         let page = Config::reference();
         assert_eq!(table.len(), Config::SETTINGS.len());
-        for (key, value) in table {
+        let (sections, keys): (Vec<_>, Vec<_>) = table.into_iter().partition(|(_, value)| value.is_table());
+        let below = sections.into_iter().flat_map(|(section, value)| {
+            let toml::Value::Table(keys) = value else { panic!("a section") };
+            assert_eq!(keys.len(), MailConfig::SETTINGS.len());
+            keys.into_iter().map(move |(key, value)| (format!("{section}.{key}"), value))
+        });
+        for (key, value) in keys.into_iter().chain(below) {
             let text = format!("\n## `{key}`\n\nDefault: `{value}`\n\n");
             let rest =
                 page.split_once(&text).unwrap_or_else(|| panic!("`{key}` = {value} is not in {page}")).1;
@@ -244,8 +342,23 @@ mod tests {
             "database = \"mysql://x\"",
             "ledger_origin = \"a b\"",
             "listen = 5000",
+            "public_url = \"seaworthy.example.com\"",
+            "webhook_networks = [\"10.0.0.1/8\"]",
+            "webhook_networks = [\"0.0.0.0/0\"]",
+            "mail = 5",
+            "[mail]\nhosst = \"mail\"",
+            "[mail]\nhost = \"mail.example.com\"",
+            "[mail]\nhost = \"mail.example.com\"\nfrom = \"nobody\"",
+            "[mail]\nhost = \"mail.example.com\"\nfrom = \"a@b.example\\r\\nBcc: c@d.example\"",
+            "[mail]\nhost = \"mail.example.com\"\nfrom = \"a@b.example\"\ntls = \"none\"",
+            "[mail]\nhost = \"mail.example.com\"\nfrom = \"a@b.example\"\ntls = \"maybe\"",
+            "[mail]\nhost = \"mail.example.com\"\nfrom = \"a@b.example\"\nuser = \"a\"",
         ] {
             assert!(load(bad).is_err(), "{bad}");
         }
+        let mail = "[mail]\nhost = \"127.0.0.1\"\nfrom = \"Seaworthy <a@b.example>\"\ntls = \"none\"";
+        assert!(load(mail).is_ok(), "{:?}", load(mail));
+        let networks = load("webhook_networks = [\"10.0.0.0/8\", \"::1\"]").expect("valid").networks();
+        assert_eq!(networks.map(|it| it.len()).ok(), Some(2));
     }
 }

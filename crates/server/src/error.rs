@@ -8,6 +8,7 @@ use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_sandbox::SandboxError;
 use seaworthy_seal::SealError;
 use seaworthy_store::{DataDirError, DbError};
+use seaworthy_telemetry::TelemetryError;
 use seaworthy_trust::NoteError;
 
 use crate::ConfigError;
@@ -39,6 +40,12 @@ pub enum StartError {
     /// The sandbox.
     #[error("layers cannot be inspected safely on this machine")]
     Sandbox(#[from] SandboxError),
+    /// TLS for what is sent.
+    #[error("TLS cannot be used")]
+    Tls {
+        /// Why.
+        source: rustls::Error,
+    },
     /// Findings or clearance.
     #[error("a room cannot be opened: {problem}")]
     Room {
@@ -89,6 +96,12 @@ impl From<ClearanceError> for StartError {
     }
 }
 
+impl From<TelemetryError> for StartError {
+    fn from(error: TelemetryError) -> Self {
+        Self::Room { problem: error.into() }
+    }
+}
+
 impl From<StartError> for Problem {
     fn from(error: StartError) -> Self {
         let message = seaworthy_store::chain(&error);
@@ -109,6 +122,7 @@ impl From<StartError> for Problem {
             StartError::Db(_)
             | StartError::Signer(_)
             | StartError::Access(_)
+            | StartError::Tls { .. }
             | StartError::Shared { .. }
             | StartError::Socket { .. } => Self::new(ErrorCode::Unavailable, message),
         }

@@ -211,6 +211,7 @@ mod tests {
         "findings",
         "clearance",
         "fleet",
+        "telemetry",
         "server",
         "cli",
     ];

@@ -587,4 +587,83 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("container `{}` is not known", "コンテナー `{0}` は登録されていません"),
     ("`after` is not the `next` of a page", "`after` がページの `next` ではありません"),
     ("`seaworthy ps` lists them", "`seaworthy ps` で一覧できます"),
+    // Alerts.
+    ("alert targets", "アラート送信先"),
+    ("networks", "ネットワーク"),
+    (
+        "an alert target's name has 1 to {} lower-case letters, digits and `-`, and begins with a letter",
+        "アラート送信先の名前は英小文字、数字、`-` からなる 1 ～ {0} 文字で、英字で始まります",
+    ),
+    ("an alert target `{}` is there already", "アラート送信先 `{0}` は既に存在します"),
+    ("alert target `{}` does not exist", "アラート送信先 `{0}` は存在しません"),
+    (
+        "choose another name, or run `seaworthy alert target delete NAME` first",
+        "別の名前にするか、先に `seaworthy alert target delete NAME` を実行してください",
+    ),
+    ("`seaworthy alert target list` lists them", "`seaworthy alert target list` で一覧できます"),
+    ("`seaworthy alert dead list` lists them", "`seaworthy alert dead list` で一覧できます"),
+    (
+        "message `{}` is not among those that were given up",
+        "メッセージ `{0}` は配信を断念したものの中にありません",
+    ),
+    ("failed to reach alert rows", "アラートの行を読み書きできません"),
+    (
+        "`{}` is not an event that alerts: they are `container.blocked` and `container.violation`",
+        "`{0}` は通知されるイベントではありません。`container.blocked` と `container.violation` があります",
+    ),
+    (
+        "an alert target has either `url` or `mail`",
+        "アラート送信先には `url` か `mail` のどちらかを指定します",
+    ),
+    ("`{}` is not a mail address", "`{0}` はメールアドレスではありません"),
+    ("no mail server is configured", "メールサーバーが設定されていません"),
+    (
+        "set `[mail]` in `seaworthy.toml`: see docs/reference/config.md",
+        "`seaworthy.toml` の `[mail]` を設定してください: docs/reference/config.md を参照",
+    ),
+    ("the address is longer than {} bytes", "アドレスが {0} バイトを超えています"),
+    (
+        "the address is not a URL like `https://hooks.example.com/seaworthy`",
+        "アドレスが `https://hooks.example.com/seaworthy` のような URL ではありません",
+    ),
+    (
+        "the address begins neither with `https://` nor, for this machine itself, with `http://`",
+        "アドレスが `https://`（このマシン自身には `http://` も可）で始まっていません",
+    ),
+    (
+        "the address has a user name in it: receivers know us by the signature",
+        "アドレスにユーザー名が含まれています。受信側は署名で送信元を確認します",
+    ),
+    (
+        "`{}` is not a network like `10.0.0.0/8`, or one address",
+        "`{0}` は `10.0.0.0/8` のようなネットワークでも、1 つのアドレスでもありません",
+    ),
+    (
+        "network `{}` is larger than any private network: name the one that is meant",
+        "ネットワーク `{0}` はどのプライベートネットワークよりも広すぎます。対象のネットワークを指定してください",
+    ),
+    ("failed to resolve `{}`", "`{0}` の名前を解決できません"),
+    (
+        "`{}` is {}, which is not of the internet and not in an allowed network",
+        "`{0}` は {1} であり、インターネットのアドレスでも許可されたネットワークでもありません",
+    ),
+    (
+        "plain HTTP is for this machine itself, and `{}` is {}",
+        "平文 HTTP はこのマシン自身にのみ使えます。`{0}` は {1} です",
+    ),
+    ("failed to connect to `{}`", "`{0}` に接続できません"),
+    ("`{}` is not believed", "`{0}` の証明書を信頼できません"),
+    ("`{}` gave no answer", "`{0}` から応答がありません"),
+    ("`{}` gave no answer within {} seconds", "`{0}` から {1} 秒以内に応答がありません"),
+    ("`{}` answered {}: redirects are not followed", "`{0}` が {1} を返しました。リダイレクトには従いません"),
+    ("TLS cannot be used", "TLS を使えません"),
+    ("failed to put a mail together", "メールを組み立てられません"),
+    ("mail server `{}` did not take the mail", "メールサーバー `{0}` がメールを受け付けません"),
+    (
+        "mail server `{}` gave no answer within {} seconds",
+        "メールサーバー `{0}` から {1} 秒以内に応答がありません",
+    ),
+    ("`mail.from` is refused: {}", "`mail.from` を受け付けられません: {0}"),
+    ("the sealed address cannot be read", "封印されたアドレスを読めません"),
+    ("failed to read the address from stdin: {}", "標準入力からアドレスを読めません: {0}"),
 ];

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod adapt;
+pub mod alerts;
 mod api;
 mod auth;
 mod config;
@@ -16,12 +17,16 @@ mod group;
 pub mod japanese;
 mod japanese_texts;
 mod live;
+pub mod mail;
 mod refusal;
 mod route;
 mod speak;
 mod start;
 mod tasks;
 mod token;
+/// Whom TLS connections believe.
+pub mod trusted;
+pub mod webhook;
 
 /// Named limits of this crate.
 pub mod limit {
@@ -61,12 +66,32 @@ pub mod limit {
     pub const BEAT_SECONDS: u64 = 5;
     /// Longest sign-in, in bytes.
     pub const SESSION_BYTES: usize = 8 * 1024;
+    /// Longest address of a webhook, in bytes.
+    pub const URL_BYTES: usize = 2_048;
+    /// How long one attempt to send a webhook may take, in seconds.
+    pub const WEBHOOK_SECONDS: u64 = 20;
+    /// How long connecting to one address of its may take, in seconds.
+    pub const CONNECT_SECONDS: u64 = 5;
+    /// Addresses of one name that are tried.
+    pub const ADDRESSES: usize = 8;
+    /// Longest head of a receiver's answer, in bytes; its body is not read.
+    pub const ANSWER_HEAD_BYTES: usize = 16 * 1024;
+    /// Messages that are sent to one target at once: a slow one holds up itself alone.
+    pub const PER_TARGET: usize = 2;
+    /// How often messages are looked for that are due, in milliseconds.
+    pub const POST_POLL_MS: u64 = 500;
+    /// How long handing in one mail may take, in seconds.
+    pub const MAIL_SECONDS: u64 = 20;
+    /// Longest foreign text in a mail, in characters.
+    pub const SHOWN_CHARS: usize = 100;
+    /// Longest file with a password, in bytes.
+    pub const PASSWORD_BYTES: u64 = 4 * 1024;
     /// Longest `Authorization` header that is looked at, in bytes.
     pub const AUTHORIZATION_BYTES: usize = 16 * 1024;
 }
 /// Shapes that scripts rely on, composed of what rooms say.
 pub mod report;
 
-pub use config::{Config, ConfigError, Overrides};
+pub use config::{Config, ConfigError, MailConfig, Overrides};
 pub use error::StartError;
 pub use start::{DEFAULT_POLICIES, Running, readers, start};

@@ -12,20 +12,24 @@ use seaworthy_registry::{Registry, RegistryConfig};
 use seaworthy_sandbox::{Confinement, Limits, ReaderFn, Sandbox};
 use seaworthy_seal::{Seal, sealed_item};
 use seaworthy_store::{Blobs, DataDir, Db, chain};
+use seaworthy_telemetry::Telemetry;
 use seaworthy_trust::Signer;
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::{
     Config, StartError,
     adapt::{ClearanceGate, RegistryLayers},
+    alerts::{Links, Post, PostConfig},
     api::{self, Rooms},
     auth,
     group::{Accounts, OperatorGroup},
     limit,
     live::Live,
+    mail::Mail,
     speak,
     tasks::Tasks,
-    token,
+    token, trusted,
+    webhook::Webhook,
 };
 
 /// The policies that are active in a new installation.
@@ -87,6 +91,8 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     tasks.spawn("fleet", rooms.fleet.clone().run(tasks.cancel()));
     tasks.spawn("live streams", rooms.live.clone().run(rooms.clone(), tasks.cancel()));
     tasks.spawn("access upkeep", rooms.access.clone().upkeep(tasks.cancel()));
+    tasks.spawn("telemetry", rooms.telemetry.clone().run(tasks.cancel()));
+    tasks.spawn("alerts", rooms.post.clone().run(tasks.cancel()));
     tasks.spawn("registry upkeep", rooms.registry.clone().upkeep(tasks.cancel()));
     let app = application(&rooms);
     let socket = data.socket();
@@ -144,7 +150,7 @@ struct Built {
 async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result<Built, StartError> {
     let db = open_database(data, config).await?;
     let places = Places::of(data, config)?;
-    let seal = Seal::open(&places.keys)?;
+    let seal = Arc::new(Seal::open(&places.keys)?);
     let seed = sealed_item(&db, &seal, "ledger signing key", || Ok(seaworthy_seal::random::<32>()?.to_vec()))
         .await?;
     let signer = Arc::new(Signer::from_seed(&config.ledger_origin, seed.expose())?);
@@ -182,6 +188,12 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
     let feeds = FeedReader::Sandboxed(sandbox(Limits::default()));
     let findings = Findings::open(FindingsConfig { db: db.clone(), blobs, reader: feeds }).await?;
     let fleet = Fleet::new(FleetConfig { db: db.clone(), registry_hosts: names_of(&registry_host) });
+    let telemetry = Telemetry::new(db.clone());
+    if config.database.is_empty() {
+        // The lock on DATA says that whoever was sending these is gone.
+        telemetry.reclaim().await?;
+    }
+    let post = post(telemetry.clone(), seal, config, &registry_host)?;
     let rooms = Rooms {
         db: db.clone(),
         access,
@@ -190,6 +202,8 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         findings,
         clearance,
         fleet,
+        telemetry,
+        post,
         host_name: host_name(),
         live: Live::new(),
         verifier: signer.verifier(),
@@ -198,6 +212,27 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         registry_host,
     };
     Ok(Built { rooms, sequencer, db })
+}
+
+/// What sends alerts, as configured.
+fn post(
+    telemetry: Telemetry,
+    seal: Arc<Seal>,
+    config: &Config,
+    registry_host: &str,
+) -> Result<Post, StartError> {
+    let ca = config.trusted_ca();
+    let unusable = |problem| StartError::Room { problem };
+    let roots = trusted::roots(ca).map_err(unusable)?;
+    let webhook = Webhook::new(roots, &config.networks()?);
+    let webhook = webhook.map_err(|error| StartError::Tls { source: error })?;
+    let mail = config.mail.is_set().then(|| Mail::new(&config.mail, ca)).transpose().map_err(unusable)?;
+    let base = match config.public_url.as_str() {
+        "" => format!("http://{registry_host}"),
+        url => url.to_owned(),
+    };
+    let links = Links { base };
+    Ok(Post::new(PostConfig { telemetry, seal, webhook, mail, language: config.language(), links }))
 }
 
 /// What image references call this registry: who listens at `localhost` is `127.0.0.1` too.
@@ -233,6 +268,7 @@ async fn open_database(data: &DataDir, config: &Config) -> Result<Db, StartError
         seaworthy_findings::SCHEMA,
         seaworthy_clearance::SCHEMA,
         seaworthy_fleet::SCHEMA,
+        seaworthy_telemetry::SCHEMA,
     ])
     .await?;
     if embedded {

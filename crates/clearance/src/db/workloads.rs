@@ -77,7 +77,7 @@ pub(crate) async fn forget_gone(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), D
         .map(|_| ())
 }
 
-const WORKLOAD: &str = "SELECT seen, verdict, judgement, valid_until, revision, reported_start
+const WORKLOAD: &str = "SELECT seen, verdict, judgement, valid_until, revision, reported_start, allowed_start
      FROM clearance_workloads WHERE host = $1 AND runtime = $2 AND id = $3";
 
 pub(crate) async fn workload_in(tx: &mut Tx<'_>, key: &ContainerKey) -> Result<Option<Workload>, DbError> {
@@ -111,19 +111,20 @@ fn read(row: &Row) -> Result<Workload, DbError> {
         seen: row.json(0)?,
         judgement,
         reported_start: row.int_opt(5)?.map(Timestamp::from_micros),
+        allowed_start: row.int_opt(6)?.map(Timestamp::from_micros),
     })
 }
 
-/// Stores a judgement and the start that was reported.
+/// Stores a judgement, and the starts that were reported and allowed.
 pub(crate) async fn set_judgement(
     tx: &mut Tx<'_>,
     key: &ContainerKey,
     it: &Judgement,
-    reported_start: Option<Timestamp>,
+    (reported_start, allowed_start): (Option<Timestamp>, Option<Timestamp>),
 ) -> Result<(), DbError> {
     tx.execute(
         "UPDATE clearance_workloads SET verdict = $4, judgement = $5, valid_until = $6, revision = $7,
-             reported_start = $8
+             reported_start = $8, allowed_start = $9
          WHERE host = $1 AND runtime = $2 AND id = $3",
         args![
             key.host.as_bytes(),
@@ -134,6 +135,7 @@ pub(crate) async fn set_judgement(
             it.valid_until.map(Timestamp::as_micros),
             it.revision,
             reported_start.map(Timestamp::as_micros),
+            allowed_start.map(Timestamp::as_micros),
         ],
     )
     .await

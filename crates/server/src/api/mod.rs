@@ -3,6 +3,7 @@
 mod access;
 mod advisories;
 mod agent;
+mod alerts;
 mod container_page;
 mod containers;
 mod image_page;
@@ -29,10 +30,11 @@ use seaworthy_model::{ErrorCode, Problem, Scope, consumer};
 use seaworthy_policy::Language;
 use seaworthy_registry::Registry;
 use seaworthy_store::Db;
+use seaworthy_telemetry::Telemetry;
 use seaworthy_trust::Verifier;
 use serde_json::{Value, json};
 
-use crate::{live::Live, route::Routes};
+use crate::{alerts::Post, live::Live, route::Routes};
 
 /// The rooms behind the routes.
 #[derive(Clone)]
@@ -44,6 +46,9 @@ pub(crate) struct Rooms {
     pub(crate) findings: Findings,
     pub(crate) clearance: Clearance,
     pub(crate) fleet: Fleet,
+    pub(crate) telemetry: Telemetry,
+    /// Sends alerts.
+    pub(crate) post: Post,
     /// This machine's name.
     pub(crate) host_name: String,
     pub(crate) live: Live,
@@ -94,6 +99,7 @@ pub(crate) fn routes() -> Routes<Rooms> {
         .merge(access::routes())
         .merge(advisories::routes())
         .merge(agent::routes())
+        .merge(alerts::routes())
         .merge(containers::routes())
         .merge(container_page::routes())
         .merge(images::routes())
@@ -170,12 +176,19 @@ async fn ready(State(rooms): State<Rooms>) -> Result<&'static str, ApiError> {
 
 async fn metrics(State(rooms): State<Rooms>) -> Result<String, ApiError> {
     let mut out = String::from("# TYPE seaworthy_deliveries_waiting gauge\n");
-    for consumer in [consumer::INSPECTION, consumer::FINDINGS, consumer::CLEARANCE, consumer::FLEET] {
+    for consumer in consumer::ALL.iter().copied() {
         let waiting = rooms.db.waiting_deliveries(consumer).await?;
         let _ = writeln!(out, "seaworthy_deliveries_waiting{{consumer=\"{consumer}\"}} {waiting}");
     }
     let failed = rooms.db.failed_deliveries(1_000).await?.len();
     let _ = writeln!(out, "# TYPE seaworthy_deliveries_failed gauge\nseaworthy_deliveries_failed {failed}");
+    let messages = rooms.telemetry.counts().await?;
+    for (state, count) in
+        [("waiting", messages.waiting), ("dead", messages.dead), ("dropped", messages.dropped)]
+    {
+        let name = format!("seaworthy_alert_messages_{state}");
+        let _ = writeln!(out, "# TYPE {name} gauge\n{name} {count}");
+    }
     Ok(out)
 }
 
@@ -190,7 +203,7 @@ async fn whoami(Extension(identity): Extension<Identity>) -> Answer {
 async fn status(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {
     require(&rooms, &identity, Permission::ClearanceRead, &Scope::root()).await?;
     let mut waiting = serde_json::Map::new();
-    for consumer in [consumer::INSPECTION, consumer::FINDINGS, consumer::CLEARANCE, consumer::FLEET] {
+    for consumer in consumer::ALL.iter().copied() {
         waiting.insert(consumer.to_owned(), json!(rooms.db.waiting_deliveries(consumer).await?));
     }
     let failed = rooms.db.failed_deliveries(100).await?;
@@ -204,6 +217,7 @@ async fn status(State(rooms): State<Rooms>, Extension(identity): Extension<Ident
         "pid": std::process::id(),
         "waiting": waiting,
         "failed": failed,
+        "alerts": rooms.telemetry.counts().await?,
         "advisories": {"generation": feeds.generation, "state": feeds.state, "feeds": feeds.feeds.len()},
     })))
 }
