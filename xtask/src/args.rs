@@ -10,6 +10,7 @@ pub(crate) enum Command {
     Bench,
     Ci,
     Codegen(Mode),
+    Web(Mode),
 }
 
 /// What to do about missing Debian packages.
@@ -57,7 +58,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Command, String> {
     let allowed: &[&str] = match command.as_str() {
         "prepare" => &["--yes", "--no-install"],
         "test" => &["--quick", "--long", "--yes", "--no-install"],
-        "codegen" => &["--check"],
+        "codegen" | "web" => &["--check"],
         "tidy" | "ci" | "bench" => &[],
         _ => return Err(format!("unknown command `{command}`; try `cargo xtask help`")),
     };
@@ -83,6 +84,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Command, String> {
         "codegen" => Command::Codegen(if has("--check") { Mode::Check } else { Mode::Write }),
         "tidy" => Command::Tidy,
         "bench" => Command::Bench,
+        "web" => Command::Web(if has("--check") { Mode::Check } else { Mode::Write }),
         _ => Command::Ci,
     })
 }
@@ -108,6 +110,8 @@ mod tests {
         check("test --quick", Ok(Command::Test(Tier::Quick, Install::Ask)));
         check("test --long --yes", Ok(Command::Test(Tier::Long, Install::Yes)));
         check("prepare --no-install", Ok(Command::Prepare(Install::No)));
+        check("web", Ok(Command::Web(Mode::Write)));
+        check("web --check", Ok(Command::Web(Mode::Check)));
         check("codegen --check", Ok(Command::Codegen(Mode::Check)));
         check("ci", Ok(Command::Ci));
         check("bench", Ok(Command::Bench));

@@ -4,7 +4,7 @@ use crate::{
     args::{Install, Mode, Tier},
     codegen, prepare,
     step::{self, Outcome, Steps},
-    test, tidy,
+    test, tidy, web,
 };
 
 /// The command; its last line on success is `N passed, 0 failed`.
@@ -18,6 +18,7 @@ pub(crate) fn command() -> Outcome {
             step::run(&mut clippy)
         })?;
         steps.run("tidy", tidy::tidy)?;
+        steps.run("web --check", web::check)?;
         let count = steps.run("test", || {
             let (count, outcome) = test::tests(Tier::Full)?;
             count.print_names();

@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask prepare | tidy | test | bench | ci | codegen`.
+//! Development tasks: `cargo xtask prepare | tidy | test | bench | ci | codegen | web`.
 //!
 //! Everything that a landing needs is a command here, so that a laptop and the landing run the
 //! same thing. Only `prepare` uses the network. Deliberately absent: any product crate (this must
@@ -19,13 +19,14 @@ mod step;
 mod test;
 mod tidy;
 mod verifier;
+mod web;
 
 const HELP: &str = "\
 Development tasks. Run from anywhere in the workspace: cargo xtask <command>
 
   prepare [--yes | --no-install]
           Install what the tests need (Debian packages), fetch crates, build and cache the
-          ledger's verifier and the test images. The only command that uses the network.
+          ledger's verifier and the test images, fetch Node and the console's packages. The only command that uses the network.
             --yes         install without asking (also when CI=true)
             --no-install  print the one `apt-get install` line that is missing, and fail
   tidy    Check the rules of the house: crate edges, names, sizes, SQL, tree, documents.
@@ -35,10 +36,13 @@ Development tasks. Run from anywhere in the workspace: cargo xtask <command>
             --long        soak and kill tests too
   bench   Measure the released binary over the tests' Debian image; needs the advisory pack
           and what `prepare` caches. Prints figures, judges none.
-  ci      What a landing runs: prepare --yes, fmt, clippy, tidy, test, codegen --check.
+  ci      What a landing runs: prepare --yes, fmt, clippy, tidy, web --check, test, codegen --check.
   codegen [--check]
           Write docs/reference/{cli,config,errors}.md from the built binary.
             --check       write nothing; fail when a page differs
+  web [--check]
+          Build the console's bundle, web/dist, which the server compiles in.
+            --check       write nothing; check the sources, and that they build the bundle
   help    This text; so does --help after any command.
 ";
 
@@ -66,6 +70,10 @@ fn run(command: args::Command) -> step::Outcome {
         args::Command::Test(tier, install) => test::command(tier, install),
         args::Command::Ci => ci::command(),
         args::Command::Bench => bench::command(),
+        args::Command::Web(mode) => step::Steps::summarised(|steps| match mode {
+            args::Mode::Write => steps.run("web", web::build),
+            args::Mode::Check => steps.run("web --check", web::check),
+        }),
         args::Command::Codegen(mode) => step::Steps::summarised(|steps| {
             steps.run("build the binary", codegen::build)?;
             steps.run("codegen", || codegen::codegen(mode))

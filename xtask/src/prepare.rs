@@ -12,7 +12,7 @@ use crate::{
     args::Install,
     debian,
     step::{self, Outcome, Steps},
-    verifier,
+    verifier, web,
 };
 
 /// What the build and the tests start, by Debian package. `aws-lc-sys` needs a C compiler only.
@@ -32,6 +32,8 @@ const PACKAGES: &[&str] = &[
     "mount",
     "python3-pip",
     "python3-aiosmtpd",
+    "chromium",
+    "fonts-noto-cjk",
 ];
 
 /// Names the folder of the cached base images; changes whenever their making does.
@@ -47,6 +49,7 @@ pub(crate) fn prepare(steps: &mut Steps, install: Install) -> Outcome {
     steps.run("prepare: crates", || step::run(step::cargo().args(["fetch", "--locked"])))?;
     let cache = cache()?;
     steps.run("prepare: the ledger's verifier", || verifier::verifier(&cache))?;
+    steps.run("prepare: the console's tools", || web::prepare(&cache))?;
     steps.run("prepare: base images", || base_images(&cache))
 }
 

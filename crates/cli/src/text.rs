@@ -24,6 +24,7 @@ texts! {
     Next: "next:", "次の操作:";
     SignIn: "sign docker and podman in", "docker と podman をサインインさせる";
     Push: "push an image", "イメージをプッシュする";
+    OpenConsole: "a link that signs you in to the console", "コンソールにサインインするリンクを表示する";
     MayItRun: "may it run, and why", "使用可否とその理由を確認する";
     ImportFeeds: "no advisories are loaded: import a feed", "脆弱性フィードがありません。取り込んでください";
     Stop: "stop with Ctrl-C", "Ctrl-C で停止";

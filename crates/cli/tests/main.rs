@@ -14,6 +14,7 @@ mod alerts;
 mod bad_input;
 mod chain;
 mod clients;
+mod console;
 mod disks;
 mod doors;
 mod expected;

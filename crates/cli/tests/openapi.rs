@@ -99,6 +99,7 @@ fn answers_are_as_described() {
     images(&mut it, &socket);
     policies(&mut it, &socket, server.port);
     advisories_and_ledger(&mut it, &socket, &place);
+    found(&mut it, &socket);
     fleet(&mut it, &socket, server.port);
     let receiver = Receiver::answering("410 Gone");
     alert_targets(&mut it, &socket, server.port, &receiver);
@@ -325,6 +326,48 @@ fn advisories_and_ledger(it: &mut Description, socket: &Door, place: &Place) {
     assert_eq!(proof.status, 200, "{}", proof.text());
 }
 
+/// What the console asks about findings, once the advisory of `advisories_and_ledger` is there.
+fn found(it: &mut Description, socket: &Door) {
+    until("the image's finding", || {
+        let found = socket.get("GET", "/api/v1/images/findings?image=prod/web:1");
+        (found.status == 200 && found.json()["total"] == 1).then_some(())
+    });
+    let images = "/api/v1/images";
+    let blocked = it.get(socket, images, "/api/v1/images?verdict=blocked&n=1");
+    assert_eq!(blocked.json()[0]["tag"], "1", "{}", blocked.text());
+    assert_eq!(it.get(socket, images, "/api/v1/images?verdict=allowed").json(), json!([]));
+    let findings = "/api/v1/images/findings";
+    let page =
+        it.get(socket, findings, "/api/v1/images/findings?image=prod/web:1&text=EXP&fixable=true").json();
+    assert_eq!(
+        (&page["total"], &page["findings"][0]["fixed_version"]),
+        (&json!(1), &json!("2.5.0-2")),
+        "{page:#}"
+    );
+    let none = it.get(socket, findings, "/api/v1/images/findings?image=prod/web:1&exploited=true").json();
+    assert_eq!(none["findings"], json!([]), "{none:#}");
+    assert_eq!(it.get(socket, findings, "/api/v1/images/findings?image=prod/web:9").status, 404);
+    let remedies =
+        it.get(socket, "/api/v1/images/remedies", "/api/v1/images/remedies?image=prod/web:1").json();
+    assert_eq!(
+        (&remedies["groups"][0]["findings"], &remedies["layers"][0]["findings"]),
+        (&json!(1), &json!(1))
+    );
+    let overview = it.get(socket, "/api/v1/overview", "/api/v1/overview").json();
+    assert_eq!(
+        (&overview["images"]["total"], &overview["images"]["blocked"]),
+        (&json!(1), &json!(1)),
+        "{overview:#}"
+    );
+    let all = "/api/v1/vulnerabilities";
+    for (by, name) in [("remedy", "source"), ("vulnerability", "id")] {
+        let rows = it.get(socket, all, &format!("{all}?by={by}&source=expat")).json();
+        assert_eq!((&rows["total"], &rows["rows"][0]["images"]), (&json!(1), &json!(1)), "{rows:#}");
+        assert!(rows["rows"][0][name].is_string(), "{rows:#}");
+    }
+    assert_eq!(it.get(socket, all, &format!("{all}?by=moon")).status, 400);
+}
+
 fn fleet(it: &mut Description, socket: &Door, port: u16) {
     let path = "/api/v1/agent/batches";
     let mut batch = json!({
@@ -420,6 +463,7 @@ fn containers(it: &mut Description, place: &Place, socket: &Door, port: u16) {
         path = format!("{list}?limit=1&after={next}");
     }
     assert_eq!(json!(paged), all["containers"]);
+    filters_leave_out_what_does_not_fit(it, socket, &all);
     for (query, status) in [("host=nowhere", 404), ("after=x", 400), ("limit=x", 400), ("colour=red", 400)] {
         assert_eq!(it.get(socket, list, &format!("{list}?{query}")).status, status, "{query}");
     }
@@ -447,6 +491,40 @@ fn containers(it: &mut Description, place: &Place, socket: &Door, port: u16) {
     }
     seen_by_whom(it, socket, port, &host);
     as_typed(place, hostile, &id);
+}
+
+/// A filter, and what it is to give.
+type Pick<'p> = (&'p str, Box<dyn Fn(&Value) -> bool + 'p>);
+
+/// Each filter gives what picking from the whole list gives, in pages of any size.
+fn filters_leave_out_what_does_not_fit(it: &mut Description, socket: &Door, all: &Value) {
+    let (list, rows) = ("/api/v1/containers", all["containers"].as_array().expect("rows"));
+    let content = rows.iter().find_map(|row| row["image"]["content_id"].as_str()).expect("a content");
+    let by_content = format!("content_id={content}");
+    let picks: [Pick<'_>; 7] = [
+        ("verdict=blocked", Box::new(|row| row["verdict"] == "blocked")),
+        ("verdict=allowed", Box::new(|row| row["verdict"] == "allowed")),
+        ("presence=live", Box::new(|row| row["presence"] == "live")),
+        ("presence=gone", Box::new(|row| row["presence"] == "gone")),
+        ("weak=true", Box::new(|row| row["weak"].as_u64().is_some_and(|count| count > 0))),
+        ("text=web", Box::new(|row| row["name"].as_str().is_some_and(|name| name.starts_with("web")))),
+        (&by_content, Box::new(|row| row["image"]["content_id"] == content)),
+    ];
+    for (query, is_wanted) in picks {
+        let wanted: Vec<&Value> = rows.iter().filter(|row| is_wanted(row)).collect();
+        for limit in [1, 2, 100] {
+            let (mut got, mut after) = (Vec::new(), String::new());
+            loop {
+                let page = it.get(socket, list, &format!("{list}?limit={limit}&{query}{after}")).json();
+                let here = page["containers"].as_array().expect("rows").clone();
+                assert!(here.len() <= limit, "{page:#}");
+                got.extend(here);
+                let Some(next) = page["next"].as_str() else { break };
+                after = format!("&after={next}");
+            }
+            assert_eq!(got.iter().collect::<Vec<_>>(), wanted, "{query}");
+        }
+    }
 }
 
 /// Targets, before there is anything to tell; by whom they may be made.

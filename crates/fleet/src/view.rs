@@ -5,7 +5,7 @@ use seaworthy_model::{ContainerKey, ContentId, HostId, Presence, Timestamp};
 use seaworthy_oci::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::{alias, limit};
+use crate::{Cursor, alias, db::containers::sort_name, limit};
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $word:literal,)* }) => {
@@ -102,6 +102,12 @@ impl ContainerView {
     pub fn key(&self) -> ContainerKey {
         let runtime = self.container.runtime.word().to_owned();
         ContainerKey { host: self.host, runtime, id: alias::key(&self.container.id) }
+    }
+
+    /// Where the page after this container begins.
+    pub fn cursor(&self) -> Cursor {
+        let ContainerKey { host, runtime, id } = self.key();
+        Cursor { name: sort_name(&self.container.name), host: Some(host), runtime, id }
     }
 }
 

@@ -39,6 +39,11 @@ async fn pages_follow_on(test: TestDb) {
     ] {
         let whole = world.fleet.containers(&filter, None, 1_000).await.unwrap();
         assert_eq!((whole.containers.len(), &whole.next), (count, &None), "{filter:?}");
+        // A page may be ended at any row.
+        for (at, row) in whole.containers.iter().enumerate() {
+            let rest = world.fleet.containers(&filter, Some(&row.cursor()), 1_000).await.unwrap();
+            assert_eq!(rest.containers, whole.containers[at + 1..], "{filter:?}");
+        }
         assert!(whole.containers.is_sorted_by_key(|it| (it.container.name.clone(), it.container.id.clone())));
         let (mut pages, mut after) = (Vec::new(), None);
         loop {

@@ -10,6 +10,7 @@ pub mod alerts;
 mod api;
 mod auth;
 mod config;
+mod console;
 mod cookie;
 mod error;
 mod group;
@@ -19,6 +20,7 @@ mod japanese_texts;
 mod live;
 pub mod mail;
 mod refusal;
+mod remedies;
 mod route;
 mod speak;
 mod start;
@@ -54,7 +56,7 @@ pub mod limit {
     pub const CAUSES: usize = 6;
     /// Longest `/etc/passwd` or `/etc/group` that is read, in bytes.
     pub const ACCOUNTS_BYTES: u64 = 16 * 1024 * 1024;
-    /// Images that a policy preview judges.
+    /// Images that one answer looks at: a policy preview, an overview, a list by verdict.
     pub const PREVIEWED: u32 = 1_000;
     /// Listeners of the live stream.
     pub const LISTENERS: usize = 256;
@@ -86,6 +88,8 @@ pub mod limit {
     pub const SHOWN_CHARS: usize = 100;
     /// Longest file with a password, in bytes.
     pub const PASSWORD_BYTES: u64 = 4 * 1024;
+    /// Longest `Accept-Encoding` that is looked at, in bytes.
+    pub const ENCODINGS_BYTES: usize = 1_024;
     /// Longest `Authorization` header that is looked at, in bytes.
     pub const AUTHORIZATION_BYTES: usize = 16 * 1024;
 }

@@ -153,7 +153,7 @@ fn entry(
 }
 
 /// A probability as the feed wrote it: five digits, without what `f32` adds.
-fn probability(value: f32) -> f64 {
+pub(crate) fn probability(value: f32) -> f64 {
     (f64::from(value) * 100_000.0).round() / 100_000.0
 }
 

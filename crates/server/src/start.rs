@@ -21,7 +21,7 @@ use crate::{
     adapt::{ClearanceGate, RegistryLayers},
     alerts::{Links, Post, PostConfig},
     api::{self, Rooms},
-    auth,
+    auth, console,
     group::{Accounts, OperatorGroup},
     limit,
     live::Live,
@@ -284,6 +284,7 @@ fn application(rooms: &Rooms) -> Router {
         .merge(seaworthy_registry::router(rooms.registry.clone()))
         .merge(token::routes().with_state(rooms.access.clone()).into_router())
         .merge(api::routes().with_state(rooms.clone()).into_router())
+        .fallback(console::serve)
         .layer(axum::extract::DefaultBodyLimit::max(limit::BODY_BYTES))
 }
 

@@ -105,6 +105,7 @@ fn next_steps(global: &Global, url: &str, with_feeds: bool) {
         (Text::SignIn, format!("{me} login --docker{data}")),
         (Text::Push, format!("docker push {registry}/prod/web:1")),
         (Text::MayItRun, format!("{me} check prod/web:1{data}")),
+        (Text::OpenConsole, format!("{me} console{data}")),
     ];
     if !with_feeds {
         steps.insert(0, (Text::ImportFeeds, format!("{me} advisories import PATH{data}")));

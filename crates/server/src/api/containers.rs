@@ -9,9 +9,9 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use seaworthy_access::{Identity, Permission};
 use seaworthy_fleet::{ContainerView, Cursor, Filter, HostView};
-use seaworthy_model::{HostId, Presence, Scope};
+use seaworthy_model::{ContentId, HostId, Presence, Scope};
 use seaworthy_oci::{Digest, RepoName};
-use seaworthy_policy::Verdict;
+use seaworthy_policy::{Verdict, weaknesses};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -96,12 +96,37 @@ struct Page {
     host: Option<String>,
     /// Only those with this name, or else those whose ids begin so.
     name: Option<String>,
+    /// Only those whose names begin so.
+    #[serde(default)]
+    text: String,
+    /// Only those of this content.
+    content_id: Option<ContentId>,
+    /// Only those that run, or are there and do not, or are gone.
+    presence: Option<Presence>,
+    /// Only those with this answer.
+    verdict: Option<Verdict>,
     /// Only those whose image has a known vulnerability.
     #[serde(default)]
     vulnerable: bool,
+    /// Only those that a setting weakens.
+    #[serde(default)]
+    weak: bool,
     /// `next` of the page before.
     after: Option<String>,
     limit: Option<u32>,
+}
+
+impl Page {
+    /// Counts in `unknown` what is left out because nothing is known of its findings.
+    fn takes(&self, view: &ContainerView, known: &Known, unknown: &mut u64) -> bool {
+        let is_wanted = self.verdict.is_none_or(|wanted| known.verdict == json!(wanted))
+            && !(self.weak && weaknesses(&view.container.settings).is_empty());
+        if is_wanted && self.vulnerable && !known.is_vulnerable {
+            *unknown += u64::from(known.findings.is_null());
+            return false;
+        }
+        is_wanted
+    }
 }
 
 async fn list(
@@ -117,26 +142,43 @@ async fn list(
             Some(vec![host.ok_or_else(|| unknown_host(name))?])
         }
     };
-    let (found, next) = if let Some(name) = &page.name {
-        (rooms.fleet.find(hosts.as_deref(), name).await?, None)
-    } else {
-        let after = page.after.as_deref().map(read_cursor).transpose()?;
-        let most = usize::try_from(page.limit.unwrap_or(limit::PAGE).clamp(1, limit::PAGE)).unwrap_or(1);
-        let filter = Filter { hosts, ..Filter::default() };
-        let page = rooms.fleet.containers(&filter, after.as_ref(), most).await?;
-        (page.containers, page.next)
-    };
     let mut images = Images::new(&rooms, &identity);
-    let (mut rows, mut unknown) = (Vec::with_capacity(found.len()), 0_u64);
-    for view in &found {
-        let known = images.of(view).await?;
-        if page.vulnerable && !known.is_vulnerable {
-            unknown += u64::from(known.findings.is_null());
-            continue;
+    let (mut rows, mut unknown) = (Vec::new(), 0_u64);
+    if let Some(name) = &page.name {
+        for view in &rooms.fleet.find(hosts.as_deref(), name).await? {
+            let known = images.of(view).await?;
+            if page.takes(view, &known, &mut unknown) {
+                rows.push(row(view, &known));
+            }
         }
-        rows.push(row(view, &known));
+        return Ok(Json(json!({"containers": rows, "next": null, "unknown": unknown})));
     }
-    let next = next.as_ref().map(write_cursor);
+    let mut after = page.after.as_deref().map(read_cursor).transpose()?;
+    let most = usize::try_from(page.limit.unwrap_or(limit::PAGE).clamp(1, limit::PAGE)).unwrap_or(1);
+    let presence = page.presence.into_iter().collect();
+    let filter = Filter { hosts, content: page.content_id, name_prefix: page.text.clone(), presence };
+    // What a filter leaves out is looked at up to a bound; the next page goes on from there.
+    let mut read = 0;
+    loop {
+        let found = rooms.fleet.containers(&filter, after.as_ref(), most).await?;
+        after = found.next;
+        for (at, view) in found.containers.iter().enumerate() {
+            let known = images.of(view).await?;
+            if page.takes(view, &known, &mut unknown) {
+                rows.push(row(view, &known));
+            }
+            if rows.len() == most {
+                let is_last = at + 1 == found.containers.len();
+                after = if is_last { after } else { Some(view.cursor()) };
+                break;
+            }
+        }
+        read += found.containers.len();
+        if after.is_none() || rows.len() == most || read >= limit::PREVIEWED as usize {
+            break;
+        }
+    }
+    let next = after.as_ref().map(write_cursor);
     Ok(Json(json!({"containers": rows, "next": next, "unknown": unknown})))
 }
 
@@ -173,6 +215,7 @@ pub(super) fn row(view: &ContainerView, known: &Known) -> Value {
         "verdict": known.verdict,
         "purpose": if known.verdict.is_null() { Value::Null } else { json!("deploy") },
         "findings": known.findings,
+        "weak": weaknesses(&it.settings).len(),
         "received_at": view.received_at,
     })
 }

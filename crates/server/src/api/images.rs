@@ -6,6 +6,7 @@ use axum::{
     Extension, Json,
     extract::{Query, State},
 };
+use http::{HeaderMap, HeaderValue, header};
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, FindingsChanged, InventoryReady, Problem, Scope};
 use seaworthy_oci::{Digest, Manifest, Reference, RepoName, Tag};
@@ -34,6 +35,8 @@ pub(super) fn routes() -> Routes<Rooms> {
 struct Page {
     #[serde(default)]
     repository: String,
+    /// Only images with this answer.
+    verdict: Option<Verdict>,
     n: Option<u32>,
     #[serde(default)]
     after_repository: String,
@@ -41,24 +44,55 @@ struct Page {
     after_tag: String,
 }
 
+/// A page; the header `Link` leads to the next one (RFC 8288) as long as there may be one.
 async fn list(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
     Query(page): Query<Page>,
-) -> Answer {
+) -> Result<(HeaderMap, Json<Value>), ApiError> {
     let most = page.n.unwrap_or(limit::PAGE).min(limit::PAGE);
-    let after = (page.after_repository.as_str(), page.after_tag.as_str());
-    let rows = rooms.registry.images(&identity, &page.repository, after, most).await?;
-    let mut out = Vec::with_capacity(rows.len());
-    for row in rows {
-        let answer = rooms.clearance.ask(&row.repository, &row.digest).await?;
-        let mut value = json!(row);
-        if let Value::Object(map) = &mut value {
-            map.insert("verdict".into(), json!(answer.verdict));
+    let mut out = Vec::new();
+    let mut last = (page.after_repository.clone(), page.after_tag.clone());
+    let mut ended = most == 0;
+    let mut read = 0;
+    // An answer is asked for each tag, so what a filter leaves out is looked at up to a bound.
+    while !ended && out.len() < most as usize && read < limit::PREVIEWED {
+        let rows = rooms.registry.images(&identity, &page.repository, (&last.0, &last.1), most).await?;
+        ended = rows.len() < most as usize;
+        for row in rows {
+            read += 1;
+            last = (row.repository.to_string(), row.tag.clone());
+            let verdict = rooms.clearance.ask(&row.repository, &row.digest).await?.verdict;
+            if page.verdict.is_some_and(|wanted| wanted != verdict) {
+                continue;
+            }
+            let mut value = json!(row);
+            if let Value::Object(map) = &mut value {
+                map.insert("verdict".into(), json!(verdict));
+            }
+            out.push(value);
+            if out.len() == most as usize {
+                ended = false;
+                break;
+            }
         }
-        out.push(value);
     }
-    Ok(Json(Value::Array(out)))
+    let next = if ended { None } else { Some(next_page(&page, most, &last)) };
+    let headers = next.and_then(|next| Some((header::LINK, HeaderValue::from_str(&next).ok()?)));
+    Ok((headers.into_iter().collect(), Json(Value::Array(out))))
+}
+
+/// Repositories and tags need no escaping in a query.
+fn next_page(page: &Page, most: u32, last: &(String, String)) -> String {
+    let verdict = page.verdict.map(|verdict| format!("&verdict={}", verdict.word())).unwrap_or_default();
+    // What filters by is the caller's own text.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
+    let repository = if page.repository.bytes().all(plain) { page.repository.as_str() } else { "" };
+    let (after_repository, after_tag) = last;
+    format!(
+        "</api/v1/images?repository={repository}&n={most}{verdict}\
+         &after_repository={after_repository}&after_tag={after_tag}>; rel=\"next\""
+    )
 }
 
 #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-//! `/api/v1`: what the command line and (later) the console talk to, and the health routes.
+//! `/api/v1`: what the command line and the console talk to, and the health routes.
 
 mod access;
 mod advisories;
@@ -6,12 +6,15 @@ mod agent;
 mod alerts;
 mod container_page;
 mod containers;
+mod image_findings;
 mod image_page;
 mod images;
 mod ledger;
 mod live;
+mod overview;
 mod policies;
 mod session;
+mod vulnerabilities;
 
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -103,11 +106,14 @@ pub(crate) fn routes() -> Routes<Rooms> {
         .merge(containers::routes())
         .merge(container_page::routes())
         .merge(images::routes())
+        .merge(image_findings::routes())
         .merge(image_page::routes())
         .merge(ledger::routes())
         .merge(live::routes())
+        .merge(overview::routes())
         .merge(policies::routes())
         .merge(session::routes())
+        .merge(vulnerabilities::routes())
 }
 
 /// Refuses unless `identity` may do `permission` at `scope`.
@@ -120,13 +126,19 @@ pub(crate) async fn require(
     if rooms.access.allows(identity, permission, scope).await? {
         return Ok(());
     }
+    signed_in(identity)?;
+    let message = format!("`{permission}` at `{scope}` is not permitted to `{}`", identity.actor.name);
+    let hint = format!("run `seaworthy access explain {} {permission} {scope}`", identity.actor.name);
+    Err(Problem::new(ErrorCode::Denied, message).hint(hint).into())
+}
+
+/// Refuses who says nothing about itself.
+pub(crate) fn signed_in(identity: &Identity) -> Result<(), ApiError> {
     if identity.is_anonymous() {
         let problem = Problem::new(ErrorCode::Unauthorized, "authentication is required");
         return Err(problem.hint("send a credential with Basic authentication").into());
     }
-    let message = format!("`{permission}` at `{scope}` is not permitted to `{}`", identity.actor.name);
-    let hint = format!("run `seaworthy access explain {} {permission} {scope}`", identity.actor.name);
-    Err(Problem::new(ErrorCode::Denied, message).hint(hint).into())
+    Ok(())
 }
 
 /// A scope that is written in the code.

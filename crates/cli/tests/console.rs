@@ -1,0 +1,84 @@
+//! The console as people meet it: the real browser drives web/tests/story.mjs against a real
+//! server with a vulnerable image, which runs in a real engine.
+
+use std::{path::Path, process::Command};
+
+use seaworthy_testkit::{
+    advisory_pack,
+    debian::{Base, base},
+    docker, program, real_engines,
+};
+
+use crate::{
+    agent::until,
+    server::{Place, debian_feeds, done, free_port},
+};
+
+const NAME: &str = "the_story_in_a_browser";
+const CONTAINER: &str = "quay";
+
+#[test]
+fn the_story_in_a_browser() {
+    if !real_engines(NAME, &["dockerd", "docker", "mmdebstrap", "setpriv", "chromium"]) {
+        return;
+    }
+    let Some(pack) = advisory_pack(NAME) else { return };
+    let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web");
+    let node = web.join("node_modules/.bin/node");
+    assert!(node.exists(), "the console's tools are missing: run `cargo xtask prepare`");
+    let (place, engine, port) = (Place::new(), docker(), free_port());
+    let server = place.try_up_beside(port, &engine.host()).unwrap_or_else(|log| panic!("{log}"));
+    place.login(server.port);
+    for feed in debian_feeds(&pack) {
+        let said = place.cli(&["advisories", "import", feed.to_str().expect("a path")]);
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+    let docker = |words: &[&str]| {
+        let mut command = engine.client(&place.docker_config());
+        done(command.args(words))
+    };
+    let full = format!("localhost:{port}/prod/web:1");
+    done(engine.client(&place.docker_config()).arg("import").arg(base(Base::Main)).arg(&full));
+    docker(&["push", "-q", &full]);
+    let hostile = "--label=note=<img src=x onerror=alert(1)>";
+    docker(&[
+        "run",
+        "-d",
+        "--name",
+        CONTAINER,
+        "--network=host",
+        "-u",
+        "0",
+        hostile,
+        &full,
+        "sleep",
+        "100000",
+    ]);
+    let listed = until("the blocked container", || {
+        let rows = place.cli(&["ps", "-o", "json"]).json();
+        let row = rows.as_array()?.iter().find(|row| row["name"] == CONTAINER)?.clone();
+        (row["verdict"] == "blocked" && row["findings"].is_object()).then_some(row)
+    });
+    assert_eq!(listed["image"]["mapping"], "exact", "{listed:#}");
+    let link = |words: &[&str]| {
+        let said = place.cli(words);
+        assert_eq!(said.code, 0, "{said:?}");
+        let lines = said.out.split_whitespace().find(|word| word.contains("#swl_"));
+        lines.unwrap_or_else(|| panic!("no link: {said:?}")).trim_matches(['"', ',']).to_owned()
+    };
+    let other = link(&["principal", "create", "ann", "--user", "--role", "Owner", "--scope", "/"]);
+    let said = Command::new(&node)
+        .arg(web.join("tests/story.mjs"))
+        .env("SEAWORTHY_CHROMIUM", program("chromium").expect("it was looked for"))
+        .env("SEAWORTHY_URL", format!("http://localhost:{port}"))
+        .env("SEAWORTHY_LINK", link(&["console"]))
+        .env("SEAWORTHY_OTHER_LINK", other)
+        .env("SEAWORTHY_CONTAINER", CONTAINER)
+        .env("SEAWORTHY_PID", server.pid().to_string())
+        .output()
+        .expect("node starts");
+    docker(&["rm", "-f", CONTAINER]);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(said.status.success(), "{}{}\n{}", text(&said.stdout), text(&said.stderr), place.log());
+    eprintln!("{}", text(&said.stdout));
+}
