@@ -68,7 +68,7 @@ await step("the printed link signs in, once, and leaves the address", async () =
 await step("the overview answers in a sentence", async () => {
   await at(op, "/");
   await op.getByText("1 image is blocked").first().waitFor();
-  await op.getByText(/1 container runs what is blocked/).first().waitFor();
+  await op.getByText(/\d+ containers? runs? what is blocked|\d+ containers? run what is blocked/).first().waitFor();
 });
 
 let digest;

@@ -1,4 +1,5 @@
-//! What tests need of the machine: Debian packages, crates, the ledger's verifier, base images.
+//! What tests need of the machine: Debian packages, crates, the ledger's verifier, an engine,
+//! base images.
 
 use std::{
     fs,
@@ -10,7 +11,7 @@ use std::{
 
 use crate::{
     args::Install,
-    debian,
+    debian, engine,
     step::{self, Outcome, Steps},
     verifier, web,
 };
@@ -19,6 +20,8 @@ use crate::{
 const PACKAGES: &[&str] = &[
     "gcc",
     "libc6-dev",
+    "libseccomp-dev",
+    "pkg-config",
     "git",
     "zstd",
     "postgresql",
@@ -49,6 +52,7 @@ pub(crate) fn prepare(steps: &mut Steps, install: Install) -> Outcome {
     steps.run("prepare: crates", || step::run(step::cargo().args(["fetch", "--locked"])))?;
     let cache = cache()?;
     steps.run("prepare: the ledger's verifier", || verifier::verifier(&cache))?;
+    steps.run("prepare: the current Docker engine", || engine::modern(&cache))?;
     steps.run("prepare: the console's tools", || web::prepare(&cache))?;
     steps.run("prepare: base images", || base_images(&cache))
 }

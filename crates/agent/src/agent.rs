@@ -4,8 +4,8 @@ use std::{
     time::Duration,
 };
 
-use seaworthy_link::{Item, Runtime};
-use seaworthy_model::{Clock, SystemClock, Timestamp};
+use seaworthy_link::{Item, Runtime, Scanned};
+use seaworthy_model::{Clock, InventoryReady, SystemClock, Timestamp};
 use tokio::{
     sync::Notify,
     task::spawn_blocking,
@@ -18,6 +18,7 @@ use crate::{
     backoff::Backoff,
     door::{Door, DoorError},
     engine::Engine,
+    limit,
     outage::Outage,
     pending::Pending,
     spool::{Kept, Spool, SpoolError, SpoolLimits},
@@ -77,6 +78,32 @@ impl Default for Paces {
 pub struct Agent {
     config: AgentConfig,
     spool: Spool,
+    pending: Arc<Pending>,
+}
+
+/// A way to tell what was read in images.
+#[derive(Clone, Debug)]
+pub struct Reports {
+    runtime: Runtime,
+    pending: Arc<Pending>,
+}
+
+impl Reports {
+    /// Tells what an image holds; false of more than can be sent.
+    pub fn scanned(&self, image_id: &str, ready: InventoryReady) -> bool {
+        let scanned = Scanned { runtime: self.runtime, image_id: image_id.to_owned(), ready };
+        let fits = serde_json::to_vec(&scanned).is_ok_and(|it| it.len() <= limit::SCANNED_BYTES);
+        if fits {
+            self.pending.put(Item::Scanned(Box::new(scanned)), SystemClock.now());
+        }
+        fits
+    }
+}
+
+/// Reports to nobody.
+#[cfg(test)]
+pub(crate) fn reports_for_tests() -> Reports {
+    Reports { runtime: Runtime::Docker, pending: Arc::default() }
 }
 
 /// The spool and who waits for it.
@@ -93,16 +120,20 @@ impl Agent {
     /// Opens the spool; an earlier agent's batches in it are sent first.
     pub fn new(config: AgentConfig) -> Result<Self, SpoolError> {
         let spool = Spool::open(&config.spool, SpoolLimits::default())?;
-        Ok(Self { config, spool })
+        Ok(Self { config, spool, pending: Arc::default() })
+    }
+
+    /// Where what was read in images is told.
+    pub fn reports(&self) -> Reports {
+        Reports { runtime: self.config.runtime, pending: Arc::clone(&self.pending) }
     }
 
     /// Observes and reports until cancelled. Dropping the future at any instant is like a kill: an
     /// agent that is made anew goes on, and says what it cannot know.
     pub async fn run(self, door: Door, cancel: CancellationToken) {
-        let Self { config, spool } = self;
+        let Self { config, spool, pending } = self;
         let seed =
             spool.id().as_bytes().iter().fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(*byte));
-        let pending = Arc::new(Pending::default());
         let watch = Watch {
             engine: config.engine,
             runtime: config.runtime,

@@ -29,6 +29,8 @@ answers! {
     VersionAnswer {
         /// The newest API it speaks.
         api_version: String = "ApiVersion",
+        /// The oldest.
+        oldest_api: String = "MinAPIVersion",
         /// The engine's version.
         version: String = "Version",
         /// Its parts: the first is the engine.

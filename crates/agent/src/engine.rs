@@ -14,8 +14,10 @@ use crate::{
     socket::{self, Broken, Unread},
 };
 
-/// Versions of the Engine API this client speaks; the engine's own is taken within them.
+/// The oldest Engine API this client speaks.
 const OLDEST_API: (u32, u32) = (1, 40);
+/// The newest it was tried with: an engine that speaks more is asked in this, as long as it may be.
+const NEWEST_API: (u32, u32) = (1, 56);
 /// Events that change what a container is.
 const ACTIONS: [&str; 8] = ["create", "start", "die", "pause", "unpause", "rename", "update", "destroy"];
 
@@ -163,21 +165,14 @@ impl Engine {
         Ok(written)
     }
 
-    /// Asks which API the engine speaks: its newest, which is at least 1.40.
+    /// Asks which API the engine speaks, and settles on one.
     pub(crate) async fn open(&self) -> Result<Session, EngineError> {
         let answer: VersionAnswer = self.ask("/version").await?;
-        let number = answer
-            .api_version
-            .split_once('.')
-            .and_then(|(major, minor)| Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?)));
-        match number {
-            Some((major, minor)) if (major, minor) >= OLDEST_API => Ok(Session {
-                engine: self.clone(),
-                version: format!("{major}.{minor}"),
-                name: answer.engine_name(),
-            }),
-            _ => Err(EngineError::TooOld { version: answer.api_version.chars().take(20).collect() }),
-        }
+        let Some((major, minor)) = settled(&answer) else {
+            return Err(EngineError::TooOld { version: answer.api_version.chars().take(20).collect() });
+        };
+        let version = format!("{major}.{minor}");
+        Ok(Session { engine: self.clone(), version, name: answer.engine_name() })
     }
 
     async fn ask<A: DeserializeOwned>(&self, path: &str) -> Result<A, EngineError> {
@@ -330,6 +325,20 @@ impl Events {
     }
 }
 
+/// The newest API that both speak. What an engine no longer speaks is not asked for: it is asked in
+/// its oldest then, since what is read here was never taken away. `None` of an engine that is too old.
+fn settled(answer: &VersionAnswer) -> Option<(u32, u32)> {
+    let newest = number(&answer.api_version).filter(|newest| *newest >= OLDEST_API)?;
+    let oldest = number(&answer.oldest_api).filter(|oldest| *oldest <= newest);
+    Some(newest.min(NEWEST_API).max(oldest.unwrap_or(OLDEST_API)))
+}
+
+/// `1.41`.
+fn number(version: &str) -> Option<(u32, u32)> {
+    let (major, minor) = version.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 fn unread_error(request: String, unread: Unread) -> EngineError {
     match unread {
         Unread::TooLong => EngineError::TooLarge { request, limit: limit::ANSWER_BYTES },
@@ -356,4 +365,34 @@ fn encode(image: &str) -> String {
             other => format!("%{other:02X}"),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_api_that_both_speak_is_taken() {
+        for (newest, oldest, taken) in [
+            ("1.39", "1.12", None),
+            ("1.40", "1.12", Some((1, 40))),
+            ("1.41", "1.12", Some((1, 41))),
+            ("1.41", "", Some((1, 41))),
+            ("1.56", "1.44", Some((1, 56))),
+            ("1.57", "1.44", Some((1, 56))),
+            ("1.99", "1.60", Some((1, 60))),
+            ("2.0", "1.44", Some((1, 56))),
+            ("1.41", "1.99", Some((1, 41))),
+            ("1.41", "lies", Some((1, 41))),
+            ("", "", None),
+            ("1.99999999999999999999", "1.40", None),
+        ] {
+            let answer = VersionAnswer {
+                api_version: newest.into(),
+                oldest_api: oldest.into(),
+                ..VersionAnswer::default()
+            };
+            assert_eq!(settled(&answer), taken, "{newest} from {oldest}");
+        }
+    }
 }

@@ -36,8 +36,10 @@ mod watch;
 pub mod engine;
 /// Named limits.
 pub mod limit;
+mod scratch;
 /// Batches on disk.
 pub mod spool;
 
-pub use agent::{Agent, AgentConfig, Paces};
+pub use agent::{Agent, AgentConfig, Paces, Reports};
 pub use door::{Door, DoorError};
+pub use scratch::{Scratch, Tried};

@@ -12,6 +12,10 @@ pub const IMAGES: usize = 50_000;
 pub const ID_BYTES: usize = 160;
 /// Longest container or image as it is sent, in bytes of JSON.
 pub const ITEM_BYTES: usize = 256 * 1024;
+/// Inventories of images that wait for a batch.
+pub const SCANNED: usize = 4;
+/// Longest inventory of an image as it is sent, in bytes of JSON.
+pub const SCANNED_BYTES: usize = 3 * 1024 * 1024;
 /// Events that were already there when one was handled, and are handled with it.
 pub const EVENTS_AT_ONCE: usize = 1_000;
 /// Containers and images waiting in memory for a batch.
@@ -28,3 +32,9 @@ pub const ACK_BYTES: usize = 64 * 1024;
 pub const ANSWER: Duration = Duration::from_secs(10);
 /// How long the control plane may take for a batch.
 pub const DELIVERY: Duration = Duration::from_secs(30);
+/// Longest image that is taken out of an engine to be read, in bytes: its layers unpacked.
+pub const EXPORT_BYTES: u64 = 64 * 1024 * 1024 * 1024;
+/// Bytes that an image on its way leaves free on the agent's disk.
+pub const SPARE_BYTES: u64 = 1024 * 1024 * 1024;
+/// How long an image that was tried is left alone, in seconds.
+pub const AGAIN_SECONDS: u64 = 600;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use seaworthy_link::{
-    Container, EngineImage, Gap, Host, Item, Listed, Removed,
+    Container, EngineImage, Gap, Host, Item, Listed, Removed, Scanned,
     limit::{BATCH_BYTES, BATCH_ITEMS},
 };
 use seaworthy_model::Timestamp;
@@ -36,6 +36,7 @@ struct State {
     gaps: Vec<Gap>,
     host: Option<Host>,
     images: BTreeMap<String, Box<EngineImage>>,
+    scanned: BTreeMap<String, Box<Scanned>>,
     containers: BTreeMap<String, Slot>,
     listed: Option<Listed>,
     known_until: Option<Timestamp>,
@@ -50,8 +51,13 @@ struct Slot {
 
 impl State {
     fn is_empty(&self) -> bool {
-        let State { gaps, host, images, containers, listed, known_until: _ } = self;
-        gaps.is_empty() && host.is_none() && images.is_empty() && containers.is_empty() && listed.is_none()
+        let State { gaps, host, images, scanned, containers, listed, known_until: _ } = self;
+        gaps.is_empty()
+            && host.is_none()
+            && images.is_empty()
+            && scanned.is_empty()
+            && containers.is_empty()
+            && listed.is_none()
     }
 
     fn count(&self) -> usize {
@@ -87,6 +93,11 @@ impl State {
                 let slot = self.containers.entry(removed.id.clone()).or_default();
                 slot.removed = Some(removed);
             }
+            Item::Scanned(scanned) if self.scanned.len() < limit::SCANNED => {
+                self.scanned.insert(scanned.image_id.clone(), scanned);
+            }
+            // It is read again later.
+            Item::Scanned(_) => {}
             Item::Image(_) | Item::Container(_) | Item::Removed(_) => return false,
         }
         true
@@ -102,6 +113,9 @@ impl State {
         }
         if let Some((_, image)) = self.images.pop_first() {
             return Some(Item::Image(image));
+        }
+        if let Some((_, scanned)) = self.scanned.pop_first() {
+            return Some(Item::Scanned(scanned));
         }
         if let Some(mut entry) = self.containers.first_entry() {
             if let Some(seen) = entry.get_mut().seen.take() {
@@ -224,5 +238,41 @@ mod tests {
             assert!(until.is_none(), "what was known went with the items given back");
         }
         assert_eq!((count, total), (BATCH_ITEMS, limit::PENDING + 1));
+    }
+
+    #[test]
+    fn inventories_wait_within_their_limits() {
+        let scanned = |id: usize| {
+            let ready = ready(0);
+            Item::Scanned(Box::new(Scanned { runtime: Runtime::Docker, image_id: id.to_string(), ready }))
+        };
+        let mut state = State::default();
+        for id in 0..=limit::SCANNED {
+            assert!(state.put(scanned(id)), "it is read again later, and no gap");
+            assert_eq!(state.scanned.len(), (id + 1).min(limit::SCANNED));
+        }
+        let size = |extra| {
+            let scanned = Scanned { runtime: Runtime::Docker, image_id: "i".into(), ready: ready(extra) };
+            serde_json::to_vec(&scanned).expect("json").len()
+        };
+        let most = limit::SCANNED_BYTES - size(0);
+        let reports = crate::agent::reports_for_tests();
+        assert!(reports.scanned("i", ready(most)));
+        assert!(!reports.scanned("i", ready(most + 1)));
+    }
+
+    /// An inventory with a text of so many bytes.
+    fn ready(bytes: usize) -> seaworthy_model::InventoryReady {
+        let json = serde_json::json!({
+            "manifests": [], "config": seaworthy_oci::Digest::sha256(b""), "image": seaworthy_model::ImageFacts::default(),
+            "support": null,
+            "inventory": {
+                "content_id": "0".repeat(64), "platform": seaworthy_oci::Platform::linux_amd64(), "layers": [],
+                "os": {"id": "x".repeat(bytes), "version": null, "codename": null, "name": ""},
+                "packages": [], "secrets": [], "coverage": seaworthy_model::Coverage::default(),
+                "problems": [], "reader_version": 1,
+            },
+        });
+        serde_json::from_value(json).expect("an inventory")
     }
 }

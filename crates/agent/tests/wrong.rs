@@ -194,3 +194,33 @@ async fn thirty_thousand_containers_and_a_plane_that_comes_late() {
     kill(second).await;
     plane.check_numbers();
 }
+
+#[tokio::test]
+async fn hostile_names_are_told_as_they_are_and_cut() {
+    let folder = tempfile::tempdir().expect("folder");
+    let plane = Plane::open(folder.path());
+    let ids = [id('a'), id('b'), id('c')];
+    let good = engine_of(ids.to_vec(), String::new());
+    let long = "x".repeat(10_000);
+    let names = ["\u{1b}[2J\u{0}\u{7}".to_owned(), "\u{202e}bew\u{202c}".to_owned(), long.clone()];
+    let engine = FakeEngine::open(folder.path(), {
+        let names = names.clone();
+        move |path| match ids.iter().position(|id| path == format!("/containers/{id}/json")) {
+            Some(at) => {
+                let (id, name) = (&ids[at], &names[at]);
+                Reply::Json(
+                    serde_json::json!({"Id": id, "Name": format!("/{name}"), "Image": "sha256:i",
+                    "State": {"Status": "running", "Running": true}, "Config": {"Image": name}})
+                    .to_string(),
+                )
+            }
+            None => good(path),
+        }
+    });
+    let agent = agent(&engine.socket, folder.path(), &plane.socket);
+    for name in &names[..2] {
+        plane.container(0, name, |it| it.image == *name && !it.cut).await;
+    }
+    plane.container(0, &long[..seaworthy_link::limit::TEXT_BYTES], |it| it.cut).await;
+    kill(agent).await;
+}

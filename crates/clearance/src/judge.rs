@@ -212,7 +212,7 @@ pub(crate) struct Bench<'b> {
 }
 
 impl<'b> Bench<'b> {
-    async fn load(
+    pub(crate) async fn load(
         tx: &mut Tx<'_>,
         compiled: &'b Mutex<Compiled>,
         now: Timestamp,

@@ -35,7 +35,7 @@ impl Clearance {
             Event::InventoryReady(ready) => self.inventory_ready(ready).await?,
             Event::FindingsChanged(findings) => self.findings_changed(findings).await?,
             Event::FeedsChanged(feeds) => return self.feeds_changed(feeds, delivery.clone()).await,
-            Event::ContainerSeen(seen) => Subjects::workloads(self.container_seen(seen).await?),
+            Event::ContainerSeen(seen) => return self.container_seen(seen, delivery.clone()).await,
             Event::BlobStored(_) | Event::ClearanceChanged(_) => Subjects::default(),
         };
         self.judge_in_batches(subjects, delivery).await

@@ -2,14 +2,14 @@
 
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{
-    ChangeReason, ClearanceChange, ClearanceChanged, ContainerKey, ContainerSeen, Event, ExceptionId,
+    Actor, ChangeReason, ClearanceChange, ClearanceChanged, ContainerKey, ContainerSeen, Event, ExceptionId,
     Presence, Timestamp, consumer,
 };
 use seaworthy_policy::{
     Decision, Facts, Language, Mode, Origin, Policy, Reason, RuleResult, Settling, Verdict, WorkloadFacts,
     decide,
 };
-use seaworthy_store::Tx;
+use seaworthy_store::{Delivery, Tx};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -69,26 +69,35 @@ impl Clearance {
         Ok(if holds { judgement.verdict } else { Verdict::Pending })
     }
 
-    /// Stores what the fleet tells. Returns the container if it is to be judged.
+    /// Stores what the fleet tells and judges it in the same transaction: who asks meanwhile gets
+    /// the answer from before, never a pending one.
     pub(crate) async fn container_seen(
         &self,
         seen: &ContainerSeen,
-    ) -> Result<Vec<ContainerKey>, ClearanceError> {
-        let context = (seen.clone(), self.db().now());
-        let newer = self
-            .db()
-            .upkeep(context, |(seen, now), tx| {
+        delivery: Delivery,
+    ) -> Result<(), ClearanceError> {
+        let context = (seen.clone(), delivery, self.compiled(), self.db().now());
+        seaworthy_ledger::write(
+            self.db(),
+            &Actor::system(),
+            context,
+            |(seen, delivery, compiled, now), tx| {
                 Box::pin(async move {
-                    if seen.presence == Presence::Gone {
+                    let is_gone = seen.presence == Presence::Gone;
+                    if is_gone {
                         workloads::forget_gone(tx, *now).await?;
                     }
-                    workloads::put(tx, seen, *now).await
+                    let mut acts = Vec::new();
+                    if workloads::put(tx, seen, *now).await? && !is_gone {
+                        let bench = Bench::load(tx, compiled, *now).await?;
+                        acts = bench.workload(tx, &seen.key).await?;
+                    }
+                    tx.settle(delivery).await?;
+                    Ok::<_, ClearanceError>(((), acts))
                 })
-            })
-            .await
-            .map_err(|error: seaworthy_store::DbError| ClearanceError::Db(error))?;
-        let judge = newer && seen.presence != Presence::Gone;
-        Ok(if judge { vec![seen.key.clone()] } else { Vec::new() })
+            },
+        )
+        .await
     }
 }
 
@@ -133,7 +142,7 @@ impl Bench<'_> {
         let image = if awaited { Settling::UnderWay } else { Settling::Settled };
         let workload = WorkloadFacts {
             named: seen.named.clone(),
-            origin: if known || seen.is_awaited { Origin::Here } else { Origin::Unknown },
+            origin: if seen.digest.is_some() || seen.is_awaited { Origin::Here } else { Origin::Unknown },
             settings: seen.settings.clone(),
         };
         let facts =

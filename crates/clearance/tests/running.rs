@@ -119,6 +119,32 @@ pub(super) async fn a_container_is_judged_with_its_settings(test: TestDb) {
     assert_eq!(world.deploy("b").await, Verdict::Allowed);
 }
 
+pub(super) async fn what_is_seen_again_is_never_pending(test: TestDb) {
+    let world = World::new(test).await;
+    world.push("prod/web", "bad", &["CVE-1"]).await;
+    let mut it = container("a", "bad");
+    world.seen(&it).await;
+    assert_eq!(world.deploy("a").await, Verdict::Blocked);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let again = async {
+        for revision in 2..30 {
+            (it.revision, it.name) = (revision, format!("web-{revision}"));
+            world.seen(&it).await;
+            world.settled().await;
+        }
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+    };
+    let ask = async {
+        while !done.load(std::sync::atomic::Ordering::SeqCst) {
+            let workload = world.room.workload(&key("a")).await.expect("read").expect("a container");
+            let verdict = world.room.deploy_verdict(&workload).await.expect("answer");
+            assert_eq!(verdict, Verdict::Blocked, "{}", workload.seen.name);
+        }
+    };
+    tokio::join!(again, ask);
+    assert_eq!(world.workload("a").await.expect("known").seen.name, "web-29");
+}
+
 pub(super) async fn each_start_of_a_blocked_image_is_reported_once(test: TestDb) {
     let world = World::new(test).await;
     world.push("prod/web", "bad", &["CVE-1"]).await;

@@ -1,20 +1,22 @@
 //! Images outside the registry: an engine's, an OCI layout, an archive.
 
 use std::{
-    collections::HashMap,
     fs::File,
-    io::{Read as _, Write as _},
+    io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use indicatif::ProgressBar;
-use seaworthy_agent::engine::{Engine, EngineError};
-use seaworthy_inspection::{LayerReader, LocalConfig, inspect_local};
+use seaworthy_agent::{
+    Scratch,
+    engine::{Engine, EngineError},
+};
+use seaworthy_inspection::{ArchiveError, ImageArchive, LayerReader, LocalConfig, inspect_local};
 use seaworthy_model::{ErrorCode, InventoryProblem, InventoryReady, Problem, ProblemCode};
 use seaworthy_oci::{Digest, ImageManifest, Manifest, Platform, limit};
 use seaworthy_sandbox::{Input, Limits, Sandbox};
-use serde_json::Value;
 
 use crate::{
     flags::Global,
@@ -94,6 +96,20 @@ pub(crate) async fn inspect(global: &Global, target: &Target) -> Result<Inventor
     }
 }
 
+/// Inspects an image of an engine, with nobody to watch; the engine has `most` to give it out.
+pub(crate) async fn of_engine(engine: &Engine, id: &str, most: Duration) -> Result<InventoryReady, Problem> {
+    let mut archive = tempfile::tempfile().map_err(|error| unreadable(Path::new("temporary file"), error))?;
+    let mut scratch = Scratch::new(&mut archive);
+    let exported = tokio::time::timeout(most, engine.export(id, &mut scratch)).await;
+    exported
+        .map_err(|_| {
+            let message = format!("the engine did not give out `{id}` within {} seconds", most.as_secs());
+            Problem::new(ErrorCode::Unavailable, message)
+        })?
+        .map_err(|error| engine_problem(&error))?;
+    blocking(ProgressBar::hidden(), move |bar| archived(archive, Path::new("image archive"), bar)).await
+}
+
 fn engine_problem(error: &EngineError) -> Problem {
     let message = seaworthy_store::chain(error);
     match error {
@@ -108,10 +124,9 @@ fn engine_problem(error: &EngineError) -> Problem {
     }
 }
 
-/// Unpacking and inspecting an archive: its bytes are gone through twice.
 fn of_file(global: &Global, file: &File) -> ProgressBar {
     let bytes = file.metadata().map_or(0, |data| data.len());
-    render::progress(global, Text::Inspecting, Amount::BytesOf(bytes.saturating_mul(2)))
+    render::progress(global, Text::Inspecting, Amount::BytesOf(bytes))
 }
 
 async fn blocking(
@@ -129,11 +144,7 @@ fn reader() -> LayerReader {
 }
 
 fn missing(what: &str) -> InventoryProblem {
-    InventoryProblem {
-        code: ProblemCode::LayerMissing,
-        layer: None,
-        message: format!("`{what}` is not there"),
-    }
+    InventoryProblem { code: ProblemCode::LayerMissing, layer: None, message: what.to_owned() }
 }
 
 /// An image in the OCI image layout (image spec, "OCI Image Layout Specification").
@@ -198,8 +209,10 @@ fn only(root: &Path, candidates: &[Digest]) -> Result<Digest, Problem> {
 
 /// A layer that is about to be read, its bytes counted.
 fn told(bar: &ProgressBar, layer: Result<Input, InventoryProblem>) -> Result<Input, InventoryProblem> {
-    if let Ok(Input::File(file)) = &layer {
-        bar.inc(file.metadata().map_or(0, |data| data.len()));
+    match &layer {
+        Ok(Input::File(file)) => bar.inc(file.metadata().map_or(0, |data| data.len())),
+        Ok(Input::Part { bytes, .. }) => bar.inc(*bytes),
+        _ => {}
     }
     layer
 }
@@ -209,7 +222,9 @@ pub(crate) fn blob_path(root: &Path, digest: &Digest) -> PathBuf {
 }
 
 fn open_blob(root: &Path, digest: &Digest) -> Result<Input, InventoryProblem> {
-    File::open(blob_path(root, digest)).map(Input::File).map_err(|_| missing(&digest.to_string()))
+    File::open(blob_path(root, digest))
+        .map(Input::File)
+        .map_err(|_| missing(&format!("`{digest}` is not there")))
 }
 
 fn read_bounded(path: &Path, limit: usize) -> Result<Vec<u8>, Problem> {
@@ -222,85 +237,13 @@ fn read_bounded(path: &Path, limit: usize) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
-/// An archive of `docker save`: `manifest.json` names the config and the layers.
+/// An archive of `docker save`.
 fn archived(file: File, name: &Path, bar: &ProgressBar) -> Result<InventoryReady, Problem> {
-    let scratch = tempfile::tempdir().map_err(|error| unreadable(name, error))?;
-    let members = Members::unpack(file, name, scratch.path(), bar)?;
-    let manifest = members.read("manifest.json", limit::MANIFEST_BYTES, name)?;
-    let manifest: Value = serde_json::from_slice(&manifest).map_err(|error| unreadable(name, error))?;
-    let images = manifest.as_array().map(Vec::as_slice).unwrap_or_default();
-    let [image] = images else {
-        return Err(unreadable(name, format!("the archive holds {} images, not one", images.len())));
-    };
-    let config = image.get("Config").and_then(Value::as_str).unwrap_or_default();
-    let config = members.read(config, limit::CONFIG_BYTES, name)?;
-    let layers = image.get("Layers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    if layers.len() > limit::LAYERS {
-        return Err(unreadable(name, "the image has too many layers"));
-    }
-    let layers = layers.iter().map(|layer| told(bar, members.open(layer.as_str().unwrap_or_default())));
-    Ok(inspect_local(LocalConfig::Bytes(&config), layers, &reader()))
-}
-
-/// The regular members of an archive, each in a numbered file; links lead to them by name.
-struct Members {
-    root: PathBuf,
-    files: HashMap<String, usize>,
-    links: HashMap<String, String>,
-}
-
-/// Most members of an image archive.
-const MEMBERS: usize = 20_000;
-
-impl Members {
-    fn unpack(file: File, name: &Path, root: &Path, bar: &ProgressBar) -> Result<Self, Problem> {
-        let bad = |error: std::io::Error| unreadable(name, error);
-        let mut file = file;
-        std::io::Seek::rewind(&mut file).map_err(bad)?;
-        let mut members = Self { root: root.to_owned(), files: HashMap::new(), links: HashMap::new() };
-        let mut archive = tar::Archive::new(std::io::BufReader::new(bar.wrap_read(file)));
-        for (number, entry) in archive.entries().map_err(bad)?.enumerate() {
-            let mut entry = entry.map_err(bad)?;
-            if number >= MEMBERS {
-                return Err(unreadable(name, format!("the archive has more than {MEMBERS} members")));
-            }
-            let path = entry.path().map_err(bad)?.to_string_lossy().into_owned();
-            let kind = entry.header().entry_type();
-            if kind.is_file() {
-                let mut out = File::create(root.join(number.to_string())).map_err(bad)?;
-                std::io::copy(&mut entry, &mut out).and_then(|_| out.flush()).map_err(bad)?;
-                members.files.insert(path, number);
-            } else if (kind.is_symlink() || kind.is_hard_link())
-                && let Some(target) = entry.link_name().map_err(bad)?
-            {
-                // `ID/layer.tar -> ../OTHER/layer.tar`, as engines before 25 write it.
-                let target = target.to_string_lossy();
-                let target = target.strip_prefix("../").unwrap_or(&target).to_owned();
-                members.links.insert(path, target);
-            }
-        }
-        Ok(members)
-    }
-
-    fn find(&self, name: &str) -> Option<PathBuf> {
-        let mut name = name;
-        for _ in 0..8 {
-            if let Some(number) = self.files.get(name) {
-                return Some(self.root.join(number.to_string()));
-            }
-            name = self.links.get(name)?;
-        }
-        None
-    }
-
-    fn read(&self, member: &str, limit: usize, archive: &Path) -> Result<Vec<u8>, Problem> {
-        let path =
-            self.find(member).ok_or_else(|| unreadable(archive, format!("`{member}` is not in it")))?;
-        read_bounded(&path, limit)
-    }
-
-    fn open(&self, member: &str) -> Result<Input, InventoryProblem> {
-        let path = self.find(member).ok_or_else(|| missing(member))?;
-        File::open(path).map(Input::File).map_err(|_| missing(member))
-    }
+    let bad = |error: &ArchiveError| unreadable(name, seaworthy_store::chain(error));
+    let sandbox = Arc::new(Sandbox::new(Limits::default()));
+    let archive = ImageArchive::open(file, &sandbox).map_err(|error| bad(&error))?;
+    let config = archive.config().map_err(|error| bad(&error))?;
+    bar.set_length(archive.layer_bytes());
+    let layers = archive.layers().map(|layer| told(bar, layer.map_err(|why| missing(&why))));
+    Ok(inspect_local(LocalConfig::Bytes(&config), layers, &LayerReader::Sandboxed(sandbox)))
 }

@@ -56,7 +56,7 @@ async fn dispatch(cli: Cli) -> Outcome {
     match cli.verb {
         Verb::Up(flags) => verbs::serve::up(&global, flags).await,
         Verb::Serve(flags) => verbs::serve::serve(&global, flags).await,
-        Verb::Agent(flags) => verbs::agent::agent(&global, flags).await,
+        Verb::Agent(flags) => Box::pin(verbs::agent::agent(&global, flags)).await,
         Verb::Status => verbs::get(&global, "/api/v1/status").await,
         Verb::Whoami => verbs::access::whoami(&global).await,
         Verb::Console => verbs::access::console(&global).await,

@@ -22,6 +22,7 @@ mod hostile;
 mod http;
 mod image;
 mod killed;
+mod names;
 mod openapi;
 mod people;
 mod receiver;

@@ -8,20 +8,25 @@ use std::{
 use seaworthy_testkit::{
     Dockerd,
     debian::{Base, base},
-    docker, real_engines,
+    docker, modern_docker, real_engines,
 };
 use serde_json::Value;
 
 use crate::{
     agent::{agent_of, kill, until},
+    http::{Door, docker_credential},
+    names,
     server::{Place, Server, done, free_port},
 };
 
 /// How soon after `up` every container is listed.
 const LISTED: Duration = Duration::from_secs(5);
 
-struct Story {
-    place: Place,
+const PROGRAMS: &[&str] = &["dockerd", "docker", "mmdebstrap", "setpriv", "skopeo", "unshare"];
+
+/// A server with an agent beside a real engine.
+pub(crate) struct Story {
+    pub(crate) place: Place,
     engine: &'static Dockerd,
     port: u16,
 }
@@ -29,14 +34,30 @@ struct Story {
 /// Ends the containers of this story, whatever becomes of it.
 impl Drop for Story {
     fn drop(&mut self) {
-        for name in ["web", "foreign", "mighty", "powers", "late"] {
+        for name in ["web", "foreign", "mighty", "powers", "late", "cached"] {
             drop(self.docker(&["rm", "-f", name]).output());
         }
     }
 }
 
 impl Story {
-    fn docker(&self, words: &[&str]) -> Command {
+    /// A name here as engines write it.
+    pub(crate) fn full(&self, reference: &str) -> String {
+        format!("localhost:{}/{reference}", self.port)
+    }
+
+    /// The registry's door, for who is signed in.
+    pub(crate) fn door(&self) -> Door {
+        let basic = docker_credential(&self.place.docker_config(), &format!("localhost:{}", self.port));
+        Door::Tcp { port: self.port, basic }
+    }
+
+    /// True of the containerd image store: an image's id is the digest of its manifest or index.
+    pub(crate) fn names_manifests(&self) -> bool {
+        !std::ptr::eq(self.engine, docker())
+    }
+
+    pub(crate) fn docker(&self, words: &[&str]) -> Command {
         let mut command = self.engine.client(&self.place.docker_config());
         command.args(words);
         command
@@ -47,7 +68,7 @@ impl Story {
     }
 
     /// Starts a container that waits; returns its id.
-    fn run(&self, name: &str, options: &str, image: &str) -> String {
+    pub(crate) fn run(&self, name: &str, options: &str, image: &str) -> String {
         let mut command = self.docker(&["run", "-d", "--name", name]);
         command.args(options.split_whitespace()).args([image, "sleep", "100000"]);
         done(&mut command).trim().to_owned()
@@ -60,7 +81,7 @@ impl Story {
     }
 
     /// The rows with these names, once each is there and is so.
-    fn listed(&self, names: &[&str], is: impl Fn(&Value) -> bool) -> Vec<Value> {
+    pub(crate) fn listed(&self, names: &[&str], is: impl Fn(&Value) -> bool) -> Vec<Value> {
         until(&format!("{names:?}\n{}", self.place.log()), || {
             let rows = self.ps();
             let find = |name: &&str| rows.iter().find(|row| row["name"] == **name && is(row)).cloned();
@@ -75,17 +96,29 @@ impl Story {
     }
 }
 
-fn is_running(row: &Value) -> bool {
+pub(crate) fn is_running(row: &Value) -> bool {
     row["state"] == "running"
 }
 
 #[test]
 fn what_runs_here_is_known_and_explained() {
-    if !real_engines("what_runs_here_is_known_and_explained", &["dockerd", "docker", "mmdebstrap", "setpriv"])
-    {
-        return;
+    if real_engines("what_runs_here_is_known_and_explained", PROGRAMS) {
+        is_known_and_explained(docker());
     }
-    let story = Story { place: Place::new(), engine: docker(), port: free_port() };
+}
+
+#[test]
+fn what_runs_on_a_containerd_image_store_is_known_and_explained() {
+    let test = "what_runs_on_a_containerd_image_store_is_known_and_explained";
+    if real_engines(test, PROGRAMS)
+        && let Some(engine) = modern_docker(test)
+    {
+        is_known_and_explained(engine);
+    }
+}
+
+fn is_known_and_explained(engine: &'static Dockerd) {
+    let story = Story { place: Place::new(), engine, port: free_port() };
     let server = story.up();
     story.place.login(server.port);
     let digest = pushes_and_pulls(&story);
@@ -112,17 +145,20 @@ fn what_runs_here_is_known_and_explained() {
     let image = &exact[0]["image"];
     assert_eq!((&exact[0]["id"], &image["repository"]), (&web.into(), &"dev/web".into()), "{exact:#?}");
     assert_eq!(image["digest"], digest, "{exact:#?}");
+    // What was pulled is named by its manifest, or by its config.
+    assert_eq!(image["reported_id"] == digest, story.names_manifests(), "{exact:#?}");
     let judged = |row: &Value| is_running(row) && row["verdict"] != "pending";
-    let rows = story.listed(&["web", "foreign", "mighty"], judged);
-    for row in &rows[1..] {
-        assert_eq!(
-            (&row["image"]["mapping"], &row["image"]["reason"]),
-            (&"unmapped".into(), &"never-pushed".into())
-        );
-        // No policy enforces for `docker.io/library/…`; that nothing is known is its reason.
+    story.listed(&["web"], judged);
+    // Never pushed: its own host reads it, and nobody else believes that.
+    let read = |row: &Value| judged(row) && row["image"]["mapping"] == "scanned-here";
+    for row in story.listed(&["foreign", "mighty"], read) {
+        assert_eq!((&row["image"]["reason"], &row["image"]["digest"]), (&Value::Null, &Value::Null));
+        assert_ne!(row["image"]["content_id"], image["content_id"], "{row:#}");
+        // No policy enforces for `docker.io/library/…`, and no feed is loaded.
         assert_eq!((&row["verdict"], &row["findings"]), (&"allowed".into(), &Value::Null), "{row:#}");
     }
     is_explained(&story);
+    names::lead_to_one_content(&story, &image["content_id"], &digest);
     a_blocked_image_in_the_cache_is_reported(&story);
     an_advisory_reaches_what_runs(&story);
     let server = while_nobody_looks(&story, server);
@@ -184,6 +220,9 @@ fn an_advisory_reaches_what_runs(story: &Story) {
     assert_eq!(hit["findings"]["fixable"], 1, "{hit:#}");
     let page = story.explain("web");
     assert_eq!(page["worst"][0]["id"], "LOCAL-2026-1", "{page:#}");
+    // It reaches what only its host has read, too.
+    story.listed(&["mighty"], |row| row["findings"]["fixable"] == 1);
+    assert_eq!(story.explain("mighty")["worst"][0]["id"], "LOCAL-2026-1");
     assert!(
         page["clearance"]["reasons"].as_array().expect("reasons").iter().any(|it| it["rule"] == "dev/vulns"
             && it["message"].as_str().is_some_and(|text| text.contains("LOCAL-2026-1"))),
@@ -244,7 +283,7 @@ fn is_explained(story: &Story) {
     let (mighty, powers, web) = (screen("mighty"), screen("powers"), screen("web"));
     for (screen, part) in [
         (&mighty, "unknown"),
-        (&mighty, "never-pushed"),
+        (&mighty, "scanned-here"),
         (&mighty, "runs as root"),
         (&mighty, "shares the host's network"),
         (&mighty, "can read the host's `/etc`"),

@@ -24,6 +24,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Resolved {
     Exact(ContentId, Place),
+    /// What the host itself read, under its id for that host alone.
+    ScannedHere(ContentId),
     Unmapped(Unmapped),
 }
 
@@ -68,13 +70,21 @@ impl<'r> Resolver<'r> {
                 leads.push(self.lead(tx, digest, platform.as_ref()).await?);
             }
         }
-        match agree(&leads, has_digest) {
-            Err(reason) => Ok(Resolved::Unmapped(reason)),
+        let reason = match agree(&leads, has_digest) {
+            Err(reason) => reason,
             Ok((content, named)) => match self.place(tx, &content, &named, &names.image).await? {
-                Some(place) => Ok(Resolved::Exact(content, place)),
-                None => Ok(Resolved::Unmapped(Unmapped::NeverPushed)),
+                Some(place) => return Ok(Resolved::Exact(content, place)),
+                None => Unmapped::NeverPushed,
             },
-        }
+        };
+        // What a host says of itself never settles what is ambiguous or contradicts itself here.
+        let scanned = match reason {
+            Unmapped::NeverPushed => {
+                aliases::scanned(tx, names.host, &names.runtime, &names.image_id).await?
+            }
+            _ => None,
+        };
+        Ok(scanned.map_or(Resolved::Unmapped(reason), Resolved::ScannedHere))
     }
 
     /// Resolves a stored container again, and stores what comes of it.

@@ -38,6 +38,11 @@ pub const SCHEMA: RoomSchema = RoomSchema {
                 Step::AddColumn("fleet_containers", Column::text("told_hash").optional()),
             ],
         },
+        Migration {
+            id: 3,
+            // The content of an image that its host read, as it is called on that host alone.
+            steps: &[Step::AddColumn("fleet_images", Column::bytes("scanned").optional())],
+        },
     ],
 };
 

@@ -5,8 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use seaworthy_link::{Ack, Batch, Container, Gap, Item, Listed, Removed};
-use seaworthy_model::{HostId, Timestamp};
+use seaworthy_link::{Ack, Batch, Container, Gap, Item, Listed, Removed, Scanned};
+use seaworthy_model::{Event, HostId, Timestamp, consumer};
 use seaworthy_store::Tx;
 
 use crate::{
@@ -99,6 +99,7 @@ impl Receipt {
                 }
                 Ok(())
             }
+            Item::Scanned(scanned) => self.scanned(tx, scanned).await,
             Item::Gap(Gap { from, until, reason }) => {
                 let gap = Happening::Gap { from: Some(*from), reason: reason.clone() };
                 self.note(tx, ("", ""), (*until, gap)).await
@@ -139,6 +140,24 @@ impl Receipt {
         containers::set_gone(tx, &key, order, self.now).await?;
         self.touched.seen.insert(key.clone());
         self.note(tx, (&key.runtime, &key.id), (removed.at, Happening::Removed)).await
+    }
+
+    /// A host vouches for nobody else: what it read gets an id of this host's own, and no manifest.
+    async fn scanned(&mut self, tx: &mut Tx<'_>, scanned: &Scanned) -> Result<(), FleetError> {
+        let (runtime, id) = (scanned.runtime.word(), alias::image_key(&scanned.image_id));
+        let mut ready = scanned.ready.clone();
+        let own = [b"scanned on host ".as_slice(), self.host.as_bytes()].concat();
+        ready.inventory.content_id = ready.content_id().apart(&own);
+        ready.manifests.clear();
+        if !aliases::set_scanned(tx, self.host, (runtime, &id), ready.content_id()).await? {
+            return Ok(());
+        }
+        self.touched.images.insert((runtime, id.clone()));
+        let event = Event::InventoryReady(Box::new(ready));
+        for room in [consumer::FINDINGS, consumer::CLEARANCE] {
+            tx.deliver(room, &event, self.now).await?;
+        }
+        Ok(())
     }
 
     async fn listed(&mut self, tx: &mut Tx<'_>, listed: &Listed) -> Result<(), FleetError> {

@@ -44,7 +44,7 @@ impl Resolver<'_> {
             named,
             repository,
             digest: view.image.digest.filter(|_| exact),
-            content_id: view.image.content_id.filter(|_| exact),
+            content_id: view.image.content_id,
             is_awaited: view.image.reason == Some(Unmapped::NotInspected),
             settings: view.container.settings,
         })

@@ -33,7 +33,7 @@ words! {
     Mapping {
         /// The names the engine reports lead to one measured content.
         Exact = "exact",
-        /// Inspected on its host. Nothing does this yet.
+        /// Read on its host, whose word it is.
         ScannedHere = "scanned-here",
         /// Not known; see [`Unmapped`].
         Unmapped = "unmapped",
@@ -69,7 +69,7 @@ pub struct ImageView {
     pub mapping: Mapping,
     /// Why it is not.
     pub reason: Option<Unmapped>,
-    /// What it is.
+    /// What it is. Of one that its host read, an id that no other host and no image here has.
     pub content_id: Option<ContentId>,
     /// The repository it stands for. Of an exact one this registry's, `prod/web`; else with its
     /// host, `docker.io/library/nginx`.

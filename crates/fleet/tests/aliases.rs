@@ -1,7 +1,8 @@
 //! Names lead to contents in every order of arrival.
 
 use seaworthy_fleet::{Mapping, Unmapped};
-use seaworthy_model::Event;
+use seaworthy_link::{Item, Runtime, Scanned};
+use seaworthy_model::{Event, consumer};
 use seaworthy_oci::Platform;
 use seaworthy_testkit::{TestDb, db_tests};
 
@@ -10,7 +11,8 @@ use crate::world::{
 };
 
 db_tests!(crate::world::ROOMS; every_name_leads_home_in_every_order, the_own_repository_is_preferred,
-    what_is_not_sure_is_unmapped, claims_stay_on_their_host);
+    what_is_not_sure_is_unmapped, claims_stay_on_their_host,
+    what_a_host_reads_counts_for_that_host_alone);
 
 enum Step {
     Told(Box<Event>),
@@ -156,6 +158,43 @@ async fn claims_stay_on_their_host(test: TestDb) {
     world.fleet.receive(other, batch(2, 1, vec![item(container("there", &id, 1))])).await.unwrap();
     assert_eq!(world.one("here").await.image.content_id, Some(content("k")));
     assert_eq!(world.one("there").await.image.reason, Some(Unmapped::NeverPushed));
+}
+
+async fn what_a_host_reads_counts_for_that_host_alone(test: TestDb) {
+    let world = World::new(test).await;
+    let id = digest("own").to_string();
+    let Event::InventoryReady(ready) = measured("prod/web", "m", "c", "k") else { unreachable!() };
+    let scanned = |id: &str| {
+        let ready = (*ready).clone();
+        Item::Scanned(Box::new(Scanned { runtime: Runtime::Docker, image_id: id.to_owned(), ready }))
+    };
+    let about = |name: &str| vec![image(&id, &[], Platform::linux_amd64()), item(container(name, &id, 1))];
+    world.receive(batch(1, 1, about("here"))).await.unwrap();
+    let other = world.fleet.join(&seaworthy_model::Actor::system(), "beta").await.unwrap();
+    world.fleet.receive(other, batch(2, 1, about("there"))).await.unwrap();
+    let unknown = scanned(&digest("an image that the engine never described").to_string());
+    world.receive(batch(1, 2, vec![scanned(&id), unknown])).await.unwrap();
+    let here = world.one("here").await.image;
+    assert_eq!((here.mapping, here.reason, here.digest), (Mapping::ScannedHere, None, None));
+    assert!(here.content_id.is_some_and(|it| it != content("k")), "an id of its own");
+    assert_eq!(world.one("there").await.image.reason, Some(Unmapped::NeverPushed));
+    // The other host reads the same: two words, and neither is that of the other.
+    world.fleet.receive(other, batch(2, 2, vec![scanned(&id)])).await.unwrap();
+    let there = world.one("there").await.image;
+    assert_eq!(there.mapping, Mapping::ScannedHere);
+    assert_ne!(there.content_id, here.content_id);
+    // What it claims to stand for is no name here; what is pushed and measured here counts more.
+    let claimed = container("claimed", &digest("m").to_string(), 2);
+    world.receive(batch(1, 3, vec![item(claimed)])).await.unwrap();
+    assert_eq!(world.one("claimed").await.image.reason, Some(Unmapped::NeverPushed));
+    world.tell(measured("prod/web", "own", "c2", "k2")).await;
+    for name in ["here", "there"] {
+        let image = world.one(name).await.image;
+        assert_eq!((image.mapping, image.content_id), (Mapping::Exact, Some(content("k2"))), "{name}");
+    }
+    for room in [consumer::FINDINGS, consumer::CLEARANCE] {
+        assert!(world.db.waiting_deliveries(room).await.unwrap() >= 2, "{room:?} is told of both");
+    }
 }
 
 impl World {

@@ -62,7 +62,7 @@ impl LayerReader {
                 let mut answer = Vec::new();
                 let (mut file, mut bytes): (File, &[u8]);
                 let input: &mut dyn Read = match &input {
-                    Input::File(open) => {
+                    Input::File(open) | Input::Part { file: open, .. } => {
                         file = open
                             .try_clone()
                             .map_err(|source| SandboxError::Spawn { reader: reader.to_owned(), source })?;

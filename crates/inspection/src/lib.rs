@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod archive;
 mod compose;
 mod db;
 mod error;
@@ -27,6 +28,7 @@ mod source;
 pub mod limit;
 
 pub use answer::LayerReader;
+pub use archive::{ARCHIVE_READER, ArchiveError, ImageArchive, archive_reader};
 pub use db::SCHEMA;
 pub use error::InspectionError;
 pub use inspection::{Inspection, InspectionConfig};

@@ -38,3 +38,5 @@ pub const CANDIDATES: i64 = 4;
 pub const REPOSITORIES: i64 = 1_000;
 /// Longest message of a problem, in characters; the rest is cut.
 pub const MESSAGE_CHARACTERS: usize = 300;
+/// Most members of an archive of `docker save`.
+pub const ARCHIVE_MEMBERS: usize = 20_000;

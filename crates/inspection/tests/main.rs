@@ -19,6 +19,7 @@ mod world;
 /// The door of the sandboxed child: returns at once in a normal test run.
 #[test]
 fn sandbox_child() {
+    use seaworthy_inspection::{ARCHIVE_READER, archive_reader};
     use seaworthy_inventory::sandboxed_reader::{NAME, layer_reader};
-    seaworthy_sandbox::child(&[(NAME, layer_reader)]);
+    seaworthy_sandbox::child(&[(NAME, layer_reader), (ARCHIVE_READER, archive_reader)]);
 }

@@ -19,6 +19,6 @@ pub mod limit;
 
 pub use message::{
     Ack, Batch, BatchError, Container, ContainerState, EngineImage, Gap, Host, Item, Listed, Removed,
-    Runtime, VERSION,
+    Runtime, Scanned, VERSION,
 };
 pub use seaworthy_model::{Mount, Settings};

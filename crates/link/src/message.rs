@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use seaworthy_model::{Settings, SpoolId, Timestamp};
+use seaworthy_model::{InventoryReady, Settings, SpoolId, Timestamp};
 use seaworthy_oci::{Digest, Platform};
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,8 @@ pub enum Item {
     Listed(Listed),
     /// An image of an engine, as the engine describes it.
     Image(Box<EngineImage>),
+    /// What an image holds, read on its host: an image that the engine described before.
+    Scanned(Box<Scanned>),
     /// A time in which events may have been missed.
     Gap(Gap),
 }
@@ -205,6 +207,17 @@ pub struct EngineImage {
     pub platform: Platform,
 }
 
+/// What an image holds, as its own host says: it counts for that host alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scanned {
+    /// Whose.
+    pub runtime: Runtime,
+    /// The id that containers report.
+    pub image_id: String,
+    /// What was read. Manifests that it claims to stand for are not listened to.
+    pub ready: InventoryReady,
+}
+
 /// A time about which nothing is sure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
@@ -293,6 +306,10 @@ impl Item {
                 at_most("tags", image.tags.len(), limit::ENTRIES)?;
                 at_most("repository digests", image.repository_digests.len(), limit::ENTRIES)?;
                 texts(image.tags.iter().chain(&image.repository_digests).chain([&image.id]))
+            }
+            Self::Scanned(scanned) => {
+                at_most("layers", scanned.ready.layers().len(), limit::LAYERS)?;
+                texts([&scanned.image_id])
             }
             Self::Gap(gap) => texts([&gap.reason]),
         }

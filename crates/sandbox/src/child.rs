@@ -46,7 +46,7 @@ fn run(name: &str, readers: &[(&str, ReaderFn)]) -> io::Result<()> {
     // The frame gets a descriptor of its own; stray prints go to standard error.
     let out = File::from(rustix::io::dup(rustix::stdio::stdout())?);
     rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
-    let mut input = File::from(rustix::io::dup(rustix::stdio::stdin())?);
+    let mut input = File::from(rustix::io::dup(rustix::stdio::stdin())?).take(order.input_bytes);
     let mut sink = Sink::open(out)?;
     // Made before the door closes: the message of a panic must not need a file.
     panic::set_hook(Box::new(|info| {
@@ -83,12 +83,14 @@ fn run(name: &str, readers: &[(&str, ReaderFn)]) -> io::Result<()> {
     }
 }
 
-/// What the parent wants, in one line: `PARENT MEMORY CPU landlock|seccomp BASE64`.
+/// What the parent wants, in one line: `PARENT MEMORY CPU INPUT landlock|seccomp BASE64`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Order {
     pub(crate) parent: i32,
     pub(crate) memory_bytes: u64,
     pub(crate) cpu_seconds: u64,
+    /// Bytes that the reader is given.
+    pub(crate) input_bytes: u64,
     pub(crate) needs_landlock: bool,
     pub(crate) request: Vec<u8>,
 }
@@ -97,10 +99,11 @@ impl Order {
     pub(crate) fn to_line(&self) -> String {
         let landlock = if self.needs_landlock { "landlock" } else { "seccomp" };
         format!(
-            "{} {} {} {landlock} {}",
+            "{} {} {} {} {landlock} {}",
             self.parent,
             self.memory_bytes,
             self.cpu_seconds,
+            self.input_bytes,
             STANDARD.encode(&self.request)
         )
     }
@@ -116,6 +119,7 @@ impl Order {
             parent: words.next()?.parse().ok()?,
             memory_bytes: words.next()?.parse().ok()?,
             cpu_seconds: words.next()?.parse().ok()?,
+            input_bytes: words.next()?.parse().ok()?,
             needs_landlock: match words.next()? {
                 "landlock" => true,
                 "seccomp" => false,
@@ -137,11 +141,12 @@ mod tests {
                 parent: 7,
                 memory_bytes: 1,
                 cpu_seconds: 2,
+                input_bytes: 3,
                 needs_landlock,
                 request: vec![0, 255, b' '],
             };
             assert_eq!(Order::from_line(&order.to_line()), Some(order));
         }
-        assert_eq!(Order::from_line("1 2 3 maybe "), None);
+        assert_eq!(Order::from_line("1 2 3 4 maybe "), None);
     }
 }

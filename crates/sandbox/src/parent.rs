@@ -36,6 +36,13 @@ pub enum Confinement {
 pub enum Input {
     /// An open file, from its current offset. The child gets the descriptor itself.
     File(File),
+    /// So many bytes of an open file, from its current offset. The child gets the descriptor itself.
+    Part {
+        /// Nobody else may read it meanwhile: its offset is the child's.
+        file: File,
+        /// How many bytes the reader is given.
+        bytes: u64,
+    },
     /// Bytes, through a pipe.
     Bytes(Vec<u8>),
 }
@@ -104,14 +111,16 @@ impl Sandbox {
         if let Some(name) = self.test {
             command.args([name, "--exact", "--nocapture", "--test-threads=1"]);
         }
-        let (stdin, bytes) = match input {
-            Input::File(file) => (Stdio::from(file), Vec::new()),
-            Input::Bytes(bytes) => (Stdio::piped(), bytes),
+        let (stdin, bytes, input_bytes) = match input {
+            Input::File(file) => (Stdio::from(file), Vec::new(), u64::MAX),
+            Input::Part { file, bytes } => (Stdio::from(file), Vec::new(), bytes),
+            Input::Bytes(bytes) => (Stdio::piped(), bytes, u64::MAX),
         };
         let order = Order {
             parent: i32::try_from(std::process::id()).unwrap_or_default(),
             memory_bytes: self.limits.memory_bytes,
             cpu_seconds: self.limits.cpu_seconds,
+            input_bytes,
             needs_landlock: self.confinement == Confinement::Full,
             request: request.to_vec(),
         };

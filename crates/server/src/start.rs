@@ -40,12 +40,13 @@ pub const DEFAULT_POLICIES: &[&str] = &[
 
 /// The readers that a sandboxed child of this binary can run: `main` hands them to
 /// [`seaworthy_sandbox::child`] before anything else.
-pub fn readers() -> [(&'static str, ReaderFn); 2] {
+pub fn readers() -> [(&'static str, ReaderFn); 3] {
     [
         (
             seaworthy_inventory::sandboxed_reader::NAME,
             seaworthy_inventory::sandboxed_reader::layer_reader as ReaderFn,
         ),
+        (seaworthy_inspection::ARCHIVE_READER, seaworthy_inspection::archive_reader as ReaderFn),
         seaworthy_findings::READER,
     ]
 }

@@ -20,9 +20,9 @@ mod tier;
 mod verifier;
 
 pub use database::{Engine, TestDb, run};
-pub use engine::{Dockerd, docker};
+pub use engine::{Dockerd, docker, modern_docker};
 pub use postgres::fresh_database;
-pub use tier::{Tier, program, real_engines, slow};
+pub use tier::{Tier, program, real_engines, slow, wanted};
 pub use verifier::{Checked, LedgerVerifier, ledger_verifier};
 
 /// The advisory pack, or `None` after saying which test was not run. With `CI=true` its absence fails.

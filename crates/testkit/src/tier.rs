@@ -55,7 +55,8 @@ pub fn real_engines(test: &str, programs: &[&str]) -> bool {
     absent.is_empty() || wanted(test, &absent.join(", "))
 }
 
-pub(crate) fn wanted(test: &str, what: &str) -> bool {
+/// Says that a test was not run for want of something: false, or a failure in the full tiers.
+pub fn wanted(test: &str, what: &str) -> bool {
     assert!(!Tier::current().is_strict(), "`{test}` needs {what}");
     missing(test, what);
     false

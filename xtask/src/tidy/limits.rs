@@ -16,7 +16,6 @@ const OWED: &[&str] = &[
     "agent::ASIDE_FILES",
     "agent::DELIVERY",
     "agent::EVENTS_AT_ONCE",
-    "agent::IMAGES",
     "agent::SPOOL_BYTES",
     "agent::SPOOL_FILES",
     "clearance::CACHE",

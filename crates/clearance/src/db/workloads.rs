@@ -43,7 +43,7 @@ pub(super) const WORKLOADS: Table = Table {
     ],
 };
 
-/// Stores what a container is now, unless something newer is there; it is pending until it is judged.
+/// Stores what a container is now, unless something newer is there; to be judged in the same transaction.
 pub(crate) async fn put(tx: &mut Tx<'_>, seen: &ContainerSeen, now: Timestamp) -> Result<bool, DbError> {
     let body = serde_json::to_string(seen).unwrap_or_default();
     let changed = tx

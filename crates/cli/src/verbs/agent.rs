@@ -1,6 +1,6 @@
 //! `agent`: reports this machine's containers to the server on this machine.
 
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _};
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path};
 
 use seaworthy_agent::{Agent, AgentConfig, Door, Paces, engine::Engine};
 use seaworthy_model::{ErrorCode, Problem};
@@ -33,11 +33,22 @@ pub(crate) async fn agent(global: &Global, flags: AgentFlags) -> Outcome {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&spool);
     made.map_err(|error| unable(format!("`{}`: {error}", spool.display())))?;
     // What it has to read is the kernel's word about this machine.
-    seaworthy_sandbox::keep_files(&["/proc".as_ref(), "/sys/fs/cgroup".as_ref()], &[&spool])
+    // To read images it starts its own program again, which the loader must find.
+    let exe = std::env::current_exe().map_err(|error| unable(error.to_string()))?;
+    let own = [Path::new("/proc"), Path::new("/sys/fs/cgroup"), &exe];
+    let loader = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"].map(Path::new);
+    let readable: Vec<&Path> = own.into_iter().chain(loader).collect();
+    let scratch = spool.join("scratch");
+    drop(std::fs::remove_dir_all(&scratch));
+    let made = DirBuilder::new().mode(0o700).create(&scratch);
+    made.map_err(|error| unable(format!("`{}`: {error}", scratch.display())))?;
+    // Nobody has made a temporary file yet, so this is where all go.
+    let _ = tempfile::env::override_temp_dir(&scratch);
+    seaworthy_sandbox::keep_files(&readable, &[&spool])
         .map_err(|error| unable(format!("the agent cannot give up its rights: {error}")))?;
     let config = AgentConfig {
         runtime: engine.runtime(),
-        engine,
+        engine: engine.clone(),
         spool,
         host_name: host_name(),
         paces: Paces::default(),
@@ -53,7 +64,10 @@ pub(crate) async fn agent(global: &Global, flags: AgentFlags) -> Outcome {
         }
         cancel.cancel();
     };
-    tokio::join!(agent.run(Door::Socket(data.join("admin.sock")), cancel.clone()), told);
+    let images =
+        super::agent_scan::read_images(client::Server::of(global)?, engine, host_name(), agent.reports());
+    let images = cancel.run_until_cancelled(images);
+    tokio::join!(agent.run(Door::Socket(data.join("admin.sock")), cancel.clone()), images, told);
     Ok(())
 }
 

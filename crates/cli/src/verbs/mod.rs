@@ -4,6 +4,7 @@ pub(crate) mod access;
 pub(crate) mod advisories;
 pub(crate) mod agent;
 mod agent_child;
+mod agent_scan;
 pub(crate) mod alerts;
 pub(crate) mod bench;
 pub(crate) mod container_page;

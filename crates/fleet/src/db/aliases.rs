@@ -279,6 +279,30 @@ pub(crate) async fn put_image(
     Ok(true)
 }
 
+/// Notes what its host read in an image; false when that engine never described such an image.
+pub(crate) async fn set_scanned(
+    tx: &mut Tx<'_>,
+    host: HostId,
+    (runtime, id): (&str, &str),
+    content: &ContentId,
+) -> Result<bool, DbError> {
+    let sql = "UPDATE fleet_images SET scanned = $4 WHERE host = $1 AND runtime = $2 AND id = $3";
+    let changed = tx.execute(sql, args![host.as_bytes(), runtime, id, content.as_bytes()]).await?;
+    Ok(changed == 1)
+}
+
+/// What the host itself read in an image.
+pub(crate) async fn scanned(
+    tx: &mut Tx<'_>,
+    host: HostId,
+    runtime: &str,
+    id: &str,
+) -> Result<Option<ContentId>, DbError> {
+    let sql = "SELECT scanned FROM fleet_images WHERE host = $1 AND runtime = $2 AND id = $3";
+    let row = tx.fetch_optional(sql, args![host.as_bytes(), runtime, id]).await?;
+    row.map_or(Ok(None), |row| content_opt(&row, 0))
+}
+
 pub(crate) async fn image(
     tx: &mut Tx<'_>,
     host: HostId,

@@ -251,6 +251,9 @@ pub(crate) async fn set_image(
             let repository = Some(place.repository.to_string());
             (Mapping::Exact, None, Some(*content), repository, Some(place.digest.to_string()))
         }
+        Resolved::ScannedHere(content) => {
+            (Mapping::ScannedHere, None, Some(*content), alias::foreign_repository(reported), None)
+        }
         Resolved::Unmapped(reason) => {
             (Mapping::Unmapped, Some(reason.word()), None, alias::foreign_repository(reported), None)
         }

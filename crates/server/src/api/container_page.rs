@@ -82,18 +82,20 @@ struct About {
 }
 
 async fn image(rooms: &Rooms, identity: &Identity, view: &ContainerView) -> Result<About, ApiError> {
-    let Some((repository, digest)) = place(view) else { return Ok(About::default()) };
-    if !may_know(rooms, identity, view).await? {
-        return Ok(About::default());
-    }
     let mut about = About::default();
-    let ready = rooms.inspection.of_manifest(&digest).await?;
-    about.lineage = json!({
-        "tags": image_page::tags(rooms, identity, &repository, &digest).await?,
-        "platform": ready.as_ref().map(|ready| ready.inventory.platform.to_string()),
-        "config": ready.as_ref().map(|ready| ready.config),
-        "layers": ready.as_ref().map(|ready| &ready.inventory.layers),
-    });
+    if !may_know(rooms, identity, view).await? {
+        return Ok(about);
+    }
+    // What a host read itself has findings and no lineage here.
+    if let Some((repository, digest)) = place(view) {
+        let ready = rooms.inspection.of_manifest(&digest).await?;
+        about.lineage = json!({
+            "tags": image_page::tags(rooms, identity, &repository, &digest).await?,
+            "platform": ready.as_ref().map(|ready| ready.inventory.platform.to_string()),
+            "config": ready.as_ref().map(|ready| ready.config),
+            "layers": ready.as_ref().map(|ready| &ready.inventory.layers),
+        });
+    }
     if let Some(content) = &view.image.content_id
         && let Some(set) = rooms.findings.of_content(content).await?
     {

@@ -297,7 +297,7 @@ pub(super) async fn may_know(
 
 /// Findings of a container's image.
 async fn of_image(rooms: &Rooms, identity: &Identity, view: &ContainerView) -> Result<Known, ApiError> {
-    if place(view).is_none() || !may_know(rooms, identity, view).await? {
+    if view.image.content_id.is_none() || !may_know(rooms, identity, view).await? {
         return Ok(Known::default());
     }
     let set = match &view.image.content_id {
