@@ -27,10 +27,18 @@ export interface ContainerImage {
   reported: string; reported_id: string; mapping: string; reason: string | null;
   content_id: string | null; repository: string | null; digest: string | null;
 }
+type Known = number | null;
+/** Of the last ten seconds; thousandths of one processor, or of the interval. */
+export interface Usage {
+  at: string; cpu_millis: Known; cpu_peak_millis: Known; throttled_millis: Known; memory_bytes: Known; memory_limit_bytes: Known; oom_kills: Known;
+  cpu_waited_millis: Known; memory_waited_millis: Known; io_waited_millis: Known; read_bytes_per_second: Known; written_bytes_per_second: Known;
+  received_bytes_per_second: Known; sent_bytes_per_second: Known;
+}
+export interface UsageSeries { at: string[]; cpu_millis: Known[]; memory_bytes: Known[] }
 export interface ContainerRow {
   host: string; runtime: string; id: string; name: string; image: ContainerImage; state: string; presence: "live" | "stopped" | "gone";
   created_at: string | null; started_at: string | null; finished_at: string | null; exit_code: number | null;
-  verdict: Verdict | null; purpose: string | null; findings: Counts | null; received_at: string; weak?: number;
+  verdict: Verdict | null; purpose: string | null; findings: Counts | null; received_at: string; weak: number; usage: Usage | null;
 }
 export interface Containers { containers: ContainerRow[]; next: string | null; unknown: number }
 export interface HistoryRow { number: number; container: string | null; at: string; received_at: string; what: { happening: string; exit_code?: number | null; from?: string | null; reason?: string } }
@@ -40,7 +48,7 @@ export interface ContainerPage extends ContainerRow {
   gone_at: string | null; host_facts: Host | null; settings: Settings; weaknesses: Weakness[]; labels: Record<string, string>; cut: boolean;
   started_by: { by: string; name: string; source: string } | null; clearance: Check | null;
   lineage: { tags: { tag: string; pushed_at: string; pushed_by: string }[]; platform: string | null; config: string | null; layers: { index: number; diff_id: string; created_by: string | null }[] | null } | null;
-  worst: WorstFinding[] | null; history: HistoryRow[]; metrics?: Record<string, unknown> | null;
+  worst: WorstFinding[] | null; history: HistoryRow[]; usage_series: UsageSeries | null;
 }
 export interface Host {
   id: string; name: string; joined_at: string; heard_at: string | null; engine: string | null; kernel: string | null; platform: string | null;

@@ -10,6 +10,11 @@ export function percent(value: number): string {
   return new Intl.NumberFormat(language.word, { style: "percent", maximumFractionDigits: 1 }).format(value);
 }
 
+/** Thousandths of one processor, or of a time, as a share; four busy processors are 400 %. */
+export function processors(millis: number): string {
+  return percent(millis / 1_000);
+}
+
 const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"] as const;
 
 /** Powers of 1,000, as registries and disks count. */

@@ -22,6 +22,7 @@ use crate::{
     outage::Outage,
     pending::Pending,
     spool::{Kept, Spool, SpoolError, SpoolLimits},
+    usage::Running,
     watch::Watch,
 };
 
@@ -132,6 +133,8 @@ impl Agent {
     /// agent that is made anew goes on, and says what it cannot know.
     pub async fn run(self, door: Door, cancel: CancellationToken) {
         let Self { config, spool, pending } = self;
+        let running = Arc::new(Running::default());
+        let (runtime, door) = (config.runtime, &door);
         let seed =
             spool.id().as_bytes().iter().fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(*byte));
         let watch = Watch {
@@ -141,6 +144,7 @@ impl Agent {
             clock: SystemClock,
             paces: config.paces,
             pending: Arc::clone(&pending),
+            running: Arc::clone(&running),
             lost: spool.seen().map(|from| (from, "the agent was not running")),
             seen: crate::watch::Seen::default(),
             outage: Outage::default(),
@@ -152,8 +156,15 @@ impl Agent {
             acked: Arc::default(),
             paces: config.paces,
         };
-        let all = async { tokio::join!(watch.run(seed), shared.fill(), shared.send(&door, seed)) };
-        cancel.run_until_cancelled(all).await;
+        let all = async {
+            tokio::join!(
+                watch.run(seed),
+                shared.fill(),
+                shared.send(door, seed),
+                Box::pin(crate::usage::tell(running, runtime, door))
+            )
+        };
+        Box::pin(cancel.run_until_cancelled(all)).await;
         while !shared.pending.is_empty() && shared.flush().await {}
     }
 }

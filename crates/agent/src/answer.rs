@@ -119,6 +119,8 @@ answers! {
         status: String = "Status",
         /// Has processes.
         running: bool = "Running",
+        /// Its first process, as the host counts; 0 while there is none.
+        pid: u32 = "Pid",
         /// When it was last started.
         started: String = "StartedAt",
         /// When it last ended.

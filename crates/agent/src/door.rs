@@ -3,7 +3,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::Full;
-use seaworthy_link::{Ack, Batch};
+use seaworthy_link::{Ack, Batch, UsageReport};
+use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::{
@@ -11,7 +12,8 @@ use crate::{
     socket::{self, Broken, Unread},
 };
 
-const PATH: &str = "/api/v1/agent/batches";
+const BATCHES: &str = "/api/v1/agent/batches";
+const USAGE: &str = "/api/v1/agent/usage";
 
 /// The way to the control plane.
 #[derive(Clone, Debug)]
@@ -32,24 +34,24 @@ pub enum DoorError {
         source: std::io::Error,
     },
     /// The connection broke.
-    #[error("the control plane's answer to batch {number} broke off")]
+    #[error("the control plane's answer to {what} broke off")]
     Http {
-        /// The batch.
-        number: u64,
+        /// `batch 3`.
+        what: String,
         /// Where it broke.
         source: hyper::Error,
     },
     /// No answer in time.
-    #[error("the control plane did not answer batch {number} within {} s", limit::DELIVERY.as_secs())]
+    #[error("the control plane did not answer {what} within {} s", limit::DELIVERY.as_secs())]
     Silent {
-        /// The batch.
-        number: u64,
+        /// `batch 3`.
+        what: String,
     },
     /// It answered something else than an acknowledgement.
-    #[error("the control plane answered batch {number} with {status}: {message}")]
+    #[error("the control plane answered {what} with {status}: {message}")]
     Refused {
-        /// The batch.
-        number: u64,
+        /// `batch 3`.
+        what: String,
         /// HTTP status.
         status: StatusCode,
         /// Its words, shortened.
@@ -75,36 +77,46 @@ impl DoorError {
 impl Door {
     /// Delivers a batch and reads its acknowledgement.
     pub async fn deliver(&self, batch: &Batch) -> Result<Ack, DoorError> {
-        let number = batch.number;
+        let what = format!("batch {}", batch.number);
+        let body = self.post(BATCHES, batch, &what).await?;
+        serde_json::from_slice(&body).map_err(|error| refused(&what, StatusCode::OK, &error.to_string()))
+    }
+
+    /// Tells what containers use.
+    pub(crate) async fn tell(&self, report: &UsageReport) -> Result<(), DoorError> {
+        self.post(USAGE, report, "a report of usage").await.map(drop)
+    }
+
+    async fn post(&self, to: &str, it: &impl Serialize, what: &str) -> Result<Vec<u8>, DoorError> {
         let Self::Socket(path) = self;
-        let refused = |status: StatusCode, message: &str| DoorError::Refused {
-            number,
-            status,
-            message: message.chars().take(300).collect(),
-        };
-        let json = serde_json::to_vec(batch)
-            .map_err(|error| refused(StatusCode::BAD_REQUEST, &error.to_string()))?;
-        let request = Request::post(PATH)
+        let bad = |error: &dyn std::fmt::Display| refused(what, StatusCode::BAD_REQUEST, &error.to_string());
+        let json = serde_json::to_vec(it).map_err(|error| bad(&error))?;
+        let request = Request::post(to)
             .header(header::HOST, "localhost")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(json)))
-            .map_err(|error| refused(StatusCode::BAD_REQUEST, &error.to_string()))?;
+            .map_err(|error| bad(&error))?;
         let whole = async {
-            let response = socket::exchange(path, request).await.map_err(|broken| match broken {
+            let broken = |source| DoorError::Http { what: what.to_owned(), source };
+            let response = socket::exchange(path, request).await.map_err(|it| match it {
                 Broken::Connect(source) => DoorError::Connect { socket: path.clone(), source },
-                Broken::Http(source) => DoorError::Http { number, source },
+                Broken::Http(source) => broken(source),
             })?;
             let status = response.status();
             let body = socket::read(response.into_body(), limit::ACK_BYTES).await;
             let body = body.map_err(|unread| match unread {
-                Unread::TooLong => refused(status, "an answer that is too long"),
-                Unread::Http(source) => DoorError::Http { number, source },
+                Unread::TooLong => refused(what, status, "an answer that is too long"),
+                Unread::Http(source) => broken(source),
             })?;
             if !status.is_success() {
-                return Err(refused(status, &String::from_utf8_lossy(&body)));
+                return Err(refused(what, status, &String::from_utf8_lossy(&body)));
             }
-            serde_json::from_slice(&body).map_err(|error| refused(status, &error.to_string()))
+            Ok(body)
         };
-        timeout(limit::DELIVERY, whole).await.map_err(|_| DoorError::Silent { number })?
+        timeout(limit::DELIVERY, whole).await.map_err(|_| DoorError::Silent { what: what.to_owned() })?
     }
+}
+
+fn refused(what: &str, status: StatusCode, message: &str) -> DoorError {
+    DoorError::Refused { what: what.to_owned(), status, message: message.chars().take(300).collect() }
 }

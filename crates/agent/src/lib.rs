@@ -40,6 +40,9 @@ mod scratch;
 /// Batches on disk.
 pub mod spool;
 
+/// What containers use.
+pub mod usage;
+
 pub use agent::{Agent, AgentConfig, Paces, Reports};
 pub use door::{Door, DoorError};
 pub use scratch::{Scratch, Tried};

@@ -38,3 +38,9 @@ pub const EXPORT_BYTES: u64 = 64 * 1024 * 1024 * 1024;
 pub const SPARE_BYTES: u64 = 1024 * 1024 * 1024;
 /// How long an image that was tried is left alone, in seconds.
 pub const AGAIN_SECONDS: u64 = 600;
+/// Longest cgroup file or `/proc/PID/net/dev`, in bytes; a longer one makes its values unknown.
+pub const USAGE_FILE_BYTES: usize = 32 * 1024;
+/// Readings for which a cgroup file that was not there is not looked for again.
+pub const USAGE_FILE_SKIPS: u32 = 10;
+/// Seconds of one report of what containers use.
+pub const USAGE_SECONDS: usize = 10;

@@ -21,6 +21,7 @@ use crate::{
     host, limit, observe,
     outage::Outage,
     pending::Pending,
+    usage::{Process, Running},
 };
 
 /// What a list is compared with.
@@ -41,6 +42,8 @@ pub(crate) struct Watch<C> {
     pub(crate) clock: C,
     pub(crate) paces: Paces,
     pub(crate) pending: Arc<Pending>,
+    /// Containers that run, for who reads what they use.
+    pub(crate) running: Arc<Running>,
     /// Since when, and why, nothing is sure; `None` while all is followed, and at the very first.
     pub(crate) lost: Option<(Timestamp, &'static str)>,
     pub(crate) seen: Seen,
@@ -261,6 +264,7 @@ impl<C: Clock> Watch<C> {
             "destroy" | "remove" => {
                 let at = Timestamp::from_micros(observe::event_nanos(event).div_euclid(1_000));
                 self.seen.containers.remove(id);
+                self.running.set(id, None);
                 self.put(Item::Removed(Removed { runtime: self.runtime, id: id.clone(), at }));
             }
             "create" | "start" | "die" | "died" | "pause" | "unpause" | "rename" | "update"
@@ -277,7 +281,10 @@ impl<C: Clock> Watch<C> {
         let answer = match session.container(id).await {
             Ok(Some(answer)) => answer,
             // Its removal is told by an event or the next list.
-            Ok(None) => return Ok(()),
+            Ok(None) => {
+                self.running.set(id, None);
+                return Ok(());
+            }
             Err(error) if is_about_one_thing(&error) => {
                 warn!(id, error = &error as &dyn std::error::Error, "failed to inspect a container");
                 self.seen.failed.insert(id.to_owned());
@@ -287,6 +294,8 @@ impl<C: Clock> Watch<C> {
         };
         self.seen.failed.remove(id);
         let mark = observe::answer_mark(&answer);
+        let process = Process { pid: answer.state.pid, has_own_network: answer.host.network != "host" };
+        self.running.set(id, Some(process).filter(|it| answer.state.running && it.pid > 0));
         match observe::container(self.runtime, id, answer, seen_at) {
             Ok(container) => {
                 self.image(session, &container.image_id).await?;

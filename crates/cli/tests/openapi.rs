@@ -444,6 +444,17 @@ fn containers(it: &mut Description, place: &Place, socket: &Door, port: u16) {
     let path = "/api/v1/agent/batches";
     assert_eq!(it.ask(socket, ("POST", path), path, &batch).status, 200);
 
+    let usage = "/api/v1/agent/usage";
+    let told = json!({
+        "version": 1, "made_at": "2026-11-23T10:00:01Z",
+        "containers": [{"runtime": "docker", "id": id, "cpu_millis": 250, "memory_bytes": 5_242_880}],
+    });
+    assert_eq!(it.ask(socket, ("POST", usage), usage, &told).json()["kept"], 1);
+    let newer = json!({"version": 99, "made_at": "2026-11-23T10:00:01Z", "containers": []});
+    assert_eq!(it.ask(socket, ("POST", usage), usage, &newer).status, 400);
+    let nobody = Door::Tcp { port, basic: String::new() };
+    assert_eq!(it.ask(&nobody, ("POST", usage), usage, &told).status, 401);
+
     let hosts = it.get(socket, "/api/v1/hosts", "/api/v1/hosts").json();
     let host = hosts[0]["name"].as_str().expect("a host").to_owned();
     let list = "/api/v1/containers";
@@ -475,6 +486,9 @@ fn containers(it: &mut Description, place: &Place, socket: &Door, port: u16) {
 
     let explain = "/api/v1/containers/{host}/{id}";
     let page = it.get(socket, explain, &format!("{list}/{host}/{id}")).json();
+    assert_eq!((&page["usage"]["cpu_millis"], &page["usage"]["oom_kills"]), (&json!(250), &Value::Null));
+    assert_eq!(page["usage_series"]["memory_bytes"], json!([5_242_880]), "{page:#}");
+    assert_eq!(web["usage"]["memory_bytes"], 5_242_880, "{web:#}");
     let weak: Vec<&str> =
         page["weaknesses"].as_array().unwrap().iter().map(|it| it["setting"].as_str().unwrap()).collect();
     assert_eq!(weak, ["privileged", "root", "host-network", "capability", "engine-socket"]);

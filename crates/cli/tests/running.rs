@@ -158,6 +158,7 @@ fn is_known_and_explained(engine: &'static Dockerd) {
         assert_eq!((&row["verdict"], &row["findings"]), (&"allowed".into(), &Value::Null), "{row:#}");
     }
     is_explained(&story);
+    is_measured(&story);
     names::lead_to_one_content(&story, &image["content_id"], &digest);
     a_blocked_image_in_the_cache_is_reported(&story);
     an_advisory_reaches_what_runs(&story);
@@ -249,6 +250,21 @@ fn pushes_and_pulls(story: &Story) -> String {
     assert_eq!(check.code, 0, "{check:?}");
     done(&mut story.docker(&["pull", "-q", &full]));
     digest
+}
+
+/// The kernel's own figures, with their last minutes.
+fn is_measured(story: &Story) {
+    let busy = ["exec", "-d", "web", "sh", "-c", "while :; do :; done"];
+    done(&mut story.docker(&busy));
+    let rows = story.listed(&["web"], |row| row["usage"]["cpu_millis"].as_u64().is_some_and(|it| it > 100));
+    let usage = &rows[0]["usage"];
+    assert!(usage["memory_bytes"].as_u64().is_some_and(|it| (1..1 << 30).contains(&it)), "{usage:#}");
+    assert!(usage["cpu_peak_millis"].as_u64() >= usage["cpu_millis"].as_u64(), "{usage:#}");
+    let page = story.explain("web");
+    assert!(page["usage_series"]["cpu_millis"].as_array().is_some_and(|all| !all.is_empty()), "{page:#}");
+    let created = story.listed(&["powers"], |row| row["state"] == "created");
+    assert_eq!(created[0]["usage"], Value::Null, "nothing runs in it");
+    done(&mut story.docker(&["exec", "web", "sh", "-c", "kill -9 -1 || true"]));
 }
 
 fn is_explained(story: &Story) {

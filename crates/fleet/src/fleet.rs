@@ -5,7 +5,7 @@ use seaworthy_model::{Actor, HostId};
 use seaworthy_store::{Db, DbError, chain};
 use tokio_util::sync::CancellationToken;
 
-use crate::{FleetError, alias::Resolver, db, limit};
+use crate::{FleetError, alias::Resolver, db, limit, usage::Board};
 
 /// What the fleet stands on.
 pub struct FleetConfig {
@@ -20,17 +20,22 @@ pub struct FleetConfig {
 pub struct Fleet {
     db: Db,
     registry_hosts: Arc<[String]>,
+    board: Arc<Board>,
 }
 
 impl Fleet {
     /// The fleet of this configuration.
     pub fn new(config: FleetConfig) -> Self {
         let hosts = config.registry_hosts.iter().map(|host| host.to_ascii_lowercase());
-        Self { db: config.db, registry_hosts: hosts.collect() }
+        Self { db: config.db, registry_hosts: hosts.collect(), board: Arc::default() }
     }
 
     pub(crate) fn db(&self) -> &Db {
         &self.db
+    }
+
+    pub(crate) fn board(&self) -> &Board {
+        &self.board
     }
 
     pub(crate) fn registry_hosts(&self) -> Arc<[String]> {

@@ -25,6 +25,7 @@ mod history;
 mod query;
 mod receive;
 mod tell;
+mod usage;
 mod view;
 mod work;
 
@@ -37,4 +38,5 @@ pub use fleet::{Fleet, FleetConfig};
 pub use history::{Happening, HistoryRow};
 pub use query::{ContainerPage, Cursor, Filter, Stats};
 pub use seaworthy_model::Presence;
+pub use usage::{UsageSeries, UsageView};
 pub use view::{ContainerView, HostView, ImageView, Mapping, Unmapped};

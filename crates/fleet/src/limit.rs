@@ -44,3 +44,10 @@ pub const CONCURRENCY: usize = 4;
 pub const UPKEEP_SECONDS: u64 = 300;
 /// Rows of history removed in one transaction.
 pub const UPKEEP_ROWS: i64 = 5_000;
+/// Containers whose use is kept in memory, of all hosts together. With [`USAGE_POINTS`] this is at most
+/// about 200 MiB, and 2 MiB for a thousand containers.
+pub const USAGE_CONTAINERS: usize = 100_000;
+/// Reports of one container that are kept: ten minutes.
+pub const USAGE_POINTS: usize = 60;
+/// How long the last report is shown, in seconds.
+pub const USAGE_STALE_SECONDS: i64 = 45;

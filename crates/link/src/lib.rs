@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod message;
+mod usage;
 
 /// Named limits.
 pub mod limit;
@@ -22,3 +23,4 @@ pub use message::{
     Runtime, Scanned, VERSION,
 };
 pub use seaworthy_model::{Mount, Settings};
+pub use usage::{Figures, Usage, UsageReport};

@@ -13,3 +13,7 @@ pub const TEXT_BYTES: usize = 4 * 1024;
 pub const ENTRIES: usize = 500;
 /// Layers of one image.
 pub const LAYERS: usize = 1_000;
+/// Containers of one report of what they use: of more, the first by id are told.
+pub const USAGES: usize = 2_000;
+/// Longest report of what containers use, in bytes of JSON.
+pub const USAGE_BYTES: usize = 4 * 1024 * 1024;

@@ -280,11 +280,11 @@ impl Batch {
     }
 }
 
-fn at_most(what: &'static str, count: usize, limit: usize) -> Result<(), BatchError> {
+pub(crate) fn at_most(what: &'static str, count: usize, limit: usize) -> Result<(), BatchError> {
     if count > limit { Err(BatchError::TooLarge { what, limit }) } else { Ok(()) }
 }
 
-fn texts<'t>(texts: impl IntoIterator<Item = &'t String>) -> Result<(), BatchError> {
+pub(crate) fn texts<'t>(texts: impl IntoIterator<Item = &'t String>) -> Result<(), BatchError> {
     let longest = texts.into_iter().map(String::len).max().unwrap_or(0);
     at_most("bytes in one text", longest, limit::TEXT_BYTES)
 }

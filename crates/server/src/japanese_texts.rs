@@ -24,6 +24,7 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("has upper-case letters", "に大文字が含まれています"),
     ("is longer than {} bytes", "が {0} バイトを超えています"),
     // Benches.
+    ("`{}` is not there", "`{0}` がありません"),
     ("`{}` answered {}", "`{0}` が {1} を返しました"),
     ("`{}` answered {}: {}", "`{0}` が {1} を返しました: {2}"),
     ("`{}` broke off: {}", "`{0}` が途切れました: {1}"),

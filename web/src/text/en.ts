@@ -237,6 +237,18 @@ export const en = {
     started: "started", ended: "ended", removed: "removed", missing: "not there any more", gap: "gap: events may be missing",
   } as Record<string, string>,
   metrics: "Now",
+  cpu: "CPU",
+  cpuPeak: "Busiest second",
+  throttled: "Throttled",
+  memory: "Memory",
+  memoryLimit: "Memory limit",
+  oomKills: "Killed for want of memory",
+  waited: "Waiting for CPU",
+  readRate: "Disk read",
+  writeRate: "Disk written",
+  receiveRate: "Network in",
+  sendRate: "Network out",
+  perSecond: (amount: string) => `${amount}/s`,
   heard: "Heard",
 
   // Hosts

@@ -35,6 +35,9 @@ fn screen(page: &Value) -> String {
     screen.line("id", &format!("{} ({})", at("/id"), at("/runtime")));
     screen.line("state", &state(page));
     screen.line("started by", &started_by(page));
+    if let Some(used) = usage(page) {
+        screen.line("usage", &used);
+    }
 
     screen.line("image", &at("/image/reported"));
     screen.line("", &lineage(page));
@@ -80,6 +83,33 @@ fn state(page: &Value) -> String {
         Some("live") => format!("{}, {} {}", at("/state"), Text::Since.say(language), at("/started_at")),
         _ => format!("{} ({})", at("/state"), at("/exit_code")),
     }
+}
+
+/// Points of a line: the last minutes.
+const POINTS: usize = 24;
+
+/// What it uses now, and the last minutes as lines.
+fn usage(page: &Value) -> Option<String> {
+    page.get("usage").filter(|usage| !usage.is_null())?;
+    let limit = page.pointer("/usage/memory_limit_bytes").and_then(Value::as_u64);
+    let limit = limit.map(|bytes| format!(" / {}", containers::binary(bytes))).unwrap_or_default();
+    let line = |name: &str| spark(page.pointer(&format!("/usage_series/{name}")));
+    let (cpu, memory) = (containers::cpu(page), containers::memory(page));
+    Some(format!("cpu {cpu} {}  memory {memory}{limit} {}", line("cpu_millis"), line("memory_bytes")))
+}
+
+/// A line of eight heights; what is not known is a gap.
+fn spark(values: Option<&Value>) -> String {
+    const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let values: Vec<Option<u64>> =
+        values.and_then(Value::as_array).into_iter().flatten().map(Value::as_u64).collect();
+    let values = values.get(values.len().saturating_sub(POINTS)..).unwrap_or_default();
+    let most = values.iter().flatten().copied().max().unwrap_or(0).max(1);
+    let height = |value: u64| {
+        let at = usize::try_from(u128::from(value) * 7 / u128::from(most)).unwrap_or(0);
+        HEIGHTS.get(at).copied().unwrap_or(' ')
+    };
+    values.iter().map(|value| value.map_or(' ', height)).collect()
 }
 
 fn started_by(page: &Value) -> String {
@@ -144,4 +174,16 @@ fn happening(row: &Value) -> String {
         _ => Text::Unknown.say(language).to_owned(),
     };
     format!("{}  {what}", at("/at"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_show_the_last_minutes() {
+        let values = serde_json::json!([0, 50, null, 100]);
+        assert_eq!(spark(Some(&values)), "▁▄ █");
+        assert_eq!((spark(None), spark(Some(&serde_json::json!([0])))), (String::new(), "▁".to_owned()));
+    }
 }

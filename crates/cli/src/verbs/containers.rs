@@ -45,15 +45,48 @@ pub(crate) async fn list(global: &Global, flags: &ContainerList) -> Outcome {
 }
 
 fn table(rows: &[Value]) -> String {
-    let titles = ["NAME", "HOST", "ID", "STATE", "STARTED", "IMAGE", "MAPPING", "VERDICT", "FINDINGS"];
+    let titles = [
+        "NAME", "HOST", "ID", "STATE", "STARTED", "CPU", "MEMORY", "IMAGE", "MAPPING", "VERDICT", "FINDINGS",
+    ];
     let body = rows.iter().map(|row| {
         let at = |pointer: &str| cell(row.pointer(pointer));
         let id: String = at("/id").chars().take(ID_CHARS).collect();
         let verdict = verdict(row);
-        let known = [at("/name"), at("/host"), id, at("/state"), at("/started_at"), at("/image/reported")];
-        known.into_iter().chain([mapping(row), verdict.to_owned(), findings(row)]).collect()
+        let known = [at("/name"), at("/host"), id, at("/state"), at("/started_at"), cpu(row), memory(row)];
+        known
+            .into_iter()
+            .chain([at("/image/reported")])
+            .chain([mapping(row), verdict.to_owned(), findings(row)])
+            .collect()
     });
     render::table(titles.map(str::to_owned).to_vec(), body.collect())
+}
+
+/// `12.5%` of one processor, as docker counts; `-` when it is not known.
+pub(super) fn cpu(row: &Value) -> String {
+    let millis = row.pointer("/usage/cpu_millis").and_then(Value::as_u64);
+    millis.map_or_else(|| "-".to_owned(), |millis| format!("{}.{}%", millis / 10, millis % 10))
+}
+
+/// `34 MiB`; `-` when it is not known.
+pub(super) fn memory(row: &Value) -> String {
+    let bytes = row.pointer("/usage/memory_bytes").and_then(Value::as_u64);
+    bytes.map_or_else(|| "-".to_owned(), binary)
+}
+
+/// Bytes in a unit of which there are fewer than 1024.
+pub(super) fn binary(bytes: u64) -> String {
+    let (mut value, mut rest, mut unit) = (bytes, 0, "B");
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 1_024 {
+            break;
+        }
+        (value, rest, unit) = (value / 1_024, value % 1_024, next);
+    }
+    match (unit, value) {
+        ("B", _) | (_, 10..) => format!("{value} {unit}"),
+        _ => format!("{value}.{} {unit}", rest * 10 / 1_024),
+    }
 }
 
 /// `exact`, or `unmapped` and why.
@@ -174,5 +207,23 @@ mod tests {
             assert!(!text.contains(hostile), "{text:?}");
         }
         assert_eq!(text.lines().count(), 2, "{text:?}");
+    }
+
+    #[test]
+    fn figures_have_units_and_what_is_unknown_is_not_zero() {
+        for (bytes, shown) in [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_024, "1.0 KiB"),
+            (10_239, "9.9 KiB"),
+            (10_240, "10 KiB"),
+            (35_651_584, "34 MiB"),
+            (u64::MAX, "16777215 TiB"),
+        ] {
+            assert_eq!(binary(bytes), shown);
+        }
+        let row = serde_json::json!({"usage": {"cpu_millis": 125, "memory_bytes": null}});
+        assert_eq!((cpu(&row), memory(&row)), ("12.5%".to_owned(), "-".to_owned()));
+        assert_eq!(cpu(&serde_json::json!({})), "-");
     }
 }

@@ -4,14 +4,15 @@
 use axum::{Extension, Json, body::Body, extract::State};
 use seaworthy_access::Identity;
 use seaworthy_fleet::FleetError;
-use seaworthy_link::{Ack, Batch, limit};
+use seaworthy_link::{Ack, Batch, UsageReport, limit};
 use seaworthy_model::{ErrorCode, HostId, Problem};
+use serde_json::{Value, json};
 
 use super::{ApiError, Rooms};
 use crate::route::Routes;
 
 pub(super) fn routes() -> Routes<Rooms> {
-    Routes::new().post("/api/v1/agent/batches", batches)
+    Routes::new().post("/api/v1/agent/batches", batches).post("/api/v1/agent/usage", usage)
 }
 
 /// Who may not report is refused before a byte of the batch is read.
@@ -28,6 +29,23 @@ async fn batches(
     let batch = Batch::parse(&bytes).map_err(FleetError::from)?;
     let host = this_host(&rooms, &identity).await?;
     Ok(Json(rooms.fleet.receive(host, batch).await?))
+}
+
+/// What containers use: kept in memory, for as long as a page shows it.
+async fn usage(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    at_the_socket(&identity)?;
+    let bytes = axum::body::to_bytes(body, limit::USAGE_BYTES).await.map_err(|_| {
+        let message = format!("the report is longer than {} bytes, or broke off", limit::USAGE_BYTES);
+        Problem::new(ErrorCode::TooLarge, message)
+    })?;
+    let report = UsageReport::parse(&bytes).map_err(FleetError::from)?;
+    let host = this_host(&rooms, &identity).await?;
+    let kept = rooms.fleet.receive_usage(host, report);
+    Ok(Json(json!({"kept": kept})))
 }
 
 fn at_the_socket(identity: &Identity) -> Result<(), ApiError> {

@@ -33,7 +33,7 @@ async fn explain(
     let host_id = rooms.fleet.host_named(&host).await?.filter(|id| shown.covers(*id));
     let host_id = host_id.ok_or_else(|| unknown_host(&host))?;
     let view = rooms.fleet.container_of(host_id, &id).await?.ok_or_else(unknown)?;
-    let mut page = row(&view, &known(&rooms, &identity, &view).await?);
+    let mut page = row(&rooms, &view, &known(&rooms, &identity, &view).await?);
     let about = image(&rooms, &identity, &view).await?;
     let clearance = clearance(&rooms, &identity, &view, language).await?;
     let history = newest(rooms.fleet.history(&view, None).await?);
@@ -42,6 +42,7 @@ async fn explain(
     if let Value::Object(page) = &mut page {
         for (key, value) in [
             ("gone_at", json!(view.gone_at)),
+            ("usage_series", json!(rooms.fleet.usage_series(&view.key()))),
             ("host_facts", host.as_ref().map_or(Value::Null, host_row)),
             ("settings", json!(it.settings)),
             ("weaknesses", weak(&it.settings, language)),

@@ -148,7 +148,7 @@ async fn list(
         for view in &rooms.fleet.find(hosts.as_deref(), name).await? {
             let known = images.of(view).await?;
             if page.takes(view, &known, &mut unknown) {
-                rows.push(row(view, &known));
+                rows.push(row(&rooms, view, &known));
             }
         }
         return Ok(Json(json!({"containers": rows, "next": null, "unknown": unknown})));
@@ -165,7 +165,7 @@ async fn list(
         for (at, view) in found.containers.iter().enumerate() {
             let known = images.of(view).await?;
             if page.takes(view, &known, &mut unknown) {
-                rows.push(row(view, &known));
+                rows.push(row(&rooms, view, &known));
             }
             if rows.len() == most {
                 let is_last = at + 1 == found.containers.len();
@@ -198,7 +198,7 @@ fn read_cursor(text: &str) -> Result<Cursor, ApiError> {
 }
 
 /// A container as lists and its page show it (interface: "JSON shapes that scripts use").
-pub(super) fn row(view: &ContainerView, known: &Known) -> Value {
+pub(super) fn row(rooms: &Rooms, view: &ContainerView, known: &Known) -> Value {
     let it = &view.container;
     json!({
         "host": view.host_name,
@@ -216,6 +216,7 @@ pub(super) fn row(view: &ContainerView, known: &Known) -> Value {
         "purpose": if known.verdict.is_null() { Value::Null } else { json!("deploy") },
         "findings": known.findings,
         "weak": weaknesses(&it.settings).len(),
+        "usage": rooms.fleet.usage(&view.key()),
         "received_at": view.received_at,
     })
 }
