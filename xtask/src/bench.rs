@@ -33,7 +33,10 @@ pub(crate) fn command() -> Outcome {
                 step::run(command.args(["-o", "table"]))
             })?;
         }
-        Ok(())
+        steps.run("fleet", || {
+            let mut command = Command::new(step::target_dir().join("release/seaworthy"));
+            step::run(command.args(["bench", "fleet", "-o", "table"]))
+        })
     })
 }
 

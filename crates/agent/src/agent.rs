@@ -1,6 +1,6 @@
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -90,6 +90,11 @@ pub struct Reports {
 }
 
 impl Reports {
+    /// How many containers were told, again or for the first time.
+    pub fn sightings(&self) -> u64 {
+        self.pending.sightings.load(Ordering::Relaxed)
+    }
+
     /// Tells what an image holds; false of more than can be sent.
     pub fn scanned(&self, image_id: &str, ready: InventoryReady) -> bool {
         let scanned = Scanned { runtime: self.runtime, image_id: image_id.to_owned(), ready };

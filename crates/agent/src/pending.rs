@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use seaworthy_link::{
@@ -29,6 +32,8 @@ pub(crate) struct Pending {
     pub(crate) emptied: Notify,
     /// Something was dropped: everything is to be looked at again.
     pub(crate) relist: Notify,
+    /// How many containers were put.
+    pub(crate) sightings: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -137,6 +142,9 @@ impl Pending {
 
     /// Adds an observation, in place of the older one of the same thing.
     pub(crate) fn put(&self, item: Item, now: Timestamp) {
+        if matches!(item, Item::Container(_)) {
+            self.sightings.fetch_add(1, Ordering::Relaxed);
+        }
         let mut state = self.state();
         if !state.put(item) {
             state.gap(Gap { from: now, until: now, reason: "more was seen than could be kept".into() });

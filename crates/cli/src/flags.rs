@@ -164,7 +164,8 @@ Examples:
   seaworthy bench scan oci:./web --advisories ./feeds
   seaworthy bench scan oci:./web --advisories ./feeds -- trivy image --input ./web
   seaworthy bench match oci:./web --advisories ./feeds -o json
-  seaworthy bench clearance oci:./web --advisories ./feeds --runs 3"
+  seaworthy bench clearance oci:./web --advisories ./feeds --runs 3
+  seaworthy bench fleet --containers 10000"
     )]
     Bench(BenchVerb),
     /// Print a completion script
@@ -442,6 +443,8 @@ pub(crate) enum BenchVerb {
     Match(BenchMatchFlags),
     /// From push to verdict, on a server of its own in a directory of its own
     Clearance(BenchClearanceFlags),
+    /// Lists and pages of many containers, on a server of its own in a directory of its own
+    Fleet(BenchFleetFlags),
     /// Run a command and print what it used
     #[command(hide = true)]
     Once {
@@ -488,6 +491,14 @@ pub(crate) struct BenchClearanceFlags {
     /// How many servers live and die
     #[arg(long, value_name = "N", default_value = "3")]
     pub(crate) runs: u32,
+}
+
+/// Flags of `bench fleet`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchFleetFlags {
+    /// Containers that one host reports
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub(crate) containers: u32,
 }
 
 /// Flags of `scan`.

@@ -341,6 +341,11 @@ const TEXTS: &[(&str, &str)] = &[
         "From push to verdict, on a server of its own in a directory of its own",
         "専用のサーバーとディレクトリで、プッシュから判定までを測定する",
     ),
+    (
+        "Lists and pages of many containers, on a server of its own in a directory of its own",
+        "専用のサーバーとディレクトリで、多数のコンテナーの一覧とページを測定する",
+    ),
+    ("Containers that one host reports", "1 台のホストが報告するコンテナーの数"),
     ("How many servers live and die", "起動と停止を繰り返すサーバーの回数"),
     ("Print a completion script", "補完スクリプトを出力する"),
     ("Which shell", "シェルの種類"),

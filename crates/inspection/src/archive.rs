@@ -176,7 +176,16 @@ impl Members {
         if image.layers.len() > LAYERS {
             return Err(format!("the image has more than {LAYERS} layers"));
         }
-        Ok(Table { config, layers: image.layers.iter().map(|name| self.find(name)).collect() })
+        let layers: Vec<Result<Extent, String>> = image.layers.iter().map(|name| self.find(name)).collect();
+        let sum = |extents: &mut dyn Iterator<Item = &Extent>| {
+            extents.fold(0, |sum: u64, it| sum.saturating_add(it.bytes))
+        };
+        // Layers may be alike; a few bytes that ask for days of reading are no image.
+        let held = sum(&mut self.files.values());
+        if sum(&mut layers.iter().flatten()) > held.saturating_mul(limit::ARCHIVE_REPEATS) {
+            return Err(format!("its layers are longer than {} times the archive", limit::ARCHIVE_REPEATS));
+        }
+        Ok(Table { config, layers })
     }
 
     fn find(&self, name: &str) -> Result<Extent, String> {
@@ -279,10 +288,18 @@ mod tests {
         members.push(("one-more", b""));
         assert!(table(&archive(&members, &[])).unwrap_err().contains("members"));
         for (count, is_fine) in [(LAYERS, true), (LAYERS + 1, false)] {
-            let manifest = serde_json::json!([{"Config": "c", "Layers": vec!["c"; count]}]).to_string();
-            let bytes = archive(&[("c", b"{}"), (MANIFEST, manifest.as_bytes())], &[]);
+            let manifest = serde_json::json!([{"Config": "c", "Layers": vec!["empty"; count]}]).to_string();
+            let bytes = archive(&[("c", b"{}"), ("empty", b""), (MANIFEST, manifest.as_bytes())], &[]);
             assert_eq!(table(&bytes).is_ok(), is_fine, "{count}");
         }
+        let repeated = |count: u64| {
+            let names = vec!["c"; usize::try_from(count).unwrap()];
+            let manifest = serde_json::json!([{"Config": "c", "Layers": names}]).to_string();
+            // The manifest is held too: a member of its own length more, once.
+            let config = vec![b' '; manifest.len() * 64];
+            table(&archive(&[("c", &config), (MANIFEST, manifest.as_bytes())], &[])).is_ok()
+        };
+        assert!(repeated(limit::ARCHIVE_REPEATS) && !repeated(limit::ARCHIVE_REPEATS + 1));
         for (extra, is_fine) in [(0, true), (1, false)] {
             let config = vec![b' '; CONFIG_BYTES + extra];
             let bytes = archive(&[("c", &config), (MANIFEST, br#"[{"Config":"c"}]"#)], &[]);

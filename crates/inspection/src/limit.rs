@@ -40,3 +40,5 @@ pub const REPOSITORIES: i64 = 1_000;
 pub const MESSAGE_CHARACTERS: usize = 300;
 /// Most members of an archive of `docker save`.
 pub const ARCHIVE_MEMBERS: usize = 20_000;
+/// How often the layers of such an archive may be as long as all its members.
+pub const ARCHIVE_REPEATS: u64 = 4;

@@ -25,6 +25,8 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("is longer than {} bytes", "が {0} バイトを超えています"),
     // Benches.
     ("`{}` is not there", "`{0}` がありません"),
+    ("a container was still pending", "コンテナーの判定が終わりませんでした"),
+    ("containers were still pending after ten minutes", "10 分たってもコンテナーの判定が終わりませんでした"),
     ("`{}` answered {}", "`{0}` が {1} を返しました"),
     ("`{}` answered {}: {}", "`{0}` が {1} を返しました: {2}"),
     ("`{}` broke off: {}", "`{0}` が途切れました: {1}"),

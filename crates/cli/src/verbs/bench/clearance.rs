@@ -3,7 +3,6 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Stdio,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,12 +14,8 @@ use seaworthy_model::SystemClock;
 use seaworthy_oci::{Digest, ImageManifest, RepoName};
 use seaworthy_store::Db;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
-};
 
-use super::{Figure, elapsed_ms, report, wire::Wire};
+use super::{Figure, elapsed_ms, report, server::Server, wire::Wire};
 use crate::{
     failure::{Failure, Outcome, unable, usage},
     flags::{BenchClearanceFlags, Global},
@@ -36,12 +31,6 @@ struct Image {
     media_type: String,
     manifest: Bytes,
     blobs: Vec<(Digest, Bytes)>,
-}
-
-/// A server process with its data directory.
-struct Server {
-    child: Child,
-    data: tempfile::TempDir,
 }
 
 /// Runs the bench.
@@ -104,7 +93,7 @@ async fn run(image: &Image, advisories: &[PathBuf], figures: &mut Figures) -> Re
     figures.used_memory.samples.push(server.own_memory_mib()?);
     drop(wire);
     server.stop().await?;
-    look_up(server.data.path(), &image.digest, figures).await?;
+    look_up(server.data(), &image.digest, figures).await?;
     Ok(answer)
 }
 
@@ -217,64 +206,5 @@ impl Image {
             Some(verdict) if verdict != "pending" => Ok(verdict.clone()),
             _ => Err(unable("the verdict was still pending after a minute")),
         }
-    }
-}
-
-impl Server {
-    async fn start(advisories: &[PathBuf]) -> Result<Self, Failure> {
-        let data = tempfile::tempdir().map_err(|error| unable(format!("no directory: {error}")))?;
-        let me = std::env::current_exe().map_err(|error| unable(format!("where am I: {error}")))?;
-        let mut command = Command::new(me);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());
-        for path in advisories {
-            command.arg("--advisories").arg(path);
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-        let mut child =
-            command.spawn().map_err(|error| unable(format!("failed to start a server: {error}")))?;
-        let Some(stdout) = child.stdout.take() else { return Err(unable("the server has no output")) };
-        let mut lines = BufReader::new(stdout).lines();
-        match lines.next_line().await {
-            Ok(Some(line)) if line.starts_with("ready ") => Ok(Self { child, data }),
-            other => Err(unable(format!("the server did not start: {other:?}"))),
-        }
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.data.path().join("admin.sock")
-    }
-
-    /// A line of `/proc/PID/FILE`.
-    fn proc(&self, file: &str) -> Result<String, Failure> {
-        let path = format!("/proc/{}/{file}", self.child.id().unwrap_or_default());
-        std::fs::read_to_string(&path).map_err(|error| unable(format!("`{path}`: {error}")))
-    }
-
-    /// Processor time of the server and of all children that ended, from proc(5) `stat`.
-    fn cpu_seconds(&self) -> Result<f64, Failure> {
-        let stat = self.proc("stat")?;
-        // The name in parentheses may hold anything; fields 14 to 17 are counted behind it.
-        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-        let ticks: u32 = fields.skip(11).take(4).filter_map(|field| field.parse::<u32>().ok()).sum();
-        // Linux shows 100 ticks a second on every architecture.
-        Ok(f64::from(ticks) / 100.0)
-    }
-
-    /// Memory of the server without mapped files, from proc(5) `status`.
-    fn own_memory_mib(&self) -> Result<f64, Failure> {
-        let status = self.proc("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or_default();
-        let kib: u32 = line.trim().trim_end_matches(" kB").parse().unwrap_or_default();
-        Ok(f64::from(kib) / 1024.0)
-    }
-
-    /// Asks the server to end, and waits.
-    async fn stop(&mut self) -> Result<(), Failure> {
-        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).map(nix::unistd::Pid::from_raw);
-        if let Some(pid) = pid {
-            // One that is gone already has ended.
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        }
-        self.child.wait().await.map(drop).map_err(|error| unable(format!("the server did not end: {error}")))
     }
 }

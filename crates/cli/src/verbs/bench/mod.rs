@@ -5,8 +5,10 @@
 //! unless the figure's name says `cpu`; CPU counts user and system time of all processes.
 
 mod clearance;
+mod fleet;
 mod matching;
 mod scan;
+mod server;
 mod wire;
 
 use std::time::{Duration, Instant};
@@ -29,6 +31,7 @@ pub(crate) async fn bench(global: &Global, verb: BenchVerb) -> Outcome {
         BenchVerb::Scan(flags) => scan::bench(global, &flags),
         BenchVerb::Match(flags) => matching::bench(global, &flags).await,
         BenchVerb::Clearance(flags) => clearance::bench(global, &flags).await,
+        BenchVerb::Fleet(flags) => fleet::bench(global, &flags).await,
         BenchVerb::Once { command } => scan::once(&command),
     }
 }
