@@ -80,6 +80,8 @@ impl World {
         tokio::spawn(room.clone().run(cancel.clone()));
         let world = Self { room, db, clock, cancel, _test: test };
         world.tell(world.feeds(1, FeedState::Settled)).await;
+        // Events are handled side by side: an image before the first feed would be blocked for a moment.
+        world.settled().await;
         world
     }
 

@@ -116,6 +116,9 @@ struct Page {
     limit: Option<u32>,
 }
 
+/// Containers that are read at once where a filter leaves some out.
+const SIEVED_AT_ONCE: usize = 250;
+
 impl Page {
     /// Counts in `unknown` what is left out because nothing is known of its findings.
     fn takes(&self, view: &ContainerView, known: &Known, unknown: &mut u64) -> bool {
@@ -155,12 +158,15 @@ async fn list(
     }
     let mut after = page.after.as_deref().map(read_cursor).transpose()?;
     let most = usize::try_from(page.limit.unwrap_or(limit::PAGE).clamp(1, limit::PAGE)).unwrap_or(1);
+    let is_sieved = page.verdict.is_some() || page.vulnerable || page.weak;
+    // Few of many may fit: they are not read one by one.
+    let at_once = if is_sieved { most.max(SIEVED_AT_ONCE) } else { most };
     let presence = page.presence.into_iter().collect();
     let filter = Filter { hosts, content: page.content_id, name_prefix: page.text.clone(), presence };
     // What a filter leaves out is looked at up to a bound; the next page goes on from there.
     let mut read = 0;
     loop {
-        let found = rooms.fleet.containers(&filter, after.as_ref(), most).await?;
+        let found = rooms.fleet.containers(&filter, after.as_ref(), at_once).await?;
         after = found.next;
         for (at, view) in found.containers.iter().enumerate() {
             let known = images.of(view).await?;
