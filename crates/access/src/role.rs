@@ -52,6 +52,8 @@ permissions! {
     AccessWrite = "access/write";
     /// Read and verify the ledger.
     LedgerRead = "ledger/read";
+    /// Invite hosts into the fleet, and remove them.
+    HostWrite = "host/write";
     /// Read alerts, their targets, and what was not delivered.
     AlertRead = "alert/read";
     /// Create, test and delete alert targets; send again what was given up.
@@ -152,6 +154,7 @@ pub(crate) fn built_in() -> Vec<Role> {
         P::AdvisoryImport,
         P::AccessRead,
         P::LedgerRead,
+        P::HostWrite,
         P::AlertRead,
         P::AlertWrite,
     ];

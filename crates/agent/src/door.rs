@@ -1,18 +1,22 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
-use seaworthy_link::{Ack, Batch, UsageReport};
+use hyper::body::Incoming;
+use seaworthy_link::{Ack, Batch, Unread as UnreadImages, UsageReport};
 use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::{
     limit,
+    membership::Membership,
+    remote::Remote,
     socket::{self, Broken, Unread},
 };
 
 const BATCHES: &str = "/api/v1/agent/batches";
+const UNREAD: &str = "/api/v1/agent/unread";
 const USAGE: &str = "/api/v1/agent/usage";
 
 /// The way to the control plane.
@@ -20,16 +24,18 @@ const USAGE: &str = "/api/v1/agent/usage";
 pub enum Door {
     /// Its operator socket, on the same machine: being allowed to open it is the credential.
     Socket(PathBuf),
+    /// Its HTTPS door on another machine, as a member of its fleet.
+    Remote(Arc<Remote>),
 }
 
 /// Why a batch was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
     /// Nobody listens.
-    #[error("failed to reach the control plane at `{socket}`")]
+    #[error("failed to reach the control plane at `{place}`")]
     Connect {
-        /// The socket.
-        socket: PathBuf,
+        /// The socket, or host and port.
+        place: String,
         /// The system's word.
         source: std::io::Error,
     },
@@ -75,6 +81,11 @@ impl DoorError {
 }
 
 impl Door {
+    /// The door of the fleet that this host is a member of.
+    pub fn of(member: &Membership) -> Result<Self, rustls::Error> {
+        Ok(Self::Remote(Arc::new(Remote::new(&member.server, member.port, member.config()?))))
+    }
+
     /// Delivers a batch and reads its acknowledgement.
     pub async fn deliver(&self, batch: &Batch) -> Result<Ack, DoorError> {
         let what = format!("batch {}", batch.number);
@@ -87,36 +98,75 @@ impl Door {
         self.post(USAGE, report, "a report of usage").await.map(drop)
     }
 
+    /// Images of this host that nobody knows, as its engine calls them.
+    pub async fn unread(&self) -> Result<Vec<String>, DoorError> {
+        let what = "the question for unknown images";
+        let body = self.send(what, Request::get(UNREAD), Bytes::new()).await?;
+        let unread: UnreadImages = serde_json::from_slice(&body)
+            .map_err(|error| refused(what, StatusCode::OK, &error.to_string()))?;
+        Ok(unread.images)
+    }
+
     async fn post(&self, to: &str, it: &impl Serialize, what: &str) -> Result<Vec<u8>, DoorError> {
-        let Self::Socket(path) = self;
-        let bad = |error: &dyn std::fmt::Display| refused(what, StatusCode::BAD_REQUEST, &error.to_string());
-        let json = serde_json::to_vec(it).map_err(|error| bad(&error))?;
-        let request = Request::post(to)
+        let json = serde_json::to_vec(it)
+            .map_err(|error| refused(what, StatusCode::BAD_REQUEST, &error.to_string()))?;
+        self.send(what, Request::post(to), Bytes::from(json)).await
+    }
+
+    async fn send(
+        &self,
+        what: &str,
+        request: http::request::Builder,
+        body: Bytes,
+    ) -> Result<Vec<u8>, DoorError> {
+        let request = request
             .header(header::HOST, "localhost")
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(json)))
-            .map_err(|error| bad(&error))?;
-        let whole = async {
-            let broken = |source| DoorError::Http { what: what.to_owned(), source };
-            let response = socket::exchange(path, request).await.map_err(|it| match it {
-                Broken::Connect(source) => DoorError::Connect { socket: path.clone(), source },
-                Broken::Http(source) => broken(source),
-            })?;
-            let status = response.status();
-            let body = socket::read(response.into_body(), limit::ACK_BYTES).await;
-            let body = body.map_err(|unread| match unread {
-                Unread::TooLong => refused(what, status, "an answer that is too long"),
-                Unread::Http(source) => broken(source),
-            })?;
-            if !status.is_success() {
-                return Err(refused(what, status, &String::from_utf8_lossy(&body)));
+            .body(Full::new(body))
+            .map_err(|error| refused(what, StatusCode::BAD_REQUEST, &error.to_string()))?;
+        match self {
+            Self::Socket(path) => {
+                let place = path.display().to_string();
+                exchange(what, socket::exchange(path, request), &place).await
             }
-            Ok(body)
-        };
-        timeout(limit::DELIVERY, whole).await.map_err(|_| DoorError::Silent { what: what.to_owned() })?
+            Self::Remote(remote) => exchange(what, remote.send(request), &remote.place()).await,
+        }
     }
 }
 
-fn refused(what: &str, status: StatusCode, message: &str) -> DoorError {
+/// Waits for an answer, and reads it when it is one of success.
+pub(crate) async fn exchange(
+    what: &str,
+    answer: impl Future<Output = Result<Response<Incoming>, Broken>>,
+    place: &str,
+) -> Result<Vec<u8>, DoorError> {
+    let whole = async {
+        let broken = |source| DoorError::Http { what: what.to_owned(), source };
+        let response = answer.await.map_err(|it| match it {
+            Broken::Connect(source) => DoorError::Connect { place: place.to_owned(), source },
+            Broken::Http(source) => broken(source),
+        })?;
+        let status = response.status();
+        let body = socket::read(response.into_body(), limit::ACK_BYTES).await;
+        let body = body.map_err(|unread| match unread {
+            Unread::TooLong => refused(what, status, "an answer that is too long"),
+            Unread::Http(source) => broken(source),
+        })?;
+        if !status.is_success() {
+            return Err(refused(what, status, &said(&body)));
+        }
+        Ok(body)
+    };
+    timeout(limit::DELIVERY, whole).await.map_err(|_| DoorError::Silent { what: what.to_owned() })?
+}
+
+/// The message of a problem, or the text as it is.
+fn said(body: &[u8]) -> String {
+    let problem = serde_json::from_slice::<serde_json::Value>(body).ok();
+    let message = problem.as_ref().and_then(|it| it.pointer("/error/message")?.as_str().map(str::to_owned));
+    message.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned())
+}
+
+pub(crate) fn refused(what: &str, status: StatusCode, message: &str) -> DoorError {
     DoorError::Refused { what: what.to_owned(), status, message: message.chars().take(300).collect() }
 }

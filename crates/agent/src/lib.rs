@@ -15,9 +15,11 @@
 //!   others.
 //! - Values of environment variables are dropped while an answer is read.
 //!
-//! Deliberately absent: verdicts, enforcement, the network (there is one way to the control plane
-//! yet, its socket on the same machine), and what only changes between two lists when no event says
-//! so.
+//! - Another machine's control plane is the one that made the join token: its CA is pinned, and no
+//!   other certificate is believed. The host's key never leaves the host.
+//!
+//! Deliberately absent: verdicts, enforcement, and what only changes between two lists when no event
+//! says so.
 #![forbid(unsafe_code)]
 
 mod agent;
@@ -25,10 +27,12 @@ mod answer;
 mod backoff;
 mod door;
 mod host;
+mod membership;
 mod observe;
 mod outage;
 mod pending;
 mod pieces;
+mod remote;
 mod socket;
 mod watch;
 
@@ -45,4 +49,6 @@ pub mod usage;
 
 pub use agent::{Agent, AgentConfig, Paces, Reports};
 pub use door::{Door, DoorError};
+pub use membership::{Membership, MembershipError};
+pub use remote::Remote;
 pub use scratch::{Scratch, Tried};

@@ -75,10 +75,10 @@ pub(crate) enum Verb {
     Up(UpFlags),
     /// Start the control plane
     Serve(ServeFlags),
-    /// Report this machine's containers to its server; `up` starts one
-    #[command(
-        after_help = "Example: seaworthy agent --data /var/lib/seaworthy --docker-host unix:///run/docker.sock"
-    )]
+    /// Report this machine's containers to its server, or to the one it joined; `up` starts one
+    #[command(after_help = "Examples:
+  seaworthy agent --data /var/lib/seaworthy --docker-host unix:///run/docker.sock
+  seaworthy host join https://registry.example.com:8443 < token && seaworthy agent")]
     Agent(AgentFlags),
     /// What the server is doing
     Status,
@@ -224,6 +224,12 @@ pub(crate) struct ServeFlags {
     /// Address of the plain-HTTP door; loopback only [default: localhost:5000]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
+    /// Address of the HTTPS door, which agents of other machines use [default: [::]:8443 with `--domain`, else closed]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) tls_listen: Option<String>,
+    /// Name of this installation for other machines
+    #[arg(long, value_name = "NAME")]
+    pub(crate) domain: Option<String>,
     /// Import these advisories in the background
     #[arg(long, value_name = "PATH")]
     pub(crate) advisories: Vec<PathBuf>,

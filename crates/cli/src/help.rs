@@ -151,8 +151,8 @@ const TEXTS: &[(&str, &str)] = &[
         "エージェントを開始しない。このマシンのコンテナーは不明のままになる",
     ),
     (
-        "Report this machine's containers to its server; `up` starts one",
-        "このマシンのコンテナーをサーバーに報告する。`up` は自動で開始する",
+        "Report this machine's containers to its server, or to the one it joined; `up` starts one",
+        "このマシンのコンテナーを、このマシンのサーバーか参加先のサーバーに報告する。`up` は自動で開始する",
     ),
     (
         "The container engine's socket [default: `DOCKER_HOST`, else `unix:///var/run/docker.sock`]",
@@ -349,6 +349,29 @@ const TEXTS: &[(&str, &str)] = &[
     ("How many servers live and die", "起動と停止を繰り返すサーバーの回数"),
     ("Print a completion script", "補完スクリプトを出力する"),
     ("Which shell", "シェルの種類"),
+    // Hosts.
+    (
+        "Print a token that lets one host join, once",
+        "ホスト 1 台を参加させる、一度だけ使えるトークンを表示する",
+    ),
+    ("Name that the host gets [default: its host name]", "ホストに付ける名前 [既定: ホスト名]"),
+    ("For how long, such as 30m or 2h", "有効期間。例: 30m、2h"),
+    (
+        "Join this machine to the fleet of a server; reads the token from stdin",
+        "このマシンをサーバーの管理対象に加える。トークンは標準入力から読み取る",
+    ),
+    ("The HTTPS door of the server", "サーバーの HTTPS の入口"),
+    ("Read the token from this file", "トークンをこのファイルから読み取る"),
+    ("What this host calls itself [default: its host name]", "このホストの名前 [既定: ホスト名]"),
+    (
+        "Take a host out of the fleet, with its containers; its certificate ends at once",
+        "ホストをコンテナーとともに管理対象から外す。証明書は直ちに無効になる",
+    ),
+    (
+        "Address of the HTTPS door, which agents of other machines use [default: [::]:8443 with `--domain`, else closed]",
+        "他のマシンのエージェントが使う HTTPS の入口のアドレス [既定: `--domain` があれば [::]:8443、なければ閉じる]",
+    ),
+    ("Name of this installation for other machines", "他のマシンから見たこのサーバーの名前"),
     // Alerts.
     ("What people are told, and where it is sent", "通知する内容と送信先"),
     ("List alerts, newest first", "アラートを新しい順に一覧する"),

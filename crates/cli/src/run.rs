@@ -75,7 +75,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Verb::Container(ContainerVerb::Explain { name }) => {
             verbs::container_page::explain(&global, &name).await
         }
-        Verb::Host(HostVerb::List) => verbs::containers::hosts(&global).await,
+        Verb::Host(verb) => host(&global, verb).await,
         Verb::Check(flags) => verbs::images::check(&global, flags).await,
         Verb::Scan(flags) => verbs::images::scan(&global, flags).await,
         Verb::Finding(FindingVerb::List { cve }) => verbs::images::findings(&global, &cve).await,
@@ -93,6 +93,17 @@ async fn dispatch(cli: Cli) -> Outcome {
             verbs::reference::page(page);
             Ok(())
         }
+    }
+}
+
+async fn host(global: &Global, verb: HostVerb) -> Outcome {
+    match verb {
+        HostVerb::List => verbs::containers::hosts(global).await,
+        HostVerb::Invite { name, expires } => verbs::hosts::invite(global, name.as_deref(), &expires).await,
+        HostVerb::Join { url, token_file, name } => {
+            Box::pin(verbs::hosts::join(global, &url, (token_file.as_deref(), name))).await
+        }
+        HostVerb::Remove { name } => verbs::hosts::remove(global, &name).await,
     }
 }
 

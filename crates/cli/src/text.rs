@@ -32,6 +32,8 @@ texts! {
     AgentEnded: "the agent ended and is started again", "エージェントが終了したため再開します";
     AgentGivenUp: "the agent cannot start; this machine's containers stay unknown", "エージェントを開始できません。このマシンのコンテナーは不明のままです";
     AgentLate: "the agent did not end in time", "エージェントが時間内に終了しませんでした";
+    JoinThere: "on the host that joins", "参加させるホストで実行する";
+    ReportHere: "report this host's containers", "このホストのコンテナーを報告する";
     Error: "error", "エラー";
     Hint: "hint", "ヒント";
     Allowed: "allowed", "許可";

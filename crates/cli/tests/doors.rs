@@ -22,7 +22,7 @@ fn elsewhere(place: &Place, words: &[&str]) -> Command {
     command
 }
 
-fn with_stdin(mut command: Command, input: &str) -> Said {
+pub(crate) fn with_stdin(mut command: Command, input: &str) -> Said {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it starts");
     child.stdin.take().expect("stdin").write_all(input.as_bytes()).expect("written");

@@ -26,6 +26,7 @@ mod names;
 mod openapi;
 mod people;
 mod receiver;
+mod remote;
 mod running;
 mod server;
 mod stopped;

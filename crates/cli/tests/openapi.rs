@@ -11,7 +11,7 @@ use crate::{
     http::{Answer, Door},
     image::Image,
     receiver::Receiver,
-    server::Place,
+    server::{Place, free_port},
 };
 
 /// The description, made strict: an answer may have no field that is not described.
@@ -87,7 +87,8 @@ impl Description {
 #[test]
 fn answers_are_as_described() {
     let place = Place::new();
-    let server = place.up(&[]);
+    let tls = format!("localhost:{}", free_port());
+    let server = place.try_up_with(free_port(), &["--tls-listen", &tls]).expect("a server");
     let socket = place.socket();
     let rejected = Door::Tcp { port: server.port, basic: "bm9ib2R5Om5vdGhpbmc=".to_owned() };
     let mut it = Description::of(&socket);
@@ -104,6 +105,7 @@ fn answers_are_as_described() {
     let receiver = Receiver::answering("410 Gone");
     alert_targets(&mut it, &socket, server.port, &receiver);
     containers(&mut it, &place, &socket, server.port);
+    joined(&mut it, &socket, server.port);
     alerts(&mut it, &socket);
     refusals(&mut it, &socket, &rejected);
     it.ask(&socket, ("DELETE", "/api/v1/images"), "/api/v1/images?image=prod/web:1", &Value::Null);
@@ -368,6 +370,35 @@ fn found(it: &mut Description, socket: &Door) {
     assert_eq!(it.get(socket, all, &format!("{all}?by=moon")).status, 400);
 }
 
+fn joined(it: &mut Description, socket: &Door, port: u16) {
+    let (unread, invitations) = ("/api/v1/agent/unread", "/api/v1/hosts/invitations");
+    assert_eq!(it.get(socket, unread, unread).json()["images"].as_array().map(Vec::len), Some(1));
+    let nobody = Door::Tcp { port, basic: String::new() };
+    assert_eq!(it.get(&nobody, unread, unread).status, 401);
+    assert_eq!(it.ask(&nobody, ("POST", invitations), invitations, &json!({})).status, 401);
+    assert_eq!(it.ask(socket, ("POST", invitations), invitations, &json!({"seconds": 0})).status, 400);
+    let made = it.ask(socket, ("POST", invitations), invitations, &json!({"name": "far"})).json();
+    let join = "/api/v1/agent/join";
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let request = rcgen::CertificateParams::default().serialize_request(&key).expect("a request");
+    let request = request.pem().expect("PEM");
+    let mut body = json!({"token": made["token"], "name": "x", "request": "not PEM"});
+    assert_eq!(it.ask(socket, ("POST", join), join, &body).status, 400);
+    body["request"] = json!(request);
+    body["token"] = json!("swj_x");
+    assert_eq!(it.ask(socket, ("POST", join), join, &body).status, 400);
+    body["token"] = json!(format!("swj_{}", "A".repeat(86)));
+    assert_eq!(it.ask(socket, ("POST", join), join, &body).status, 401);
+    body["token"] = made["token"].clone();
+    assert_eq!(it.ask(socket, ("POST", join), join, &body).json()["name"], "far");
+    body["request"] = json!("x".repeat(17_000));
+    assert_eq!(it.ask(socket, ("POST", join), join, &body).status, 413);
+    let host = ("DELETE", "/api/v1/hosts/{name}");
+    assert_eq!(it.ask(&nobody, host, "/api/v1/hosts/far", &Value::Null).status, 401);
+    assert_eq!(it.ask(socket, host, "/api/v1/hosts/far", &Value::Null).status, 200);
+    assert_eq!(it.ask(socket, host, "/api/v1/hosts/far", &Value::Null).status, 404);
+}
+
 fn fleet(it: &mut Description, socket: &Door, port: u16) {
     let path = "/api/v1/agent/batches";
     let mut batch = json!({
@@ -375,7 +406,7 @@ fn fleet(it: &mut Description, socket: &Door, port: u16) {
         "made_at": "2026-11-23T10:00:00Z", "items": [],
     });
     let send = |it: &mut Description, door: &Door, batch: &Value| it.ask(door, ("POST", path), path, batch);
-    // An agent of another machine has no way in yet, whatever its rights; nobody has to read its batch.
+    // A principal is no host, whatever its rights; nobody has to read its batch.
     let owner = json!({"name": "agent", "role": "Owner", "scope": "/"}).to_string();
     let made =
         socket.ask("POST", "/api/v1/principals", "application/json", owner.as_bytes()).expect("answered");

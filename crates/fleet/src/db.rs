@@ -2,6 +2,7 @@
 
 pub(crate) mod aliases;
 pub(crate) mod containers;
+pub(crate) mod join;
 
 use seaworthy_link::Host;
 use seaworthy_model::{HostId, SpoolId, Timestamp};
@@ -43,6 +44,7 @@ pub const SCHEMA: RoomSchema = RoomSchema {
             // The content of an image that its host read, as it is called on that host alone.
             steps: &[Step::AddColumn("fleet_images", Column::bytes("scanned").optional())],
         },
+        Migration { id: 4, steps: &[Step::Create(join::INVITATIONS), Step::Create(join::CERTIFICATES)] },
     ],
 };
 
@@ -130,18 +132,23 @@ pub(crate) async fn insert_host(
 
 /// Deletes all of a host but its history; returns its name.
 pub(crate) async fn delete_host(tx: &mut Tx<'_>, host: HostId) -> Result<Option<String>, DbError> {
-    let row = tx.fetch_optional("SELECT name FROM fleet_hosts WHERE id = $1", args![host.as_bytes()]).await?;
-    let Some(row) = row else { return Ok(None) };
+    let Some(name) = host_name(tx, host).await? else { return Ok(None) };
     for statement in [
         "DELETE FROM fleet_hosts WHERE id = $1",
         "DELETE FROM fleet_spools WHERE host = $1",
         "DELETE FROM fleet_images WHERE host = $1",
         "DELETE FROM fleet_image_digests WHERE host = $1",
         "DELETE FROM fleet_containers WHERE host = $1",
+        "DELETE FROM fleet_certificates WHERE host = $1",
     ] {
         tx.execute(statement, args![host.as_bytes()]).await?;
     }
-    Ok(Some(row.text(0)?.to_owned()))
+    Ok(Some(name))
+}
+
+pub(crate) async fn host_name(tx: &mut Tx<'_>, host: HostId) -> Result<Option<String>, DbError> {
+    let row = tx.fetch_optional("SELECT name FROM fleet_hosts WHERE id = $1", args![host.as_bytes()]).await?;
+    row.map(|row| Ok(row.text(0)?.to_owned())).transpose()
 }
 
 pub(crate) async fn host_named(db: &Db, name: &str) -> Result<Option<HostId>, DbError> {

@@ -40,6 +40,12 @@ pub enum FleetError {
         /// The name.
         name: String,
     },
+    /// No open invitation fits.
+    #[error("the join token is wrong, used or expired")]
+    Invitation,
+    /// An invitation lasts too short or too long.
+    #[error("an invitation lasts 1 to {} seconds", crate::limit::INVITATION_SECONDS)]
+    InvitationSeconds,
     /// One more than its limit.
     #[error("there are {limit} {what} already")]
     TooMany {
@@ -73,14 +79,17 @@ impl From<FleetError> for Problem {
                 Self::new(ErrorCode::TooLarge, cause)
             }
             FleetError::Batch(_) => Self::new(ErrorCode::Invalid, seaworthy_store::chain(&error)),
-            FleetError::Order { .. } | FleetError::HostTaken { .. } | FleetError::TooMany { .. } => {
-                Self::new(ErrorCode::Conflict, message)
+            FleetError::Order { .. } | FleetError::TooMany { .. } => Self::new(ErrorCode::Conflict, message),
+            FleetError::HostTaken { name } => Self::new(ErrorCode::Conflict, message)
+                .hint(format!("remove it with `seaworthy host remove {name}`, or choose another name")),
+            FleetError::Invitation => {
+                Self::new(ErrorCode::Unauthorized, message).hint("make another with `seaworthy host invite`")
             }
             FleetError::SpoolReplaced { .. } => {
                 Self::new(ErrorCode::Conflict, message).hint("begin a new spool")
             }
             FleetError::UnknownHost { .. } => Self::new(ErrorCode::NotFound, message),
-            FleetError::HostName => Self::new(ErrorCode::Invalid, message),
+            FleetError::HostName | FleetError::InvitationSeconds => Self::new(ErrorCode::Invalid, message),
             FleetError::Ambiguous { candidates, .. } => Self::new(ErrorCode::Conflict, message)
                 .hint(format!("name the host, or more of the id: {}", candidates.join(", "))),
             FleetError::Db(error) => error.into(),

@@ -5,7 +5,7 @@ use seaworthy_model::{Actor, HostId};
 use seaworthy_store::{Db, DbError, chain};
 use tokio_util::sync::CancellationToken;
 
-use crate::{FleetError, alias::Resolver, db, limit, usage::Board};
+use crate::{FleetError, alias::Resolver, db, join::check_name, limit, usage::Board};
 
 /// What the fleet stands on.
 pub struct FleetConfig {
@@ -44,9 +44,7 @@ impl Fleet {
 
     /// Takes a host into the fleet under a name that no other has.
     pub async fn join(&self, actor: &Actor, name: &str) -> Result<HostId, FleetError> {
-        if name.is_empty() || name.len() > limit::NAME_BYTES || name.chars().any(char::is_control) {
-            return Err(FleetError::HostName);
-        }
+        check_name(name)?;
         let context = (HostId::generate(), name.to_owned(), self.db.now());
         seaworthy_ledger::write(&self.db, actor, context, |(host, name, now), tx| {
             Box::pin(async move {
@@ -107,6 +105,8 @@ impl Fleet {
         let history = now.plus_seconds(-limit::HISTORY_DAYS * day);
         let most = u64::try_from(limit::UPKEEP_ROWS).unwrap_or(u64::MAX);
         while self.upkeep(history, |history, tx| Box::pin(db::forget_history(tx, *history))).await? >= most {}
+        let expired = now.plus_seconds(-day);
+        self.upkeep(expired, |before, tx| Box::pin(db::join::forget_expired(tx, *before))).await?;
         let gone = now.plus_seconds(-limit::GONE_DAYS * day);
         for host in db::host_ids(&self.db).await? {
             self.upkeep((host, gone), |(host, gone), tx| {

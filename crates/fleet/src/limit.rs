@@ -51,3 +51,7 @@ pub const USAGE_CONTAINERS: usize = 100_000;
 pub const USAGE_POINTS: usize = 60;
 /// How long the last report is shown, in seconds.
 pub const USAGE_STALE_SECONDS: i64 = 45;
+/// Invitations that nobody has used yet.
+pub const INVITATIONS: u64 = 1_000;
+/// How long an invitation may last, in seconds: seven days.
+pub const INVITATION_SECONDS: i64 = 7 * 24 * 3_600;

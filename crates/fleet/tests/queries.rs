@@ -1,13 +1,13 @@
 //! Pages, names, prefixes and counts.
 
-use seaworthy_fleet::{Filter, FleetError, Presence};
+use seaworthy_fleet::{Filter, FleetError, Invitation, Newcomer, Presence, limit};
 use seaworthy_link::ContainerState;
 use seaworthy_model::{Actor, HostId};
 use seaworthy_testkit::{TestDb, db_tests};
 
 use crate::world::{World, batch, container, content, digest, item, measured};
 
-db_tests!(crate::world::ROOMS; pages_follow_on, names_and_prefixes_find_one, joining_and_leaving);
+db_tests!(crate::world::ROOMS; pages_follow_on, names_and_prefixes_find_one, joining_and_leaving, an_invitation_is_used_once, only_unknown_images_are_unread);
 
 async fn pages_follow_on(test: TestDb) {
     let world = World::new(test).await;
@@ -123,4 +123,76 @@ async fn joining_and_leaving(test: TestDb) {
     let leaves = world.db.fetch_all("SELECT action FROM ledger_leaves ORDER BY id", &[]).await.unwrap();
     let actions: Vec<&str> = leaves.iter().map(|row| row.text(0).unwrap()).collect();
     assert_eq!(actions, ["host.join", "host.join", "host.remove"]);
+}
+
+async fn an_invitation_is_used_once(test: TestDb) {
+    let world = World::new(test).await;
+    let fleet = &world.fleet;
+    let actor = Actor::system();
+    let invitation = |secret: u8, name: Option<&str>, seconds| Invitation {
+        secret: [secret; 32],
+        name: name.map(str::to_owned),
+        seconds,
+    };
+    let newcomer = |secret: u8, name: &str, key: u8| Newcomer {
+        secret: [secret; 32],
+        name: name.to_owned(),
+        key: [key; 32],
+        reserved: "here".to_owned(),
+    };
+    for seconds in [0, -1, limit::INVITATION_SECONDS + 1] {
+        let refused = fleet.invite(&actor, invitation(0, None, seconds)).await;
+        assert!(matches!(refused, Err(FleetError::InvitationSeconds)), "{refused:?}");
+    }
+    fleet.invite(&actor, invitation(1, None, limit::INVITATION_SECONDS)).await.unwrap();
+    fleet.invite(&actor, invitation(2, Some("named"), 60)).await.unwrap();
+    assert!(matches!(fleet.is_invited([9; 32]).await, Err(FleetError::Invitation)));
+    fleet.is_invited([1; 32]).await.unwrap();
+
+    let taken = fleet.admit(&actor, newcomer(1, "here", 1)).await;
+    assert!(matches!(taken, Err(FleetError::HostTaken { .. })), "{taken:?}");
+    let (one, name) = fleet.admit(&actor, newcomer(1, "one", 1)).await.unwrap();
+    assert_eq!(name, "one");
+    // The answer was lost: the same key asks again. Another key is another host.
+    assert_eq!(fleet.admit(&actor, newcomer(1, "other", 1)).await.unwrap(), (one, "one".to_owned()));
+    let stolen = fleet.admit(&actor, newcomer(1, "two", 2)).await;
+    assert!(matches!(stolen, Err(FleetError::Invitation)), "{stolen:?}");
+    // A name that came with the invitation counts.
+    let (two, name) = fleet.admit(&actor, newcomer(2, "here", 2)).await.unwrap();
+    assert_eq!(name, "named");
+
+    fleet.certify(one, [1; 32]).await.unwrap();
+    fleet.certify(two, [2; 32]).await.unwrap();
+    fleet.certify(one, [3; 32]).await.unwrap();
+    let stands_for = async |certificate: u8| fleet.certified(&[certificate; 32]).await.unwrap();
+    assert_eq!([stands_for(1).await, stands_for(2).await, stands_for(3).await], [None, Some(two), Some(one)]);
+    fleet.remove(&actor, two).await.unwrap();
+    assert_eq!(stands_for(2).await, None);
+    let gone = fleet.admit(&actor, newcomer(2, "two", 2)).await;
+    assert!(matches!(gone, Err(FleetError::Invitation)), "{gone:?}");
+
+    for n in 0..limit::INVITATIONS {
+        let mut more = invitation(0, None, 60);
+        more.secret[..8].copy_from_slice(&n.to_be_bytes());
+        fleet.invite(&actor, more).await.unwrap();
+    }
+    let many = fleet.invite(&actor, invitation(7, None, 60)).await;
+    assert!(matches!(many, Err(FleetError::TooMany { .. })), "{many:?}");
+}
+
+/// What a host may read itself: only what is there and was never pushed, and no endless list.
+async fn only_unknown_images_are_unread(test: TestDb) {
+    let world = World::new(test).await;
+    world.tell(measured("prod/web", "m", "c", "k")).await;
+    let most = seaworthy_link::limit::UNREAD;
+    let mut items = vec![item(container("known", &digest("c").to_string(), 1))];
+    items.extend(
+        (0..=most)
+            .map(|n| item(container(&format!("{n:04}"), &digest(&format!("unknown {n}")).to_string(), 1))),
+    );
+    world.receive(batch(1, 1, items)).await.unwrap();
+    let unread = world.fleet.unread(world.host).await.unwrap();
+    assert_eq!(unread.len(), most);
+    assert!(!unread.contains(&digest("c").to_string()));
+    assert_eq!(world.fleet.unread(HostId::generate()).await.unwrap(), Vec::<String>::new());
 }

@@ -81,6 +81,8 @@ actions! {
     RoleUnassign = "role.unassign";
     /// A custom role was defined.
     RoleDefine = "role.define";
+    /// A token was made that lets one host join.
+    HostInvite = "host.invite";
     /// A host joined the fleet.
     HostJoin = "host.join";
     /// A host was removed from the fleet.

@@ -12,12 +12,14 @@
 //! in these types, so they cannot be sent.
 #![forbid(unsafe_code)]
 
+mod join;
 mod message;
 mod usage;
 
 /// Named limits.
 pub mod limit;
 
+pub use join::{BadJoinToken, CONTROL_PLANE, Join, JoinToken, Joined, Unread};
 pub use message::{
     Ack, Batch, BatchError, Container, ContainerState, EngineImage, Gap, Host, Item, Listed, Removed,
     Runtime, Scanned, VERSION,

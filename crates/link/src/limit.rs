@@ -17,3 +17,9 @@ pub const LAYERS: usize = 1_000;
 pub const USAGES: usize = 2_000;
 /// Longest report of what containers use, in bytes of JSON.
 pub const USAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Characters of a join token after its prefix.
+pub const JOIN_TOKEN_CHARS: usize = 86;
+/// Longest request to join, in bytes.
+pub const JOIN_BYTES: usize = 16 * 1024;
+/// Images of one answer that a host may read itself.
+pub const UNREAD: usize = 500;

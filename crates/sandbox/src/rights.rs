@@ -4,8 +4,8 @@
 use std::{io, path::Path};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, Scope, path_beneath_rules,
 };
 use rustix::{
     process::{Resource, Rlimit},
@@ -34,11 +34,11 @@ pub fn give_up_rights(parent: Option<i32>) -> io::Result<()> {
     parent.map_or(Ok(()), confine::follow_parent)
 }
 
-/// Leaves this process files below `readable` to read and below `writable` to use, and no TCP; as
-/// far as this kernel's Landlock can. Sockets in the file system stay open to it.
+/// Leaves this process files below `readable` to read and below `writable` to use, and no TCP but
+/// connections to `ports`; as far as this kernel's Landlock can. Sockets in the file system stay open to it.
 ///
 /// Like [`give_up_rights`], it holds for this thread and those it starts.
-pub fn keep_files(readable: &[&Path], writable: &[&Path]) -> io::Result<()> {
+pub fn keep_files(readable: &[&Path], writable: &[&Path], ports: &[u16]) -> io::Result<()> {
     let abi = ABI::V6;
     let enforce = || {
         Ruleset::default()
@@ -49,6 +49,9 @@ pub fn keep_files(readable: &[&Path], writable: &[&Path]) -> io::Result<()> {
             .create()?
             .add_rules(path_beneath_rules(readable, AccessFs::from_read(abi)))?
             .add_rules(path_beneath_rules(writable, AccessFs::from_all(abi)))?
+            .add_rules(
+                ports.iter().map(|port| Ok::<_, RulesetError>(NetPort::new(*port, AccessNet::ConnectTcp))),
+            )?
             .restrict_self()
     };
     enforce().map(drop).map_err(io::Error::other)
@@ -67,7 +70,7 @@ mod tests {
             std::fs::write(place.join("file"), "x").expect("file");
         }
         let thread = std::thread::spawn(move || {
-            keep_files(&[&read], &[&write]).expect("landlock");
+            keep_files(&[&read], &[&write], &[2]).expect("landlock");
             assert!(
                 std::fs::read(read.join("file")).is_ok() && std::fs::write(write.join("new"), "x").is_ok()
             );

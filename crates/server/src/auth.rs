@@ -2,8 +2,6 @@
 //! and wrong is refused: below `/v2/` by the registry's own 401, which nobody passes. A cookie of
 //! a session that ended is no mistake: its bearer is nobody.
 
-use std::net::SocketAddr;
-
 use axum::{
     extract::{ConnectInfo, Request, State, connect_info::Connected},
     middleware::Next,
@@ -13,7 +11,8 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::header;
 use seaworthy_access::{Access, AccessError, Identity};
-use seaworthy_model::{ErrorCode, Problem, Secret};
+use seaworthy_fleet::Fleet;
+use seaworthy_model::{ErrorCode, HostId, Problem, Secret};
 use seaworthy_registry::CredentialRejected;
 use tokio::net::UnixListener;
 
@@ -22,6 +21,7 @@ use crate::{
     cookie,
     group::{Accounts, OperatorGroup, is_operator},
     limit,
+    tls::Caller,
 };
 
 /// The uid of the operator socket's other end, as the kernel reports it.
@@ -75,14 +75,55 @@ fn own_uid() -> u32 {
     })
 }
 
+/// The host whose agent asks, as its certificate proves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RemoteHost(pub(crate) HostId);
+
+/// Behind TLS: the address is complete, and a certificate stands for a host that is in the fleet.
+pub(crate) async fn host(
+    State(fleet): State<Fleet>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if caller.is_secure {
+        *request.uri_mut() = secure(&request);
+    }
+    let Some(certificate) = caller.certificate else { return next.run(request).await };
+    match fleet.certified(&certificate).await {
+        Ok(Some(host)) => {
+            request.extensions_mut().insert(RemoteHost(host));
+            next.run(request).await
+        }
+        Ok(None) => {
+            let problem = Problem::new(ErrorCode::Denied, "this host is not in the fleet any more");
+            ApiError(problem.hint("invite it with `seaworthy host invite`, and let it join again"))
+                .into_response()
+        }
+        Err(error) => ApiError(error.into()).into_response(),
+    }
+}
+
+/// The request's URI with `https` and the host that was asked for.
+fn secure(request: &Request) -> http::Uri {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let mut parts = request.uri().clone().into_parts();
+    let authority = host.and_then(|host| host.parse().ok()).or(parts.authority.take());
+    if let (Some(authority), Some(_)) = (authority, &parts.path_and_query) {
+        parts.authority = Some(authority);
+        parts.scheme = Some(http::uri::Scheme::HTTPS);
+    }
+    http::Uri::from_parts(parts).unwrap_or_else(|_| request.uri().clone())
+}
+
 /// Over a network: a bearer token, or a name and a secret, or a session, or nobody.
 pub(crate) async fn network(
     State(access): State<Access>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
     request: Request,
     next: Next,
 ) -> Response {
-    let source = Some(peer.ip().to_string());
+    let source = Some(caller.address.ip().to_string());
     let (parts, body) = request.into_parts();
     let cookie = match cookie::of(&parts) {
         Ok(cookie) => cookie,

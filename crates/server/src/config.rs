@@ -1,5 +1,6 @@
 use std::{
     fmt::Write as _,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -48,6 +49,16 @@ settings! {
     Config:
     /// Address of the plain-HTTP door: `localhost:PORT` (both IPv4 and IPv6) or a loopback address.
     listen: String = "localhost:5000".into();
+    /// Name of this installation for other machines. Any other than `localhost` opens the HTTPS door to them.
+    domain: String = "localhost".into();
+    /// Address of the HTTPS door, which has everything and lets agents of other machines in. Empty: closed while
+    /// `domain` is `localhost`, else `[::]:8443`. While it is, loopback only, such as `localhost:8443`.
+    tls_listen: String = String::new();
+    /// PEM file with the certificate of the HTTPS door and those between it and its CA. Empty: the local CA
+    /// issues one, and `DATA/ca.pem` is what clients have to trust. Agents trust the local CA alone.
+    tls_certificate: String = String::new();
+    /// PEM file with the key of `tls_certificate`.
+    tls_key: String = String::new();
     /// Metadata database: empty for the SQLite file below DATA, else `postgres://USER@HOST/DB`.
     database: String = String::new();
     /// Directory that all replicas of one installation see: blobs, uploads, ledger and keys are kept
@@ -129,6 +140,10 @@ impl Config {
 pub struct Overrides {
     /// `--listen`.
     pub listen: Option<String>,
+    /// `--tls-listen`.
+    pub tls_listen: Option<String>,
+    /// `--domain`.
+    pub domain: Option<String>,
     /// `--config FILE`; else `DATA/seaworthy.toml` when it is there.
     pub file: Option<PathBuf>,
     /// `SEAWORTHY_LANG`.
@@ -182,6 +197,12 @@ impl Config {
         if let Some(listen) = &overrides.listen {
             config.listen.clone_from(listen);
         }
+        if let Some(listen) = &overrides.tls_listen {
+            config.tls_listen.clone_from(listen);
+        }
+        if let Some(domain) = &overrides.domain {
+            config.domain.clone_from(domain);
+        }
         if let Some(language) = &overrides.language {
             config.language.clone_from(language);
         }
@@ -220,6 +241,14 @@ impl Config {
         {
             return Err(bad("public_url", &self.public_url));
         }
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+        if self.domain.is_empty() || self.domain.len() > 253 || !self.domain.chars().all(is_name) {
+            return Err(bad("domain", &self.domain));
+        }
+        if self.tls_certificate.is_empty() != self.tls_key.is_empty() {
+            return Err(bad("tls_key", &self.tls_key));
+        }
+        self.tls_addresses()?;
         self.networks()?;
         self.mail.check()?;
         self.addresses().map(|_| ())
@@ -240,17 +269,24 @@ impl Config {
     }
 
     /// Loopback addresses to listen on. Anything else is refused: plain HTTP leaves this machine never.
-    pub fn addresses(&self) -> Result<Vec<std::net::SocketAddr>, ConfigError> {
+    pub fn addresses(&self) -> Result<Vec<SocketAddr>, ConfigError> {
         let bad = || ConfigError::Value { key: "listen", value: self.listen.clone() };
-        if let Some(port) = self.listen.strip_prefix("localhost:") {
-            let port: u16 = port.parse().map_err(|_| bad())?;
-            return Ok(vec![
-                std::net::SocketAddr::from(([127, 0, 0, 1], port)),
-                std::net::SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port)),
-            ]);
-        }
-        let address: std::net::SocketAddr = self.listen.parse().map_err(|_| bad())?;
-        if address.ip().is_loopback() { Ok(vec![address]) } else { Err(bad()) }
+        let addresses = addresses(&self.listen).ok_or_else(bad)?;
+        if addresses.iter().all(|address| address.ip().is_loopback()) { Ok(addresses) } else { Err(bad()) }
+    }
+
+    /// Addresses of the HTTPS door; none when it is closed. Loopback only until the installation has a name.
+    pub fn tls_addresses(&self) -> Result<Vec<SocketAddr>, ConfigError> {
+        let is_local = self.domain == "localhost";
+        let listen = match self.tls_listen.as_str() {
+            "" if is_local => return Ok(Vec::new()),
+            "" => "[::]:8443",
+            given => given,
+        };
+        let bad = || ConfigError::Value { key: "tls_listen", value: listen.to_owned() };
+        let addresses = addresses(listen).ok_or_else(bad)?;
+        let is_allowed = !is_local || addresses.iter().all(|address| address.ip().is_loopback());
+        if is_allowed { Ok(addresses) } else { Err(bad()) }
     }
 
     /// The language of refusals.
@@ -283,6 +319,17 @@ impl MailConfig {
             return Err(bad("mail.password_file", &self.password_file));
         }
         Ok(())
+    }
+}
+
+/// `localhost:PORT` is both loopback addresses.
+fn addresses(listen: &str) -> Option<Vec<SocketAddr>> {
+    match listen.strip_prefix("localhost:") {
+        Some(port) => {
+            let port: u16 = port.parse().ok()?;
+            Some(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()])
+        }
+        None => listen.parse().ok().map(|address| vec![address]),
     }
 }
 
@@ -329,12 +376,22 @@ mod tests {
     #[test]
     fn complete_or_refused() {
         assert!(load("").is_ok());
+        let doors = |text| load(text).expect("valid").tls_addresses().expect("addresses").len();
+        assert_eq!(doors(""), 0);
+        assert_eq!(doors("tls_listen = \"localhost:8443\""), 2);
+        assert_eq!(doors("domain = \"registry.example.com\""), 1);
+        assert_eq!(doors("domain = \"h\"\ntls_listen = \"0.0.0.0:443\""), 1);
         assert_eq!(load("language = \"ja\"").expect("valid").language(), Language::Japanese);
         for bad in [
             "listn = \"x\"",
             "listen = \"0.0.0.0:5000\"",
             "listen = \"localhost:99999\"",
             "language = \"fr\"",
+            "tls_listen = \"0.0.0.0:8443\"",
+            "tls_listen = \"8443\"",
+            "domain = \"a b\"",
+            "domain = \"\"",
+            "tls_key = \"/k.pem\"",
             "shared = \"/srv/seaworthy\"",
             "shared = \"relative\"\ndatabase = \"postgres://u@h/d\"",
             "sandbox = \"off\"",

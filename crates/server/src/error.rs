@@ -11,7 +11,7 @@ use seaworthy_store::{DataDirError, DbError};
 use seaworthy_telemetry::TelemetryError;
 use seaworthy_trust::NoteError;
 
-use crate::ConfigError;
+use crate::{ConfigError, local_ca::CaError};
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +40,18 @@ pub enum StartError {
     /// The sandbox.
     #[error("layers cannot be inspected safely on this machine")]
     Sandbox(#[from] SandboxError),
-    /// TLS for what is sent.
+    /// The local CA.
+    #[error("the local CA cannot be used")]
+    Ca(#[from] CaError),
+    /// A certificate or key that was given.
+    #[error("failed to read `{path}`: {message}")]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
+    /// TLS.
     #[error("TLS cannot be used")]
     Tls {
         /// Why.
@@ -119,7 +130,10 @@ impl From<StartError> for Problem {
                 Self::new(ErrorCode::Invalid, message).hint("create the group, or correct `operator_group`")
             }
             StartError::Room { problem } => problem,
+            StartError::Certificate { .. } => Self::new(ErrorCode::Invalid, message)
+                .hint("give both `tls_certificate` and `tls_key` as PEM files"),
             StartError::Db(_)
+            | StartError::Ca(_)
             | StartError::Signer(_)
             | StartError::Access(_)
             | StartError::Tls { .. }

@@ -18,6 +18,7 @@ mod group;
 pub mod japanese;
 mod japanese_texts;
 mod live;
+mod local_ca;
 pub mod mail;
 mod refusal;
 mod remedies;
@@ -25,6 +26,7 @@ mod route;
 mod speak;
 mod start;
 mod tasks;
+mod tls;
 mod token;
 /// Whom TLS connections believe.
 pub mod trusted;
@@ -90,6 +92,14 @@ pub mod limit {
     pub const PASSWORD_BYTES: u64 = 4 * 1024;
     /// Longest `Accept-Encoding` that is looked at, in bytes.
     pub const ENCODINGS_BYTES: usize = 1_024;
+    /// TLS handshakes at the same time; more wait to be accepted.
+    pub const HANDSHAKES: usize = 256;
+    /// How long one may take, in seconds.
+    pub const HANDSHAKE_SECONDS: u64 = 10;
+    /// After how many seconds the certificate of the HTTPS door is made anew: 30 days.
+    pub const CERTIFICATE_SECONDS: u64 = 30 * 24 * 3_600;
+    /// How long a host may be invited for, in seconds, when nothing is said: one hour.
+    pub const INVITED_SECONDS: i64 = 3_600;
     /// Longest `Authorization` header that is looked at, in bytes.
     pub const AUTHORIZATION_BYTES: usize = 16 * 1024;
 }
@@ -98,4 +108,5 @@ pub mod report;
 
 pub use config::{Config, ConfigError, MailConfig, Overrides};
 pub use error::StartError;
+pub use local_ca::CaError;
 pub use start::{DEFAULT_POLICIES, Running, readers, start};

@@ -1,6 +1,6 @@
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use axum::{Extension, Router, middleware};
+use axum::{Extension, Router, extract::connect_info::Connected, middleware, serve::IncomingStream};
 use seaworthy_access::Access;
 use seaworthy_clearance::Clearance;
 use seaworthy_findings::{FeedReader, Findings, FindingsConfig};
@@ -25,9 +25,11 @@ use crate::{
     group::{Accounts, OperatorGroup},
     limit,
     live::Live,
+    local_ca::LocalCa,
     mail::Mail,
     speak,
     tasks::Tasks,
+    tls::{self, Caller},
     token, trusted,
     webhook::Webhook,
 };
@@ -85,6 +87,7 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     let built = build(&data, config, host).await?;
     let tasks = Tasks::new();
     let Built { rooms, sequencer, db } = built;
+    let doors = tls::open(&data, config, &rooms.ca).await?;
     tasks.spawn("ledger sequencer", sequencer.run(tasks.cancel()));
     tasks.spawn("inspection", rooms.inspection.clone().run(tasks.cancel()));
     tasks.spawn("findings", rooms.findings.clone().run(tasks.cancel()));
@@ -103,17 +106,13 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     serve_socket(&tasks, operators, listener);
     let network = app
         .layer(middleware::from_fn_with_state(rooms.access.clone(), auth::network))
+        .layer(middleware::from_fn_with_state(rooms.fleet.clone(), auth::host))
         .layer(middleware::from_fn_with_state(rooms.language, speak::to_the_caller));
     for listener in listeners {
-        let service = network.clone().into_make_service_with_connect_info::<std::net::SocketAddr>();
-        let stop = tasks.cancel();
-        let name = listener.local_addr().map_or("a listener".to_owned(), |it| format!("requests at {it}"));
-        tasks.spawn(name, async move {
-            let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
-            if let Err(error) = served {
-                tracing::error!(%error, "a listener ended");
-            }
-        });
+        serve_network(&tasks, &network, listener);
+    }
+    for listener in doors {
+        serve_network(&tasks, &network, listener);
     }
     Ok(Running { url, rooms, tasks, db, socket, _data: data })
 }
@@ -157,6 +156,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
     let signer = Arc::new(Signer::from_seed(&config.ledger_origin, seed.expose())?);
     let owner = format!("{}-{}", std::process::id(), db.now().as_micros());
     let sequencer = Sequencer::open(db.clone(), &places.ledger, signer.clone(), owner).await?;
+    let ca = Arc::new(LocalCa::open(&db, &seal).await.map_err(StartError::Ca)?);
     let access = Access::open(db.clone(), &seal, "seaworthy").await?;
     let blobs = Blobs::new(places.blobs, db.clone(), config.disk_floor_bytes);
     let sandbox = |limits: Limits| {
@@ -188,7 +188,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
     });
     let feeds = FeedReader::Sandboxed(sandbox(Limits::default()));
     let findings = Findings::open(FindingsConfig { db: db.clone(), blobs, reader: feeds }).await?;
-    let fleet = Fleet::new(FleetConfig { db: db.clone(), registry_hosts: names_of(&registry_host) });
+    let fleet = Fleet::new(FleetConfig { db: db.clone(), registry_hosts: names_of(&registry_host, config)? });
     let telemetry = Telemetry::new(db.clone());
     if config.database.is_empty() {
         // The lock on DATA says that whoever was sending these is gone.
@@ -206,6 +206,8 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         telemetry,
         post,
         host_name: host_name(),
+        ca,
+        tls_url: tls_url(config)?,
         live: Live::new(),
         verifier: signer.verifier(),
         ledger: places.ledger,
@@ -236,10 +238,22 @@ fn post(
     Ok(Post::new(PostConfig { telemetry, seal, webhook, mail, language: config.language(), links }))
 }
 
+/// `https://registry.example.com:8443`, when the HTTPS door is open.
+fn tls_url(config: &Config) -> Result<Option<String>, StartError> {
+    let door = config.tls_addresses()?.first().copied();
+    Ok(door.map(|address| format!("https://{}:{}", config.domain, address.port())))
+}
+
 /// What image references call this registry: who listens at `localhost` is `127.0.0.1` too.
-fn names_of(registry_host: &str) -> Vec<String> {
-    let other = registry_host.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    std::iter::once(registry_host.to_owned()).chain(other).collect()
+fn names_of(registry_host: &str, config: &Config) -> Result<Vec<String>, StartError> {
+    let mut names = vec![registry_host.to_owned()];
+    names.extend(registry_host.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}")));
+    if let Some(url) = tls_url(config)? {
+        let name = url.trim_start_matches("https://").to_owned();
+        names.extend(name.strip_suffix(":443").map(str::to_owned));
+        names.push(name);
+    }
+    Ok(names)
 }
 
 /// This machine's name, which its containers are listed under.
@@ -340,6 +354,22 @@ fn close_files(data: &std::path::Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn serve_network<L>(tasks: &Tasks, app: &Router, listener: L)
+where
+    L: axum::serve::Listener<Addr = SocketAddr>,
+    Caller: for<'s> Connected<IncomingStream<'s, L>>,
+{
+    let service = app.clone().into_make_service_with_connect_info::<Caller>();
+    let stop = tasks.cancel();
+    let name = listener.local_addr().map_or("a listener".to_owned(), |it| format!("requests at {it}"));
+    tasks.spawn(name, async move {
+        let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "a listener ended");
+        }
+    });
 }
 
 fn serve_socket(tasks: &Tasks, app: Router, listener: UnixListener) {

@@ -36,4 +36,37 @@ pub(crate) enum HostVerb {
     /// List hosts
     #[command(after_help = "Example: seaworthy host list")]
     List,
+    /// Print a token that lets one host join, once
+    #[command(after_help = "Examples:
+  seaworthy host invite
+  seaworthy host invite --name web-1 --expires 10m -o json")]
+    Invite {
+        /// Name that the host gets [default: its host name]
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// For how long, such as 30m or 2h
+        #[arg(long, value_name = "DURATION", default_value = "1h")]
+        expires: String,
+    },
+    /// Join this machine to the fleet of a server; reads the token from stdin
+    #[command(after_help = "Examples:
+  seaworthy host join https://registry.example.com:8443 < token
+  seaworthy host join https://10.0.0.5:8443 --token-file token && seaworthy agent")]
+    Join {
+        /// The HTTPS door of the server
+        #[arg(value_name = "URL")]
+        url: String,
+        /// Read the token from this file
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<std::path::PathBuf>,
+        /// What this host calls itself [default: its host name]
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// Take a host out of the fleet, with its containers; its certificate ends at once
+    #[command(after_help = "Example: seaworthy host remove web-1")]
+    Remove {
+        /// Name
+        name: String,
+    },
 }

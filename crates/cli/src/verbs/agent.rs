@@ -1,8 +1,8 @@
-//! `agent`: reports this machine's containers to the server on this machine.
+//! `agent`: reports this machine's containers to the server on this machine, or to the one it joined.
 
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path};
 
-use seaworthy_agent::{Agent, AgentConfig, Door, Paces, engine::Engine};
+use seaworthy_agent::{Agent, AgentConfig, Door, Membership, Paces, engine::Engine};
 use seaworthy_model::{ErrorCode, Problem};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,18 @@ use crate::{
     flags::{AgentFlags, Global},
 };
 
+/// What names of hosts are looked up in.
+const RESOLVER: &[&str] = &[
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/run/systemd/resolve",
+];
+/// The port of the domain name system, for answers that do not fit a datagram.
+const DNS: u16 = 53;
+
 /// In the foreground until it is told to end. Waits for its engine and its server.
 pub(crate) async fn agent(global: &Global, flags: AgentFlags) -> Outcome {
     super::serve::logging(global);
@@ -22,14 +34,18 @@ pub(crate) async fn agent(global: &Global, flags: AgentFlags) -> Outcome {
         None => Engine::from_env(),
     };
     let engine = engine.map_err(|error| usage(seaworthy_store::chain(&error)))?;
-    let spool = data.join("agent");
+    let spool = super::hosts::agent_folder(global)?;
     if !data.is_dir() {
         let problem =
             Problem::new(ErrorCode::Unavailable, format!("no server has used `{}`", data.display()));
-        return Err(problem
-            .hint("start it with `seaworthy up`, or name its directory with `--data DIR`")
-            .into());
+        let hint = "start it with `seaworthy up`, name its directory with `--data DIR`, or join with `seaworthy host join`";
+        return Err(problem.hint(hint).into());
     }
+    // A child of `up` reports to the server that started it, whatever this host has joined.
+    let member = match flags.parent {
+        Some(_) => None,
+        None => Membership::read(&spool).map_err(|error| unable(seaworthy_store::chain(&error)))?,
+    };
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&spool);
     made.map_err(|error| unable(format!("`{}`: {error}", spool.display())))?;
     // What it has to read is the kernel's word about this machine.
@@ -37,20 +53,22 @@ pub(crate) async fn agent(global: &Global, flags: AgentFlags) -> Outcome {
     let exe = std::env::current_exe().map_err(|error| unable(error.to_string()))?;
     let own = [Path::new("/proc"), Path::new("/sys/fs/cgroup"), &exe];
     let loader = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"].map(Path::new);
-    let readable: Vec<&Path> = own.into_iter().chain(loader).collect();
+    let resolver: &[&str] = if member.is_some() { RESOLVER } else { &[] };
+    let readable: Vec<&Path> = own.into_iter().chain(loader).chain(resolver.iter().map(Path::new)).collect();
+    let ports: Vec<u16> = member.iter().flat_map(|member| [member.port, DNS]).collect();
     let scratch = spool.join("scratch");
     drop(std::fs::remove_dir_all(&scratch));
     let made = DirBuilder::new().mode(0o700).create(&scratch);
     made.map_err(|error| unable(format!("`{}`: {error}", scratch.display())))?;
     // Nobody has made a temporary file yet, so this is where all go.
     let _ = tempfile::env::override_temp_dir(&scratch);
-    seaworthy_sandbox::keep_files(&readable, &[&spool])
+    seaworthy_sandbox::keep_files(&readable, &[&spool], &ports)
         .map_err(|error| unable(format!("the agent cannot give up its rights: {error}")))?;
     let config = AgentConfig {
         runtime: engine.runtime(),
         engine: engine.clone(),
         spool,
-        host_name: host_name(),
+        host_name: member.as_ref().map_or_else(host_name, |member| member.name.clone()),
         paces: Paces::default(),
     };
     let agent = Agent::new(config).map_err(|error| unable(seaworthy_store::chain(&error)))?;
@@ -64,14 +82,18 @@ pub(crate) async fn agent(global: &Global, flags: AgentFlags) -> Outcome {
         }
         cancel.cancel();
     };
-    let images =
-        super::agent_scan::read_images(client::Server::of(global)?, engine, host_name(), agent.reports());
+    let door = match &member {
+        Some(member) => Door::of(member).map_err(|error| unable(error.to_string()))?,
+        None => Door::Socket(data.join("admin.sock")),
+    };
+    let images = super::agent_scan::read_images(door.clone(), engine, agent.reports());
     let images = cancel.run_until_cancelled(images);
-    tokio::join!(agent.run(Door::Socket(data.join("admin.sock")), cancel.clone()), images, told);
+    tokio::join!(agent.run(door, cancel.clone()), images, told);
     Ok(())
 }
 
-fn host_name() -> String {
+/// What this machine calls itself.
+pub(super) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
 }

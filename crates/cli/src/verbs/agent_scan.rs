@@ -2,15 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use seaworthy_agent::{Reports, Tried, engine::Engine};
-use seaworthy_model::Problem;
-use serde_json::Value;
+use seaworthy_agent::{Door, Reports, Tried, engine::Engine};
 use tracing::warn;
 
-use crate::{
-    client::{Server, encode},
-    image,
-};
+use crate::image;
 
 /// How often the server is asked what it does not know, while containers come.
 const PACE: Duration = Duration::from_secs(2);
@@ -22,7 +17,7 @@ const QUIET: Duration = Duration::from_mins(1);
 const EXPORT: Duration = Duration::from_mins(30);
 
 /// Reads for ever what containers of this host run and the server does not know.
-pub(super) async fn read_images(server: Server, engine: Engine, host: String, reports: Reports) {
+pub(super) async fn read_images(door: Door, engine: Engine, reports: Reports) {
     let mut tried = Tried::default();
     let (mut sightings, mut came, mut asked) = (None, Instant::now(), None::<Instant>);
     loop {
@@ -35,7 +30,7 @@ pub(super) async fn read_images(server: Server, engine: Engine, host: String, re
         }
         asked = Some(Instant::now());
         // What the server does not answer, the agent's own deliveries tell.
-        let Ok(unknown) = unknown(&server, &host).await else { continue };
+        let Ok(unknown) = door.unread().await else { continue };
         for id in unknown {
             if !tried.is_due(&id, Instant::now()) {
                 continue;
@@ -47,25 +42,4 @@ pub(super) async fn read_images(server: Server, engine: Engine, host: String, re
             }
         }
     }
-}
-
-/// Images of this host's containers that were never pushed, as the engine calls them.
-async fn unknown(server: &Server, host: &str) -> Result<Vec<String>, Problem> {
-    let asked = format!("/api/v1/containers?host={}", encode(host));
-    let (mut path, mut ids) = (asked.clone(), Vec::new());
-    loop {
-        let page = server.get(&path).await?;
-        let rows = page.get("containers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let is_unknown = |row: &&Value| {
-            row.pointer("/image/reason").and_then(Value::as_str) == Some("never-pushed")
-                && row.get("presence").and_then(Value::as_str) != Some("gone")
-        };
-        let id = |row: &Value| row.pointer("/image/reported_id").and_then(Value::as_str).map(str::to_owned);
-        ids.extend(rows.iter().filter(is_unknown).filter_map(id));
-        let Some(next) = page.get("next").and_then(Value::as_str) else { break };
-        path = format!("{asked}&after={}", encode(next));
-    }
-    ids.sort();
-    ids.dedup();
-    Ok(ids)
 }

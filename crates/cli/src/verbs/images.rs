@@ -70,16 +70,12 @@ pub(crate) async fn findings(global: &Global, cve: &str) -> Outcome {
     Ok(())
 }
 
-/// `30s`, `2m`, as seconds.
-fn seconds(text: &str) -> Result<u64, Failure> {
-    let (number, unit) = match text.strip_suffix('s') {
-        Some(number) => (number, 1),
-        None => (text.strip_suffix('m').unwrap_or("x"), 60),
-    };
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit))
+/// `30s`, `2m`, `1h`, as seconds.
+pub(super) fn seconds(text: &str) -> Result<u64, Failure> {
+    let units = [('s', 1), ('m', 60), ('h', 3_600)];
+    let found = units.into_iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
+    found
+        .and_then(|(number, seconds)| number.parse::<u64>().ok()?.checked_mul(seconds))
         .ok_or_else(|| usage(format!("`{text}` is not a time like `30s` or `2m`")))
 }
 

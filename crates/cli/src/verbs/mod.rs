@@ -9,6 +9,7 @@ pub(crate) mod alerts;
 pub(crate) mod bench;
 pub(crate) mod container_page;
 pub(crate) mod containers;
+pub(crate) mod hosts;
 pub(crate) mod image_page;
 pub(crate) mod images;
 pub(crate) mod ledger;

@@ -44,6 +44,8 @@ async fn run(global: &Global, flags: ServeFlags, beside: Beside) -> Outcome {
     let data_path = client::data_dir(global)?;
     let overrides = Overrides {
         listen: flags.listen.clone(),
+        tls_listen: flags.tls_listen.clone(),
+        domain: flags.domain.clone(),
         file: global.config.clone(),
         language: std::env::var("SEAWORTHY_LANG").ok().filter(|language| !language.is_empty()),
     };

@@ -6,6 +6,7 @@ mod agent;
 mod alerts;
 mod container_page;
 mod containers;
+mod hosts;
 mod image_findings;
 mod image_page;
 mod images;
@@ -16,7 +17,7 @@ mod policies;
 mod session;
 mod vulnerabilities;
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{fmt::Write as _, path::PathBuf, sync::Arc};
 
 use axum::{
     Extension, Json,
@@ -37,7 +38,7 @@ use seaworthy_telemetry::Telemetry;
 use seaworthy_trust::Verifier;
 use serde_json::{Value, json};
 
-use crate::{alerts::Post, live::Live, route::Routes};
+use crate::{alerts::Post, live::Live, local_ca::LocalCa, route::Routes};
 
 /// The rooms behind the routes.
 #[derive(Clone)]
@@ -54,6 +55,9 @@ pub(crate) struct Rooms {
     pub(crate) post: Post,
     /// This machine's name.
     pub(crate) host_name: String,
+    pub(crate) ca: Arc<LocalCa>,
+    /// Where other machines reach this server.
+    pub(crate) tls_url: Option<String>,
     pub(crate) live: Live,
     pub(crate) verifier: Verifier,
     pub(crate) ledger: PathBuf,
@@ -105,6 +109,7 @@ pub(crate) fn routes() -> Routes<Rooms> {
         .merge(alerts::routes())
         .merge(containers::routes())
         .merge(container_page::routes())
+        .merge(hosts::routes())
         .merge(images::routes())
         .merge(image_findings::routes())
         .merge(image_page::routes())
