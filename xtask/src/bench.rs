@@ -33,10 +33,13 @@ pub(crate) fn command() -> Outcome {
                 step::run(command.args(["-o", "table"]))
             })?;
         }
-        steps.run("fleet", || {
-            let mut command = Command::new(step::target_dir().join("release/seaworthy"));
-            step::run(command.args(["bench", "fleet", "-o", "table"]))
-        })
+        for bench in ["fleet", "sets", "agents"] {
+            steps.run(bench, || {
+                let mut command = Command::new(step::target_dir().join("release/seaworthy"));
+                step::run(command.args(["bench", bench, "-o", "table"]))
+            })?;
+        }
+        Ok(())
     })
 }
 

@@ -94,7 +94,7 @@ impl Door {
     }
 
     /// Tells what containers use.
-    pub(crate) async fn tell(&self, report: &UsageReport) -> Result<(), DoorError> {
+    pub async fn tell(&self, report: &UsageReport) -> Result<(), DoorError> {
         self.post(USAGE, report, "a report of usage").await.map(drop)
     }
 

@@ -451,6 +451,10 @@ pub(crate) enum BenchVerb {
     Clearance(BenchClearanceFlags),
     /// Lists and pages of many containers, on a server of its own in a directory of its own
     Fleet(BenchFleetFlags),
+    /// From a package to every image that has it, in an index of very many images
+    Sets(BenchSetsFlags),
+    /// Many hosts that joined, each with a connection of its own, on a server of its own
+    Agents(BenchAgentsFlags),
     /// Run a command and print what it used
     #[command(hide = true)]
     Once {
@@ -505,6 +509,25 @@ pub(crate) struct BenchFleetFlags {
     /// Containers that one host reports
     #[arg(long, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub(crate) containers: u32,
+}
+
+/// Flags of `bench sets`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchSetsFlags {
+    /// Images in the index
+    #[arg(long, value_name = "N", default_value = "1000000", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) images: u32,
+}
+
+/// Flags of `bench agents`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchAgentsFlags {
+    /// Hosts, each with ten containers
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    pub(crate) hosts: u32,
+    /// How long they report, in seconds
+    #[arg(long, value_name = "N", default_value = "60", value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub(crate) seconds: u32,
 }
 
 /// Flags of `scan`.

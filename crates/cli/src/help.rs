@@ -345,6 +345,17 @@ const TEXTS: &[(&str, &str)] = &[
         "Lists and pages of many containers, on a server of its own in a directory of its own",
         "専用のサーバーとディレクトリで、多数のコンテナーの一覧とページを測定する",
     ),
+    (
+        "From a package to every image that has it, in an index of very many images",
+        "多数のイメージの索引で、パッケージからそれを含むすべてのイメージを引く",
+    ),
+    ("Images in the index", "索引に入れるイメージの数"),
+    (
+        "Many hosts that joined, each with a connection of its own, on a server of its own",
+        "専用のサーバーで、参加した多数のホストがそれぞれ接続して報告する",
+    ),
+    ("Hosts, each with ten containers", "コンテナーを 10 個ずつ持つホストの数"),
+    ("How long they report, in seconds", "報告を続ける時間（秒）"),
     ("Containers that one host reports", "1 台のホストが報告するコンテナーの数"),
     ("How many servers live and die", "起動と停止を繰り返すサーバーの回数"),
     ("Print a completion script", "補完スクリプトを出力する"),

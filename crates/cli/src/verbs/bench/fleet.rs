@@ -22,7 +22,7 @@ const SPOOL: &str = "5b0c7a52-6d0d-4f3c-9d0e-0d5a54b0f6a1";
 
 /// Runs the bench.
 pub(crate) async fn bench(global: &Global, flags: &BenchFleetFlags) -> Outcome {
-    let mut server = Server::start(&[]).await?;
+    let mut server = Server::start(&[], &[]).await?;
     let mut wire = Wire::open(&server.socket()).await?;
     let mut number = 0;
     let (mut taken, mut judged) =
@@ -81,7 +81,7 @@ fn id(number: u32) -> String {
 }
 
 /// A container of an image that nobody knows; of three, one runs with all rights.
-fn container(number: u32) -> Value {
+pub(super) fn container(number: u32) -> Value {
     json!({
         "item": "container", "runtime": "docker", "id": id(number), "name": name(number),
         "image": format!("registry.example/team-{}/web:1", number % 100),
@@ -112,7 +112,7 @@ async fn deliver(wire: &mut Wire, number: u64, items: impl Iterator<Item = Value
     Err(unable(format!("`{path}` answered {}: {}", reply.status, String::from_utf8_lossy(&reply.body))))
 }
 
-async fn until_judged(wire: &mut Wire) -> Result<(), Failure> {
+pub(super) async fn until_judged(wire: &mut Wire) -> Result<(), Failure> {
     let begun = Instant::now();
     let mut after = String::new();
     loop {

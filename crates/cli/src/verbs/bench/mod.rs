@@ -4,11 +4,13 @@
 //! each figure its unit, minimum, median, 99th percentile and maximum. Times are wall-clock
 //! unless the figure's name says `cpu`; CPU counts user and system time of all processes.
 
+mod agents;
 mod clearance;
 mod fleet;
 mod matching;
 mod scan;
 mod server;
+mod sets;
 mod wire;
 
 use std::time::{Duration, Instant};
@@ -32,6 +34,8 @@ pub(crate) async fn bench(global: &Global, verb: BenchVerb) -> Outcome {
         BenchVerb::Match(flags) => matching::bench(global, &flags).await,
         BenchVerb::Clearance(flags) => clearance::bench(global, &flags).await,
         BenchVerb::Fleet(flags) => fleet::bench(global, &flags).await,
+        BenchVerb::Sets(flags) => sets::bench(global, &flags),
+        BenchVerb::Agents(flags) => Box::pin(agents::bench(global, &flags)).await,
         BenchVerb::Once { command } => scan::once(&command),
     }
 }

@@ -19,11 +19,12 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) async fn start(advisories: &[PathBuf]) -> Result<Self, Failure> {
+    pub(super) async fn start(advisories: &[PathBuf], more: &[&str]) -> Result<Self, Failure> {
         let data = tempfile::tempdir().map_err(|error| unable(format!("no directory: {error}")))?;
         let me = std::env::current_exe().map_err(|error| unable(format!("where am I: {error}")))?;
         let mut command = Command::new(me);
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());
+        command.args(more);
         for path in advisories {
             command.arg("--advisories").arg(path);
         }
