@@ -5,7 +5,7 @@ use std::{
 };
 
 use seaworthy_link::{Item, Runtime, Scanned};
-use seaworthy_model::{Clock, InventoryReady, SystemClock, Timestamp};
+use seaworthy_model::{Clock, InventoryReady, Timestamp};
 use tokio::{
     sync::Notify,
     task::spawn_blocking,
@@ -39,6 +39,8 @@ pub struct AgentConfig {
     pub host_name: String,
     /// How often things are done.
     pub paces: Paces,
+    /// When things are seen.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// How often things are done.
@@ -87,6 +89,7 @@ pub struct Agent {
 pub struct Reports {
     runtime: Runtime,
     pending: Arc<Pending>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Reports {
@@ -100,7 +103,7 @@ impl Reports {
         let scanned = Scanned { runtime: self.runtime, image_id: image_id.to_owned(), ready };
         let fits = serde_json::to_vec(&scanned).is_ok_and(|it| it.len() <= limit::SCANNED_BYTES);
         if fits {
-            self.pending.put(Item::Scanned(Box::new(scanned)), SystemClock.now());
+            self.pending.put(Item::Scanned(Box::new(scanned)), self.clock.now());
         }
         fits
     }
@@ -109,7 +112,7 @@ impl Reports {
 /// Reports to nobody.
 #[cfg(test)]
 pub(crate) fn reports_for_tests() -> Reports {
-    Reports { runtime: Runtime::Docker, pending: Arc::default() }
+    Reports { runtime: Runtime::Docker, pending: Arc::default(), clock: Arc::new(seaworthy_model::SystemClock) }
 }
 
 /// The spool and who waits for it.
@@ -120,6 +123,7 @@ struct Shared {
     appended: Arc<Notify>,
     acked: Arc<Notify>,
     paces: Paces,
+    clock: Arc<dyn Clock>,
 }
 
 impl Agent {
@@ -131,7 +135,8 @@ impl Agent {
 
     /// Where what was read in images is told.
     pub fn reports(&self) -> Reports {
-        Reports { runtime: self.config.runtime, pending: Arc::clone(&self.pending) }
+        let clock = Arc::clone(&self.config.clock);
+        Reports { runtime: self.config.runtime, pending: Arc::clone(&self.pending), clock }
     }
 
     /// Observes and reports until cancelled. Dropping the future at any instant is like a kill: an
@@ -146,7 +151,7 @@ impl Agent {
             engine: config.engine,
             runtime: config.runtime,
             host_name: config.host_name,
-            clock: SystemClock,
+            clock: Arc::clone(&config.clock),
             paces: config.paces,
             pending: Arc::clone(&pending),
             running: Arc::clone(&running),
@@ -160,13 +165,14 @@ impl Agent {
             appended: Arc::default(),
             acked: Arc::default(),
             paces: config.paces,
+            clock: Arc::clone(&config.clock),
         };
         let all = async {
             tokio::join!(
                 watch.run(seed),
                 shared.fill(),
                 shared.send(door, seed),
-                Box::pin(crate::usage::tell(running, runtime, door))
+                Box::pin(crate::usage::tell(running, (runtime, config.clock), door))
             )
         };
         Box::pin(cancel.run_until_cancelled(all)).await;
@@ -205,7 +211,7 @@ impl Shared {
         if items.is_empty() {
             return true;
         }
-        let now = SystemClock.now();
+        let now = self.clock.now();
         let (outcome, items) = self
             .with_spool(move |spool| {
                 let outcome = keep(spool, &items, now, until);

@@ -35,11 +35,11 @@ enum Depth {
 
 /// An observer of one engine.
 #[derive(Debug)]
-pub(crate) struct Watch<C> {
+pub(crate) struct Watch {
     pub(crate) engine: Engine,
     pub(crate) runtime: Runtime,
     pub(crate) host_name: String,
-    pub(crate) clock: C,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) paces: Paces,
     pub(crate) pending: Arc<Pending>,
     /// Containers that run, for who reads what they use.
@@ -75,7 +75,7 @@ pub(crate) struct Seen {
     is_host_told: bool,
 }
 
-impl<C: Clock> Watch<C> {
+impl Watch {
     /// Follows the engine for ever, through all its restarts.
     pub(crate) async fn run(mut self, seed: u64) {
         let mut backoff = Backoff::new(self.paces.retry, self.paces.engine_retry_most, seed);

@@ -10,13 +10,15 @@
 )]
 
 mod fake;
+mod hours;
 mod plane;
 mod wrong;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use seaworthy_agent::{Agent, AgentConfig, Door, Paces, engine::Engine};
 use seaworthy_link::Runtime;
+use seaworthy_model::{Clock, SystemClock};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -34,12 +36,18 @@ fn paces() -> Paces {
 
 /// An agent that ends, as if killed, when its task is aborted.
 fn agent(engine: &Path, folder: &Path, door: &Path) -> JoinHandle<()> {
+    agent_at(engine, folder, door, Arc::new(SystemClock))
+}
+
+/// The same by a clock of the test's.
+fn agent_at(engine: &Path, folder: &Path, door: &Path, clock: Arc<dyn Clock>) -> JoinHandle<()> {
     let config = AgentConfig {
         engine: Engine::at(engine),
         runtime: Runtime::Docker,
         spool: folder.join("spool"),
         host_name: "here".into(),
         paces: paces(),
+        clock,
     };
     let door = Door::Socket(door.into());
     tokio::spawn(async move {

@@ -12,8 +12,9 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
+use seaworthy_fleet::Fleet;
 use seaworthy_link::{Ack, Batch, Container, Item};
-use seaworthy_model::SpoolId;
+use seaworthy_model::{HostId, SpoolId};
 use tokio::{net::UnixListener, sync::Notify, task::JoinHandle};
 
 pub(crate) struct Plane {
@@ -27,13 +28,47 @@ struct Stored {
     forgotten: Mutex<HashSet<SpoolId>>,
     batches: Mutex<Vec<(Instant, Batch)>>,
     came: Notify,
+    /// Whom it tells, as a server does.
+    fleet: Option<(Fleet, HostId)>,
 }
 
 impl Plane {
     pub(crate) fn open(folder: &Path) -> Self {
-        let mut plane = Self { socket: folder.join("admin.sock"), stored: Arc::default(), task: None };
+        Self::with(folder, Stored::default())
+    }
+
+    /// One that is a server's fleet.
+    pub(crate) fn of(folder: &Path, fleet: Fleet, host: HostId) -> Self {
+        Self::with(folder, Stored { fleet: Some((fleet, host)), ..Stored::default() })
+    }
+
+    fn with(folder: &Path, stored: Stored) -> Self {
+        let mut plane = Self { socket: folder.join("admin.sock"), stored: Arc::new(stored), task: None };
         plane.come_back();
         plane
+    }
+
+    /// Waits until something holds; asks again whenever a batch came.
+    pub(crate) async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let came = self.stored.came.notified();
+            if holds().await {
+                return;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timed = tokio::time::timeout(left, came).await;
+            assert!(timed.is_ok(), "{what}: {:#?}", self.items());
+        }
+    }
+
+    /// Delivers all batches to the fleet again.
+    pub(crate) async fn repeat_all(&self) {
+        let (fleet, host) = self.stored.fleet.as_ref().expect("a fleet");
+        let batches = self.stored.batches.lock().expect("lock").clone();
+        for (_, batch) in batches {
+            fleet.receive(*host, batch).await.expect("an answer");
+        }
     }
 
     pub(crate) async fn go_away(&mut self) {
@@ -130,7 +165,10 @@ async fn answer(
         *refused.status_mut() = StatusCode::CONFLICT;
         return Ok(refused);
     }
-    let ack = Ack { spool: batch.spool, number: batch.number };
+    let ack = match &stored.fleet {
+        Some((fleet, host)) => fleet.receive(*host, batch.clone()).await.expect("a stored batch"),
+        None => Ack { spool: batch.spool, number: batch.number },
+    };
     {
         let mut batches = stored.batches.lock().expect("lock");
         match batches.iter().find(|(_, it)| (it.spool, it.number) == (batch.spool, batch.number)) {

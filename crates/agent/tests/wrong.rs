@@ -11,7 +11,7 @@ use crate::{
     plane::Plane,
 };
 
-fn id(letter: char) -> String {
+pub(crate) fn id(letter: char) -> String {
     letter.to_string().repeat(64)
 }
 
@@ -24,12 +24,12 @@ fn inspected(id: &str) -> String {
     format!(r#"{{"Id":"{id}","Name":"/{}","Image":"sha256:i","State":{state}}}"#, &id[..1])
 }
 
-fn event(action: &str, id: &str, nanos: i64) -> String {
+pub(crate) fn event(action: &str, id: &str, nanos: i64) -> String {
     format!(r#"{{"Type":"container","Action":"{action}","Actor":{{"ID":"{id}"}},"timeNano":{nanos}}}"#)
 }
 
 /// An engine with these containers, that keeps these events.
-fn engine_of(ids: Vec<String>, events: String) -> impl Fn(&str) -> Reply + Send {
+pub(crate) fn engine_of(ids: Vec<String>, events: String) -> impl Fn(&str) -> Reply + Send {
     move |path| match path {
         "/version" => Reply::Json(r#"{"ApiVersion":"1.41","Version":"20.10.24"}"#.into()),
         "/containers/json" => {

@@ -94,7 +94,7 @@ impl<'de> Deserialize<'de> for Timestamp {
 }
 
 /// Where "now" comes from.
-pub trait Clock: Send + Sync + 'static {
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The current moment.
     fn now(&self) -> Timestamp;
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use seaworthy_link::{Runtime, UsageReport, VERSION};
-use seaworthy_model::{Clock as _, SystemClock};
+use seaworthy_model::Clock;
 use tokio::{
     task::spawn_blocking,
     time::{MissedTickBehavior, interval},
@@ -32,7 +32,7 @@ pub use sampler::{Process, Running, Sampler};
 
 /// Reads each second and tells every [`limit::USAGE_SECONDS`], for ever. What the control plane does
 /// not take is gone: the next report says what is so then.
-pub(crate) async fn tell(running: Arc<Running>, runtime: Runtime, door: &Door) {
+pub(crate) async fn tell(running: Arc<Running>, (runtime, clock): (Runtime, Arc<dyn Clock>), door: &Door) {
     let mut sampler = match Sampler::new(Path::new("/proc")) {
         Ok(sampler) => sampler,
         Err(error) => {
@@ -55,7 +55,7 @@ pub(crate) async fn tell(running: Arc<Running>, runtime: Runtime, door: &Door) {
         let Ok((back, containers)) = read.await else { return };
         sampler = back;
         if let Some(containers) = containers.filter(|all| !all.is_empty()) {
-            let report = UsageReport { version: VERSION, made_at: SystemClock.now(), containers };
+            let report = UsageReport { version: VERSION, made_at: clock.now(), containers };
             if let Err(error) = door.tell(&report).await {
                 debug!(error = &error as &dyn std::error::Error, "nobody took what containers use");
             }

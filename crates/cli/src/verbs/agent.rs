@@ -1,9 +1,9 @@
 //! `agent`: reports this machine's containers to the server on this machine, or to the one it joined.
 
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path};
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
 
 use seaworthy_agent::{Agent, AgentConfig, Door, Membership, Paces, engine::Engine};
-use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_model::{ErrorCode, Problem, SystemClock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +70,7 @@ pub(crate) async fn agent(global: &Global, flags: AgentFlags) -> Outcome {
         spool,
         host_name: member.as_ref().map_or_else(host_name, |member| member.name.clone()),
         paces: Paces::default(),
+        clock: Arc::new(SystemClock),
     };
     let agent = Agent::new(config).map_err(|error| unable(seaworthy_store::chain(&error)))?;
     let cancel = CancellationToken::new();
