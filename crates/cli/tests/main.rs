@@ -25,6 +25,7 @@ mod killed;
 mod names;
 mod openapi;
 mod people;
+mod podman;
 mod receiver;
 mod remote;
 mod running;
