@@ -58,7 +58,7 @@ pub(crate) async fn bench(global: &Global, flags: &BenchClearanceFlags) -> Outco
 /// One server's life.
 async fn run(image: &Image, advisories: &[PathBuf], figures: &mut Figures) -> Result<Value, Failure> {
     let start = Instant::now();
-    let mut server = Server::start(advisories).await?;
+    let mut server = Server::start(advisories, &[]).await?;
     figures.ready.samples.push(elapsed_ms(start));
     let mut wire = Wire::open(&server.socket()).await?;
     if !advisories.is_empty() {
