@@ -113,9 +113,10 @@ fn run_case(node: &Node, policies: &[&Policy], now: Timestamp) -> Result<CaseOut
 fn not_asked(rule: &str, policies: &[&Policy], facts: &Facts) -> String {
     let selecting = policies.iter().filter(|policy| policy.selects(&facts.repository));
     let mut rules = selecting.flat_map(|policy| policy.rules.iter().map(move |it| (&policy.name, &it.name)));
-    match rules.any(|(policy, name)| rule.split_once('/') == Some((policy.as_str(), name.as_str()))) {
-        true => format!("`{rule}` is asked about containers: the case needs a `container`"),
-        false => format!("no rule `{rule}` selects `{}`", facts.repository),
+    if rules.any(|(policy, name)| rule.split_once('/') == Some((policy.as_str(), name.as_str()))) {
+        format!("`{rule}` is asked about containers: the case needs a `container`")
+    } else {
+        format!("no rule `{rule}` selects `{}`", facts.repository)
     }
 }
 

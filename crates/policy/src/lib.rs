@@ -54,5 +54,5 @@ pub use exception::{Exception, ExceptionError, ExceptionScope};
 pub use facts::{Facts, InventoryFacts, Settling};
 pub use pattern::{PatternError, RepoPattern};
 pub use policy::{Condition, Mode, Policy, Rule, SupportLevel};
-pub use settings::WorkloadSettings;
-pub use workload::{Demand, HostPaths, Origin, Setting, Source, Weakness, WorkloadFacts, weaknesses};
+pub use settings::{Setting, WorkloadSettings};
+pub use workload::{Demand, HostPaths, Origin, Source, Weakness, WorkloadFacts, weaknesses};

@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 
 use seaworthy_model::{Mount, Settings};
 use seaworthy_oci::Reference;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    Origin, PolicyError, Setting, WorkloadFacts, demands, limit,
+    Origin, PolicyError, WorkloadFacts, demands, limit,
     yaml::{Node, Value},
 };
 
@@ -29,6 +30,72 @@ const KEYS: &[&str] = &[
 ];
 const PATH_KEYS: &[&str] = &["path", "writable"];
 const UNKNOWN: &str = "unknown";
+
+/// A setting that rules look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Setting {
+    /// All capabilities, all devices, no confinement.
+    Privileged,
+    /// Whom it runs as.
+    User,
+    /// The host's network.
+    HostNetwork,
+    /// The host's processes.
+    HostPid,
+    /// The host's IPC.
+    HostIpc,
+    /// Capabilities added to the runtime's own set.
+    Capabilities,
+    /// Paths of the host, and with them the engine's socket.
+    HostPaths,
+    /// Devices of the host.
+    Devices,
+    /// Whether its root file system can be written.
+    RootFilesystem,
+    /// Whether its processes can gain privileges.
+    PrivilegeEscalation,
+    /// The system call filter.
+    Seccomp,
+    /// The `AppArmor` profile.
+    Apparmor,
+}
+
+impl Setting {
+    /// All of them.
+    const ALL: [Self; 12] = [
+        Self::Privileged,
+        Self::User,
+        Self::HostNetwork,
+        Self::HostPid,
+        Self::HostIpc,
+        Self::Capabilities,
+        Self::HostPaths,
+        Self::Devices,
+        Self::RootFilesystem,
+        Self::PrivilegeEscalation,
+        Self::Seccomp,
+        Self::Apparmor,
+    ];
+
+    /// Its key in files.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Privileged => "privileged",
+            Self::User => "user",
+            Self::HostNetwork => "host_network",
+            Self::HostPid => "host_pid",
+            Self::HostIpc => "host_ipc",
+            Self::Capabilities => "capabilities",
+            Self::HostPaths => "host_paths",
+            Self::Devices => "devices",
+            Self::RootFilesystem => "root_filesystem",
+            Self::PrivilegeEscalation => "privilege_escalation",
+            Self::Seccomp => "seccomp",
+            Self::Apparmor => "apparmor",
+        }
+    }
+}
 
 /// How a container is to be run, before its image is known. The default is a plain
 /// `docker run IMAGE`.
@@ -114,7 +181,7 @@ impl WorkloadSettings {
             "host_ipc" => it.host_ipc = yes()?,
             "capabilities" => it.added_capabilities = demands::capability_names(value)?,
             "host_paths" => {
-                it.mounts = bounded(value, "`host_paths`")?.iter().map(mount).collect::<Result<_, _>>()?
+                it.mounts = bounded(value, "`host_paths`")?.iter().map(mount).collect::<Result<_, _>>()?;
             }
             "devices" => {
                 it.devices = bounded(value, "`devices`")?.iter().map(host_path).collect::<Result<_, _>>()?;

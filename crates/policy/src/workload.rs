@@ -5,7 +5,7 @@ use std::fmt;
 use seaworthy_model::Settings;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cause, Evidence, Language, RepoPattern, RuleResult, decide::Outcome};
+use crate::{Cause, Evidence, Language, RepoPattern, RuleResult, Setting, decide::Outcome};
 
 /// What a container adds to the facts of its image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,72 +20,6 @@ pub struct WorkloadFacts {
     /// Which of the settings nobody knows: what stands there for them is no statement.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<Setting>,
-}
-
-/// A setting that rules look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Setting {
-    /// All capabilities, all devices, no confinement.
-    Privileged,
-    /// Whom it runs as.
-    User,
-    /// The host's network.
-    HostNetwork,
-    /// The host's processes.
-    HostPid,
-    /// The host's IPC.
-    HostIpc,
-    /// Capabilities added to the runtime's own set.
-    Capabilities,
-    /// Paths of the host, and with them the engine's socket.
-    HostPaths,
-    /// Devices of the host.
-    Devices,
-    /// Whether its root file system can be written.
-    RootFilesystem,
-    /// Whether its processes can gain privileges.
-    PrivilegeEscalation,
-    /// The system call filter.
-    Seccomp,
-    /// The `AppArmor` profile.
-    Apparmor,
-}
-
-impl Setting {
-    /// All of them.
-    pub(crate) const ALL: [Self; 12] = [
-        Self::Privileged,
-        Self::User,
-        Self::HostNetwork,
-        Self::HostPid,
-        Self::HostIpc,
-        Self::Capabilities,
-        Self::HostPaths,
-        Self::Devices,
-        Self::RootFilesystem,
-        Self::PrivilegeEscalation,
-        Self::Seccomp,
-        Self::Apparmor,
-    ];
-
-    /// Its key in files.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Privileged => "privileged",
-            Self::User => "user",
-            Self::HostNetwork => "host_network",
-            Self::HostPid => "host_pid",
-            Self::HostIpc => "host_ipc",
-            Self::Capabilities => "capabilities",
-            Self::HostPaths => "host_paths",
-            Self::Devices => "devices",
-            Self::RootFilesystem => "root_filesystem",
-            Self::PrivilegeEscalation => "privilege_escalation",
-            Self::Seccomp => "seccomp",
-            Self::Apparmor => "apparmor",
-        }
-    }
 }
 
 /// Where what a container runs comes from.

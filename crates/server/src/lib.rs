@@ -42,9 +42,6 @@ pub mod limit {
     pub const CLOSE_SECONDS: u64 = 5;
     /// How long a `check` may wait for a pending answer, in seconds.
     pub const WAIT_SECONDS: u64 = 600;
-    /// How often an answer about a container that is to run is computed again while it is pending, in
-    /// milliseconds.
-    pub const DEPLOY_POLL_MS: u64 = 200;
     /// Items of one API page.
     pub const PAGE: u32 = 1_000;
     /// Findings on the page of a container.

@@ -22,6 +22,9 @@ use super::{
 };
 use crate::{limit, report, route::Routes};
 
+/// How often a pending answer about a container is computed again while somebody waits.
+const AGAIN: Duration = Duration::from_millis(200);
+
 pub(super) fn routes() -> Routes<Rooms> {
     Routes::new().get("/api/v1/check", check).post("/api/v1/check", check_asked)
 }
@@ -170,6 +173,6 @@ async fn of_stored(
         if !is_pending || Instant::now() >= deadline {
             return Ok(answer);
         }
-        sleep_until(deadline.min(Instant::now() + Duration::from_millis(limit::DEPLOY_POLL_MS))).await;
+        sleep_until(deadline.min(Instant::now() + AGAIN)).await;
     }
 }
