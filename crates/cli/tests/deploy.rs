@@ -163,6 +163,28 @@ fn a_container_is_judged_before_it_runs() {
     assert_eq!(outcome(&torn), expected(1, "blocked", ["indeterminate", "pass"]), "{torn:?}");
     assert_eq!(torn.json()["unknown_settings"], json!(["user"]), "{torn:?}");
 
+    // What is no image cannot be run, and a name that is not there is told as such.
+    let artifact = Image::debian("expat", "2.5.0-1", "").configured(b"{}");
+    let artifact = artifact.called(Some("application/x-notes"), "application/x-notes+json");
+    artifact.push(&it.place.login(it.server.port), "dev/notes", "1");
+    let said = it.asked("dev/notes:1", &[]);
+    assert!(said.code == 2 && said.err.contains("is not an image"), "{said:?}");
+    assert_eq!(it.asked("dev/web:9", &[]).code, 2);
+
+    // A container names its image with this registry's host, also when the question did not.
+    let elsewhere = "policy: elsewhere\nselects: ['dev/**']\nrules:\n  - registries: { allow: [quay.io] }\n";
+    let said = it.place.cli(&["policy", "apply", "-f", &it.file("elsewhere.yaml", elsewhere)]);
+    assert_eq!(said.code, 0, "{said:?}");
+    for (reference, named) in [
+        ("dev/web:1", format!("localhost:{}/dev/web", it.server.port)),
+        ("registry.example/dev/web:1", "registry.example/dev/web".to_owned()),
+    ] {
+        let answer = it.asked(reference, &[]).json();
+        let judged = rule(&answer, "elsewhere/registries");
+        let message = format!("`{named}` is not from an approved registry");
+        assert_eq!((&judged["result"], &judged["message"]), (&json!("fail"), &json!(message)));
+    }
+
     // Nothing of it was recorded.
     let ledger = it.place.cli(&["ledger", "list", "--object", "repositories/dev/", "-o", "json"]);
     assert!(ledger.out.contains("clearance.decide") && !ledger.out.contains("deploy"), "{ledger:?}");
