@@ -232,13 +232,24 @@ pub(crate) async fn content(
     tx: &mut Tx<'_>,
     content: &ContentId,
 ) -> Result<(Option<InventoryFacts>, Option<FindingsChanged>), DbError> {
-    let row = tx
-        .fetch_optional(
-            "SELECT c.facts, s.body, c.generation FROM clearance_contents AS c
-             LEFT JOIN clearance_sets AS s ON s.id = c.finding_set WHERE c.content = $1",
-            args![content.as_bytes()],
-        )
-        .await?;
+    read_known(tx.fetch_optional(CONTENT, args![content.as_bytes()]).await?, content)
+}
+
+/// The same, outside a transaction: one statement.
+pub(crate) async fn content_now(
+    db: &Db,
+    content: &ContentId,
+) -> Result<(Option<InventoryFacts>, Option<FindingsChanged>), DbError> {
+    read_known(db.fetch_optional(CONTENT, args![content.as_bytes()]).await?, content)
+}
+
+const CONTENT: &str = "SELECT c.facts, s.body, c.generation FROM clearance_contents AS c
+     LEFT JOIN clearance_sets AS s ON s.id = c.finding_set WHERE c.content = $1";
+
+fn read_known(
+    row: Option<Row>,
+    content: &ContentId,
+) -> Result<(Option<InventoryFacts>, Option<FindingsChanged>), DbError> {
     let Some(row) = row else { return Ok((None, None)) };
     let facts = if row.text(0)?.is_empty() { None } else { Some(row.json(0)?) };
     let findings = match row.text_opt(1)? {

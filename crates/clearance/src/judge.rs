@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{Actor, ContainerKey, FeedsChanged, FindingsChanged, Timestamp};
 use seaworthy_oci::{Digest, RepoName};
-use seaworthy_policy::{Decision, Facts, InventoryFacts, Mode, Policy, Settling, Verdict, decide};
+use seaworthy_policy::{
+    Decision, Facts, InventoryFacts, Mode, Policy, Settling, Verdict, WorkloadFacts, decide,
+};
 use seaworthy_store::{Delivery, Tx, args};
 use serde_json::json;
 
@@ -48,6 +50,17 @@ impl Subjects {
     }
 }
 
+/// An answer that was computed and not recorded, with what it rests on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unrecorded {
+    /// The facts.
+    pub facts: Facts,
+    /// The answer.
+    pub decision: Decision,
+    /// The policies that applied.
+    pub policies: Vec<PolicyRef>,
+}
+
 /// What is to be judged, and the delivery that asked for it, settled in the same transaction.
 pub(crate) struct Round {
     pub(crate) subjects: Subjects,
@@ -82,13 +95,15 @@ impl Clearance {
         Ok(())
     }
 
-    /// The verdict of an image that is not stored here: computed, never recorded.
+    /// The answer for an image that is not stored here, to be pulled, or run with these settings:
+    /// computed, never recorded.
     pub async fn judge_unrecorded(
         &self,
         repository: &RepoName,
         inventory: &InventoryFacts,
         findings: &FindingsChanged,
-    ) -> Result<(Decision, Vec<PolicyRef>), ClearanceError> {
+        workload: Option<WorkloadFacts>,
+    ) -> Result<Unrecorded, ClearanceError> {
         let feeds = db::feeds_now(self.db()).await?;
         let facts = Facts::from_events(
             repository,
@@ -97,12 +112,43 @@ impl Clearance {
             feeds.as_ref(),
             Settling::Settled,
         );
-        let rows = self.policies().await?;
-        let (policies, refs) = applying(&self.compiled(), &rows, repository)?;
-        let now = self.db().now();
+        self.decide_unrecorded(Facts { workload, ..facts }).await
+    }
+
+    /// The answer for a container of an image that is stored here: computed, never recorded. Pending
+    /// while its inspection can still settle it. `None` for what is no image.
+    pub async fn judge_deploy(
+        &self,
+        repository: &RepoName,
+        digest: &Digest,
+        workload: WorkloadFacts,
+    ) -> Result<Option<Unrecorded>, ClearanceError> {
+        let row =
+            self.db().fetch_optional(db::SUBJECT, args![repository.as_str(), &digest.to_string()]).await?;
+        let content_id = match row.map(|row| db::read_subject(&row)).transpose()? {
+            Some(Subject::Image(content_id)) => content_id,
+            Some(Subject::Index(_) | Subject::Artifact(_)) => return Ok(None),
+            // Announced a moment ago.
+            None => None,
+        };
+        let (inventory, findings) = match &content_id {
+            Some(content_id) => db::content_now(self.db(), content_id).await?,
+            None => (None, None),
+        };
+        let complete = inventory.is_some() && findings.is_some();
+        let image = if complete { Settling::Settled } else { Settling::UnderWay };
+        let feeds = db::feeds_now(self.db()).await?;
+        let facts =
+            Facts::from_events(repository, inventory.as_ref(), findings.as_ref(), feeds.as_ref(), image);
+        self.decide_unrecorded(facts.for_workload(workload)).await.map(Some)
+    }
+
+    async fn decide_unrecorded(&self, facts: Facts) -> Result<Unrecorded, ClearanceError> {
+        let (policies, refs) = applying(&self.compiled(), &self.policies().await?, &facts.repository)?;
         let exceptions = self.approved().await?;
         let policies: Vec<&Policy> = policies.iter().map(Arc::as_ref).collect();
-        Ok((decide(&policies, &facts, &exceptions, now), refs))
+        let decision = decide(&policies, &facts, &exceptions, self.db().now());
+        Ok(Unrecorded { facts, decision, policies: refs })
     }
 
     /// True when a policy can block something in the repository.

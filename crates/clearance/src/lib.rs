@@ -50,6 +50,7 @@ pub use clearance::Clearance;
 pub use db::SCHEMA;
 pub use error::ClearanceError;
 pub use exceptions::{ExceptionRow, NewException};
+pub use judge::Unrecorded;
 pub use policies::PolicyRow;
 pub use verdict::{PolicyRef, Purpose, StoredVerdict};
 pub use workload::{Judgement, Workload};

@@ -144,6 +144,7 @@ impl Bench<'_> {
             named: seen.named.clone(),
             origin: if seen.digest.is_some() || seen.is_awaited { Origin::Here } else { Origin::Unknown },
             settings: seen.settings.clone(),
+            unknown: Vec::new(),
         };
         let facts =
             Facts::from_events(&seen.repository, inventory.as_ref(), findings.as_ref(), self.feeds(), image);

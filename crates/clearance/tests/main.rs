@@ -27,6 +27,7 @@ db_tests!(&[seaworthy_ledger::SCHEMA, seaworthy_clearance::SCHEMA]; a_push_becom
     exceptions_need_a_second_person, a_policy_change_holds_at_the_next_question, time_alone_makes_an_answer_pending,
     every_answer_replays, children_beyond_the_limit_are_not_taken_for_allowed, policies_end_at_their_limit,
     exceptions_end_at_their_limit, more_subjects_than_one_round_are_all_judged,
+    a_container_is_judged_before_it_runs,
     a_container_is_judged_with_its_settings, each_start_of_a_blocked_image_is_reported_once,
     what_is_seen_again_is_never_pending,
     what_nobody_pushed_is_judged_as_unknown, the_order_of_news_does_not_matter,
@@ -35,10 +36,11 @@ db_tests!(&[seaworthy_ledger::SCHEMA, seaworthy_clearance::SCHEMA]; a_push_becom
 mod running;
 
 use running::{
-    a_container_is_judged_with_its_settings, a_container_that_is_gone_stays_gone,
-    an_import_tells_nothing_twice, each_start_of_a_blocked_image_is_reported_once,
-    the_order_of_news_does_not_matter, what_becomes_blocked_is_told_once,
-    what_is_seen_again_is_never_pending, what_nobody_pushed_is_judged_as_unknown,
+    a_container_is_judged_before_it_runs, a_container_is_judged_with_its_settings,
+    a_container_that_is_gone_stays_gone, an_import_tells_nothing_twice,
+    each_start_of_a_blocked_image_is_reported_once, the_order_of_news_does_not_matter,
+    what_becomes_blocked_is_told_once, what_is_seen_again_is_never_pending,
+    what_nobody_pushed_is_judged_as_unknown,
 };
 
 const PROD: &str = include_str!("../../../examples/policies/prod.yaml");

@@ -5,7 +5,7 @@ use seaworthy_model::{
     Actor, ClearanceChange, ClearanceChanged, ContainerKey, ContainerSeen, Event, FeedState, HostId,
     Presence, Settings, Timestamp,
 };
-use seaworthy_policy::{RuleResult, Verdict};
+use seaworthy_policy::{RuleResult, Verdict, WorkloadSettings};
 use seaworthy_store::args;
 use seaworthy_testkit::TestDb;
 use serde_json::Value;
@@ -87,6 +87,45 @@ impl World {
         let of = rows.iter().filter(|row| row.text(0).expect("object") == object);
         of.map(|row| row.json::<Value>(1).expect("leaf")["details"].clone()).collect()
     }
+}
+
+pub(super) async fn a_container_is_judged_before_it_runs(test: TestDb) {
+    let world = World::new(test).await;
+    world.room.apply_policy(&Actor::operator(0), CONFINED).await.expect("applied");
+    let asked = async |name: &str, settings: &str| {
+        let settings = WorkloadSettings::parse(settings).expect("settings");
+        let facts = settings.facts(&"localhost:5000/prod/web".parse().expect("reference"), Some("1000"));
+        world.room.judge_deploy(&repo("prod/web"), &digest(name), facts).await.expect("answer")
+    };
+    let verdict =
+        async |name: &str, settings: &str| asked(name, settings).await.expect("an image").decision.verdict;
+    // Announced a moment ago, pushed, inspected: what is under way is pending, a known weakness is not.
+    assert_eq!(verdict("good", "{}").await, Verdict::Pending);
+    world.tell(world.pushed("prod/web", "good", &[])).await;
+    world.tell(World::inspected("prod/web", "good")).await;
+    world.settled().await;
+    assert_eq!(verdict("good", "{}").await, Verdict::Pending);
+    assert_eq!(verdict("good", "privileged: true").await, Verdict::Blocked);
+    world.tell(World::matched("good", 1, &[])).await;
+    world.settled().await;
+    assert_eq!(verdict("good", "{}").await, Verdict::Allowed);
+    assert_eq!(verdict("good", "user: unknown").await, Verdict::Blocked);
+    assert_eq!(verdict("good", "privileged: true").await, Verdict::Blocked);
+
+    // What runs like this gets the very same answer, and only that is recorded.
+    let recorded = world.decisions("good").await;
+    let before = asked("good", "{}").await.expect("an image");
+    assert_eq!(world.decisions("good").await, recorded);
+    world.seen(&container("a", "good")).await;
+    assert_eq!(world.deploy("a").await, Verdict::Allowed);
+    let after = world.workload("a").await.expect("known").judgement.expect("judged");
+    assert_eq!((before.decision.reasons, before.policies), (after.reasons, after.policies));
+    assert_eq!(before.facts, after.facts);
+
+    // An index is no image.
+    world.tell(world.pushed("prod/web", "many", &["good"])).await;
+    world.settled().await;
+    assert_eq!(asked("many", "{}").await, None);
 }
 
 pub(super) async fn a_container_is_judged_with_its_settings(test: TestDb) {

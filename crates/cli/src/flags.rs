@@ -125,12 +125,14 @@ pub(crate) enum Verb {
     /// Machines whose containers are known
     #[command(subcommand)]
     Host(HostVerb),
-    /// May this be pulled from there, and how do we know?
+    /// May this be pulled from there, or run, and how do we know?
     #[command(after_help = "Targets: REF, docker:NAME, oci:DIR[:TAG], docker-archive:FILE
 Examples:
   seaworthy check prod/web:1
   seaworthy check docker:web:1 --as prod/web:1
-  seaworthy check oci:./build --as prod/web:1 --advisories ./feeds --policy ./policies/prod.yaml")]
+  seaworthy check oci:./build --as prod/web:1 --advisories ./feeds --policy ./policies/prod.yaml
+  seaworthy check prod/web:1 --purpose deploy --settings ./web.yaml
+  echo 'user: 1000' | seaworthy check prod/web:1 --purpose deploy --settings -")]
     Check(CheckFlags),
     /// Findings of an image, with remedies
     #[command(after_help = "Targets: REF, docker:NAME, oci:DIR[:TAG], docker-archive:FILE
@@ -427,8 +429,11 @@ pub(crate) struct CheckFlags {
     #[arg(long = "as", value_name = "REF")]
     pub(crate) as_reference: Option<String>,
     /// What is to be done with it
-    #[arg(long, default_value = "pull", value_parser = ["pull"])]
+    #[arg(long, default_value = "pull", value_parser = ["pull", "deploy"])]
     pub(crate) purpose: String,
+    /// How the container is to run, YAML or JSON, `-` for stdin [default: a plain `docker run IMAGE`]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
     /// Use these policies and no server
     #[arg(long, value_name = "FILE", requires = "advisories")]
     pub(crate) policy: Vec<PathBuf>,

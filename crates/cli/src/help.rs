@@ -245,10 +245,17 @@ const TEXTS: &[(&str, &str)] = &[
     ("Only those whose image has a known vulnerability", "イメージに既知の脆弱性があるものだけ"),
     ("Machines whose containers are known", "コンテナーが把握されているマシン"),
     ("List hosts", "ホストを一覧する"),
-    ("May this be pulled from there, and how do we know?", "そこからプルしてよいか、その根拠は何か"),
+    (
+        "May this be pulled from there, or run, and how do we know?",
+        "そこからプルしてよいか、実行してよいか、その根拠は何か",
+    ),
     ("Image", "イメージ"),
     ("Judge a local image as if it stood there", "ローカルイメージをその場所にあるものとして判定する"),
     ("What is to be done with it", "用途"),
+    (
+        "How the container is to run, YAML or JSON, `-` for stdin [default: a plain `docker run IMAGE`]",
+        "コンテナーの起動設定 (YAML または JSON、`-` は標準入力) [既定: 追加指定のない `docker run IMAGE`]",
+    ),
     ("Use these policies and no server", "サーバーを使わず、これらのポリシーで判定する"),
     ("Wait this long for a pending answer, such as 30s or 2m", "判定待ちの間この時間まで待つ。例: 30s、2m"),
     ("Use these advisories and no server", "サーバーを使わず、これらの脆弱性フィードを使う"),

@@ -248,6 +248,9 @@ fn check_table(value: &Value, language: Language) {
     if value.get("recorded") == Some(&Value::Bool(false)) {
         out(&format!("({})\n", Text::NotRecorded.say(language)));
     }
+    if value.get("settings_from").and_then(Value::as_str) == Some("plain") {
+        out(&format!("({})\n", Text::PlainSettings.say(language)));
+    }
     let empty = Vec::new();
     let reasons = value.get("reasons").and_then(Value::as_array).unwrap_or(&empty);
     for reason in reasons {

@@ -15,6 +15,7 @@ mod bad_input;
 mod chain;
 mod clients;
 mod console;
+mod deploy;
 mod disks;
 mod doors;
 mod expected;

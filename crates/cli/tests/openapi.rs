@@ -262,6 +262,25 @@ fn images(it: &mut Description, socket: &Door) {
     let local = it.ask(socket, ("POST", "/api/v1/check"), "/api/v1/check", &sent).json();
     assert_eq!((&local["recorded"], &local["content_id"]), (&json!(false), &check["content_id"]));
     assert_eq!(it.ask(socket, ("POST", "/api/v1/scan"), "/api/v1/scan", &sent).status, 200);
+    let route = ("POST", "/api/v1/check");
+    let deploy = json!({"reference": "prod/web:1", "purpose": "deploy", "settings": "privileged: true\nuser: unknown", "wait": 60});
+    let told = it.ask(socket, route, "/api/v1/check", &deploy).json();
+    assert_eq!((&told["purpose"], &told["settings"]["privileged"]), (&json!("deploy"), &json!(true)));
+    assert_eq!(
+        (&told["digest"], &told["unknown_settings"]),
+        (&check["digest"], &json!(["user"])),
+        "{told:#}"
+    );
+    let pull = json!({"reference": "prod/web:1", "wait": 60});
+    assert_eq!(it.ask(socket, route, "/api/v1/check", &pull).json()["recorded"], true);
+    for (reference, purpose, settings, status) in [
+        ("prod/web:1", "deploy", "priviledged: true", 400),
+        ("prod/web:1", "pull", "{}", 400),
+        ("prod/web:9", "deploy", "{}", 404),
+    ] {
+        let wrong = json!({"reference": reference, "purpose": purpose, "settings": settings});
+        assert_eq!(it.ask(socket, route, "/api/v1/check", &wrong).status, status, "{wrong}");
+    }
     let bad = json!({"reference": "prod/web:1", "ready": {}});
     assert_eq!(it.ask(socket, ("POST", "/api/v1/check"), "/api/v1/check", &bad).status, 400);
     assert_eq!(it.ask(socket, ("POST", "/api/v1/scan"), "/api/v1/scan", &bad).status, 400);

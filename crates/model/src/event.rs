@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ContainerKey, ContainerSeen, ContentId, Coverage, FeedCoverage, FindingSet, ImageFacts, InventoryProblem,
-    OsRelease, OsSupport, SecretRow, Timestamp,
+    OsRelease, OsSupport, ProblemCode, SecretRow, Timestamp,
 };
 use crate::{Inventory, LayerRow};
 
@@ -130,6 +130,13 @@ impl InventoryReady {
     /// What the image is.
     pub const fn content_id(&self) -> &ContentId {
         &self.inventory.content_id
+    }
+
+    /// The user that the config names, empty for root; `None` when the config could not be read.
+    pub fn user(&self) -> Option<&str> {
+        let is_unread =
+            self.inventory.problems.iter().any(|problem| problem.code == ProblemCode::ConfigUnreadable);
+        (!is_unread).then_some(self.image.user.as_str())
     }
 
     /// The distribution, when there is one.

@@ -8,7 +8,8 @@ use seaworthy_oci::Platform;
 use seaworthy_package::Ecosystem;
 
 use crate::{
-    Facts, InventoryFacts, Policy, PolicyError, RuleResult, Settling, decide, limit,
+    Facts, InventoryFacts, Origin, Policy, PolicyError, RuleResult, Settling, Source, WorkloadSettings,
+    decide, limit,
     yaml::{Node, Value},
 };
 
@@ -27,9 +28,12 @@ const CASE_KEYS: &[&str] = &[
     "support_ends",
     "inspected",
     "under_way",
+    "container",
+    "from",
     "expect",
     "fails",
     "passes",
+    "indeterminate",
 ];
 const FINDING_KEYS: &[&str] = &["id", "source", "version", "fixed", "severity", "kev"];
 
@@ -68,6 +72,14 @@ struct Expectation {
     verdict: Option<String>,
     fails: Vec<String>,
     passes: Vec<String>,
+    indeterminate: Vec<String>,
+}
+
+impl Expectation {
+    fn is_nothing(&self) -> bool {
+        self.verdict.is_none()
+            && [&self.fails, &self.passes, &self.indeterminate].iter().all(|it| it.is_empty())
+    }
 }
 
 fn run_case(node: &Node, policies: &[&Policy], now: Timestamp) -> Result<CaseOutcome, PolicyError> {
@@ -79,18 +91,33 @@ fn run_case(node: &Node, policies: &[&Policy], now: Timestamp) -> Result<CaseOut
     }
     let result_of =
         |rule: &str| decision.reasons.iter().find(|reason| reason.rule == rule).map(|reason| reason.result);
-    for (rules, wanted) in [(expected.fails, RuleResult::Fail), (expected.passes, RuleResult::Pass)] {
+    for (rules, wanted) in [
+        (expected.fails, RuleResult::Fail),
+        (expected.passes, RuleResult::Pass),
+        (expected.indeterminate, RuleResult::Indeterminate),
+    ] {
         for rule in rules {
             match result_of(&rule) {
                 Some(result) if result == wanted => {}
                 Some(result) => {
                     differs.push(format!("`{rule}` is {result:?}, not {wanted:?}").to_lowercase());
                 }
-                None => differs.push(format!("no rule `{rule}` selects `{}`", facts.repository)),
+                None => differs.push(not_asked(&rule, policies, &facts)),
             }
         }
     }
     Ok(CaseOutcome { name, line: node.line, differs })
+}
+
+/// Why a rule has no result: it is about containers alone, or there is none.
+fn not_asked(rule: &str, policies: &[&Policy], facts: &Facts) -> String {
+    let selecting = policies.iter().filter(|policy| policy.selects(&facts.repository));
+    let mut rules = selecting.flat_map(|policy| policy.rules.iter().map(move |it| (&policy.name, &it.name)));
+    if rules.any(|(policy, name)| rule.split_once('/') == Some((policy.as_str(), name.as_str()))) {
+        format!("`{rule}` is asked about containers: the case needs a `container`")
+    } else {
+        format!("no rule `{rule}` selects `{}`", facts.repository)
+    }
 }
 
 fn read_case(node: &Node, now: Timestamp) -> Result<(String, Facts, Expectation), PolicyError> {
@@ -114,11 +141,12 @@ fn read_case(node: &Node, now: Timestamp) -> Result<(String, Facts, Expectation)
             }
             "fails" => expected.fails = texts(value, "`fails`")?,
             "passes" => expected.passes = texts(value, "`passes`")?,
+            "indeterminate" => expected.indeterminate = texts(value, "`indeterminate`")?,
             word => draft.read(word, value)?,
         }
     }
     let missing = |key: &str| node.error(format!("`{key}` is missing"));
-    if expected.verdict.is_none() && expected.fails.is_empty() && expected.passes.is_empty() {
+    if expected.is_nothing() {
         return Err(node.error("the case expects nothing"));
     }
     let facts = draft.facts(repository.ok_or_else(|| missing("repository"))?);
@@ -134,6 +162,17 @@ struct Draft {
     feeds: Vec<String>,
     checked_at: Timestamp,
     inventory: InventoryFacts,
+    /// Settings of the container; `None` for a pull, unless the case says where its image is from.
+    container: Option<WorkloadSettings>,
+    from: Option<From>,
+}
+
+/// Where a container's image is from.
+enum From {
+    /// Pushed to this registry.
+    This,
+    /// From elsewhere, or nobody says.
+    Elsewhere(Option<String>),
 }
 
 impl Draft {
@@ -146,6 +185,8 @@ impl Draft {
             rows: Vec::new(),
             feeds: vec!["kev".into(), "epss".into()],
             checked_at: now,
+            container: None,
+            from: None,
             inventory: InventoryFacts {
                 content_id: ContentId::of(&Platform::linux_amd64(), &[]),
                 os: Some(OsRelease {
@@ -192,6 +233,8 @@ impl Draft {
             }
             "inspected" => self.inspected = yes(value)?,
             "under_way" => self.under_way = yes(value)?,
+            "container" => self.container = Some(WorkloadSettings::read(value)?),
+            "from" => self.from = Some(from(value)?),
             _ => self.covered = yes(value)?,
         }
         Ok(())
@@ -210,6 +253,15 @@ impl Draft {
             covered: self.covered,
             rows: self.rows,
         };
+        // The image's config says nothing of a user: it runs as root, once it is read.
+        let image_user = self.inspected.then_some("");
+        let is_deploy = self.container.is_some() || self.from.is_some();
+        let (named, origin) = match self.from {
+            None | Some(From::This) => (None, Origin::Here),
+            Some(From::Elsewhere(named)) => (named, Origin::Unknown),
+        };
+        let settings = self.container.unwrap_or_default();
+        let workload = is_deploy.then(|| settings.of_origin(named, origin, image_user));
         Facts {
             repository,
             inventory: self.inspected.then_some(self.inventory),
@@ -222,8 +274,20 @@ impl Draft {
             }],
             image: if self.under_way { Settling::UnderWay } else { Settling::Settled },
             import: Settling::Settled,
-            workload: None,
+            workload,
         }
+    }
+}
+
+/// `this`, `unknown`, or a registry's host with a repository, `docker.io/library/nginx`.
+fn from(node: &Node) -> Result<From, PolicyError> {
+    let text = node.text("`from`")?;
+    let name = || text.split_once('/').and_then(|(_, name)| name.parse::<seaworthy_oci::RepoName>().ok());
+    match text {
+        "this" => Ok(From::This),
+        "unknown" => Ok(From::Elsewhere(None)),
+        _ if Source::parse(text).is_ok() && name().is_some() => Ok(From::Elsewhere(Some(text.to_owned()))),
+        _ => Err(node.error(format!("`{text}` is not `this`, `unknown` or like `docker.io/library/nginx`"))),
     }
 }
 
@@ -282,4 +346,95 @@ fn time(node: &Node) -> Result<Timestamp, PolicyError> {
     node.text("a time")?
         .parse()
         .map_err(|error: seaworthy_model::TimestampError| node.error(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: &str = "policy: p
+selects: ['**']
+rules:
+  - container: { privileged: forbid, user: non_root, engine_socket: forbid }
+    mode: enforce
+  - registries: { allow: [this, 'docker.io/library/*'] }
+  - name: images
+    vulnerabilities: { kev: 0 }
+";
+
+    /// What differs, or the mistake, of one case with these lines.
+    fn check(lines: &str) -> Vec<String> {
+        let policy = Policy::parse(POLICY).expect("compiles");
+        let text = format!("now: 2026-11-23\ncases:\n  - name: n\n    repository: prod/web\n{lines}");
+        match run_cases(&text, &[&policy], None) {
+            Ok(outcomes) => outcomes.into_iter().flat_map(|outcome| outcome.differs).collect(),
+            Err(error) => vec![error.to_string()],
+        }
+    }
+
+    #[test]
+    fn a_container_case_is_judged_with_its_settings() {
+        for lines in [
+            "    container: { user: 1000 }\n    expect: allowed\n    passes: [p/container, p/registries, p/images]\n",
+            "    container: {}\n    expect: blocked\n    fails: p/container\n",
+            "    container: { user: 1000, privileged: true }\n    expect: blocked\n    fails: p/container\n",
+            "    container: { user: 1000, host_paths: [{ path: /run/docker.sock }] }\n    fails: p/container\n",
+            "    container: { user: app }\n    expect: blocked\n    indeterminate: p/container\n",
+            "    container: { user: 1000, host_paths: unknown }\n    indeterminate: p/container\n",
+            "    inspected: 'false'\n    container: {}\n    indeterminate: [p/container, p/images]\n",
+            "    from: docker.io/library/nginx\n    passes: p/registries\n    fails: p/container\n",
+            "    from: quay.io/a\n    container: { user: 1000 }\n    expect: blocked\n    fails: p/registries\n",
+            "    from: unknown\n    container: { user: 1000 }\n    indeterminate: p/registries\n",
+            "    from: this\n    container: { user: 1000 }\n    expect: allowed\n",
+            // A pull is not asked.
+            "    expect: allowed\n",
+        ] {
+            assert_eq!(check(lines), [""; 0], "{lines}");
+        }
+    }
+
+    #[test]
+    fn what_differs_is_said() {
+        for (lines, says) in [
+            ("    container: {}\n    expect: allowed\n", "expected allowed, is blocked"),
+            (
+                "    container: { user: app }\n    fails: p/container\n",
+                "`p/container` is indeterminate, not fail",
+            ),
+            (
+                "    container: {}\n    indeterminate: p/container\n",
+                "`p/container` is fail, not indeterminate",
+            ),
+            (
+                "    fails: p/container\n",
+                "`p/container` is asked about containers: the case needs a `container`",
+            ),
+            ("    container: {}\n    fails: p/contained\n", "no rule `p/contained` selects `prod/web`"),
+        ] {
+            assert_eq!(check(lines), [says], "{lines}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_shown_where_they_are() {
+        for (lines, says) in [
+            (
+                "    container: { priviledged: true }\n    expect: allowed\n",
+                "5:18: unknown key `priviledged`",
+            ),
+            ("    container: [x]\n    expect: allowed\n", "5:16: a container is a map of keys and values"),
+            ("    form: this\n    expect: allowed\n", "5:5: unknown key `form`"),
+            (
+                "    from: nginx\n    expect: allowed\n",
+                "5:11: `nginx` is not `this`, `unknown` or like `docker.io/library/nginx`",
+            ),
+            (
+                "    from: docker.io/library/*\n    expect: allowed\n",
+                "5:11: `docker.io/library/*` is not `this`, `unknown` or like `docker.io/library/nginx`",
+            ),
+            ("    container: {}\n", "3:5: the case expects nothing"),
+        ] {
+            assert_eq!(check(lines), [says], "{lines}");
+        }
+    }
 }

@@ -163,7 +163,7 @@ pub enum Cause {
         /// What it was started from.
         named: String,
     },
-    /// The engine does not say where a container's image is from.
+    /// Nobody says which registry a container's image is from.
     Nameless,
 }
 
@@ -274,7 +274,7 @@ impl Cause {
                 format!("the container {}", join(&texts, *found))
             }
             Self::Registry { named } => format!("`{named}` is not from an approved registry"),
-            Self::Nameless => "the engine does not say where the image is from".into(),
+            Self::Nameless => "it is not said which registry the image is from".into(),
         }
     }
 
@@ -318,7 +318,7 @@ impl Cause {
                 format!("コンテナーの設定: {}", join(&texts, *found))
             }
             Self::Registry { named } => format!("`{named}` は承認済みレジストリのものではありません"),
-            Self::Nameless => "エンジンがイメージの取得元を示していません".into(),
+            Self::Nameless => "イメージの取得元レジストリが示されていません".into(),
         }
     }
 }

@@ -366,6 +366,7 @@ mod tests {
     const PROD: &str = include_str!("../../../examples/policies/prod.yaml");
     const EVERYWHERE: &str = include_str!("../../../examples/policies/everywhere.yaml");
     const ZERO: &str = include_str!("../../../examples/policies/zero.yaml");
+    const WORKLOADS: &str = include_str!("../../../examples/policies/workloads.yaml");
 
     fn now() -> Timestamp {
         "2026-11-23".parse().expect("date")
@@ -373,11 +374,13 @@ mod tests {
 
     #[test]
     fn shipped_policies_pass_their_own_cases() {
-        let policies = [PROD, EVERYWHERE, ZERO].map(|source| Policy::parse(source).expect("compiles"));
+        let policies =
+            [PROD, EVERYWHERE, ZERO, WORKLOADS].map(|source| Policy::parse(source).expect("compiles"));
         let all: Vec<&Policy> = policies.iter().collect();
         for (cases, policies) in [
             (include_str!("../../../examples/policies/tests/prod.yaml"), &all[..2]),
-            (include_str!("../../../examples/policies/tests/zero.yaml"), &all[2..]),
+            (include_str!("../../../examples/policies/tests/zero.yaml"), &all[2..3]),
+            (include_str!("../../../examples/policies/tests/workloads.yaml"), &all[3..]),
         ] {
             let outcomes = crate::run_cases(cases, policies, None).expect("cases are read");
             assert!(outcomes.len() >= 3);

@@ -43,7 +43,7 @@ fn demand(key: &str, value: &Node) -> Result<Demand, PolicyError> {
         "host_network" => only("forbid", Demand::NoHostNetwork),
         "host_pid" => only("forbid", Demand::NoHostPid),
         "host_ipc" => only("forbid", Demand::NoHostIpc),
-        "capabilities" => capabilities(value),
+        "capabilities" => capability_names(value).map(Demand::Capabilities),
         "engine_socket" => only("forbid", Demand::NoEngineSocket),
         "host_paths" => Ok(Demand::HostPaths(match value.word("value", &["forbid", "read_only"])? {
             "forbid" => HostPaths::Forbid,
@@ -58,7 +58,7 @@ fn demand(key: &str, value: &Node) -> Result<Demand, PolicyError> {
 }
 
 /// Names as in capabilities(7), without `CAP_`.
-fn capabilities(node: &Node) -> Result<Demand, PolicyError> {
+pub(crate) fn capability_names(node: &Node) -> Result<Vec<String>, PolicyError> {
     let items = node.list("`capabilities`")?;
     if items.len() > limit::PATTERNS {
         return Err(node.error(format!("`capabilities` has at most {} names", limit::PATTERNS)));
@@ -71,7 +71,7 @@ fn capabilities(node: &Node) -> Result<Demand, PolicyError> {
         }
         Ok(text.to_owned())
     };
-    Ok(Demand::Capabilities(items.iter().map(name).collect::<Result<_, _>>()?))
+    items.iter().map(name).collect()
 }
 
 /// `registries: { allow: [this, "docker.io/library/*"] }`.

@@ -17,6 +17,7 @@ mod facts;
 mod parse;
 mod pattern;
 mod policy;
+mod settings;
 mod workload;
 mod yaml;
 
@@ -36,6 +37,12 @@ pub mod limit {
     pub const EXCEPTION_SECONDS: i64 = 90 * 24 * 3600;
     /// Findings or paths named in one message; all are counted, and `…` says that there are more.
     pub const EXAMPLES: usize = 5;
+    /// Host paths, or devices, of one container's settings.
+    pub const MOUNTS: usize = 1_000;
+    /// Longest user of one container's settings, in bytes.
+    pub const USER_BYTES: usize = 256;
+    /// Longest path in one container's settings, in bytes, as in the kernel.
+    pub const PATH_BYTES: usize = 4_096;
 }
 
 pub use cases::{CaseOutcome, run_cases};
@@ -47,4 +54,5 @@ pub use exception::{Exception, ExceptionError, ExceptionScope};
 pub use facts::{Facts, InventoryFacts, Settling};
 pub use pattern::{PatternError, RepoPattern};
 pub use policy::{Condition, Mode, Policy, Rule, SupportLevel};
+pub use settings::{Setting, WorkloadSettings};
 pub use workload::{Demand, HostPaths, Origin, Source, Weakness, WorkloadFacts, weaknesses};

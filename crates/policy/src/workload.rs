@@ -5,7 +5,7 @@ use std::fmt;
 use seaworthy_model::Settings;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cause, Evidence, Language, RepoPattern, RuleResult, decide::Outcome};
+use crate::{Cause, Evidence, Language, RepoPattern, RuleResult, Setting, decide::Outcome};
 
 /// What a container adds to the facts of its image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub struct WorkloadFacts {
     pub origin: Origin,
     /// How it is confined. Engines fill in the image's user.
     pub settings: Settings,
+    /// Which of the settings nobody knows: what stands there for them is no statement.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<Setting>,
 }
 
 /// Where what a container runs comes from.
@@ -90,6 +93,25 @@ impl Demand {
         };
         (key, value.to_owned())
     }
+
+    /// The settings that it looks at.
+    const fn settings(&self) -> &'static [Setting] {
+        match self {
+            Self::NotPrivileged => &[Setting::Privileged],
+            Self::NonRoot => &[Setting::User],
+            Self::NoHostNetwork => &[Setting::HostNetwork],
+            Self::NoHostPid => &[Setting::HostPid],
+            Self::NoHostIpc => &[Setting::HostIpc],
+            Self::Capabilities(_) => &[Setting::Capabilities],
+            Self::NoEngineSocket | Self::HostPaths(_) => &[Setting::HostPaths],
+            Self::NoDevices => &[Setting::Devices],
+            Self::ReadOnlyRoot => &[Setting::RootFilesystem],
+            Self::NoEscalation => &[Setting::PrivilegeEscalation],
+            // A privileged container has neither.
+            Self::Seccomp => &[Setting::Seccomp, Setting::Privileged],
+            Self::Apparmor => &[Setting::Apparmor, Setting::Privileged],
+        }
+    }
 }
 
 /// What weakens a container.
@@ -141,12 +163,17 @@ pub enum Weakness {
     NoSeccomp,
     /// No `AppArmor` profile.
     NoApparmor,
+    /// Nobody knows.
+    Unknown {
+        /// What.
+        what: Setting,
+    },
 }
 
 impl Weakness {
     /// True for what could as well be harmless.
     const fn is_doubt(&self) -> bool {
-        matches!(self, Self::NamedUser { .. })
+        matches!(self, Self::NamedUser { .. } | Self::Unknown { .. })
     }
 
     /// In words.
@@ -174,6 +201,7 @@ impl Weakness {
             Self::Escalation => "can gain privileges".into(),
             Self::NoSeccomp => "has no seccomp filter".into(),
             Self::NoApparmor => "has no AppArmor profile".into(),
+            Self::Unknown { what } => format!("has an unknown `{}`", what.word()),
         }
     }
 
@@ -194,6 +222,7 @@ impl Weakness {
             Self::Escalation => "権限の昇格が可能".into(),
             Self::NoSeccomp => "seccomp フィルターなし".into(),
             Self::NoApparmor => "AppArmor プロファイルなし".into(),
+            Self::Unknown { what } => format!("`{}` が不明", what.word()),
         }
     }
 }
@@ -237,8 +266,7 @@ fn is_sensitive(path: &str) -> bool {
 
 /// Judges a `container` rule.
 pub(crate) fn container(demands: &[Demand], workload: &WorkloadFacts, evidence: &mut Evidence) -> Outcome {
-    let found: Vec<Weakness> =
-        demands.iter().flat_map(|demand| against(demand, &workload.settings)).collect();
+    let found: Vec<Weakness> = demands.iter().flat_map(|demand| asked(demand, workload)).collect();
     for weakness in &found {
         evidence.push(&weakness.english(), "");
     }
@@ -250,6 +278,20 @@ pub(crate) fn container(demands: &[Demand], workload: &WorkloadFacts, evidence: 
     let count = u32::try_from(found.len()).unwrap_or(u32::MAX);
     let weaknesses = found.into_iter().take(crate::limit::EXAMPLES).collect();
     (result, Cause::Weak { weaknesses, found: count })
+}
+
+/// What is known to break a demand, else what nobody knows and could.
+fn asked(demand: &Demand, workload: &WorkloadFacts) -> Vec<Weakness> {
+    let unknown = |what: &&Setting| workload.unknown.contains(what);
+    let looked_at = demand.settings();
+    let own_is_unknown = looked_at.first().as_ref().is_some_and(unknown);
+    // What stands for an unknown setting proves nothing; a privileged container has no filter whatever it says.
+    let is_told = !own_is_unknown || (looked_at.len() > 1 && workload.settings.privileged);
+    let found = if is_told { against(demand, &workload.settings) } else { Vec::new() };
+    match looked_at.iter().find(unknown) {
+        Some(what) if found.is_empty() => vec![Weakness::Unknown { what: *what }],
+        _ => found,
+    }
 }
 
 fn against(demand: &Demand, settings: &Settings) -> Vec<Weakness> {
@@ -386,6 +428,7 @@ mod tests {
                 no_new_privileges: true,
                 ..Settings::default()
             },
+            unknown: Vec::new(),
         }
     }
 
@@ -508,6 +551,38 @@ mod tests {
         let facts = Facts::from_events(&repository, None, None, None, Settling::Settled);
         let pull = decide(&[&policy], &facts, &[], Timestamp::from_micros(0));
         assert_eq!((pull.reasons.len(), pull.verdict), (0, Verdict::Allowed));
+    }
+
+    #[test]
+    fn what_nobody_knows_is_indeterminate_whatever_stands_there() {
+        use Setting::{Apparmor, Capabilities, HostPaths, PrivilegeEscalation, Privileged, RootFilesystem};
+        let result = |rule: &str, unknown: &[Setting], change: Change| {
+            let mut workload = WorkloadFacts { unknown: unknown.to_vec(), ..hardened() };
+            change(&mut workload);
+            judged(&format!("  - container: {{ {rule} }}\n    mode: enforce\n"), workload).reasons[0].result
+        };
+        let same: Change = |_| {};
+        let told: Change = |it| it.settings = Settings { privileged: true, ..Settings::default() };
+        for (rule, unknown, change, expected) in [
+            ("privileged: forbid", &[Privileged][..], same, RuleResult::Indeterminate),
+            ("user: non_root", &[Setting::User], told, RuleResult::Indeterminate),
+            ("root_filesystem: read_only", &[RootFilesystem], told, RuleResult::Indeterminate),
+            ("privilege_escalation: forbid", &[PrivilegeEscalation], told, RuleResult::Indeterminate),
+            ("capabilities: []", &[Capabilities], same, RuleResult::Indeterminate),
+            ("engine_socket: forbid", &[HostPaths], same, RuleResult::Indeterminate),
+            ("host_paths: read_only", &[HostPaths], same, RuleResult::Indeterminate),
+            ("apparmor: required", &[Apparmor], same, RuleResult::Indeterminate),
+            ("apparmor: required", &[Apparmor], told, RuleResult::Fail),
+            ("seccomp: required", &[Privileged], same, RuleResult::Indeterminate),
+            ("seccomp: required", &[Apparmor], same, RuleResult::Pass),
+            ("privileged: forbid", &[Setting::User], same, RuleResult::Pass),
+            ("privileged: forbid, user: non_root", &[Setting::User], told, RuleResult::Fail),
+        ] {
+            assert_eq!(result(rule, unknown, change), expected, "{rule} {unknown:?}");
+        }
+        let message = |language| Weakness::Unknown { what: Setting::User }.message(language);
+        assert_eq!(message(Language::English), "has an unknown `user`");
+        assert_eq!(message(Language::Japanese), "`user` が不明");
     }
 
     #[test]

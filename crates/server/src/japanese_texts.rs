@@ -25,6 +25,8 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("is longer than {} bytes", "が {0} バイトを超えています"),
     // Benches.
     ("`{}` is not there", "`{0}` がありません"),
+    ("`/proc`: {}", "`/proc`: {0}"),
+    ("no free port: {}", "空いているポートがありません: {0}"),
     ("a container was still pending", "コンテナーの判定が終わりませんでした"),
     ("containers were still pending after ten minutes", "10 分たってもコンテナーの判定が終わりませんでした"),
     ("`{}` answered {}", "`{0}` が {1} を返しました"),
@@ -145,6 +147,38 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("the policy's name", "ポリシーの名前"),
     ("the rule's name", "規則の名前"),
     ("`container` asks nothing", "`container` に条件がありません"),
+    ("settings are refused at {}", "設定を受け付けられません: {0}"),
+    ("a container", "コンテナー"),
+    ("a host path", "ホストのパス"),
+    ("`engine_socket` is a rule, not a setting", "`engine_socket` は設定ではなく規則です"),
+    ("list the socket's path under `host_paths`", "ソケットのパスを `host_paths` に書いてください"),
+    ("`path` is missing", "`path` がありません"),
+    (
+        "`user` is 1 to {} bytes like `1000` or `1000:1000`",
+        "`user` は `1000` や `1000:1000` のような 1 から {0} バイトの値です",
+    ),
+    (
+        "`{}` is not `this`, `unknown` or like `docker.io/library/nginx`",
+        "`{0}` は `this`、`unknown`、または `docker.io/library/nginx` の形ではありません",
+    ),
+    (
+        "a path is absolute, without `.`, `..` and empty parts, and at most {} bytes long",
+        "パスは `.`、`..`、空の部分を含まない {0} バイト以下の絶対パスです",
+    ),
+    ("{} has at most {} entries", "{0} の項目は {1} 個までです"),
+    (
+        "settings are those of a container: ask with the purpose `deploy`",
+        "設定はコンテナーのものです。用途 `deploy` で問い合わせてください",
+    ),
+    ("`{}` is not an image: it cannot be run", "`{0}` はイメージではないため、実行できません"),
+    (
+        "`{}` has no image for this server's platform here",
+        "`{0}` には、このサーバーのプラットフォーム用のイメージがありません",
+    ),
+    (
+        "`--settings` is for a container: add `--purpose deploy`",
+        "`--settings` はコンテナー用です。`--purpose deploy` を付けてください",
+    ),
     ("`capabilities` has at most {} names", "`capabilities` の名前は {0} 個までです"),
     (
         "`{}` is not a capability like `NET_BIND_SERVICE`",

@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
 
-use seaworthy_clearance::{PolicyRef, StoredVerdict, Workload};
+use seaworthy_clearance::{StoredVerdict, Unrecorded, Workload};
 use seaworthy_model::{
-    FeedsChanged, Finding, FindingSet, FindingsChanged, InventoryReady, PackageRow, Timestamp,
+    ErrorCode, FeedsChanged, Finding, FindingSet, FindingsChanged, InventoryReady, PackageRow, Problem,
+    Timestamp,
 };
 use seaworthy_oci::Digest;
 use seaworthy_package::Purl;
 use seaworthy_policy::{
-    Decision, Facts, InventoryFacts, Language, Policy, Reason, Settling, Verdict, decide,
+    Facts, InventoryFacts, Language, Policy, Reason, Settling, Verdict, WorkloadSettings, decide,
 };
 use serde_json::{Value, json};
 
@@ -203,16 +204,18 @@ pub fn check_workload(workload: &Workload, verdict: Verdict, language: Language)
     })
 }
 
-/// The document of `check -o json` for an answer that is not recorded.
+/// The document of `check -o json` for an answer that is not recorded; `digest` of an image that is
+/// stored, `settings` of a container as they were given.
 pub fn check_unrecorded(
-    facts: &Facts,
-    decision: &Decision,
-    policies: &[PolicyRef],
+    answer: &Unrecorded,
+    digest: Option<&Digest>,
+    settings: Option<&WorkloadSettings>,
     language: Language,
 ) -> Value {
-    json!({
+    let Unrecorded { facts, decision, policies } = answer;
+    let mut value = json!({
         "repository": facts.repository,
-        "digest": null,
+        "digest": digest,
         "content_id": facts.inventory.as_ref().map(|inventory| inventory.content_id),
         "purpose": "pull",
         "verdict": decision.verdict,
@@ -221,6 +224,25 @@ pub fn check_unrecorded(
         "inputs": inputs(facts, &decision.exceptions),
         "recorded": false,
         "valid_until": decision.valid_until,
+    });
+    if let (Some(workload), Some(settings), Value::Object(map)) = (&facts.workload, settings, &mut value) {
+        let plain = *settings == WorkloadSettings::default();
+        map.insert("purpose".into(), json!("deploy"));
+        map.insert("settings_from".into(), json!(if plain { "plain" } else { "given" }));
+        map.insert("settings".into(), json!(workload.settings));
+        map.insert("unknown_settings".into(), json!(workload.unknown));
+    }
+    value
+}
+
+/// Settings of a container that is to run, from the text of a file.
+pub fn settings(text: &str) -> Result<WorkloadSettings, Problem> {
+    WorkloadSettings::parse(text).map_err(|error| {
+        let problem = Problem::new(ErrorCode::Invalid, format!("settings are refused at {error}"));
+        match error.hint {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        }
     })
 }
 

@@ -1,15 +1,19 @@
 //! Images: list, delete, scan, check.
 
-use std::path::PathBuf;
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
-use seaworthy_clearance::PolicyRef;
+use seaworthy_clearance::{PolicyRef, Unrecorded};
 use seaworthy_findings::{FeedCache, FeedReader};
 use seaworthy_model::{
     Clock as _, ErrorCode, FeedState, FeedsChanged, FindingsChanged, InventoryReady, Problem, SystemClock,
 };
-use seaworthy_oci::{Reference, RepoName};
+use seaworthy_oci::Reference;
 use seaworthy_package::InstalledPackage;
-use seaworthy_policy::{Facts, InventoryFacts, Policy, Settling, decide};
+use seaworthy_policy::{Facts, InventoryFacts, Policy, Settling, WorkloadSettings, decide};
 use seaworthy_sandbox::{Limits, Sandbox};
 use seaworthy_server::{DEFAULT_POLICIES, report};
 use serde_json::{Value, json};
@@ -79,11 +83,20 @@ pub(super) fn seconds(text: &str) -> Result<u64, Failure> {
         .ok_or_else(|| usage(format!("`{text}` is not a time like `30s` or `2m`")))
 }
 
+/// A question to the server.
+enum Ask<'a> {
+    Get(&'a str),
+    Post(&'a str, &'a Value),
+}
+
 /// Asks the server for what it may have to wait for.
-async fn waited(global: &Global, wait: u64, path: &str) -> Result<Value, Problem> {
+async fn waited(global: &Global, wait: u64, ask: Ask<'_>) -> Result<Value, Problem> {
     let server = Server::of(global)?;
     let bar = render::progress(global, Text::Inspecting, Amount::SecondsOf(wait));
-    let answer = server.get(path).await;
+    let answer = match ask {
+        Ask::Get(path) => server.get(path).await,
+        Ask::Post(path, body) => server.post(path, body).await,
+    };
     bar.finish_and_clear();
     answer
 }
@@ -91,12 +104,24 @@ async fn waited(global: &Global, wait: u64, path: &str) -> Result<Value, Problem
 pub(crate) async fn check(global: &Global, flags: CheckFlags) -> Outcome {
     let wait = seconds(&flags.wait)?;
     let target = Target::parse(&flags.target);
+    let settings = settings(&flags)?;
+    // What the server is asked besides the image.
+    let more = settings.as_ref().map(|it| json!({"purpose": "deploy", "settings": it.text}));
     if let Target::Reference(reference) = &target {
         if flags.as_reference.is_some() {
             return Err(usage("`--as` is for local images: `docker:NAME`, `oci:DIR`, `docker-archive:FILE`"));
         }
-        let path = format!("/api/v1/check?image={}&wait={wait}", encode(reference));
-        return render::check(global, &waited(global, wait, &path).await?);
+        let value = match more {
+            None => {
+                let path = format!("/api/v1/check?image={}&wait={wait}", encode(reference));
+                waited(global, wait, Ask::Get(&path)).await?
+            }
+            Some(more) => {
+                let body = with(more, json!({"reference": reference, "wait": wait}));
+                waited(global, wait, Ask::Post("/api/v1/check", &body)).await?
+            }
+        };
+        return render::check(global, &value);
     }
     let Some(reference) = &flags.as_reference else {
         return Err(usage("a local image is judged as if it stood somewhere: add `--as prod/web:1`"));
@@ -106,13 +131,56 @@ pub(crate) async fn check(global: &Global, flags: CheckFlags) -> Outcome {
     let value = if flags.local.advisories.is_empty() {
         let server = Server::of(global)?;
         let ready = image::inspect(global, &target).await?;
-        server.post("/api/v1/check", &json!({"reference": reference, "ready": ready})).await?
+        let body = with(more.unwrap_or_else(|| json!({})), json!({"reference": reference, "ready": ready}));
+        server.post("/api/v1/check", &body).await?
     } else {
         let ready = image::inspect(global, &target).await?;
         let alone = Alone::new(global, &flags.local.advisories, &ready).await?;
-        alone.check(&parsed.repository, &flags.policy, &ready)?
+        alone.check(&parsed, &flags.policy, &ready, settings.as_ref().map(|it| &it.read))?
     };
     render::check(global, &value)
+}
+
+/// One object with the members of two.
+fn with(mut first: Value, second: Value) -> Value {
+    if let (Value::Object(first), Value::Object(second)) = (&mut first, second) {
+        first.extend(second);
+    }
+    first
+}
+
+/// How a container is to run, as written and as read.
+struct Given {
+    /// `None` for a plain one.
+    text: Option<String>,
+    read: WorkloadSettings,
+}
+
+/// What `--settings` says; `None` for a pull. Refused here with the file's name, before a server is asked.
+fn settings(flags: &CheckFlags) -> Result<Option<Given>, Failure> {
+    let Some(file) = &flags.settings else {
+        let plain = Given { text: None, read: WorkloadSettings::default() };
+        return Ok((flags.purpose == "deploy").then_some(plain));
+    };
+    if flags.purpose != "deploy" {
+        return Err(usage("`--settings` is for a container: add `--purpose deploy`"));
+    }
+    let name = if file.as_os_str() == "-" { "stdin".into() } else { file.display().to_string() };
+    let text = settings_text(file).map_err(|error| unable(format!("failed to read `{name}`: {error}")))?;
+    let read = report::settings(&text).map_err(|mut problem| {
+        problem.message = format!("{name}: {}", problem.message);
+        problem
+    })?;
+    Ok(Some(Given { text: Some(text), read }))
+}
+
+/// One byte more than may be, so that the parser refuses what is too long.
+fn settings_text(file: &Path) -> std::io::Result<String> {
+    let source: Box<dyn Read> =
+        if file.as_os_str() == "-" { Box::new(std::io::stdin()) } else { Box::new(File::open(file)?) };
+    let mut text = String::new();
+    source.take(seaworthy_policy::limit::FILE_BYTES as u64 + 1).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 pub(crate) async fn scan(global: &Global, flags: ScanFlags) -> Outcome {
@@ -126,7 +194,7 @@ pub(crate) async fn scan(global: &Global, flags: ScanFlags) -> Outcome {
                 path.push_str("&fail_on=");
                 path.push_str(word);
             }
-            waited(global, wait, &path).await?
+            waited(global, wait, Ask::Get(&path)).await?
         }
         _ if flags.local.advisories.is_empty() => {
             let server = Server::of(global)?;
@@ -229,10 +297,12 @@ impl Alone {
 
     fn check(
         &self,
-        repository: &RepoName,
+        reference: &Reference,
         files: &[PathBuf],
         ready: &InventoryReady,
+        settings: Option<&WorkloadSettings>,
     ) -> Result<Value, Failure> {
+        let repository = &reference.repository;
         let mut sources: Vec<String> = Vec::new();
         for file in files {
             let text = std::fs::read_to_string(file)
@@ -256,12 +326,15 @@ impl Alone {
             Some(&self.feeds),
             Settling::Settled,
         );
+        let workload = settings.map(|settings| settings.facts(reference, ready.user()));
+        let facts = Facts { workload, ..facts };
         let all: Vec<&Policy> = policies.iter().collect();
         let decision = decide(&all, &facts, &[], SystemClock.now());
         let applied = policies.iter().filter(|policy| policy.selects(repository));
-        let refs: Vec<PolicyRef> = applied
+        let policies = applied
             .map(|policy| PolicyRef { name: policy.name.clone(), version: 0, hash: policy.hash.clone() })
             .collect();
-        Ok(report::check_unrecorded(&facts, &decision, &refs, language()))
+        let answer = Unrecorded { facts, decision, policies };
+        Ok(report::check_unrecorded(&answer, None, settings, language()))
     }
 }

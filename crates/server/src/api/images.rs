@@ -1,4 +1,4 @@
-//! Images: list, scan, check, delete.
+//! Images: list, scan, delete.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,7 +11,7 @@ use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, FindingsChanged, InventoryReady, Problem, Scope};
 use seaworthy_oci::{Digest, Manifest, Reference, RepoName, Tag};
 use seaworthy_package::InstalledPackage;
-use seaworthy_policy::{Facts, InventoryFacts, Language, Settling, Verdict};
+use seaworthy_policy::{Language, Verdict};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -25,8 +25,6 @@ pub(super) fn routes() -> Routes<Rooms> {
         .delete("/api/v1/images", remove)
         .get("/api/v1/scan", scan)
         .post("/api/v1/scan", scan_inventory)
-        .get("/api/v1/check", check)
-        .post("/api/v1/check", check_inventory)
         .get("/api/v1/findings", findings)
 }
 
@@ -99,14 +97,14 @@ fn next_page(page: &Page, most: u32, last: &(String, String)) -> String {
 #[serde(deny_unknown_fields)]
 struct Target {
     image: String,
-    /// Seconds to wait for a pending answer.
+    /// Seconds to wait for the inspection.
     wait: Option<u64>,
-    /// Only for a scan: what makes it fail.
+    /// What makes a scan fail.
     fail_on: Option<String>,
 }
 
 /// A reference of this registry; a host in front is the client's name for us and ignored.
-fn parse(text: &str) -> Result<Reference, ApiError> {
+pub(super) fn parse(text: &str) -> Result<Reference, ApiError> {
     text.parse().map_err(|error: seaworthy_oci::ReferenceError| invalid(error.to_string()))
 }
 
@@ -200,7 +198,7 @@ fn scanned(it: &report::Scanned<'_>, fail_on: Option<&str>) -> Answer {
     Ok(Json(value))
 }
 
-async fn match_sent(rooms: &Rooms, ready: &InventoryReady) -> Result<FindingsChanged, ApiError> {
+pub(super) async fn match_sent(rooms: &Rooms, ready: &InventoryReady) -> Result<FindingsChanged, ApiError> {
     let packages: Vec<InstalledPackage> =
         ready.inventory.packages.iter().map(|row| row.package.clone()).collect();
     Ok(rooms.findings.find(ready.os(), &packages).await?)
@@ -225,55 +223,6 @@ async fn scan_inventory(
         language,
     };
     scanned(&about, sent.fail_on.as_deref())
-}
-
-async fn check(
-    State(rooms): State<Rooms>,
-    Extension(identity): Extension<Identity>,
-    Extension(language): Extension<Language>,
-    Query(it): Query<Target>,
-) -> Answer {
-    let (repository, digest) = resolve(&rooms, &identity, &it.image).await?;
-    let wait = Duration::from_secs(it.wait.unwrap_or(0).min(limit::WAIT_SECONDS));
-    Ok(Json(check_document(&rooms, (&repository, &digest), wait, language).await?))
-}
-
-/// The recorded answer, waiting for a pending one.
-async fn check_document(
-    rooms: &Rooms,
-    (repository, digest): (&RepoName, &Digest),
-    wait: Duration,
-    language: Language,
-) -> Result<Value, ApiError> {
-    let answer = rooms.clearance.ask_waiting(repository, digest, wait).await?;
-    let Some(stored) = &answer.stored else {
-        return Ok(json!({
-            "repository": repository, "digest": digest, "purpose": "pull", "verdict": answer.verdict,
-            "policies": [], "reasons": [], "recorded": answer.verdict != Verdict::Pending,
-        }));
-    };
-    let mut value = report::check_stored(stored, answer.verdict.word(), language);
-    if let Value::Object(map) = &mut value {
-        map.insert("digest".into(), json!(digest));
-    }
-    Ok(value)
-}
-
-async fn check_inventory(
-    State(rooms): State<Rooms>,
-    Extension(identity): Extension<Identity>,
-    Extension(language): Extension<Language>,
-    Json(sent): Json<Sent>,
-) -> Answer {
-    let repository = parse(&sent.reference)?.repository;
-    require(&rooms, &identity, Permission::ClearanceRead, &Scope::repository(&repository)).await?;
-    let inventory = InventoryFacts::from_event(&sent.ready);
-    let findings = match_sent(&rooms, &sent.ready).await?;
-    let (decision, policies) = rooms.clearance.judge_unrecorded(&repository, &inventory, &findings).await?;
-    let feeds = rooms.findings.feeds().await?;
-    let facts =
-        Facts::from_events(&repository, Some(&inventory), Some(&findings), Some(&feeds), Settling::Settled);
-    Ok(Json(report::check_unrecorded(&facts, &decision, &policies, language)))
 }
 
 async fn remove(

@@ -4,6 +4,7 @@ mod access;
 mod advisories;
 mod agent;
 mod alerts;
+mod check;
 mod container_page;
 mod containers;
 mod hosts;
@@ -107,6 +108,7 @@ pub(crate) fn routes() -> Routes<Rooms> {
         .merge(advisories::routes())
         .merge(agent::routes())
         .merge(alerts::routes())
+        .merge(check::routes())
         .merge(containers::routes())
         .merge(container_page::routes())
         .merge(hosts::routes())
