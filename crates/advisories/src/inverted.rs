@@ -1,83 +1,82 @@
 //! The inverted index: from a package to every image that has it.
 //!
-//! Images share package sets (one base, many builds), so the way is
-//! (release, source, version) → package sets → content ids. Sets and contents are numbers in
-//! roaring bitmaps; a million images over shared bases stay within tens of megabytes.
+//! Images share package sets (one base, many builds), so the way is (release, source) → package sets
+//! → content ids. An image may have several sets. Both have small numbers: sets of a package are a roaring
+//! bitmap, images of a set a list. A million images over 100,000 sets take some 90 MB.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{BuildHasher as _, Hash, RandomState},
+};
 
+use hashbrown::HashTable;
 use roaring::RoaringBitmap;
 use seaworthy_model::ContentId;
 
-/// A source package at one version, in one release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PackageVersion<'a> {
-    /// Coverage key: `deb:debian:12`.
-    pub release: &'a str,
-    /// Source package.
-    pub source: &'a str,
-    /// Source version.
-    pub version: &'a str,
-}
+/// The id of a package set: SHA-256 of what is in it.
+pub type SetId = [u8; 32];
 
 /// Which package sets have a package, and which images have a package set. In memory; rebuilt from the
 /// store at start.
 #[derive(Debug, Default)]
 pub struct PackageSetIndex {
-    /// Versions of each (release, source), each with the sets that hold it.
-    packages: BTreeMap<(Box<str>, Box<str>), Versions>,
-    sets: Numbered<Box<str>>,
+    /// Of each release, the sets that hold some version of a source package.
+    releases: BTreeMap<Box<str>, HashMap<Box<str>, RoaringBitmap>>,
+    sets: Numbered<SetId>,
     contents: Numbered<ContentId>,
     /// Contents of each set, by its number.
-    members: HashMap<u32, RoaringBitmap>,
-    /// The set of each content, by its number.
-    set_of: HashMap<u32, u32>,
+    members: Vec<Vec<u32>>,
 }
 
-/// Sets that hold each version of one source package.
-type Versions = BTreeMap<Box<str>, RoaringBitmap>;
-
-/// Values with small numbers that are used again when a value is removed.
+/// Distinct values with small numbers that are used again when a value is removed.
 #[derive(Debug)]
 struct Numbered<T> {
-    numbers: HashMap<T, u32>,
-    values: Vec<Option<T>>,
+    /// Finds numbers by their values; holds no values itself.
+    numbers: HashTable<u32>,
+    /// Behind a number that is free, its last value stays.
+    values: Vec<T>,
     free: Vec<u32>,
+    hasher: RandomState,
 }
 
 impl<T> Default for Numbered<T> {
     fn default() -> Self {
-        Self { numbers: HashMap::new(), values: Vec::new(), free: Vec::new() }
+        Self { numbers: HashTable::new(), values: Vec::new(), free: Vec::new(), hasher: RandomState::new() }
     }
 }
 
-impl<T: Clone + Eq + std::hash::Hash> Numbered<T> {
-    /// The number of `value`; `None` when all 2³² are taken.
-    fn add(&mut self, value: &T) -> Option<u32> {
-        if let Some(number) = self.numbers.get(value) {
-            return Some(*number);
-        }
+impl<T: Copy + Eq + Hash> Numbered<T> {
+    fn find(&self, value: &T) -> Option<u32> {
+        let hash = self.hasher.hash_one(value);
+        self.numbers.find(hash, |number| self.value(*number) == Some(value)).copied()
+    }
+
+    /// The number of `value`, which is new; `None` when all 2³² are taken.
+    fn add(&mut self, value: T) -> Option<u32> {
         let number = match self.free.pop() {
             Some(number) => number,
             None => u32::try_from(self.values.len()).ok()?,
         };
-        if let Some(slot) = self.values.get_mut(number as usize) {
-            *slot = Some(value.clone());
-        } else {
-            self.values.push(Some(value.clone()));
+        match self.values.get_mut(number as usize) {
+            Some(slot) => *slot = value,
+            None => self.values.push(value),
         }
-        self.numbers.insert(value.clone(), number);
+        let Self { numbers, values, hasher, .. } = self;
+        let hash = |number: &u32| values.get(*number as usize).map_or(0, |value| hasher.hash_one(value));
+        numbers.insert_unique(hasher.hash_one(value), number, hash);
         Some(number)
     }
 
     fn value(&self, number: u32) -> Option<&T> {
-        self.values.get(number as usize)?.as_ref()
+        self.values.get(number as usize)
     }
 
-    fn remove(&mut self, number: u32) {
-        if let Some(value) = self.values.get_mut(number as usize).and_then(Option::take) {
-            self.numbers.remove(&value);
-            self.free.push(number);
+    fn remove(&mut self, value: &T) {
+        let hash = self.hasher.hash_one(value);
+        let Self { numbers, values, .. } = self;
+        let found = numbers.find_entry(hash, |number| values.get(*number as usize) == Some(value));
+        if let Ok(entry) = found {
+            self.free.push(entry.remove().0);
         }
     }
 }
@@ -88,102 +87,105 @@ impl PackageSetIndex {
         Self::default()
     }
 
-    /// Adds a package set; equal ids are equal sets, so a known id changes nothing.
-    pub fn add_set(&mut self, set: &str, packages: &[PackageVersion<'_>]) {
-        if self.sets.numbers.contains_key(set) {
+    /// Adds a set of packages, each a release (coverage key: `deb:debian:12`) and a source package.
+    /// Equal ids are equal sets, so a known id changes nothing.
+    pub fn add_set<'a>(&mut self, set: SetId, packages: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        if self.sets.find(&set).is_some() {
             return;
         }
-        let Some(number) = self.sets.add(&set.into()) else { return };
-        self.members.insert(number, RoaringBitmap::new());
-        for package in packages {
-            let versions = self.packages.entry((package.release.into(), package.source.into())).or_default();
-            versions.entry(package.version.into()).or_default().insert(number);
+        let Some(number) = self.sets.add(set) else { return };
+        match self.members.get_mut(number as usize) {
+            Some(members) => members.clear(),
+            None => self.members.push(Vec::new()),
+        }
+        for (release, source) in packages {
+            if !self.releases.contains_key(release) {
+                self.releases.insert(release.into(), HashMap::new());
+            }
+            let Some(sources) = self.releases.get_mut(release) else { continue };
+            match sources.get_mut(source) {
+                Some(sets) => drop(sets.insert(number)),
+                None => drop(sources.insert(source.into(), RoaringBitmap::from_iter([number]))),
+            }
         }
     }
 
-    /// Says that `content` has the packages of `set`, and no longer those of another set. False when
-    /// the set is not known.
-    pub fn assign(&mut self, content: &ContentId, set: &str) -> bool {
-        let Some(set) = self.sets.numbers.get(set).copied() else { return false };
-        let Some(content) = self.contents.add(content) else { return false };
-        if let Some(before) = self.set_of.insert(content, set)
-            && let Some(members) = self.members.get_mut(&before)
-        {
-            members.remove(content);
+    /// Says that an image that has none yet has these package sets; sets that are not known are left out.
+    /// False of an image that is known.
+    pub fn add_content(&mut self, content: ContentId, sets: &[SetId]) -> bool {
+        if self.contents.find(&content).is_some() {
+            return false;
         }
-        self.members.entry(set).or_default().insert(content);
+        let Some(number) = self.contents.add(content) else { return false };
+        for set in sets.iter().filter_map(|set| self.sets.find(set)) {
+            if let Some(members) = self.members.get_mut(set as usize)
+                && members.last() != Some(&number)
+            {
+                members.push(number);
+            }
+        }
         true
     }
 
-    /// Forgets an image.
-    pub fn remove_content(&mut self, content: &ContentId) {
-        let Some(number) = self.contents.numbers.get(content).copied() else { return };
-        if let Some(set) = self.set_of.remove(&number)
-            && let Some(members) = self.members.get_mut(&set)
-        {
-            members.remove(number);
+    /// Forgets an image that had these package sets.
+    pub fn remove_content(&mut self, content: &ContentId, sets: &[SetId]) {
+        let Some(number) = self.contents.find(content) else { return };
+        for set in sets.iter().filter_map(|set| self.sets.find(set)) {
+            if let Some(members) = self.members.get_mut(set as usize) {
+                members.retain(|member| *member != number);
+            }
         }
-        self.contents.remove(number);
-    }
-
-    /// Forgets a package set and the images that still have it.
-    pub fn remove_set(&mut self, set: &str) {
-        let Some(number) = self.sets.numbers.get(set).copied() else { return };
-        for content in self.members.remove(&number).unwrap_or_default() {
-            self.set_of.remove(&content);
-            self.contents.remove(content);
-        }
-        self.packages.retain(|_, versions| {
-            versions.retain(|_, sets| {
-                sets.remove(number);
-                !sets.is_empty()
-            });
-            !versions.is_empty()
-        });
-        self.sets.remove(number);
+        self.contents.remove(content);
     }
 
     /// Sets that hold some version of a source package, each once, in no particular order.
-    pub fn sets_with<'a>(&self, packages: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<&str> {
-        let mut found = RoaringBitmap::new();
-        for (release, source) in packages {
-            for sets in self.versions(release, source).map(|(_, sets)| sets) {
-                found |= sets;
-            }
-        }
-        found.iter().filter_map(|set| self.sets.value(set)).map(|set| &**set).collect()
-    }
-
-    /// Sets that hold exactly this version.
-    pub fn sets_at(&self, package: PackageVersion<'_>) -> Vec<&str> {
-        let found =
-            self.versions(package.release, package.source).find(|(version, _)| *version == package.version);
-        found
-            .into_iter()
-            .flat_map(|(_, sets)| sets)
-            .filter_map(|set| self.sets.value(set))
-            .map(|set| &**set)
-            .collect()
+    pub fn sets_with<'a>(&self, packages: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<&SetId> {
+        self.values(&self.numbers_with(packages))
     }
 
     /// Sets of a release: those to look at when its coverage changes.
-    pub fn sets_of_release(&self, release: &str) -> Vec<&str> {
-        let first = (Box::from(release), Box::from(""));
+    pub fn sets_of_release(&self, release: &str) -> Vec<&SetId> {
         let mut found = RoaringBitmap::new();
-        for (_, versions) in self.packages.range(first..).take_while(|((other, _), _)| **other == *release) {
-            versions.values().for_each(|sets| found |= sets);
+        for sets in self.releases.get(release).into_iter().flat_map(HashMap::values) {
+            found |= sets;
         }
-        found.iter().filter_map(|set| self.sets.value(set)).map(|set| &**set).collect()
+        self.values(&found)
     }
 
-    /// Images that have a package set.
-    pub fn contents_of(&self, set: &str) -> impl Iterator<Item = &ContentId> {
-        let members = self.sets.numbers.get(set).and_then(|number| self.members.get(number));
-        members.into_iter().flatten().filter_map(|content| self.contents.value(content))
+    /// Images that hold some version of a source package, each once, in the order in which they came.
+    pub fn contents_with<'a>(
+        &self,
+        packages: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> impl Iterator<Item = &ContentId> {
+        // One bit for each image: sets overlap, and the bits of a million stay in a cache.
+        let mut bits = vec![0_u64; self.contents.values.len().div_ceil(64)];
+        for set in self.numbers_with(packages) {
+            for member in self.members.get(set as usize).into_iter().flatten() {
+                if let Some(word) = bits.get_mut(*member as usize / 64) {
+                    *word |= 1 << (member % 64);
+                }
+            }
+        }
+        let words = self.contents.values.chunks(64).zip(bits).filter(|(_, word)| *word != 0);
+        words.flat_map(|(values, word)| of_word(values, word))
     }
 
-    fn versions(&self, release: &str, source: &str) -> impl Iterator<Item = (&str, &RoaringBitmap)> {
-        let versions = self.packages.get(&(Box::from(release), Box::from(source)));
-        versions.into_iter().flatten().map(|(version, sets)| (&**version, sets))
+    fn numbers_with<'a>(&self, packages: impl IntoIterator<Item = (&'a str, &'a str)>) -> RoaringBitmap {
+        let mut found = RoaringBitmap::new();
+        for (release, source) in packages {
+            if let Some(sets) = self.releases.get(release).and_then(|sources| sources.get(source)) {
+                found |= sets;
+            }
+        }
+        found
     }
+
+    fn values(&self, sets: &RoaringBitmap) -> Vec<&SetId> {
+        sets.iter().filter_map(|set| self.sets.value(set)).collect()
+    }
+}
+
+/// Values whose bits are set.
+fn of_word<T>(values: &[T], word: u64) -> impl Iterator<Item = &T> {
+    values.iter().enumerate().filter(move |(bit, _)| word >> bit & 1 == 1).map(|(_, value)| value)
 }

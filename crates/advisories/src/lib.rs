@@ -39,7 +39,7 @@ pub use import::{
     read,
 };
 pub use index::Index;
-pub use inverted::{PackageSetIndex, PackageVersion};
+pub use inverted::{PackageSetIndex, SetId};
 pub use release::release_key;
 pub use remedy::{references, remedy};
 pub use segment::{Segment, SegmentError};

@@ -3,24 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use seaworthy_advisories::{PackageSetIndex, PackageVersion};
+use seaworthy_advisories::{PackageSetIndex, SetId};
 use seaworthy_model::ContentId;
 
 #[derive(Clone, Debug)]
 enum Step {
-    AddSet(u8, Vec<(u8, u8)>),
-    Assign(u8, u8),
+    AddSet(u8, BTreeSet<u8>),
+    AddContent(u8, BTreeSet<u8>),
     RemoveContent(u8),
-    RemoveSet(u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    let some = |most| prop::collection::btree_set(0..most, 0..4);
     prop_oneof![
-        (0..6_u8, prop::collection::vec((0..4_u8, 0..3_u8), 0..5))
-            .prop_map(|(set, packages)| Step::AddSet(set, packages)),
-        (0..8_u8, 0..6_u8).prop_map(|(content, set)| Step::Assign(content, set)),
-        (0..8_u8).prop_map(Step::RemoveContent),
-        (0..6_u8).prop_map(Step::RemoveSet),
+        (0..6_u8, some(5_u8)).prop_map(|(set, packages)| Step::AddSet(set, packages)),
+        (0..70_u8, some(6_u8)).prop_map(|(content, sets)| Step::AddContent(content, sets)),
+        (0..70_u8).prop_map(Step::RemoveContent),
     ]
 }
 
@@ -28,62 +26,58 @@ fn content(number: u8) -> ContentId {
     ContentId::from_bytes(&[number; 32]).unwrap()
 }
 
-fn names(packages: &[(u8, u8)]) -> Vec<(String, String)> {
-    packages.iter().map(|(source, version)| (format!("s{source}"), format!("v{version}"))).collect()
+fn ids(sets: &BTreeSet<u8>) -> Vec<SetId> {
+    sets.iter().map(|set| [*set; 32]).collect()
 }
 
 #[derive(Default)]
 struct Naive {
-    sets: BTreeMap<u8, BTreeSet<(u8, u8)>>,
-    contents: BTreeMap<u8, u8>,
+    sets: BTreeMap<u8, BTreeSet<u8>>,
+    contents: BTreeMap<u8, BTreeSet<u8>>,
+}
+
+impl Naive {
+    fn sets_with(&self, source: u8) -> BTreeSet<u8> {
+        let has = |(set, packages): (&u8, &BTreeSet<u8>)| packages.contains(&source).then_some(*set);
+        self.sets.iter().filter_map(has).collect()
+    }
 }
 
 proptest! {
     #[test]
-    fn equals_a_naive_map(steps in prop::collection::vec(step(), 0..40)) {
+    fn equals_a_naive_map(steps in prop::collection::vec(step(), 0..120)) {
         let (mut index, mut naive) = (PackageSetIndex::new(), Naive::default());
         for step in steps {
             match step {
                 Step::AddSet(set, packages) => {
-                    let texts = names(&packages);
-                    let versions: Vec<_> = texts.iter().map(|(source, version)| PackageVersion { release: "r", source, version }).collect();
-                    index.add_set(&set.to_string(), &versions);
-                    naive.sets.entry(set).or_insert_with(|| packages.into_iter().collect());
+                    let names: Vec<String> = packages.iter().map(|source| format!("s{source}")).collect();
+                    index.add_set([set; 32], names.iter().map(|name| ("r", name.as_str())));
+                    naive.sets.entry(set).or_insert(packages);
                 }
-                Step::Assign(number, set) => {
-                    let known = naive.sets.contains_key(&set);
-                    prop_assert_eq!(index.assign(&content(number), &set.to_string()), known);
-                    if known {
-                        naive.contents.insert(number, set);
-                    }
+                Step::AddContent(number, sets) => {
+                    let is_new = !naive.contents.contains_key(&number);
+                    prop_assert_eq!(index.add_content(content(number), &ids(&sets)), is_new);
+                    let known = sets.into_iter().filter(|set| naive.sets.contains_key(set)).collect();
+                    naive.contents.entry(number).or_insert(known);
                 }
                 Step::RemoveContent(number) => {
-                    index.remove_content(&content(number));
-                    naive.contents.remove(&number);
-                }
-                Step::RemoveSet(set) => {
-                    index.remove_set(&set.to_string());
-                    naive.sets.remove(&set);
-                    naive.contents.retain(|_, other| *other != set);
+                    let sets = naive.contents.remove(&number).unwrap_or_default();
+                    index.remove_content(&content(number), &ids(&sets));
                 }
             }
         }
-        let sorted = |sets: Vec<&str>| sets.into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
-        for source in 0..4 {
-            let expected: BTreeSet<_> = naive.sets.iter().filter(|(_, packages)| packages.iter().any(|(other, _)| *other == source)).map(|(set, _)| set.to_string()).collect();
-            prop_assert_eq!(sorted(index.sets_with([("r", format!("s{source}").as_str())])), expected);
-            for version in 0..3 {
-                let (name, text) = (format!("s{source}"), format!("v{version}"));
-                let expected: BTreeSet<_> = naive.sets.iter().filter(|(_, packages)| packages.contains(&(source, version))).map(|(set, _)| set.to_string()).collect();
-                prop_assert_eq!(sorted(index.sets_at(PackageVersion { release: "r", source: &name, version: &text })), expected);
-            }
+        let set = |sets: Vec<&SetId>| -> BTreeSet<u8> { sets.into_iter().map(|id| id[0]).collect() };
+        for source in 0..5 {
+            let name = format!("s{source}");
+            let with = naive.sets_with(source);
+            prop_assert_eq!(set(index.sets_with([("r", name.as_str()), ("r", name.as_str())])), with.clone());
+            let hit: BTreeSet<_> = naive.contents.iter().filter(|(_, sets)| !sets.is_disjoint(&with)).map(|(number, _)| content(*number)).collect();
+            let found: Vec<_> = index.contents_with([("r", name.as_str())]).copied().collect();
+            prop_assert_eq!(found.len(), hit.len());
+            prop_assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), hit);
         }
         prop_assert!(index.sets_with([("other", "s0")]).is_empty());
-        let filled: BTreeSet<_> = naive.sets.iter().filter(|(_, packages)| !packages.is_empty()).map(|(set, _)| set.to_string()).collect();
-        prop_assert_eq!(sorted(index.sets_of_release("r")), filled);
-        for set in 0..6_u8 {
-            let expected: BTreeSet<_> = naive.contents.iter().filter(|(_, other)| **other == set).map(|(number, _)| content(*number)).collect();
-            prop_assert_eq!(index.contents_of(&set.to_string()).copied().collect::<BTreeSet<_>>(), expected);
-        }
+        let filled = naive.sets.iter().filter(|(_, packages)| !packages.is_empty()).map(|(set, _)| *set).collect();
+        prop_assert_eq!(set(index.sets_of_release("r")), filled);
     }
 }

@@ -112,7 +112,11 @@ impl Reports {
 /// Reports to nobody.
 #[cfg(test)]
 pub(crate) fn reports_for_tests() -> Reports {
-    Reports { runtime: Runtime::Docker, pending: Arc::default(), clock: Arc::new(seaworthy_model::SystemClock) }
+    Reports {
+        runtime: Runtime::Docker,
+        pending: Arc::default(),
+        clock: Arc::new(seaworthy_model::SystemClock),
+    }
 }
 
 /// The spool and who waits for it.

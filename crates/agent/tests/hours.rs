@@ -67,10 +67,8 @@ impl Voyage {
 
     /// All that was ever said is said again and changes nothing.
     async fn check_repeats(&self) {
-        let filter = Filter {
-            presence: vec![Presence::Live, Presence::Stopped, Presence::Gone],
-            ..Filter::default()
-        };
+        let filter =
+            Filter { presence: vec![Presence::Live, Presence::Stopped, Presence::Gone], ..Filter::default() };
         let all = async || {
             let page = self.fleet.containers(&filter, None, 100).await.expect("a page");
             let mut rows = Vec::new();

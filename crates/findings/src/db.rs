@@ -2,6 +2,7 @@
 //! [`package_sets`].
 
 pub(crate) mod package_sets;
+pub(crate) mod running;
 
 use seaworthy_model::{Event, FeedCoverage, FeedState, FeedsChanged, Timestamp, consumer};
 use seaworthy_oci::Digest;
@@ -15,7 +16,8 @@ use crate::limit;
 /// The tables of findings.
 pub const SCHEMA: RoomSchema = RoomSchema {
     room: "findings",
-    migrations: &[Migration {
+    migrations: &[
+        Migration {
         id: 1,
         steps: &[
             Step::Create(STATE),
@@ -33,7 +35,9 @@ pub const SCHEMA: RoomSchema = RoomSchema {
                  ('state', 0, 0, 'settled', 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855')",
             ),
         ],
-    }],
+    },
+    Migration { id: 2, steps: &[Step::Create(running::RUNNING)] },
+    ],
 };
 
 /// One row: which generation is active, and whether an import runs.

@@ -42,6 +42,11 @@ pub const HISTORY: i64 = 1_000;
 pub const PAGE: u32 = 1_000;
 /// Package sets read per query.
 pub const SETS_PAGE: i64 = 1_000;
+/// Images that run, read per query.
+pub const RUNNING_PAGE: i64 = 10_000;
+/// How long the trace of a container that ended is kept, in seconds: later news of it than that is
+/// none.
+pub const ENDED_SECONDS: i64 = 24 * 3_600;
 /// Answers of feed readers that commands without a server keep; one is about as large as the
 /// feed's compiled form, a few MiB.
 pub const CACHED_FEEDS: usize = 16;

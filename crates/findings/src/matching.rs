@@ -5,7 +5,7 @@ use seaworthy_store::{DbError, Delivery, Tx};
 
 use crate::{
     Findings, FindingsError,
-    db::{self, package_sets},
+    db::{self, package_sets, running},
     generation::Generation,
     limit,
     package_set::{Matched, PackageSet},
@@ -38,9 +38,19 @@ impl Findings {
         if let Event::InventoryReady(ready) = &delivery.event {
             return self.inventory_ready(&delivery, ready).await;
         }
-        // Other events tell this room nothing that it keeps.
-        let settled: Result<(), DbError> =
-            self.db().upkeep(delivery, |delivery, tx| Box::pin(tx.settle(delivery))).await;
+        let context = (delivery, self.db().now());
+        let settled: Result<(), DbError> = self
+            .db()
+            .upkeep(context, |(delivery, now), tx| {
+                Box::pin(async move {
+                    // Other events tell this room nothing that it keeps.
+                    if let Event::ContainerSeen(seen) = &delivery.event {
+                        running::put(tx, seen, *now).await?;
+                    }
+                    tx.settle(delivery).await
+                })
+            })
+            .await;
         Ok(settled?)
     }
 

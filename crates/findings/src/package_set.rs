@@ -5,9 +5,9 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
-use seaworthy_advisories::{Index, PackageSetIndex, PackageVersion, Touched, release_key};
+use seaworthy_advisories::{Index, PackageSetIndex, SetId, Touched, release_key};
 use seaworthy_model::{FindingSet, OsRelease, PackageRow};
-use seaworthy_oci::{Digest, Hasher};
+use seaworthy_oci::{Algorithm, Digest, Hasher};
 use seaworthy_package::InstalledPackage;
 use seaworthy_store::{Db, DbError};
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ impl PackageSet {
             os: os.map(|os| OsRelease { name: String::new(), ..os.clone() }),
             packages: packages.into_iter().cloned().collect(),
         };
-        let mut hasher = Hasher::new(seaworthy_oci::Algorithm::Sha256);
+        let mut hasher = Hasher::new(Algorithm::Sha256);
         hasher.update(b"seaworthy package set v1\n");
         hasher.update(&content.json());
         Ok(Self { id: hasher.finish(), content })
@@ -82,7 +82,7 @@ impl Matched {
     fn new(mut set: FindingSet) -> Self {
         let mut json = serde_json::to_vec(&set).unwrap_or_default();
         if json.len() > limit::FINDING_SET_BYTES {
-            let mut hasher = Hasher::new(seaworthy_oci::Algorithm::Sha256);
+            let mut hasher = Hasher::new(Algorithm::Sha256);
             hasher.update(b"cut ");
             hasher.update(set.id.as_bytes());
             set.id = hasher.finish().hex();
@@ -164,20 +164,15 @@ impl PackageSets {
     pub(crate) fn add(&self, set: &PackageSet) {
         let Content { os, packages } = &set.content;
         let release = release_key(os.as_ref(), packages).unwrap_or_default();
-        let mut versions = Vec::with_capacity(packages.len());
-        for package in packages {
-            let (source, version) = (package.source.name.as_str(), package.source.version.as_str());
-            versions.push(PackageVersion { release: &release, source, version });
-            if source.starts_with("linux-signed-") {
-                // Advisories speak of signed kernels as `linux`: `Index::find` looks there, too.
-                versions.push(PackageVersion { release: &release, source: "linux", version });
-            }
-        }
-        versions.sort_unstable();
-        versions.dedup();
+        let names = packages.iter().map(|package| package.source.name.as_str()).flat_map(|source| {
+            // Advisories speak of signed kernels as `linux`: `Index::find` looks there, too.
+            let linux = source.starts_with("linux-signed-").then_some("linux");
+            [source].into_iter().chain(linux)
+        });
+        let Ok(id) = SetId::try_from(set.id.hash()) else { return };
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if known.ids.insert(set.id) {
-            known.index.add_set(&set.id.hex(), &versions);
+            known.index.add_set(id, names.map(|source| (release.as_str(), source)));
         }
     }
 
@@ -186,7 +181,7 @@ impl PackageSets {
         let packages = index.packages_with(id);
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let packages = packages.iter().map(|(release, source)| (release.as_str(), source.as_str()));
-        known.index.sets_with(packages).into_iter().filter_map(parse).collect()
+        known.index.sets_with(packages).into_iter().filter_map(digest).collect()
     }
 
     /// Sets whose findings may differ, in order.
@@ -197,12 +192,12 @@ impl PackageSets {
         let packages = packages.iter().map(|(release, source)| (release.as_str(), source.as_str()));
         let of_packages = known.index.sets_with(packages).into_iter();
         let of_releases = touched.releases.iter().flat_map(|release| known.index.sets_of_release(release));
-        of_packages.chain(of_releases).filter_map(parse).collect()
+        of_packages.chain(of_releases).filter_map(digest).collect()
     }
 }
 
-fn parse(hex: &str) -> Option<Digest> {
-    format!("sha256:{hex}").parse().ok()
+fn digest(set: &SetId) -> Option<Digest> {
+    Digest::from_hash(Algorithm::Sha256, set)
 }
 
 #[cfg(test)]

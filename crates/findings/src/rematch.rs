@@ -3,7 +3,8 @@
 //! `findings_rematch` has one row from the transaction that activates a generation to the one in which
 //! its last consequence is stored; its cursor makes the work go on after a crash. A result's
 //! `announced` is the finding set that all contents were told: an inventory that comes meanwhile
-//! may renew the result, but only this work tells the others.
+//! may renew the result, but only this work tells the others. Images that run are told first, in a
+//! round of their own, and again with all others: who is told twice notices nothing.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -11,14 +12,14 @@ use std::{
 };
 
 use seaworthy_advisories::{Index, Touched, touched};
-use seaworthy_model::{Event, FeedState, FindingsChanged, Timestamp, consumer};
+use seaworthy_model::{ContentId, Event, FeedState, FindingsChanged, Timestamp, consumer};
 use seaworthy_oci::Digest;
 use seaworthy_store::{DbError, Lease, Tx};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Findings, FindingsError,
-    db::{self, RematchRow, package_sets},
+    db::{self, RematchRow, package_sets, running},
     generation::{Generation, load},
     limit,
     package_set::{Matched, PackageSet},
@@ -67,6 +68,7 @@ impl Findings {
         let Some(row) = db::rematch(self.db()).await? else { return Ok(Rematched::default()) };
         let generation = self.generation().await?;
         let waiting = self.waiting(&row, &generation).await?;
+        self.tell_running(lease, &generation, &waiting).await?;
         let mut cursor = (row.package_set, row.content);
         let mut done = Rematched { sets: waiting.len() as u64, ..Rematched::default() };
         for chunk in waiting.chunks(limit::REMATCH_SETS) {
@@ -94,6 +96,48 @@ impl Findings {
             }
         }
         Ok(done)
+    }
+
+    /// Tells images that run, of the sets that wait, and stores their results.
+    async fn tell_running(
+        &self,
+        lease: &Lease,
+        generation: &Generation,
+        waiting: &[Digest],
+    ) -> Result<(), FindingsError> {
+        let (mut set, mut content) = (Vec::new(), Vec::new());
+        loop {
+            let page = running::page(self.db(), (&set, &content), limit::RUNNING_PAGE).await?;
+            let Some((last_set, last_content)) = page.last() else { return Ok(()) };
+            (set, content) = (last_set.hash().to_vec(), last_content.as_bytes().to_vec());
+            for of_set in page.chunk_by(|lhs, rhs| lhs.0 == rhs.0) {
+                let Some((set, _)) = of_set.first() else { continue };
+                if waiting.binary_search(set).is_ok() {
+                    let contents = of_set.iter().map(|(_, content)| *content).collect::<Vec<_>>();
+                    self.tell_first(lease, generation, (set, &contents)).await?;
+                }
+            }
+        }
+    }
+
+    async fn tell_first(
+        &self,
+        lease: &Lease,
+        generation: &Generation,
+        (set, contents): (&Digest, &[ContentId]),
+    ) -> Result<(), FindingsError> {
+        let differing = self.differing(std::slice::from_ref(set), &generation.index).await?;
+        let Some(differing) = differing.into_iter().next() else { return Ok(()) };
+        for some in contents.chunks(usize::try_from(limit::EVENT_CONTENTS).unwrap_or(1)) {
+            let first = First { lease: lease.clone(), set: differing.clone(), contents: some.to_vec() };
+            let context = (first, generation.number, self.db().now());
+            let told: Result<(), DbError> = self
+                .db()
+                .upkeep(context, |(first, number, now), tx| Box::pin(first.tell(tx, (*number, *now))))
+                .await;
+            told?;
+        }
+        Ok(())
     }
 
     /// Ends the rematch and the import it belongs to.
@@ -175,6 +219,24 @@ fn differences(old: &Generation, new: &Generation) -> Touched {
         all.releases.extend(one.releases);
     }
     all
+}
+
+/// Images of one set that are told before all others.
+struct First {
+    lease: Lease,
+    set: Differing,
+    contents: Vec<ContentId>,
+}
+
+impl First {
+    async fn tell(&self, tx: &mut Tx<'_>, (generation, now): (i64, Timestamp)) -> Result<(), DbError> {
+        tx.check_lease(&self.lease).await?;
+        let matched = &self.set.matched;
+        package_sets::update_result(tx, &self.set.id, generation, &matched.set.id, &matched.body).await?;
+        let content_ids = self.contents.clone();
+        let changed = FindingsChanged { set: matched.set.clone(), content_ids, generation };
+        tx.deliver(consumer::CLEARANCE, &Event::FindingsChanged(changed), now).await
+    }
 }
 
 impl Batch {

@@ -14,6 +14,7 @@ mod imports;
 mod matching;
 mod pack;
 mod property;
+mod running;
 mod world;
 
 /// The door of the confined child: returns at once in a normal test run.

@@ -64,7 +64,7 @@ pub(crate) fn set_id(row: &Row, column: usize) -> Result<Digest, DbError> {
         .ok_or_else(|| row.wrong(column, "a package set's id"))
 }
 
-fn content_id(row: &Row, column: usize) -> Result<ContentId, DbError> {
+pub(crate) fn content_id(row: &Row, column: usize) -> Result<ContentId, DbError> {
     ContentId::from_bytes(row.bytes(column)?).map_err(|_| row.wrong(column, "a content id"))
 }
 

@@ -1,10 +1,10 @@
-//! The inverted index with the shape of a large registry: 2,000 bases of 120 packages; up to 100,000
-//! systems that add 130 more to one of them, their names drawn by Zipf's law; and images that each
-//! have one of these at random, which is the worst order.
+//! The inverted index with the shape of a large registry: 2,000 bases of 120 packages and 100,000
+//! application sets of 250, names drawn by Zipf's law; and images that each have one base and one
+//! application set at random, which is the worst order.
 
 use std::time::Instant;
 
-use seaworthy_advisories::{PackageSetIndex, PackageVersion};
+use seaworthy_advisories::{PackageSetIndex, SetId};
 use seaworthy_model::ContentId;
 use serde_json::json;
 
@@ -17,11 +17,9 @@ use crate::{
 const BASES: u32 = 2_000;
 const BASE_PACKAGES: u32 = 120;
 const SYSTEMS: u32 = 100_000;
-const MORE_PACKAGES: u32 = 130;
+const MORE_PACKAGES: u32 = 250;
 /// Source packages that there are: as many as Debian has.
 const SOURCES: u32 = 35_000;
-/// Versions of each that are about.
-const VERSIONS: u32 = 12;
 const RELEASE: &str = "deb:debian:12";
 /// Advisories that are asked for, of the most common packages and of rare ones.
 const ADVISORIES: u32 = 200;
@@ -56,46 +54,24 @@ impl Draw {
 pub(crate) fn bench(global: &Global, flags: &BenchSetsFlags) -> Outcome {
     let mut draw = Draw(0x5eed);
     let names: Vec<String> = (0..SOURCES).map(|source| format!("source-package-{source}")).collect();
-    let versions: Vec<String> = (0..VERSIONS).map(|version| format!("1.{version}.0-3+deb12u1")).collect();
-    let text = |pairs: &[(u32, u32)], out: &mut Vec<(u32, u32)>| {
-        out.extend_from_slice(pairs);
-        out.sort_unstable();
-        out.dedup_by_key(|(source, _)| *source);
-    };
-    let bases: Vec<Vec<(u32, u32)>> = (0..BASES)
-        .map(|_| (0..BASE_PACKAGES).map(|package| (package, draw.below(VERSIONS))).collect())
-        .collect();
+    let name = |source: u32| (RELEASE, names.get(source as usize).map_or("", String::as_str));
     let (memory, start, cpu) = (own_memory_mib()?, Instant::now(), super::cpu_seconds()?);
     let mut index = PackageSetIndex::new();
-    let mut packages = Vec::new();
-    let ids: Vec<String> = (0..BASES + SYSTEMS.min(flags.images)).map(|set| format!("{set:064x}")).collect();
-    for (number, id) in (0..).zip(&ids) {
-        packages.clear();
-        let base = usize::try_from(number % BASES).unwrap_or(0);
-        text(bases.get(base).map_or(&[], Vec::as_slice), &mut packages);
-        if number >= BASES {
-            let more: Vec<(u32, u32)> =
-                (0..MORE_PACKAGES).map(|_| (draw.source(), draw.below(VERSIONS))).collect();
-            text(&more, &mut packages);
-        }
-        let rows: Vec<PackageVersion<'_>> = packages
-            .iter()
-            .filter_map(|(source, version)| {
-                let source = names.get(*source as usize)?;
-                Some(PackageVersion { release: RELEASE, source, version: versions.get(*version as usize)? })
-            })
-            .collect();
-        index.add_set(id, &rows);
+    for base in 0..BASES {
+        // A base is what is most common, with some of what is less so.
+        let packages: Vec<u32> = (0..BASE_PACKAGES).map(|_| draw.source()).collect();
+        index.add_set(id(base), packages.into_iter().map(name));
+    }
+    let built = SYSTEMS.min(flags.images);
+    for system in BASES..BASES + built {
+        let packages: Vec<u32> = (0..MORE_PACKAGES).map(|_| draw.source()).collect();
+        index.add_set(id(system), packages.into_iter().map(name));
     }
     let sets_mib = own_memory_mib()? - memory;
     for image in 0..flags.images {
-        let mut bytes = [0; 32];
-        let (head, tail) = bytes.split_at_mut(8);
-        head.copy_from_slice(&u64::from(image).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-        tail.fill(7);
-        let content = ContentId::from_bytes(&bytes).map_err(|error| unable(error.to_string()))?;
-        let set = usize::try_from(draw.below(u32::try_from(ids.len()).unwrap_or(1))).unwrap_or(0);
-        index.assign(&content, ids.get(set).map_or("", String::as_str));
+        let content = ContentId::from_bytes(&id(u32::MAX - image));
+        let content = content.map_err(|error| unable(error.to_string()))?;
+        index.add_content(content, &[id(draw.below(BASES)), id(BASES + draw.below(built))]);
     }
     let mut figures = vec![
         Figure::of("build", "ms", elapsed_ms(start)),
@@ -108,21 +84,29 @@ pub(crate) fn bench(global: &Global, flags: &BenchSetsFlags) -> Outcome {
     let mut hit = Figure::new("images of one advisory", "images");
     for number in 0..ADVISORIES {
         // The most common first, then as they are drawn.
-        let source = if number < 20 { number } else { draw.source() };
-        let name = names.get(source as usize).map_or("", String::as_str);
+        let package = name(if number < 20 { number } else { draw.source() });
         let start = Instant::now();
-        let sets = index.sets_with([(RELEASE, name)]);
+        std::hint::black_box(index.sets_with([package]));
         asked.samples.push(elapsed_ms(start));
-        let images: usize = sets.iter().map(|set| index.contents_of(set).count()).sum();
+        let start = Instant::now();
+        let images: Vec<ContentId> = index.contents_with([package]).copied().collect();
         whole.samples.push(elapsed_ms(start));
-        hit.samples.push(f64::from(u32::try_from(images).unwrap_or(u32::MAX)));
+        hit.samples.push(f64::from(u32::try_from(images.len()).unwrap_or(u32::MAX)));
     }
     figures.extend([asked, whole, hit]);
     let fingerprint = json!({
-        "images": flags.images, "package_sets": ids.len(), "sources": SOURCES, "versions": VERSIONS,
+        "images": flags.images, "package_sets": BASES + built, "sources": SOURCES,
     });
     report(global, "sets", &fingerprint, &figures);
     Ok(())
+}
+
+/// A hash as good as any: no two numbers have the same.
+fn id(number: u32) -> SetId {
+    let mut bytes = [7; 32];
+    let mixed = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+    bytes.iter_mut().zip(mixed).for_each(|(slot, byte)| *slot = byte);
+    bytes
 }
 
 /// Memory of this process without mapped files, from proc(5) `status`.
