@@ -33,13 +33,27 @@ pub(crate) fn command() -> Outcome {
                 step::run(command.args(["-o", "table"]))
             })?;
         }
-        for bench in ["fleet", "sets", "agents"] {
+        for bench in ["fleet", "findings", "sets", "agents"] {
             steps.run(bench, || {
                 let mut command = Command::new(step::target_dir().join("release/seaworthy"));
                 step::run(command.args(["bench", bench, "-o", "table"]))
             })?;
         }
-        Ok(())
+        steps.run("engine", || {
+            let mut command = step::cargo();
+            command.args([
+                "run",
+                "--quiet",
+                "--locked",
+                "-p",
+                "seaworthy-testkit",
+                "--bin",
+                "with-docker",
+                "--",
+            ]);
+            command.arg(step::target_dir().join("release/seaworthy")).args(["bench", "engine", "--rootfs"]);
+            step::run(command.arg(prepare::base("base-main.tar")?).args(["-o", "table"]))
+        })
     })
 }
 

@@ -28,6 +28,9 @@ pub struct PackageSetIndex {
     members: Vec<Vec<u32>>,
 }
 
+/// Numbers that roaring bitmaps keep together: what lies in an earlier block grows no more.
+const BLOCK: u32 = 1 << 16;
+
 /// Distinct values with small numbers that are used again when a value is removed.
 #[derive(Debug)]
 struct Numbered<T> {
@@ -94,6 +97,9 @@ impl PackageSetIndex {
             return;
         }
         let Some(number) = self.sets.add(set) else { return };
+        if number > 0 && number.is_multiple_of(BLOCK) {
+            self.shrink();
+        }
         match self.members.get_mut(number as usize) {
             Some(members) => members.clear(),
             None => self.members.push(Vec::new()),
@@ -125,6 +131,16 @@ impl PackageSetIndex {
             }
         }
         true
+    }
+
+    /// Gives back what was taken ahead of need: worth its while after many sets and images came at once.
+    pub fn shrink(&mut self) {
+        for sets in self.releases.values_mut().flat_map(HashMap::values_mut) {
+            // A copy is as long as it has to be.
+            let exact = sets.clone();
+            *sets = exact;
+        }
+        self.members.iter_mut().for_each(Vec::shrink_to_fit);
     }
 
     /// Forgets an image that had these package sets.

@@ -69,6 +69,21 @@ impl Clearance {
         Ok(if holds { judgement.verdict } else { Verdict::Pending })
     }
 
+    /// The answers of containers now, in their order: as [`Clearance::deploy_verdict`] gives them, without
+    /// what they rest on. `None` of one that the fleet did not tell of yet, or that is gone.
+    pub async fn deploy_verdicts(
+        &self,
+        keys: &[ContainerKey],
+    ) -> Result<Vec<Option<Verdict>>, ClearanceError> {
+        let (revision, now) = (self.revision().await?, self.db().now());
+        let mut verdicts = Vec::with_capacity(keys.len());
+        for key in keys {
+            let found = workloads::answer(self.db(), key).await?;
+            verdicts.push(found.map(|answer| answer.at(revision, now)));
+        }
+        Ok(verdicts)
+    }
+
     /// Stores what the fleet tells and judges it in the same transaction: who asks meanwhile gets
     /// the answer from before, never a pending one.
     pub(crate) async fn container_seen(

@@ -61,6 +61,8 @@ impl World {
                 let holds = self.room.deploy_verdict(&workload).await.expect("answer");
                 let judged = workload.judgement.as_ref().map(|it| it.verdict);
                 if Some(holds) == judged {
+                    let listed = self.room.deploy_verdicts(&[key(id), key("nobody")]).await;
+                    assert_eq!(listed.expect("answers"), [Some(holds), None]);
                     return holds;
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -154,7 +156,10 @@ pub(super) async fn a_container_is_judged_with_its_settings(test: TestDb) {
     let loose = CONFINED.replace("mode: enforce", "mode: audit");
     world.room.apply_policy(&Actor::operator(0), &loose).await.expect("applied");
     let workload = world.room.workload(&key("b")).await.expect("read").expect("known");
-    assert_ne!(world.room.deploy_verdict(&workload).await.expect("answer"), Verdict::Blocked);
+    let holds = world.room.deploy_verdict(&workload).await.expect("answer");
+    assert_ne!(holds, Verdict::Blocked);
+    let listed = world.room.deploy_verdicts(std::slice::from_ref(&workload.seen.key)).await;
+    assert_eq!(listed.expect("answers"), [Some(holds)]);
     assert_eq!(world.deploy("b").await, Verdict::Allowed);
 }
 

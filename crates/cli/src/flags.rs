@@ -460,6 +460,10 @@ pub(crate) enum BenchVerb {
     Sets(BenchSetsFlags),
     /// Many hosts that joined, each with a connection of its own, on a server of its own
     Agents(BenchAgentsFlags),
+    /// Pages of very many findings, and one advisory's way to a container that runs
+    Findings(BenchFindingsFlags),
+    /// What an agent costs beside the Docker engine of `DOCKER_HOST`, and how soon it sees a start
+    Engine(BenchEngineFlags),
     /// Run a command and print what it used
     #[command(hide = true)]
     Once {
@@ -522,6 +526,31 @@ pub(crate) struct BenchSetsFlags {
     /// Images in the index
     #[arg(long, value_name = "N", default_value = "1000000", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) images: u32,
+}
+
+/// Flags of `bench findings`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchFindingsFlags {
+    /// Images, no two of which have the same packages
+    #[arg(long, value_name = "N", default_value = "200", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) images: u32,
+    /// Packages of each image, all with one vulnerability
+    #[arg(long, value_name = "N", default_value = "500", value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub(crate) packages: u32,
+}
+
+/// Flags of `bench engine`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchEngineFlags {
+    /// A tar file of a root directory with `/bin/sleep`, imported as the image of all containers
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rootfs: PathBuf,
+    /// Containers that run meanwhile
+    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) containers: u32,
+    /// How long each state is watched, in seconds
+    #[arg(long, value_name = "N", default_value = "60", value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub(crate) seconds: u32,
 }
 
 /// Flags of `bench agents`.

@@ -358,6 +358,22 @@ const TEXTS: &[(&str, &str)] = &[
     ),
     ("Images in the index", "索引に入れるイメージの数"),
     (
+        "Pages of very many findings, and one advisory's way to a container that runs",
+        "多数の検出結果のページと、1 件の勧告が実行中コンテナーに届くまでの時間を測定する",
+    ),
+    (
+        "What an agent costs beside the Docker engine of `DOCKER_HOST`, and how soon it sees a start",
+        "`DOCKER_HOST` の Docker エンジンの横で動くエージェントの負荷と、起動を検知するまでの時間を測定する",
+    ),
+    ("Images, no two of which have the same packages", "パッケージ構成が互いに異なるイメージの数"),
+    ("Packages of each image, all with one vulnerability", "各イメージのパッケージ数（それぞれ脆弱性 1 件）"),
+    (
+        "A tar file of a root directory with `/bin/sleep`, imported as the image of all containers",
+        "`/bin/sleep` を含むルートディレクトリの tar ファイル。全コンテナーのイメージとして取り込む",
+    ),
+    ("Containers that run meanwhile", "その間に動かすコンテナーの数"),
+    ("How long each state is watched, in seconds", "各状態を観測する時間（秒）"),
+    (
         "Many hosts that joined, each with a connection of its own, on a server of its own",
         "専用のサーバーで、参加した多数のホストがそれぞれ接続して報告する",
     ),

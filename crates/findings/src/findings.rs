@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use seaworthy_model::{
     ContentId, FeedsChanged, FindingSet, FindingsChanged, OsRelease, PackageRow, consumer,
@@ -13,6 +13,7 @@ use crate::{
     generation::{Active, Generation},
     limit,
     package_set::{Matched, PackageSet, PackageSets},
+    read_sets::ReadSets,
 };
 
 /// What findings are made of.
@@ -36,12 +37,14 @@ pub(crate) struct Inner {
     pub(crate) config: FindingsConfig,
     pub(crate) active: Active,
     pub(crate) sets: PackageSets,
+    read: ReadSets,
 }
 
 impl Findings {
     /// Loads the active generation and which packages are where, and settles an import that was cut off.
     pub async fn open(config: FindingsConfig) -> Result<Self, FindingsError> {
-        let inner = Inner { config, active: Active::new(), sets: PackageSets::default() };
+        let inner =
+            Inner { config, active: Active::new(), sets: PackageSets::default(), read: ReadSets::new() };
         let findings = Self { inner: Arc::new(inner) };
         findings.generation().await?;
         findings.inner.sets.synchronise(findings.db()).await?;
@@ -101,9 +104,25 @@ impl Findings {
     }
 
     /// The stored findings of an image; `None` when it was not matched yet.
-    pub async fn of_content(&self, id: &ContentId) -> Result<Option<FindingSet>, FindingsError> {
-        let body = package_sets::body_of_content(self.db(), id).await?;
-        Ok(body.map(Matched::from_body).transpose()?.map(|matched| matched.set))
+    pub async fn of_content(&self, id: &ContentId) -> Result<Option<Arc<FindingSet>>, FindingsError> {
+        Ok(self.of_contents(std::slice::from_ref(id)).await?.remove(id))
+    }
+
+    /// The stored findings of many images; those that were not matched yet are left out. What images
+    /// share is read once and shared.
+    pub async fn of_contents(
+        &self,
+        ids: &[ContentId],
+    ) -> Result<HashMap<ContentId, Arc<FindingSet>>, FindingsError> {
+        let mut found = HashMap::new();
+        for some in ids.chunks(package_sets::TOGETHER) {
+            for (content, package_set, name) in package_sets::finding_sets(self.db(), some).await? {
+                if let Some(set) = self.inner.read.get(self.db(), &package_set, &name).await? {
+                    found.insert(content, set);
+                }
+            }
+        }
+        Ok(found)
     }
 
     pub(crate) fn db(&self) -> &Db {

@@ -22,6 +22,7 @@ mod import;
 mod input;
 mod matching;
 mod package_set;
+mod read_sets;
 mod rematch;
 mod report;
 mod status;

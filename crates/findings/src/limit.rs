@@ -42,6 +42,10 @@ pub const HISTORY: i64 = 1_000;
 pub const PAGE: u32 = 1_000;
 /// Package sets read per query.
 pub const SETS_PAGE: i64 = 1_000;
+/// Rows of finding sets that are kept after they were read, some 150 MiB at most.
+pub const READ_ROWS: u64 = 250_000;
+/// How many finding sets that is expected to be.
+pub const READ_SETS: usize = 2_000;
 /// Images that run, read per query.
 pub const RUNNING_PAGE: i64 = 10_000;
 /// How long the trace of a container that ended is kept, in seconds: later news of it than that is

@@ -138,10 +138,10 @@ struct Known {
 impl PackageSets {
     /// Adds what other replicas, or an earlier run, have stored.
     pub(crate) async fn synchronise(&self, db: &Db) -> Result<(), DbError> {
-        let mut after = Vec::new();
+        let (mut after, mut came) = (Vec::new(), 0);
         loop {
             let ids = db::ids(db, &after, limit::SETS_PAGE).await?;
-            let Some(last) = ids.last().copied() else { return Ok(()) };
+            let Some(last) = ids.last().copied() else { break };
             let missing: Vec<Digest> = ids.into_iter().filter(|id| !self.knows(id)).collect();
             let sets = match missing.as_slice() {
                 [] => Vec::new(),
@@ -151,10 +151,15 @@ impl PackageSets {
             for (id, bytes) in sets {
                 if !self.knows(&id) {
                     self.add(&PackageSet::from_bytes(id, &bytes)?);
+                    came += 1;
                 }
             }
             after = last.hash().to_vec();
         }
+        if came >= limit::SETS_PAGE {
+            self.known.write().unwrap_or_else(PoisonError::into_inner).index.shrink();
+        }
+        Ok(())
     }
 
     fn knows(&self, id: &Digest) -> bool {

@@ -1,15 +1,13 @@
 //! What runs is told before everything else, whichever way news of it came.
 
-use seaworthy_model::{
-    ContainerKey, ContainerSeen, ContentId, Event, HostId, Presence, Settings, consumer,
-};
+use seaworthy_model::{ContainerKey, ContainerSeen, ContentId, Event, HostId, Presence, Settings, consumer};
 use seaworthy_store::DbError;
 use seaworthy_testkit::{TestDb, db_tests};
 
 use crate::world::{World, content, drain, findings_changed, installed, tracker};
 
 db_tests!(crate::world::ROOMS; what_runs_is_told_first, late_news_of_a_container_counts_for_nothing,
-    traces_of_what_ended_are_forgotten);
+    traces_of_what_ended_are_forgotten, more_than_one_page_runs);
 
 fn seen(id: u32, number: u64, (presence, revision): (Presence, i64)) -> ContainerSeen {
     ContainerSeen {
@@ -121,4 +119,41 @@ async fn traces_of_what_ended_are_forgotten(test: TestDb) {
     }
     tell(&world, vec![seen(3, 3, (Presence::Gone, 1))]).await;
     assert_eq!(world.count(count).await, 2, "the older trace is gone");
+}
+
+async fn more_than_one_page_runs(test: TestDb) {
+    let world = World::new(test).await;
+    world.import("t.json", &tracker(&[("expat", "CVE-2026-1001", "2.0")])).await.unwrap();
+    world.inventory(0, &[installed("expat", "1.0")]).await;
+    let most = u64::try_from(seaworthy_findings::limit::RUNNING_PAGE).unwrap();
+    world.copies(1..most + 1).await;
+    world.told().await;
+    let ran: Result<(), DbError> = world
+        .db
+        .upkeep(most + 1, |count, tx| {
+            Box::pin(async move {
+                for number in 0..*count {
+                    let sql = "INSERT INTO findings_running (host, runtime, id, told, content, changed_at)
+                               VALUES ($1, 'docker', $2, 1, $3, 0)";
+                    let (host, id, content) = (HostId::from_u128(1), number.to_string(), content(number));
+                    let args = seaworthy_store::args![host.as_bytes(), &id, content.as_bytes()];
+                    tx.execute(sql, args).await?;
+                }
+                Ok(())
+            })
+        })
+        .await;
+    ran.unwrap();
+    // All of the first page and the one behind it are told first, then all again.
+    let named = named(&world, "3.0").await;
+    let running = usize::try_from(most + 1).unwrap();
+    let (mut first, mut told) = (std::collections::BTreeSet::new(), 0);
+    for ids in &named {
+        assert!(ids.len() <= usize::try_from(seaworthy_findings::limit::EVENT_CONTENTS).unwrap());
+        if told < running {
+            first.extend(ids.iter().copied());
+        }
+        told += ids.len();
+    }
+    assert_eq!((first.len(), told), (running, 2 * running));
 }

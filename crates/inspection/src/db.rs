@@ -3,7 +3,7 @@
 use seaworthy_model::{ContentId, InventoryProblem, InventoryReady, ProblemCode, Timestamp};
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{
-    Db, DbError, Row, Tx, args,
+    Arg, Db, DbError, Row, Tx, args,
     schema::{Column, Index, Migration, RoomSchema, Step, Table},
 };
 
@@ -188,6 +188,29 @@ pub(crate) async fn newest_of_manifest(db: &Db, digest: &Digest) -> Result<Optio
         .await?;
     row.map(|row| Ok(InventoryKey { content_id: read_content_id(&row)?, config: row.parsed(1)? })).transpose()
 }
+
+/// The newest content of each manifest, for at most [`TOGETHER`] of them.
+pub(crate) async fn contents_of(db: &Db, digests: &[Digest]) -> Result<Vec<(Digest, ContentId)>, DbError> {
+    // One text for every number of them: the last one is asked for again.
+    let Some(last) = digests.last() else { return Ok(Vec::new()) };
+    let padded = digests.iter().chain(std::iter::repeat(last)).take(TOGETHER);
+    let texts: Vec<String> = padded.map(Digest::to_string).collect();
+    let args: Vec<Arg<'_>> = texts.iter().map(|text| Arg::from(text.as_str())).collect();
+    let rows = db
+        .fetch_all(
+            "SELECT content_id, digest FROM inspection_manifests WHERE digest IN (
+               $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+               $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35,
+               $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49, $50)
+             ORDER BY inspected_at",
+            &args,
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.parsed(1)?, read_content_id(row)?))).collect()
+}
+
+/// Manifests of one question: as many as its statement has places.
+pub(crate) const TOGETHER: usize = 50;
 
 /// Repositories where the manifest has this result.
 pub(crate) async fn repositories(

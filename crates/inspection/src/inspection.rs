@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use seaworthy_model::{ContentId, Event, Inventory, InventoryReady, consumer};
 use seaworthy_oci::Digest;
@@ -68,6 +68,19 @@ impl Inspection {
         let repositories = db::repositories(self.db(), digest, &newest).await?;
         ready.manifests = repositories.into_iter().map(|repository| (repository, *digest)).collect();
         Ok(Some(ready))
+    }
+
+    /// The contents of many manifests; those that are not inspected yet are left out.
+    pub async fn contents_of(
+        &self,
+        digests: &[Digest],
+    ) -> Result<HashMap<Digest, ContentId>, InspectionError> {
+        let mut found = HashMap::new();
+        for some in digests.chunks(db::TOGETHER) {
+            // Oldest first: the newest stays.
+            found.extend(db::contents_of(self.db(), some).await?);
+        }
+        Ok(found)
     }
 
     /// The newest inventory of an image. Images of one content differ at most in what their

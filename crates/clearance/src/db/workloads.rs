@@ -90,16 +90,55 @@ pub(crate) async fn workload(db: &Db, key: &ContainerKey) -> Result<Option<Workl
     row.map(|row| read(&row)).transpose()
 }
 
+/// A verdict without what it rests on.
+pub(crate) struct Answer {
+    /// `None` until it is judged.
+    verdict: Option<Verdict>,
+    valid_until: Option<Timestamp>,
+    revision: i64,
+}
+
+impl Answer {
+    /// What it says now, under this revision of policies and exceptions.
+    pub(crate) fn at(&self, revision: i64, now: Timestamp) -> Verdict {
+        let holds = self.revision >= revision && self.valid_until.is_none_or(|until| now < until);
+        self.verdict.filter(|_| holds).unwrap_or(Verdict::Pending)
+    }
+}
+
+/// The answer of a container that is not gone.
+pub(crate) async fn answer(db: &Db, key: &ContainerKey) -> Result<Option<Answer>, DbError> {
+    let row = db
+        .fetch_optional(
+            "SELECT verdict, valid_until, revision FROM clearance_workloads
+             WHERE host = $1 AND runtime = $2 AND id = $3 AND presence <> 'gone'",
+            args![key.host.as_bytes(), &key.runtime, &key.id],
+        )
+        .await?;
+    row.map(|row| {
+        Ok(Answer {
+            verdict: verdict(&row, 0)?,
+            valid_until: row.int_opt(1)?.map(Timestamp::from_micros),
+            revision: row.int(2)?,
+        })
+    })
+    .transpose()
+}
+
+fn verdict(row: &Row, column: usize) -> Result<Option<Verdict>, DbError> {
+    match row.text(column)? {
+        "" => Ok(None),
+        "allowed" => Ok(Some(Verdict::Allowed)),
+        "blocked" => Ok(Some(Verdict::Blocked)),
+        "pending" => Ok(Some(Verdict::Pending)),
+        _ => Err(row.wrong(column, "a verdict")),
+    }
+}
+
 fn read(row: &Row) -> Result<Workload, DbError> {
-    let judgement = match (row.text(1)?, row.text_opt(2)?) {
-        ("", _) | (_, None) => None,
-        (word, Some(_)) => {
-            let verdict = match word {
-                "allowed" => Verdict::Allowed,
-                "blocked" => Verdict::Blocked,
-                "pending" => Verdict::Pending,
-                _ => return Err(row.wrong(1, "a verdict")),
-            };
+    let judgement = match (verdict(row, 1)?, row.text_opt(2)?) {
+        (None, _) | (_, None) => None,
+        (Some(verdict), Some(_)) => {
             let mut judgement: Judgement = row.json(2)?;
             judgement.verdict = verdict;
             judgement.valid_until = row.int_opt(3)?.map(Timestamp::from_micros);

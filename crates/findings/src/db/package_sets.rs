@@ -3,7 +3,7 @@
 use seaworthy_model::{ContentId, Timestamp};
 use seaworthy_oci::{Algorithm, Digest};
 use seaworthy_store::{
-    Db, DbError, Row, Tx, args,
+    Arg, Db, DbError, Row, Tx, args,
     schema::{Column, Index, Table},
 };
 
@@ -128,17 +128,31 @@ pub(crate) async fn body(db: &Db, set: &Digest) -> Result<Option<(i64, Vec<u8>)>
     row.map(|row| Ok((row.int(0)?, row.bytes(1)?.to_vec()))).transpose()
 }
 
-/// A content's packed finding set.
-pub(crate) async fn body_of_content(db: &Db, content: &ContentId) -> Result<Option<Vec<u8>>, DbError> {
-    let row = db
-        .fetch_optional(
-            "SELECT r.body FROM findings_contents AS c
-             JOIN findings_results AS r ON r.package_set = c.package_set WHERE c.content = $1",
-            args![content.as_bytes()],
+/// The package sets of contents, and the names of their finding sets, for at most [`TOGETHER`] of them.
+pub(crate) async fn finding_sets(
+    db: &Db,
+    contents: &[ContentId],
+) -> Result<Vec<(ContentId, Digest, String)>, DbError> {
+    // One text for every number of them: the last one is asked for again.
+    let Some(last) = contents.last() else { return Ok(Vec::new()) };
+    let padded = contents.iter().chain(std::iter::repeat(last)).take(TOGETHER);
+    let args: Vec<Arg<'_>> = padded.map(|content| Arg::from(content.as_bytes())).collect();
+    let rows = db
+        .fetch_all(
+            "SELECT c.content, r.package_set, r.finding_set
+             FROM findings_contents AS c JOIN findings_results AS r ON r.package_set = c.package_set
+             WHERE c.content IN (
+               $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+               $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36,
+               $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49, $50)",
+            &args,
         )
         .await?;
-    row.map(|row| Ok(row.bytes(0)?.to_vec())).transpose()
+    rows.iter().map(|row| Ok((content_id(row, 0)?, set_id(row, 1)?, row.text(2)?.to_owned()))).collect()
 }
+
+/// Contents of one question: as many as its statement has places.
+pub(crate) const TOGETHER: usize = 50;
 
 pub(crate) async fn insert_set(
     tx: &mut Tx<'_>,

@@ -148,8 +148,8 @@ async fn list(
     let mut images = Images::new(&rooms, &identity);
     let (mut rows, mut unknown) = (Vec::new(), 0_u64);
     if let Some(name) = &page.name {
-        for view in &rooms.fleet.find(hosts.as_deref(), name).await? {
-            let known = images.of(view).await?;
+        let found = rooms.fleet.find(hosts.as_deref(), name).await?;
+        for (view, known) in found.iter().zip(images.of(&found).await?) {
             if page.takes(view, &known, &mut unknown) {
                 rows.push(row(&rooms, view, &known));
             }
@@ -168,8 +168,8 @@ async fn list(
     loop {
         let found = rooms.fleet.containers(&filter, after.as_ref(), at_once).await?;
         after = found.next;
-        for (at, view) in found.containers.iter().enumerate() {
-            let known = images.of(view).await?;
+        let known = images.of(&found.containers).await?;
+        for (at, (view, known)) in found.containers.iter().zip(known).enumerate() {
             if page.takes(view, &known, &mut unknown) {
                 rows.push(row(&rooms, view, &known));
             }
@@ -248,17 +248,27 @@ impl<'r> Images<'r> {
         Self { rooms, identity, known: HashMap::new() }
     }
 
-    async fn of(&mut self, view: &ContainerView) -> Result<Known, ApiError> {
+    async fn of(&mut self, views: &[ContainerView]) -> Result<Vec<Known>, ApiError> {
+        let keys: Vec<_> = views.iter().map(ContainerView::key).collect();
+        let verdicts = self.rooms.clearance.deploy_verdicts(&keys).await?;
+        let mut all = Vec::with_capacity(views.len());
+        for (view, verdict) in views.iter().zip(verdicts) {
+            let mut known = self.of_image(view).await?;
+            known.verdict = shown_verdict(self.rooms, self.identity, view, verdict).await?;
+            all.push(known);
+        }
+        Ok(all)
+    }
+
+    async fn of_image(&mut self, view: &ContainerView) -> Result<Known, ApiError> {
         let place = place(view);
-        let before = place.as_ref().and_then(|place| self.known.get(place)).cloned();
-        let mut known = match before {
-            Some(known) => known,
-            None => of_image(self.rooms, self.identity, view).await?,
-        };
+        if let Some(known) = place.as_ref().and_then(|place| self.known.get(place)) {
+            return Ok(known.clone());
+        }
+        let known = of_image(self.rooms, self.identity, view).await?;
         if let Some(place) = place {
             self.known.insert(place, known.clone());
         }
-        known.verdict = verdict(self.rooms, self.identity, view).await?;
         Ok(known)
     }
 }
@@ -276,19 +286,22 @@ pub(super) async fn known(
     view: &ContainerView,
 ) -> Result<Known, ApiError> {
     let mut known = of_image(rooms, identity, view).await?;
-    known.verdict = verdict(rooms, identity, view).await?;
+    let verdict = rooms.clearance.deploy_verdicts(&[view.key()]).await?.pop().flatten();
+    known.verdict = shown_verdict(rooms, identity, view, verdict).await?;
     Ok(known)
 }
 
 /// May it run here? Null for what is gone, and for who may not know of an image of this registry.
-async fn verdict(rooms: &Rooms, identity: &Identity, view: &ContainerView) -> Result<Value, ApiError> {
+async fn shown_verdict(
+    rooms: &Rooms,
+    identity: &Identity,
+    view: &ContainerView,
+    verdict: Option<Verdict>,
+) -> Result<Value, ApiError> {
     if view.presence == Presence::Gone || !may_know(rooms, identity, view).await? {
         return Ok(Value::Null);
     }
-    let Some(workload) = rooms.clearance.workload(&view.key()).await? else {
-        return Ok(json!(Verdict::Pending));
-    };
-    Ok(json!(rooms.clearance.deploy_verdict(&workload).await?))
+    Ok(json!(verdict.unwrap_or(Verdict::Pending)))
 }
 
 /// What is known of an image here is for who may read its repository.
@@ -316,7 +329,7 @@ async fn of_image(rooms: &Rooms, identity: &Identity, view: &ContainerView) -> R
         is_vulnerable: set.as_ref().is_some_and(|set| !set.rows.is_empty()),
         // Nothing found where no feed looks is not "none".
         findings: set
-            .as_ref()
+            .as_deref()
             .filter(|set| set.covered || !set.rows.is_empty())
             .map_or(Value::Null, image_page::counts),
     })

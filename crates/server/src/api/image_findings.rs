@@ -1,6 +1,6 @@
 //! One image's findings: by remedy, and row by row.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Extension, Json,
@@ -36,7 +36,7 @@ struct Wanted {
 /// What inspection and matching found in an image.
 struct Known {
     ready: InventoryReady,
-    set: FindingSet,
+    set: Arc<FindingSet>,
 }
 
 async fn known(rooms: &Rooms, identity: &Identity, text: &str) -> Result<Known, ApiError> {

@@ -58,7 +58,7 @@ async fn show(
         "layers": layers(parsed, ready.as_ref()),
         "tags": tags(&rooms, &identity, &repository, &digest).await?,
         "verdicts": verdicts(&rooms, &repository, &digest).await?,
-        "findings": set.as_ref().map(counts),
+        "findings": set.as_deref().map(counts),
     })))
 }
 

@@ -1,13 +1,18 @@
 //! Findings of all images that the caller may see: by vulnerability, and by remedy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    ops::Range,
+    sync::Arc,
+};
 
 use axum::{
     Extension, Json,
     extract::{Query, State},
 };
 use seaworthy_access::{Identity, Permission};
-use seaworthy_model::{ContentId, Finding, Scope, Severity};
+use seaworthy_model::{ContentId, Finding, FindingSet, Scope, Severity};
+use seaworthy_oci::{Digest, media};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -66,8 +71,9 @@ impl Filter {
 
 /// One content and the tags that lead to it.
 struct Content {
+    id: ContentId,
     tags: Vec<String>,
-    rows: Vec<Finding>,
+    set: Arc<FindingSet>,
 }
 
 /// What is behind the tags that the caller may see, each content once. False: there are more tags
@@ -75,20 +81,34 @@ struct Content {
 async fn contents(rooms: &Rooms, identity: &Identity) -> Result<(Vec<Content>, bool), ApiError> {
     let tags = rooms.registry.images(identity, "", ("", ""), limit::PREVIEWED).await?;
     let is_complete = tags.len() < limit::PREVIEWED as usize;
-    let mut by: BTreeMap<ContentId, Content> = BTreeMap::new();
-    for tag in tags {
-        let scope = Scope::repository(&tag.repository);
+    let mut images = Vec::new();
+    for of_repository in tags.chunk_by(|lhs, rhs| lhs.repository == rhs.repository) {
+        let Some(repository) = of_repository.first().map(|tag| &tag.repository) else { continue };
+        let scope = Scope::repository(repository);
         if !rooms.access.allows(identity, Permission::ClearanceRead, &scope).await? {
             continue;
         }
-        let image = image_of(rooms, &tag.repository, tag.digest).await?;
-        let Some(ready) = rooms.inspection.of_manifest(&image).await? else { continue };
-        let name = format!("{}:{}", tag.repository, tag.tag);
-        if let Some(content) = by.get_mut(ready.content_id()) {
-            content.tags.push(name);
-        } else if let Some(set) = rooms.findings.of_content(ready.content_id()).await? {
-            by.insert(*ready.content_id(), Content { tags: vec![name], rows: set.rows });
+        for tag in of_repository {
+            let name = format!("{repository}:{}", tag.tag);
+            let image = if media::is_index(&tag.media_type) {
+                image_of(rooms, repository, tag.digest).await?
+            } else {
+                tag.digest
+            };
+            images.push((name, image));
         }
+    }
+    let digests: Vec<Digest> = images.iter().map(|(_, image)| *image).collect();
+    let inspected = rooms.inspection.contents_of(&digests).await?;
+    let ids: BTreeSet<ContentId> = inspected.values().copied().collect();
+    let sets = rooms.findings.of_contents(&ids.into_iter().collect::<Vec<_>>()).await?;
+    let mut by: BTreeMap<ContentId, Content> = BTreeMap::new();
+    for (name, image) in images {
+        let Some(id) = inspected.get(&image) else { continue };
+        let Some(set) = sets.get(id) else { continue };
+        let content =
+            by.entry(*id).or_insert_with(|| Content { id: *id, tags: Vec::new(), set: Arc::clone(set) });
+        content.tags.push(name);
     }
     Ok((by.into_values().collect(), is_complete))
 }
@@ -100,16 +120,31 @@ async fn list(
 ) -> Answer {
     signed_in(&identity)?;
     let (contents, is_complete) = contents(&rooms, &identity).await?;
-    let rows = match it.by {
-        By::Remedy => by_remedy(&contents, &it),
-        By::Vulnerability => by_vulnerability(&contents, &it),
-    };
     let most = it.n.unwrap_or(100).clamp(1, limit::PAGE) as usize;
     let after = it.after as usize;
-    let total = rows.len();
-    let page: Vec<Value> = rows.into_iter().skip(after).take(most).collect();
+    let page = after..after.saturating_add(most);
+    let (total, rows) = match it.by {
+        By::Remedy => by_remedy(&contents, &it, page),
+        By::Vulnerability => by_vulnerability(&contents, &it, page),
+    };
     let next = (after + most < total).then_some(after + most);
-    Ok(Json(json!({"total": total, "rows": page, "next": next, "complete": is_complete})))
+    Ok(Json(json!({"total": total, "rows": rows, "next": next, "complete": is_complete})))
+}
+
+/// How many tags lead to what was counted, each content once.
+#[derive(Default)]
+struct Reach {
+    tags: usize,
+    last: Option<ContentId>,
+}
+
+impl Reach {
+    /// Contents come one after the other.
+    fn add(&mut self, content: &Content) {
+        if self.last.replace(content.id) != Some(content.id) {
+            self.tags += content.tags.len();
+        }
+    }
 }
 
 /// What is known about one vulnerability everywhere.
@@ -117,19 +152,20 @@ struct Seen<'c> {
     worst: &'c Finding,
     bands: BTreeSet<Severity>,
     sources: BTreeSet<&'c str>,
-    images: BTreeSet<&'c str>,
+    reach: Reach,
     fixable: bool,
 }
 
-fn by_vulnerability(contents: &[Content], filter: &Filter) -> Vec<Value> {
-    let mut by: BTreeMap<&str, Seen<'_>> = BTreeMap::new();
+/// How many there are, and the rows of one page.
+fn by_vulnerability(contents: &[Content], filter: &Filter, page: Range<usize>) -> (usize, Vec<Value>) {
+    let mut by: HashMap<&str, Seen<'_>> = HashMap::new();
     for content in contents {
-        for finding in content.rows.iter().filter(|row| filter.takes(row)) {
+        for finding in content.set.rows.iter().filter(|row| filter.takes(row)) {
             let seen = by.entry(&finding.id).or_insert(Seen {
                 worst: finding,
                 bands: BTreeSet::new(),
                 sources: BTreeSet::new(),
-                images: BTreeSet::new(),
+                reach: Reach::default(),
                 fixable: false,
             });
             if finding.severity > seen.worst.severity {
@@ -137,7 +173,7 @@ fn by_vulnerability(contents: &[Content], filter: &Filter) -> Vec<Value> {
             }
             seen.bands.insert(finding.severity);
             seen.sources.insert(&finding.source);
-            seen.images.extend(content.tags.iter().map(String::as_str));
+            seen.reach.add(content);
             seen.fixable |= finding.fixed_version.is_some();
         }
     }
@@ -148,59 +184,73 @@ fn by_vulnerability(contents: &[Content], filter: &Filter) -> Vec<Value> {
         key(rhs)
             .cmp(&key(lhs))
             .then_with(|| chance(rhs).total_cmp(&chance(lhs)))
-            .then_with(|| rhs.images.len().cmp(&lhs.images.len()))
+            .then_with(|| rhs.reach.tags.cmp(&lhs.reach.tags))
             .then_with(|| lhs.worst.id.cmp(&rhs.worst.id))
     });
-    all.iter()
+    let rows = all
+        .iter()
+        .skip(page.start)
+        .take(page.len())
         .map(|it| {
             json!({
                 "id": it.worst.id, "aliases": it.worst.aliases, "summary": it.worst.summary,
                 "severity": it.worst.severity, "exploited": it.worst.kev,
                 "epss": it.worst.epss.map(probability), "fixable": it.fixable,
-                "sources": it.sources, "images": it.images.len(),
+                "sources": it.sources, "images": it.reach.tags,
             })
         })
-        .collect()
+        .collect();
+    (all.len(), rows)
 }
 
-fn by_remedy(contents: &[Content], filter: &Filter) -> Vec<Value> {
+/// How many there are, and the rows of one page.
+fn by_remedy(contents: &[Content], filter: &Filter, page: Range<usize>) -> (usize, Vec<Value>) {
     /// What a remedy would remove, and where.
     #[derive(Default)]
     struct Everywhere<'c> {
-        ids: BTreeSet<&'c str>,
-        exploited: BTreeSet<&'c str>,
+        /// One finding of each id.
+        rows: Vec<&'c Finding>,
+        ids: HashSet<&'c str>,
+        exploited: usize,
         bands: Bands,
-        images: BTreeSet<&'c str>,
+        reach: Reach,
     }
-    let mut groups: BTreeMap<remedies::Key<'_>, (Vec<&Finding>, Everywhere<'_>)> = BTreeMap::new();
+    let mut groups: HashMap<remedies::Key<'_>, Everywhere<'_>> = HashMap::new();
     for content in contents {
-        for finding in content.rows.iter().filter(|row| filter.takes(row)) {
-            let (rows, seen) = groups.entry(remedies::key(finding)).or_default();
-            seen.images.extend(content.tags.iter().map(String::as_str));
+        for finding in content.set.rows.iter().filter(|row| filter.takes(row)) {
+            let seen = groups.entry(remedies::key(finding)).or_default();
+            seen.reach.add(content);
             if seen.ids.insert(&finding.id) {
                 seen.bands.add(finding.severity);
-                rows.push(finding);
-            }
-            if finding.kev {
-                seen.exploited.insert(&finding.id);
+                seen.exploited += usize::from(finding.kev);
+                seen.rows.push(finding);
             }
         }
     }
-    let mut all: Vec<_> = groups.into_values().collect();
-    all.sort_by_key(|(rows, seen)| {
-        let has_fix = rows.first().is_some_and(|row| row.fixed_version.is_some());
-        std::cmp::Reverse((has_fix, seen.exploited.len(), seen.ids.len() * seen.images.len()))
+    let mut all: Vec<_> = groups.into_iter().collect();
+    all.sort_unstable_by(|(lhs_key, lhs), (rhs_key, rhs)| {
+        let weight = |seen: &Everywhere<'_>| {
+            let has_fix = seen.rows.first().is_some_and(|row| row.fixed_version.is_some());
+            (has_fix, seen.exploited, seen.rows.len() * seen.reach.tags)
+        };
+        weight(rhs).cmp(&weight(lhs)).then_with(|| lhs_key.cmp(rhs_key))
     });
-    all.into_iter()
-        .filter_map(|(rows, seen)| {
-            let group = remedies::groups(rows).into_iter().next()?;
+    let total = all.len();
+    let rows = all
+        .into_iter()
+        .skip(page.start)
+        .take(page.len())
+        .filter_map(|(_, seen)| {
+            let vulnerabilities = seen.rows.len();
+            let group = remedies::groups(seen.rows).into_iter().next()?;
             Some(json!({
                 "source": group.finding().source, "version": group.finding().version,
                 "type": group.finding().ecosystem, "fixed_version": group.finding().fixed_version,
-                "state": group.finding().state, "vulnerabilities": seen.ids.len(),
-                "exploited": seen.exploited.len(), "severities": seen.bands.json(),
-                "images": seen.images.len(),
+                "state": group.finding().state, "vulnerabilities": vulnerabilities,
+                "exploited": seen.exploited, "severities": seen.bands.json(),
+                "images": seen.reach.tags,
             }))
         })
-        .collect()
+        .collect();
+    (total, rows)
 }

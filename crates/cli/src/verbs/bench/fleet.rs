@@ -130,6 +130,30 @@ pub(super) async fn until_judged(wire: &mut Wire) -> Result<(), Failure> {
     }
 }
 
+/// Tells of one container of this image, and of nothing else.
+pub(super) async fn run_one(wire: &mut Wire, image: &str, image_id: &str) -> Result<(), Failure> {
+    let mut one = container(1);
+    if let Value::Object(fields) = &mut one {
+        fields.insert("image".to_owned(), json!(image));
+        fields.insert("image_id".to_owned(), json!(image_id));
+    }
+    deliver(wire, 1, std::iter::once(one)).await
+}
+
+/// Waits until the only container has this verdict.
+pub(super) async fn until_verdict(wire: &mut Wire, verdict: &str) -> Result<(), Failure> {
+    let begun = Instant::now();
+    loop {
+        let page = wire.json("/api/v1/containers?limit=1").await?;
+        if page.pointer("/containers/0/verdict").and_then(Value::as_str) == Some(verdict) {
+            return Ok(());
+        }
+        if begun.elapsed() > DEADLINE {
+            return Err(unable(format!("the container was never `{verdict}`: {page}")));
+        }
+    }
+}
+
 /// One page after the other, from the first again after the last.
 async fn pages(wire: &mut Wire, what: &str, query: &str) -> Result<Figure, Failure> {
     let (mut figure, mut after) = (Figure::new(what, "ms"), String::new());

@@ -6,6 +6,8 @@
 
 mod agents;
 mod clearance;
+mod engine;
+mod findings;
 mod fleet;
 mod matching;
 mod scan;
@@ -34,6 +36,8 @@ pub(crate) async fn bench(global: &Global, verb: BenchVerb) -> Outcome {
         BenchVerb::Match(flags) => matching::bench(global, &flags).await,
         BenchVerb::Clearance(flags) => clearance::bench(global, &flags).await,
         BenchVerb::Fleet(flags) => fleet::bench(global, &flags).await,
+        BenchVerb::Findings(flags) => Box::pin(findings::bench(global, &flags)).await,
+        BenchVerb::Engine(flags) => Box::pin(engine::bench(global, &flags)).await,
         BenchVerb::Sets(flags) => sets::bench(global, &flags),
         BenchVerb::Agents(flags) => Box::pin(agents::bench(global, &flags)).await,
         BenchVerb::Once { command } => scan::once(&command),

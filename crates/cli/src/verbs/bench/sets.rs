@@ -67,6 +67,8 @@ pub(crate) fn bench(global: &Global, flags: &BenchSetsFlags) -> Outcome {
         let packages: Vec<u32> = (0..MORE_PACKAGES).map(|_| draw.source()).collect();
         index.add_set(id(system), packages.into_iter().map(name));
     }
+    // What it gives back, the images take.
+    index.shrink();
     let sets_mib = own_memory_mib()? - memory;
     for image in 0..flags.images {
         let content = ContentId::from_bytes(&id(u32::MAX - image));
