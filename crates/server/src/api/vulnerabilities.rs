@@ -1,7 +1,7 @@
 //! Findings of all images that the caller may see: by vulnerability, and by remedy.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Range,
     sync::Arc,
 };
@@ -205,52 +205,79 @@ fn by_vulnerability(contents: &[Content], filter: &Filter, page: Range<usize>) -
 
 /// How many there are, and the rows of one page.
 fn by_remedy(contents: &[Content], filter: &Filter, page: Range<usize>) -> (usize, Vec<Value>) {
-    /// What a remedy would remove, and where.
-    #[derive(Default)]
-    struct Everywhere<'c> {
-        /// One finding of each id.
-        rows: Vec<&'c Finding>,
-        ids: HashSet<&'c str>,
-        exploited: usize,
-        bands: Bands,
-        reach: Reach,
-    }
-    let mut groups: HashMap<remedies::Key<'_>, Everywhere<'_>> = HashMap::new();
+    let mut by: HashMap<remedies::Key<'_>, (Vec<&Finding>, Reach)> = HashMap::new();
     for content in contents {
         for finding in content.set.rows.iter().filter(|row| filter.takes(row)) {
-            let seen = groups.entry(remedies::key(finding)).or_default();
-            seen.reach.add(content);
-            if seen.ids.insert(&finding.id) {
-                seen.bands.add(finding.severity);
-                seen.exploited += usize::from(finding.kev);
-                seen.rows.push(finding);
-            }
+            let (rows, reach) = by.entry(remedies::key(finding)).or_default();
+            rows.push(finding);
+            reach.add(content);
         }
     }
-    let mut all: Vec<_> = groups.into_iter().collect();
-    all.sort_unstable_by(|(lhs_key, lhs), (rhs_key, rhs)| {
-        let weight = |seen: &Everywhere<'_>| {
-            let has_fix = seen.rows.first().is_some_and(|row| row.fixed_version.is_some());
-            (has_fix, seen.exploited, seen.rows.len() * seen.reach.tags)
-        };
-        weight(rhs).cmp(&weight(lhs)).then_with(|| lhs_key.cmp(rhs_key))
-    });
+    let mut all: Vec<Everywhere<'_>> = by.into_iter().map(Everywhere::of).collect();
+    // Only what comes before the end of the page is put in order.
     let total = all.len();
-    let rows = all
-        .into_iter()
-        .skip(page.start)
-        .take(page.len())
-        .filter_map(|(_, seen)| {
-            let vulnerabilities = seen.rows.len();
-            let group = remedies::groups(seen.rows).into_iter().next()?;
-            Some(json!({
-                "source": group.finding().source, "version": group.finding().version,
-                "type": group.finding().ecosystem, "fixed_version": group.finding().fixed_version,
-                "state": group.finding().state, "vulnerabilities": vulnerabilities,
-                "exploited": seen.exploited, "severities": seen.bands.json(),
-                "images": seen.reach.tags,
-            }))
-        })
-        .collect();
+    if page.end < total {
+        all.select_nth_unstable(page.end);
+        all.truncate(page.end);
+    }
+    all.sort_unstable();
+    let rows = all.into_iter().skip(page.start).filter_map(Everywhere::json).collect();
     (total, rows)
 }
+
+/// What a remedy would remove, and where; ordered by what removes most.
+struct Everywhere<'c> {
+    key: remedies::Key<'c>,
+    /// One finding of each id.
+    rows: Vec<&'c Finding>,
+    exploited: usize,
+    tags: usize,
+}
+
+impl<'c> Everywhere<'c> {
+    fn of((key, (mut rows, reach)): (remedies::Key<'c>, (Vec<&'c Finding>, Reach))) -> Self {
+        rows.sort_unstable_by(|lhs, rhs| lhs.id.cmp(&rhs.id));
+        rows.dedup_by(|lhs, rhs| lhs.id == rhs.id);
+        let exploited = rows.iter().filter(|row| row.kev).count();
+        Self { key, rows, exploited, tags: reach.tags }
+    }
+
+    fn weight(&self) -> (bool, usize, usize) {
+        let has_fix = self.rows.first().is_some_and(|row| row.fixed_version.is_some());
+        (has_fix, self.exploited, self.rows.len() * self.tags)
+    }
+
+    fn json(self) -> Option<Value> {
+        let (vulnerabilities, exploited, tags) = (self.rows.len(), self.exploited, self.tags);
+        let mut bands = Bands::default();
+        self.rows.iter().for_each(|row| bands.add(row.severity));
+        let group = remedies::groups(self.rows).into_iter().next()?;
+        Some(json!({
+            "source": group.finding().source, "version": group.finding().version,
+            "type": group.finding().ecosystem, "fixed_version": group.finding().fixed_version,
+            "state": group.finding().state, "vulnerabilities": vulnerabilities,
+            "exploited": exploited, "severities": bands.json(),
+            "images": tags,
+        }))
+    }
+}
+
+impl Ord for Everywhere<'_> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        other.weight().cmp(&self.weight()).then_with(|| self.key.cmp(&other.key))
+    }
+}
+
+impl PartialOrd for Everywhere<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Everywhere<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Everywhere<'_> {}
