@@ -537,6 +537,9 @@ pub(crate) struct BenchFindingsFlags {
     /// Packages of each image, all with one vulnerability
     #[arg(long, value_name = "N", default_value = "500", value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub(crate) packages: u32,
+    /// Versions of each package that are about: a remedy is for one of them
+    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) versions: u32,
 }
 
 /// Flags of `bench engine`.

@@ -368,6 +368,10 @@ const TEXTS: &[(&str, &str)] = &[
     ("Images, no two of which have the same packages", "パッケージ構成が互いに異なるイメージの数"),
     ("Packages of each image, all with one vulnerability", "各イメージのパッケージ数（それぞれ脆弱性 1 件）"),
     (
+        "Versions of each package that are about: a remedy is for one of them",
+        "各パッケージに存在するバージョンの数（対処方法はバージョンごと）",
+    ),
+    (
         "A tar file of a root directory with `/bin/sleep`, imported as the image of all containers",
         "`/bin/sleep` を含むルートディレクトリの tar ファイル。全コンテナーのイメージとして取り込む",
     ),

@@ -31,7 +31,9 @@ pub(crate) async fn bench(global: &Global, flags: &BenchFindingsFlags) -> Outcom
     for image in 0..flags.images {
         let start = Instant::now();
         let repository = format!("bench/image-{image:05}");
-        push(&mut wire, &repository, &status(image, "vulnerable", flags.packages)).await?;
+        let mut packages = status(image % flags.versions, "vulnerable", flags.packages);
+        packages += &status(image, "own", 1);
+        push(&mut wire, &repository, &packages).await?;
         pushed.samples.push(elapsed_ms(start));
     }
     let mut figures = vec![pushed];
@@ -57,7 +59,8 @@ pub(crate) async fn bench(global: &Global, flags: &BenchFindingsFlags) -> Outcom
     drop(wire);
     server.stop().await?;
     let findings = u64::from(flags.images) * u64::from(flags.packages);
-    report(global, "findings", &json!({"images": flags.images, "findings": findings}), &figures);
+    let fingerprint = json!({"images": flags.images, "findings": findings, "versions": flags.versions});
+    report(global, "findings", &fingerprint, &figures);
     Ok(())
 }
 
@@ -123,11 +126,11 @@ fn tracker(packages: u32) -> String {
     Value::Object(all).to_string()
 }
 
-/// dpkg's database of an image; no two images have the same.
-fn status(image: u32, name: &str, packages: u32) -> String {
+/// Packages in dpkg's database, all of one version.
+fn status(version: u32, name: &str, packages: u32) -> String {
     let one = |package: u32| {
         format!(
-            "Package: {name}-{package:05}\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.{image}\n\n"
+            "Package: {name}-{package:05}\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.{version}\n\n"
         )
     };
     (0..packages).map(one).collect()
