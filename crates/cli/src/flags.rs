@@ -462,6 +462,8 @@ pub(crate) enum BenchVerb {
     Agents(BenchAgentsFlags),
     /// Pages of very many findings, and one advisory's way to a container that runs
     Findings(BenchFindingsFlags),
+    /// What a registry costs its machine: this one, or any that speaks plain HTTP
+    Registry(BenchRegistryFlags),
     /// What an agent costs beside the Docker engine of `DOCKER_HOST`, and how soon it sees a start
     Engine(BenchEngineFlags),
     /// Run a command and print what it used
@@ -540,6 +542,48 @@ pub(crate) struct BenchFindingsFlags {
     /// Versions of each package that are about: a remedy is for one of them
     #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) versions: u32,
+}
+
+/// Flags of `bench registry`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  seaworthy bench registry                          this binary, on a server of its own
+  seaworthy bench registry --only pull,push         two of its workloads
+  seaworthy bench registry http://localhost:5001 --pid 4711 --dir /var/lib/registry")]
+pub(crate) struct BenchRegistryFlags {
+    /// A registry's address; without one, a server of this binary is started in a directory of its own
+    #[arg(value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The process of the registry at URL, for its processor time and memory
+    #[arg(long, value_name = "PID", requires = "url")]
+    pub(crate) pid: Option<u32>,
+    /// The directory of the registry at URL, for files and bytes on disk
+    #[arg(long, value_name = "DIR", requires = "url")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Who asks; the password is read from `SEAWORTHY_BENCH_PASSWORD`
+    #[arg(long, value_name = "NAME", requires = "url")]
+    pub(crate) username: Option<String>,
+    /// Only these workloads, by comma
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Large blobs pushed; four times as many are pulled
+    #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) blobs: u32,
+    /// Size of a large blob, in MiB
+    #[arg(long, value_name = "N", default_value = "32", value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub(crate) blob_mib: u32,
+    /// Requests of each small kind; a quarter as many pushes
+    #[arg(long, value_name = "N", default_value = "8000", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
+    pub(crate) requests: u32,
+    /// Tags of one repository; a tenth as many repositories and referrers
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u32).range(1_000..=1_000_000))]
+    pub(crate) rows: u32,
+    /// Slow uploads, and as many slow downloads, at once
+    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) slow: u32,
+    /// How long each slow one takes, in seconds
+    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub(crate) slow_seconds: u32,
 }
 
 /// Flags of `bench engine`.

@@ -10,6 +10,7 @@ mod engine;
 mod findings;
 mod fleet;
 mod matching;
+mod registry;
 mod scan;
 mod server;
 mod sets;
@@ -38,6 +39,7 @@ pub(crate) async fn bench(global: &Global, verb: BenchVerb) -> Outcome {
         BenchVerb::Fleet(flags) => fleet::bench(global, &flags).await,
         BenchVerb::Findings(flags) => Box::pin(findings::bench(global, &flags)).await,
         BenchVerb::Engine(flags) => Box::pin(engine::bench(global, &flags)).await,
+        BenchVerb::Registry(flags) => Box::pin(registry::bench(global, &flags)).await,
         BenchVerb::Sets(flags) => sets::bench(global, &flags),
         BenchVerb::Agents(flags) => Box::pin(agents::bench(global, &flags)).await,
         BenchVerb::Once { command } => scan::once(&command),

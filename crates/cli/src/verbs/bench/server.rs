@@ -16,6 +16,7 @@ use crate::failure::{Failure, unable};
 pub(super) struct Server {
     child: Child,
     data: tempfile::TempDir,
+    url: String,
 }
 
 impl Server {
@@ -34,13 +35,26 @@ impl Server {
         let Some(stdout) = child.stdout.take() else { return Err(unable("the server has no output")) };
         let mut lines = BufReader::new(stdout).lines();
         match lines.next_line().await {
-            Ok(Some(line)) if line.starts_with("ready ") => Ok(Self { child, data }),
+            Ok(Some(line)) if line.starts_with("ready ") => {
+                let url = line.trim_start_matches("ready ").to_owned();
+                Ok(Self { child, data, url })
+            }
             other => Err(unable(format!("the server did not start: {other:?}"))),
         }
     }
 
     pub(super) fn socket(&self) -> PathBuf {
         self.data.path().join("admin.sock")
+    }
+
+    /// Where it listens: `http://…`.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its process, while it runs.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.id()
     }
 
     pub(super) fn data(&self) -> &Path {

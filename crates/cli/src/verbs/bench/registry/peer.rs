@@ -1,0 +1,248 @@
+//! A registry under test: where it listens, who asks, and what its process used.
+
+use std::{
+    convert::Infallible,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, channel::Channel, combinators::BoxBody};
+use hyper::{body::Incoming, client::conn::http1::SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::failure::{Failure, unable, usage};
+
+/// Bytes of one piece of a streamed body.
+const PIECE: usize = 256 << 10;
+
+pub(super) type Body = BoxBody<Bytes, Infallible>;
+
+/// A registry that speaks plain HTTP. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Peer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    host: String,
+    authorization: Option<String>,
+    pid: Option<u32>,
+    data: Option<PathBuf>,
+}
+
+impl Peer {
+    pub(super) fn new(
+        url: &str,
+        authorization: Option<String>,
+        (pid, data): (Option<u32>, Option<PathBuf>),
+    ) -> Result<Self, Failure> {
+        let host = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+        let host = host.filter(|host| !host.is_empty() && !host.contains('/'));
+        let Some(host) = host else {
+            return Err(usage(format!("`{url}` is no registry: it is `http://HOST:PORT`")));
+        };
+        let host = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+        Ok(Self { inner: Arc::new(Inner { host, authorization, pid, data }) })
+    }
+
+    pub(super) async fn connect(&self) -> Result<Connection, Failure> {
+        let host = &self.inner.host;
+        let broke = |error: &dyn std::fmt::Display| unable(format!("`{host}`: {error}"));
+        let stream = TcpStream::connect(host).await.map_err(|error| broke(&error))?;
+        stream.set_nodelay(true).map_err(|error| broke(&error))?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| broke(&error))?;
+        tokio::spawn(connection);
+        Ok(Connection { peer: self.clone(), sender })
+    }
+
+    /// Processor time of the registry's process so far, in seconds; `None` when it is not known.
+    pub(super) fn cpu_seconds(&self) -> Option<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.inner.pid?)).ok()?;
+        // The name in parentheses may hold anything; fields 14 and 15 are counted behind it.
+        let fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let ticks: u32 = fields.skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
+        // Linux shows 100 ticks a second on every architecture.
+        Some(f64::from(ticks) / 100.0)
+    }
+
+    /// Memory of its own that the process holds now, in MiB.
+    pub(super) fn own_memory_mib(&self) -> Option<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.inner.pid?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+        let kib: u32 = line.trim().trim_end_matches(" kB").parse().ok()?;
+        Some(f64::from(kib) / 1024.0)
+    }
+
+    /// Files and folders below its data directory, and their bytes.
+    pub(super) fn disk(&self) -> Option<(f64, f64)> {
+        let mut all = (0.0, 0.0);
+        walk(self.inner.data.as_deref()?, &mut all);
+        Some(all)
+    }
+}
+
+fn walk(folder: &Path, all: &mut (f64, f64)) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        all.0 += 1.0;
+        match entry.metadata() {
+            Ok(data) if data.is_dir() => walk(&entry.path(), all),
+            // Files are far smaller than what a float counts exactly.
+            #[allow(clippy::cast_precision_loss, reason = "below 2^53")]
+            Ok(data) => all.1 += data.len() as f64,
+            Err(_) => {}
+        }
+    }
+}
+
+/// One connection, kept open.
+pub(super) struct Connection {
+    peer: Peer,
+    sender: SendRequest<Body>,
+}
+
+impl Connection {
+    /// Sends a request; the answer's body is still to be read.
+    pub(super) async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        (kind, body): (&str, Body),
+    ) -> Result<Response<Incoming>, Failure> {
+        let broke = |error: &dyn std::fmt::Display| unable(format!("`{path}` broke off: {error}"));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, &self.peer.inner.host)
+            .header(header::ACCEPT, "*/*")
+            .header(header::CONTENT_TYPE, kind);
+        if let Some(authorization) = &self.peer.inner.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let request = request.body(body).map_err(|error| broke(&error))?;
+        self.sender.ready().await.map_err(|error| broke(&error))?;
+        self.sender.send_request(request).await.map_err(|error| broke(&error))
+    }
+
+    /// A request without a body, whose answer must be `wanted`; returns its head and bytes.
+    pub(super) async fn get(&mut self, method: Method, path: &str) -> Result<Response<Bytes>, Failure> {
+        let reply = self.send(method, path, (OCTETS, empty())).await?;
+        let reply = whole(reply, path).await?;
+        if reply.status().is_success() {
+            return Ok(reply);
+        }
+        Err(refused(path, &reply))
+    }
+
+    /// Begins an upload; returns where it goes on.
+    async fn begin(&mut self, repository: &str) -> Result<String, Failure> {
+        let path = format!("/v2/{repository}/blobs/uploads/");
+        let reply = whole(self.send(Method::POST, &path, (OCTETS, empty())).await?, &path).await?;
+        let location = reply.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+        let location = location.ok_or_else(|| refused(&path, &reply))?;
+        // A registry may answer with its whole address.
+        let from = location.find("/v2/").unwrap_or(0);
+        Ok(location.get(from..).unwrap_or_default().to_owned())
+    }
+
+    /// Uploads a blob as docker does: one PATCH without a length, then an empty PUT.
+    pub(super) async fn push_streamed(
+        &mut self,
+        repository: &str,
+        (digest, bytes): (&str, &Bytes),
+    ) -> Result<(), Failure> {
+        let location = self.begin(repository).await?;
+        let reply =
+            self.send(Method::PATCH, &location, (OCTETS, streamed(bytes.clone(), (PIECE, None)))).await?;
+        let reply = whole(reply, &location).await?;
+        let next = reply.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+        let next = next.filter(|_| reply.status() == StatusCode::ACCEPTED);
+        let next = next.ok_or_else(|| refused(&location, &reply))?;
+        let next = next.get(next.find("/v2/").unwrap_or(0)..).unwrap_or_default().to_owned();
+        self.finish(&next, digest, empty()).await
+    }
+
+    /// Uploads a blob in one PUT.
+    pub(super) async fn push(
+        &mut self,
+        repository: &str,
+        (digest, bytes): (&str, &Bytes),
+    ) -> Result<(), Failure> {
+        let location = self.begin(repository).await?;
+        self.finish(&location, digest, full(bytes.clone())).await
+    }
+
+    /// Sends a body to an upload of its own, and gives the upload up.
+    pub(super) async fn upload_slowly(&mut self, body: Body) -> Result<(), Failure> {
+        let location = self.begin("bench/slow").await?;
+        let reply = whole(self.send(Method::PATCH, &location, (OCTETS, body)).await?, &location).await?;
+        if reply.status() != StatusCode::ACCEPTED {
+            return Err(refused(&location, &reply));
+        }
+        self.get(Method::DELETE, &location).await.map(drop)
+    }
+
+    async fn finish(&mut self, location: &str, digest: &str, body: Body) -> Result<(), Failure> {
+        let mark = if location.contains('?') { '&' } else { '?' };
+        let path = format!("{location}{mark}digest={digest}");
+        let reply = whole(self.send(Method::PUT, &path, (OCTETS, body)).await?, &path).await?;
+        if reply.status() == StatusCode::CREATED { Ok(()) } else { Err(refused(&path, &reply)) }
+    }
+
+    pub(super) async fn put_manifest(
+        &mut self,
+        repository: &str,
+        reference: &str,
+        manifest: &Bytes,
+    ) -> Result<(), Failure> {
+        let path = format!("/v2/{repository}/manifests/{reference}");
+        let body = (seaworthy_oci::media::OCI_MANIFEST, full(manifest.clone()));
+        let reply = whole(self.send(Method::PUT, &path, body).await?, &path).await?;
+        if reply.status() == StatusCode::CREATED { Ok(()) } else { Err(refused(&path, &reply)) }
+    }
+}
+
+pub(super) const OCTETS: &str = "application/octet-stream";
+
+pub(super) fn empty() -> Body {
+    full(Bytes::new())
+}
+
+pub(super) fn full(bytes: Bytes) -> Body {
+    Full::new(bytes).boxed()
+}
+
+/// A body without a length: pieces of some bytes, each after a pause where there is one.
+pub(super) fn streamed(bytes: Bytes, (piece, pause): (usize, Option<Duration>)) -> Body {
+    let (mut sender, body) = Channel::new(1);
+    tokio::spawn(async move {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
+            }
+            let next = rest.split_to(piece.min(rest.len()));
+            // Whoever reads no more has said why, or has gone.
+            if sender.send_data(next).await.is_err() {
+                return;
+            }
+        }
+    });
+    body.boxed()
+}
+
+pub(super) async fn whole(reply: Response<Incoming>, path: &str) -> Result<Response<Bytes>, Failure> {
+    let (head, body) = reply.into_parts();
+    let bytes = body.collect().await.map_err(|error| unable(format!("`{path}` broke off: {error}")))?;
+    Ok(Response::from_parts(head, bytes.to_bytes()))
+}
+
+pub(super) fn refused(path: &str, reply: &Response<Bytes>) -> Failure {
+    let said: String = String::from_utf8_lossy(reply.body()).chars().take(300).collect();
+    unable(format!("`{path}` answered {}: {said}", reply.status()))
+}
