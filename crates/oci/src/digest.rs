@@ -183,6 +183,14 @@ impl Hasher {
         }
     }
 
+    /// What it computes.
+    pub const fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Sha256(_) => Algorithm::Sha256,
+            Self::Sha512(_) => Algorithm::Sha512,
+        }
+    }
+
     /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match self {

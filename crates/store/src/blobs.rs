@@ -1,12 +1,12 @@
 use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _, stream};
 use seaworthy_model::UploadId;
 use seaworthy_oci::{Algorithm, Digest};
 
 use crate::{
-    Db, DbError, Tx, Upload, UploadState, args,
+    Db, DbError, Hold, Tx, Upload, UploadLock, UploadState, args,
     error::BlobError,
     limit,
     upload::{blocking, failed, remove_file, sync_directory},
@@ -70,6 +70,14 @@ impl Blobs {
     pub async fn resume(&self, room: &'static str, state: UploadState) -> Result<Upload, BlobError> {
         self.check_floor()?;
         Upload::resumed(self.clone(), room, state).await
+    }
+
+    /// Takes an upload's file for this request alone, among all servers that share the directory: two
+    /// writers would mix their bytes under one hash. Read what is known of the upload afterwards, not
+    /// before.
+    pub async fn hold(&self, room: &'static str, id: UploadId) -> Result<Hold, BlobError> {
+        let path = self.upload_path(room, id);
+        blocking(move || UploadLock::take(&path)).await
     }
 
     /// Forgets an upload's bytes.
@@ -229,16 +237,65 @@ impl BlobReader {
 
     /// The bytes of `range` (clamped to the blob), [`limit::READ_CHUNK_BYTES`] at a time.
     pub fn stream(self, range: Range<u64>) -> impl Stream<Item = io::Result<Bytes>> + Send {
+        Shared::from(self).stream(range)
+    }
+
+    /// Ranges of the blob (clamped to it) and given bytes, one after the other.
+    pub fn pieces(self, pieces: Vec<Piece>) -> impl Stream<Item = io::Result<Bytes>> + Send {
+        let shared = Shared::from(self);
+        stream::iter(pieces)
+            .map(move |piece| match piece {
+                Piece::Bytes(bytes) => stream::once(std::future::ready(Ok(bytes))).left_stream(),
+                Piece::Range(range) => shared.clone().stream(range).right_stream(),
+            })
+            .flatten()
+    }
+}
+
+/// A part of an answer that is made of a blob and of other bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// These bytes.
+    Bytes(Bytes),
+    /// These bytes of the blob.
+    Range(Range<u64>),
+}
+
+/// An open blob that several readers share.
+#[derive(Clone)]
+struct Shared {
+    size: u64,
+    source: SharedSource,
+}
+
+#[derive(Clone)]
+enum SharedSource {
+    Bytes(Bytes),
+    File(Arc<File>),
+}
+
+impl From<BlobReader> for Shared {
+    fn from(reader: BlobReader) -> Self {
+        let source = match reader.source {
+            BlobSource::Bytes(bytes) => SharedSource::Bytes(bytes),
+            BlobSource::File(file) => SharedSource::File(Arc::new(file)),
+        };
+        Self { size: reader.size, source }
+    }
+}
+
+impl Shared {
+    fn stream(self, range: Range<u64>) -> impl Stream<Item = io::Result<Bytes>> + Send {
         let end = range.end.min(self.size);
         let start = range.start.min(end);
         let first = match self.source {
-            BlobSource::Bytes(bytes) => {
+            SharedSource::Bytes(bytes) => {
                 let slice = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
                 State::Memory(bytes.slice(slice(start)..slice(end)))
             }
-            BlobSource::File(file) => State::File { file: Arc::new(file), at: start, end },
+            SharedSource::File(file) => State::File { file, at: start, end },
         };
-        futures_util::stream::try_unfold(first, |state| async move {
+        stream::try_unfold(first, |state| async move {
             match state {
                 State::Memory(bytes) if bytes.is_empty() => Ok(None),
                 State::Memory(bytes) => Ok(Some((bytes, State::Memory(Bytes::new())))),

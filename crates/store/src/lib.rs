@@ -23,11 +23,11 @@ pub mod limit;
 pub mod map;
 pub mod schema;
 
-pub use blobs::{BlobReader, BlobSource, Blobs, SmallBlob};
+pub use blobs::{BlobReader, BlobSource, Blobs, Piece, SmallBlob};
 pub use datadir::{DataDir, DataDirError};
 pub use db::{Db, TxFuture};
 pub use delivery::{Delivery, FailedDelivery, WorkerConfig, work};
 pub use error::{BlobError, DbError, chain};
 pub use lease::Lease;
 pub use sql::{Arg, Row, Tx};
-pub use upload::{Stored, Upload, UploadState};
+pub use upload::{Hold, Stored, Upload, UploadLock, UploadState};

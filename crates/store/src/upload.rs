@@ -74,6 +74,39 @@ impl Stored {
     }
 }
 
+/// An upload's file, held by one request of all that share the directory, until it is dropped or its
+/// process ends.
+#[derive(Debug)]
+pub struct UploadLock {
+    _file: File,
+}
+
+/// What became of asking for an [`UploadLock`].
+#[derive(Debug)]
+pub enum Hold {
+    /// It is the caller's.
+    Taken(UploadLock),
+    /// Another request has it.
+    Busy,
+    /// There is no file to write to.
+    NoFile,
+}
+
+impl UploadLock {
+    pub(crate) fn take(path: &Path) -> Result<Hold, BlobError> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Hold::NoFile),
+            Err(source) => return Err(failed("open", path, source)),
+        };
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Hold::Taken(Self { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(Hold::Busy),
+            Err(error) => Err(failed("lock", path, error.into())),
+        }
+    }
+}
+
 impl Upload {
     pub(crate) fn fresh(blobs: Blobs, room: &'static str, id: UploadId, algorithm: Algorithm) -> Self {
         let path = blobs.upload_path(room, id);
@@ -137,7 +170,8 @@ impl Upload {
     }
 
     /// Verifies and stores. `expected` is the name the client gave; with another content it is
-    /// a [`BlobError::DigestMismatch`] and the bytes are gone.
+    /// a [`BlobError::DigestMismatch`] and the bytes are gone. When its algorithm is not the one that
+    /// was hashed so far, the bytes are hashed once more with it, from the file.
     pub async fn finish(mut self, expected: Digest) -> Result<Stored, BlobError> {
         let Some(sink) = self.sink.take() else {
             return Err(BlobError::UploadLost { found: 0, expected: self.offset });
@@ -177,6 +211,9 @@ fn store(
     size: u64,
     places: &Places,
 ) -> Result<Stored, BlobError> {
+    if sink.hasher.algorithm() != expected.algorithm() {
+        sink.hasher = hash_again(sink.file.as_mut(), expected.algorithm(), &places.path)?;
+    }
     sink.hasher.update(pending);
     let actual = sink.hasher.finish();
     if actual != expected {
@@ -203,6 +240,21 @@ fn store(
     fs::rename(&places.path, &places.target).map_err(|source| failed("rename", &places.path, source))?;
     sync_directory(directory)?;
     Ok(Stored::File { digest: actual, size })
+}
+
+/// A client that begins a session need not say by which algorithm it will end it. What was written
+/// is then read back once; the file stays at its end.
+fn hash_again(file: Option<&mut File>, algorithm: Algorithm, path: &Path) -> Result<Hasher, BlobError> {
+    let mut hasher = Hasher::new(algorithm);
+    let Some(file) = file else { return Ok(hasher) };
+    let read = |source| failed("read", path, source);
+    file.seek(SeekFrom::Start(0)).map_err(read)?;
+    let mut buffer = vec![0; limit::UPLOAD_CHUNK_BYTES];
+    loop {
+        let length = file.read(&mut buffer).map_err(read)?;
+        let Some(chunk) = buffer.get(..length).filter(|chunk| !chunk.is_empty()) else { return Ok(hasher) };
+        hasher.update(chunk);
+    }
 }
 
 fn append(file: &mut Option<File>, path: &Path, bytes: &[u8]) -> Result<(), BlobError> {
