@@ -25,6 +25,8 @@ pub enum ErrorCode {
     Unsupported,
     /// Larger than a named limit.
     TooLarge,
+    /// The URL asks for more than a named limit.
+    UriTooLong,
     /// Too many requests.
     TooManyRequests,
     /// The requested range cannot be served.
@@ -71,6 +73,7 @@ impl ErrorCode {
         Self::StepUp,
         Self::Unsupported,
         Self::TooLarge,
+        Self::UriTooLong,
         Self::TooManyRequests,
         Self::RangeInvalid,
         Self::Pending,
@@ -103,6 +106,7 @@ impl ErrorCode {
             Self::Conflict | Self::PasswordRequired => 409,
             Self::Unsupported => 405,
             Self::TooLarge => 413,
+            Self::UriTooLong => 414,
             Self::RangeInvalid => 416,
             Self::TooManyRequests => 429,
             Self::Internal => 500,
@@ -148,6 +152,7 @@ impl ErrorCode {
             Self::NameInvalid => "NAME_INVALID",
             Self::SizeInvalid | Self::TooLarge => "SIZE_INVALID",
             Self::Invalid
+            | Self::UriTooLong
             | Self::Conflict
             | Self::PasswordRequired
             | Self::Unsupported

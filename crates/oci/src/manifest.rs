@@ -194,10 +194,17 @@ impl Manifest {
     /// What a referrers list calls it: `artifactType`, else the config's media type.
     pub fn artifact_type(&self) -> Option<&str> {
         match self {
-            Self::Image(image) => image.artifact_type.as_deref().or(Some(&image.config.media_type)),
-            Self::Index(index) => index.artifact_type.as_deref(),
+            Self::Image(image) => {
+                Some(named(image.artifact_type.as_ref()).unwrap_or(&image.config.media_type))
+            }
+            Self::Index(index) => named(index.artifact_type.as_ref()),
         }
     }
+}
+
+/// An empty type is none.
+fn named(artifact_type: Option<&String>) -> Option<&str> {
+    artifact_type.map(String::as_str).filter(|name| !name.is_empty())
 }
 
 fn media_type_of(raw: &Raw, content_type: Option<&str>) -> Result<String, ManifestError> {

@@ -10,6 +10,7 @@ use crate::{
     Door, ROOM, Refusal, Registry, RegistryError,
     db::{self, Link},
     limit,
+    registry::unauthorized,
 };
 
 impl Registry {
@@ -175,7 +176,7 @@ impl Registry {
     }
 
     /// Mounts a blob from another repository; false when the caller may not see it there, which
-    /// looks the same as its not being there.
+    /// looks the same as its not being there. Who may, and not with this token, is asked for another.
     pub(crate) async fn mount(
         &self,
         identity: &Identity,
@@ -183,22 +184,77 @@ impl Registry {
         digest: &Digest,
         from: &RepoName,
     ) -> Result<bool, RegistryError> {
-        if !self.access().allows(identity, Permission::Pull, &Scope::repository(from)).await? {
-            return Ok(false);
+        let scope = Scope::repository(from);
+        if !self.access().allows(identity, Permission::Pull, &scope).await? {
+            return if self.access().allows_with_wider_token(identity, Permission::Pull, &scope).await? {
+                Err(unauthorized().into())
+            } else {
+                Ok(false)
+            };
         }
+        let Some(link) = self.seen_in(identity, digest, from).await? else { return Ok(false) };
+        self.link(identity, repository, digest, link).await?;
+        Ok(true)
+    }
+
+    /// Mounts a blob from wherever the caller may see it, best from where they may read it; false
+    /// when that is nowhere. The first [`limit::MOUNT_SOURCES`] are looked at.
+    pub(crate) async fn mount_from_anywhere(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        let principal = db::bearer(identity.principal());
+        let mut best = None;
+        for from in db::sources(self.db(), digest, &principal, limit::MOUNT_SOURCES).await? {
+            if !self.access().allows(identity, Permission::Pull, &Scope::repository(&from)).await? {
+                continue;
+            }
+            match self.seen_in(identity, digest, &from).await? {
+                Some(Link::Read) => {
+                    best = Some(Link::Read);
+                    break;
+                }
+                Some(Link::Name) => best = Some(Link::Name),
+                None => {}
+            }
+        }
+        let Some(link) = best else { return Ok(false) };
+        self.link(identity, repository, digest, link).await?;
+        Ok(true)
+    }
+
+    /// What a mount from `from`, where the caller may pull, gives them: rights decide whether it is
+    /// mounted; only who could read it there may read it here.
+    async fn seen_in(
+        &self,
+        identity: &Identity,
+        digest: &Digest,
+        from: &RepoName,
+    ) -> Result<Option<Link>, RegistryError> {
         let principal = db::bearer(identity.principal());
         let present = db::blob_size(self.db(), digest).await?.is_some();
         let visible = present
             && (db::has_link(self.db(), from, digest, &principal, Link::Name).await?
                 || !db::reaching(self.db(), from, digest, "", 1).await?.is_empty());
         if !visible {
-            return Ok(false);
+            return Ok(None);
         }
-        // Rights decide whether it is mounted; only who could read it there may read it here.
-        let link = match self.reach(identity, from, digest).await? {
+        Ok(Some(match self.reach(identity, from, digest).await? {
             Reach::Open => Link::Read,
             Reach::Refused(..) | Reach::None => Link::Name,
-        };
+        }))
+    }
+
+    async fn link(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+        link: Link,
+    ) -> Result<(), RegistryError> {
+        let principal = db::bearer(identity.principal());
         let context = (repository.clone(), *digest, principal, link, self.inner.clock.now());
         self.db()
             .upkeep(context, |(repository, digest, principal, link, now), tx| {
@@ -207,8 +263,7 @@ impl Registry {
                 )
             })
             .await
-            .map_err(|error: seaworthy_store::DbError| RegistryError::Db(error))?;
-        Ok(true)
+            .map_err(|error: seaworthy_store::DbError| RegistryError::Db(error))
     }
 
     /// Takes a blob out of a repository that no manifest there names.

@@ -1,110 +1,18 @@
 //! The registry's SQL.
 
-use seaworthy_model::{ManifestPushed, PrincipalId, Timestamp, UploadId};
-use seaworthy_oci::{Digest, RepoName, Tag};
-use seaworthy_store::{
-    Db, DbError, Row, Tx, UploadState, args,
-    schema::{Column, Index, Migration, RoomSchema, Step, Table},
-};
+mod referrers;
+mod schema;
+mod uploads;
 
-/// The registry's tables.
-pub const SCHEMA: RoomSchema = RoomSchema {
-    room: "registry",
-    migrations: &[Migration {
-        id: 1,
-        steps: &[
-            Step::Create(Table {
-                name: "registry_repositories",
-                columns: &[Column::text("path"), Column::int("created_at")],
-                primary_key: &["path"],
-                indexes: &[],
-            }),
-            Step::Create(Table {
-                name: "registry_blobs",
-                columns: &[
-                    Column::text("digest"),
-                    Column::int("size"),
-                    Column::text("state"),
-                    Column::int("generation"),
-                    Column::int("pinned_until"),
-                    Column::int("stored_at"),
-                ],
-                primary_key: &["digest"],
-                indexes: &[],
-            }),
-            Step::Create(Table {
-                name: "registry_links",
-                columns: &[
-                    Column::text("repository"),
-                    Column::text("digest"),
-                    Column::text("principal"),
-                    // 1 when the principal brought or could read the bytes; 0 when it mounted what
-                    // it may name and not read.
-                    Column::int("reader"),
-                    Column::int("linked_at"),
-                ],
-                primary_key: &["repository", "digest", "principal"],
-                indexes: &[Index::on(&["digest"])],
-            }),
-            Step::Create(Table {
-                name: "registry_manifests",
-                columns: &[
-                    Column::text("repository"),
-                    Column::text("digest"),
-                    Column::text("media_type"),
-                    Column::text("artifact_type").optional(),
-                    Column::text("subject").optional(),
-                    Column::int("size"),
-                    Column::int("pushed_at"),
-                    Column::text("pushed_by"),
-                ],
-                primary_key: &["repository", "digest"],
-                indexes: &[Index::on(&["digest"]), Index::on(&["repository", "subject", "artifact_type"])],
-            }),
-            Step::Create(Table {
-                name: "registry_manifest_bytes",
-                columns: &[Column::text("digest"), Column::bytes("bytes")],
-                primary_key: &["digest"],
-                indexes: &[],
-            }),
-            Step::Create(Table {
-                name: "registry_references",
-                columns: &[
-                    Column::text("repository"),
-                    Column::text("manifest"),
-                    Column::text("kind"),
-                    Column::text("digest"),
-                ],
-                primary_key: &["repository", "manifest", "kind", "digest"],
-                indexes: &[Index::on(&["repository", "digest", "manifest"])],
-            }),
-            Step::Create(Table {
-                name: "registry_tags",
-                columns: &[
-                    Column::text("repository"),
-                    Column::text("name"),
-                    Column::text("digest"),
-                    Column::int("updated_at"),
-                ],
-                primary_key: &["repository", "name"],
-                indexes: &[Index::on(&["repository", "digest"])],
-            }),
-            Step::Create(Table {
-                name: "registry_uploads",
-                columns: &[
-                    Column::bytes("id"),
-                    Column::text("repository"),
-                    Column::text("principal"),
-                    Column::int("received"),
-                    Column::bytes("hash_state"),
-                    Column::int("version"),
-                    Column::int("expires_at"),
-                ],
-                primary_key: &["id"],
-                indexes: &[Index::on(&["expires_at"]), Index::on(&["principal"])],
-            }),
-        ],
-    }],
+use seaworthy_model::{ManifestPushed, PrincipalId, Timestamp};
+use seaworthy_oci::{Digest, RepoName, Tag};
+use seaworthy_store::{Db, DbError, Row, Tx, args};
+
+pub(crate) use referrers::{ReferrerRow, annotations, insert_referrer, referrers};
+pub use schema::SCHEMA;
+pub(crate) use uploads::{
+    UploadRow, advance_upload, count_uploads, delete_upload, expired_uploads, insert_upload, upload,
+    upload_exists,
 };
 
 /// The key of a link: who brought a blob into a repository.
@@ -214,6 +122,32 @@ pub(crate) async fn reaching(
         )
         .await?;
     rows.iter().map(|row| row.parsed(0)).collect()
+}
+
+/// Repositories that have the blob: first those that `principal` brought it to, then those where a
+/// manifest names it; `most` of each, in name order.
+pub(crate) async fn sources(
+    db: &Db,
+    digest: &Digest,
+    principal: &str,
+    most: i64,
+) -> Result<Vec<RepoName>, DbError> {
+    let digest = digest.to_string();
+    let linked = db
+        .fetch_all(
+            "SELECT repository FROM registry_links WHERE digest = $1 AND principal = $2
+             ORDER BY repository LIMIT $3",
+            args![&digest, principal, most],
+        )
+        .await?;
+    let named = db
+        .fetch_all(
+            "SELECT DISTINCT repository FROM registry_references WHERE digest = $1
+             ORDER BY repository LIMIT $2",
+            args![&digest, most],
+        )
+        .await?;
+    linked.iter().chain(&named).map(|row| row.parsed(0)).collect()
 }
 
 pub(crate) async fn tags(
@@ -371,6 +305,24 @@ pub(crate) async fn insert_manifest(
     Ok(())
 }
 
+/// Children of a stored index that the repository does not have: how many, and one of them.
+pub(crate) async fn absent_children(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    index: &Digest,
+) -> Result<Option<(u64, Digest)>, DbError> {
+    let row = tx
+        .fetch_optional(
+            "SELECT COUNT(*), MIN(r.digest) FROM registry_references AS r
+             WHERE r.repository = $1 AND r.manifest = $2 AND r.kind = 'child' AND NOT EXISTS
+                 (SELECT 1 FROM registry_manifests AS m WHERE m.repository = $1 AND m.digest = r.digest)",
+            args![repository.as_str(), &index.to_string()],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    if row.count(0)? == 0 { Ok(None) } else { Ok(Some((row.count(0)?, row.parsed(1)?))) }
+}
+
 pub(crate) async fn set_tag(
     tx: &mut Tx<'_>,
     repository: &RepoName,
@@ -404,6 +356,12 @@ pub(crate) async fn delete_manifest(
     digest: &Digest,
 ) -> Result<bool, DbError> {
     let (name, text) = (repository.as_str(), digest.to_string());
+    tx.execute(
+        "DELETE FROM registry_referrers WHERE repository = $1 AND digest = $2
+         AND subject = (SELECT subject FROM registry_manifests WHERE repository = $1 AND digest = $2)",
+        args![name, &text],
+    )
+    .await?;
     let deleted = tx
         .execute("DELETE FROM registry_manifests WHERE repository = $1 AND digest = $2", args![name, &text])
         .await?;
@@ -439,99 +397,4 @@ pub(crate) async fn unlink_blob(
         .execute("DELETE FROM registry_links WHERE repository = $1 AND digest = $2", args![name, &text])
         .await?;
     Ok(Some(removed > 0))
-}
-
-/// An upload session.
-#[derive(Clone, Debug)]
-pub(crate) struct UploadRow {
-    pub(crate) state: UploadState,
-    pub(crate) version: i64,
-}
-
-pub(crate) async fn count_uploads(tx: &mut Tx<'_>, principal: &str) -> Result<i64, DbError> {
-    let row = tx
-        .fetch_optional("SELECT COUNT(*) FROM registry_uploads WHERE principal = $1", args![principal])
-        .await?;
-    row.map_or(Ok(0), |row| row.int(0))
-}
-
-pub(crate) async fn insert_upload(
-    tx: &mut Tx<'_>,
-    repository: &RepoName,
-    principal: &str,
-    state: &UploadState,
-    expires_at: Timestamp,
-) -> Result<(), DbError> {
-    tx.execute(
-        "INSERT INTO registry_uploads (id, repository, principal, received, hash_state, version, expires_at)
-         VALUES ($1, $2, $3, $4, $5, 1, $6)",
-        args![
-            state.id.as_bytes(),
-            repository.as_str(),
-            principal,
-            state.offset,
-            &state.hash_state,
-            expires_at.as_micros(),
-        ],
-    )
-    .await
-    .map(|_| ())
-}
-
-/// The session `id` of this repository and principal; anybody else's is not there.
-pub(crate) async fn upload(
-    db: &Db,
-    repository: &RepoName,
-    principal: &str,
-    id: UploadId,
-) -> Result<Option<UploadRow>, DbError> {
-    let row = db
-        .fetch_optional(
-            "SELECT received, hash_state, version FROM registry_uploads
-             WHERE id = $1 AND repository = $2 AND principal = $3 AND expires_at > $4",
-            args![id.as_bytes(), repository.as_str(), principal, db.now().as_micros()],
-        )
-        .await?;
-    row.map(|row| {
-        let state = UploadState { id, offset: row.count(0)?, hash_state: row.bytes(1)?.to_vec() };
-        Ok(UploadRow { state, version: row.int(2)? })
-    })
-    .transpose()
-}
-
-/// Stores the progress of a session if nobody else made any; false when somebody did.
-pub(crate) async fn advance_upload(
-    tx: &mut Tx<'_>,
-    state: &UploadState,
-    version: i64,
-    expires_at: Timestamp,
-) -> Result<bool, DbError> {
-    let changed = tx
-        .execute(
-            "UPDATE registry_uploads SET received = $1, hash_state = $2, version = version + 1, expires_at = $3
-             WHERE id = $4 AND version = $5",
-            args![state.offset, &state.hash_state, expires_at.as_micros(), state.id.as_bytes(), version],
-        )
-        .await?;
-    Ok(changed == 1)
-}
-
-pub(crate) async fn delete_upload(tx: &mut Tx<'_>, id: UploadId) -> Result<bool, DbError> {
-    Ok(tx.execute("DELETE FROM registry_uploads WHERE id = $1", args![id.as_bytes()]).await? == 1)
-}
-
-pub(crate) async fn expired_uploads(db: &Db) -> Result<Vec<UploadId>, DbError> {
-    let rows = db
-        .fetch_all("SELECT id FROM registry_uploads WHERE expires_at <= $1", args![db.now().as_micros()])
-        .await?;
-    rows.iter().map(read_upload_id).collect()
-}
-
-pub(crate) async fn upload_exists(db: &Db, id: UploadId) -> Result<bool, DbError> {
-    let row = db.fetch_optional("SELECT 1 FROM registry_uploads WHERE id = $1", args![id.as_bytes()]).await?;
-    Ok(row.is_some())
-}
-
-fn read_upload_id(row: &Row) -> Result<UploadId, DbError> {
-    UploadId::from_bytes(row.bytes(0)?).map_err(|_| row.wrong(0, "an id"))
 }

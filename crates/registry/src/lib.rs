@@ -8,12 +8,15 @@
 #![forbid(unsafe_code)]
 
 mod blob;
+mod conditional;
 mod db;
 mod error;
 mod gate;
 mod manifest;
 mod path;
+mod push;
 mod range;
+mod referrers;
 mod refusal;
 mod registry;
 mod respond;
@@ -26,7 +29,7 @@ pub use db::SCHEMA;
 pub use error::RegistryError;
 pub use gate::{Door, OpenGate, PullGate, Refusal};
 pub use manifest::ImageRow;
-pub use registry::{Registry, RegistryConfig};
+pub use registry::{Registry, RegistryConfig, SparseIndexes};
 pub use respond::{Told, body_of};
 pub use routes::{CredentialRejected, router};
 

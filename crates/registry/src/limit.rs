@@ -18,3 +18,16 @@ pub const REFUSAL_SECONDS: i64 = 60;
 pub const REFUSALS: usize = 10_000;
 /// Longest path below `/v2/`, in bytes.
 pub const PATH_BYTES: usize = 1_024;
+/// Ranges of one request that are answered in parts; with more, the whole blob is sent.
+pub const RANGES: usize = 64;
+/// Tags that one push of a manifest may set with `?tag=` (the distribution spec asks for at least 10).
+pub const TAGS_PER_PUSH: usize = 100;
+/// Referrers on one page.
+pub const REFERRERS: i64 = 100;
+/// Annotations on one page of referrers, in bytes of JSON; one referrer is always on it. Clients
+/// read an index up to the size of a manifest.
+pub const REFERRERS_BYTES: u64 = 2 * 1024 * 1024;
+/// Repositories looked at, of each kind, for a mount that does not say from where.
+pub const MOUNT_SOURCES: i64 = 64;
+/// When to try again, in seconds, unless the refusal says it.
+pub const RETRY_SECONDS: u32 = 1;

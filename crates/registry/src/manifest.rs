@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
-use seaworthy_model::{ChildManifest, ErrorCode, Event, LayerRef, ManifestPushed, Problem, Scope, Timestamp};
+use seaworthy_model::{ErrorCode, Problem, Scope, Timestamp};
 use seaworthy_oci::{Algorithm, Digest, Hasher, Manifest, RepoName, Tag};
-use seaworthy_store::{DbError, Row, Tx};
+use seaworthy_store::{DbError, Row};
 use serde::Serialize;
 use serde_json::json;
 
@@ -14,6 +14,7 @@ use crate::{
     db::{self, StoredManifest},
     limit,
     path::ManifestName,
+    push::{Push, claimed_sizes, describe},
     refusal::object,
 };
 
@@ -21,6 +22,26 @@ use crate::{
 pub(crate) struct PulledManifest {
     pub(crate) stored: StoredManifest,
     pub(crate) bytes: Bytes,
+}
+
+/// A manifest as it was sent.
+pub(crate) struct ManifestPut<'p> {
+    /// What the path calls it.
+    pub(crate) name: &'p ManifestName,
+    /// The tags to set, the path's among them.
+    pub(crate) tags: Vec<Tag>,
+    /// Its exact bytes.
+    pub(crate) bytes: Bytes,
+    /// What it was sent as.
+    pub(crate) content_type: Option<&'p str>,
+}
+
+/// A manifest that was stored.
+pub(crate) struct Pushed {
+    pub(crate) digest: Digest,
+    pub(crate) subject: Option<Digest>,
+    /// Children of an index that are not here: how many, and one of them.
+    pub(crate) absent: Option<(u64, Digest)>,
 }
 
 /// One tag, as the image list shows it.
@@ -43,19 +64,17 @@ pub struct ImageRow {
 }
 
 impl Registry {
-    /// Stores a manifest byte for byte, sets its tag, records the push and tells the consumers,
-    /// in one transaction. Returns its digest and its subject.
+    /// Stores a manifest byte for byte, sets its tags, records the push and tells the consumers,
+    /// in one transaction.
     pub(crate) async fn push_manifest(
         &self,
         identity: &Identity,
         repository: &RepoName,
-        name: &ManifestName,
-        body: (Bytes, Option<&str>),
-    ) -> Result<(Digest, Option<Digest>), RegistryError> {
+        put: ManifestPut<'_>,
+    ) -> Result<Pushed, RegistryError> {
         self.require(identity, Permission::Push, repository).await?;
-        let (bytes, content_type) = body;
-        let manifest = Manifest::parse(&bytes, content_type)?;
-        let digest = digest_for(name, &bytes)?;
+        let manifest = Manifest::parse(&put.bytes, put.content_type)?;
+        let digest = digest_for(put.name, &put.bytes)?;
         let mut pushed = describe(repository, digest, &manifest, self.inner.clock.now());
         if let Manifest::Image(image) = &manifest
             && !pushed.is_image
@@ -69,21 +88,20 @@ impl Registry {
         let push = Push {
             pusher: db::bearer(identity.principal()),
             by: identity.actor.name.clone(),
-            tag: match name {
-                ManifestName::Tag(tag) => Some(tag.clone()),
-                ManifestName::Digest(_) => None,
-            },
+            tags: put.tags,
             artifact_type: manifest.artifact_type().map(str::to_owned),
+            annotations: json!(manifest.annotations()).to_string(),
             sizes: claimed_sizes(&manifest),
+            sparse: self.inner.config.sparse_indexes,
             consumers: self.inner.config.manifest_consumers,
             pushed,
-            bytes,
+            bytes: put.bytes,
         };
-        seaworthy_ledger::write(self.db(), &identity.actor, push, |push, tx| {
+        let absent = seaworthy_ledger::write(self.db(), &identity.actor, push, |push, tx| {
             Box::pin(async move { push.store(tx).await })
         })
         .await?;
-        Ok((digest, subject))
+        Ok(Pushed { digest, subject, absent })
     }
 
     /// No clearance is asked about an artifact, so it opens what it names: it may name only what
@@ -285,104 +303,5 @@ fn digest_for(name: &ManifestName, bytes: &[u8]) -> Result<Digest, RegistryError
             Err(Problem::new(ErrorCode::DigestInvalid, message).into())
         }
         _ => Ok(actual),
-    }
-}
-
-fn describe(repository: &RepoName, digest: Digest, manifest: &Manifest, now: Timestamp) -> ManifestPushed {
-    let mut pushed = ManifestPushed {
-        repository: repository.clone(),
-        digest,
-        media_type: manifest.media_type().to_owned(),
-        is_image: false,
-        config: None,
-        layers: Vec::new(),
-        children: Vec::new(),
-        subject: manifest.subject().map(|subject| subject.digest),
-        pushed_at: now,
-    };
-    match manifest {
-        Manifest::Image(image) => {
-            pushed.is_image = image.is_image();
-            pushed.config = Some(image.config.digest);
-            let layer = |layer: &seaworthy_oci::Descriptor| LayerRef {
-                digest: layer.digest,
-                media_type: layer.media_type.clone(),
-                foreign: layer.is_foreign(),
-            };
-            pushed.layers = image.layers.iter().map(layer).collect();
-        }
-        Manifest::Index(index) => {
-            let child = |child: &seaworthy_oci::Descriptor| ChildManifest {
-                digest: child.digest,
-                platform: child.platform.clone(),
-            };
-            pushed.children = index.manifests.iter().map(child).collect();
-        }
-    }
-    pushed
-}
-
-/// Digest and claimed size of every blob the registry must hold for this manifest.
-fn claimed_sizes(manifest: &Manifest) -> Vec<(Digest, u64)> {
-    match manifest {
-        Manifest::Image(image) => std::iter::once(&image.config)
-            .chain(&image.layers)
-            .filter(|descriptor| !descriptor.is_foreign())
-            .map(|descriptor| (descriptor.digest, descriptor.size))
-            .collect(),
-        // An index may arrive before its children (distribution spec, sparse indexes).
-        Manifest::Index(_) => Vec::new(),
-    }
-}
-
-/// A push on its way into one transaction.
-struct Push {
-    pushed: ManifestPushed,
-    pusher: String,
-    by: String,
-    tag: Option<Tag>,
-    artifact_type: Option<String>,
-    sizes: Vec<(Digest, u64)>,
-    consumers: &'static [&'static str],
-    bytes: Bytes,
-}
-
-impl Push {
-    async fn store(&self, tx: &mut Tx<'_>) -> Result<((), Vec<Act>), RegistryError> {
-        let repository = &self.pushed.repository;
-        self.check_blobs(tx).await?;
-        db::insert_manifest(tx, &self.pushed, self.artifact_type.as_deref(), &self.bytes, &self.by).await?;
-        if let Some(tag) = &self.tag {
-            db::set_tag(tx, repository, tag, &self.pushed.digest, self.pushed.pushed_at).await?;
-        }
-        self.tell(tx).await?;
-        let act = Act::new(Action::ManifestPush, object(repository, &self.pushed.digest)).details(json!({
-            "tag": self.tag,
-            "media_type": self.pushed.media_type,
-            "bytes": self.bytes.len(),
-        }));
-        Ok(((), vec![act]))
-    }
-
-    async fn check_blobs(&self, tx: &mut Tx<'_>) -> Result<(), RegistryError> {
-        let repository = &self.pushed.repository;
-        for (digest, claimed) in &self.sizes {
-            let Some(size) = db::may_name(tx, repository, digest, &self.pusher).await? else {
-                return Err(RegistryError::BlobMissing { repository: repository.clone(), digest: *digest });
-            };
-            if size != *claimed {
-                let message = format!("manifest says {digest} has {claimed} bytes, it has {size}");
-                return Err(Problem::new(ErrorCode::ManifestInvalid, message).into());
-            }
-        }
-        Ok(())
-    }
-
-    async fn tell(&self, tx: &mut Tx<'_>) -> Result<(), DbError> {
-        let event = Event::ManifestPushed(self.pushed.clone());
-        for consumer in self.consumers {
-            tx.deliver(consumer, &event, self.pushed.pushed_at).await?;
-        }
-        Ok(())
     }
 }

@@ -31,6 +31,7 @@ pub(crate) enum Target {
     Tags(RepoName),
     Manifest(RepoName, ManifestName),
     Blob(RepoName, Digest),
+    Referrers(RepoName, Digest),
     Uploads(RepoName),
     Upload(RepoName, UploadId),
 }
@@ -63,11 +64,10 @@ impl Target {
                 Ok(Self::Upload(name, id))
             }
             [name @ .., "blobs", digest] if !name.is_empty() => {
-                let name = repository(name)?;
-                let digest = digest.parse().map_err(|error: seaworthy_oci::DigestError| {
-                    Problem::new(ErrorCode::DigestInvalid, error.to_string())
-                })?;
-                Ok(Self::Blob(name, digest))
+                Ok(Self::Blob(repository(name)?, self::digest(digest)?))
+            }
+            [name @ .., "referrers", subject] if !name.is_empty() => {
+                Ok(Self::Referrers(repository(name)?, digest(subject)?))
             }
             [name @ .., "manifests", reference] if !name.is_empty() => {
                 Ok(Self::Manifest(repository(name)?, manifest_name(reference)?))
@@ -83,6 +83,7 @@ impl Target {
             Self::Tags(name)
             | Self::Manifest(name, _)
             | Self::Blob(name, _)
+            | Self::Referrers(name, _)
             | Self::Uploads(name)
             | Self::Upload(name, _) => Some(name),
         }
@@ -97,11 +98,21 @@ fn repository(parts: &[&str]) -> Result<RepoName, Problem> {
 
 fn manifest_name(reference: &str) -> Result<ManifestName, Problem> {
     if reference.contains(':') {
-        return reference.parse().map(ManifestName::Digest).map_err(|error: seaworthy_oci::DigestError| {
-            Problem::new(ErrorCode::DigestInvalid, error.to_string())
-        });
+        return digest(reference).map(ManifestName::Digest);
     }
-    reference.parse().map(ManifestName::Tag).map_err(|error: seaworthy_oci::ReferenceError| {
+    tag(reference).map(ManifestName::Tag)
+}
+
+/// Reads a digest of a path or query.
+pub(crate) fn digest(text: &str) -> Result<Digest, Problem> {
+    text.parse().map_err(|error: seaworthy_oci::DigestError| {
+        Problem::new(ErrorCode::DigestInvalid, error.to_string())
+    })
+}
+
+/// Reads a tag of a path or query.
+pub(crate) fn tag(text: &str) -> Result<Tag, Problem> {
+    text.parse().map_err(|error: seaworthy_oci::ReferenceError| {
         Problem::new(ErrorCode::ManifestInvalid, error.to_string())
     })
 }
@@ -168,6 +179,9 @@ mod tests {
             (&format!("a/blobs/sha256%3A{hex}"), &format!("Blob((a), sha256:{hex})")),
             ("a/blobs/sha256:12", "DigestInvalid"),
             ("a/manifests/sha256:12", "DigestInvalid"),
+            (&format!("a/referrers/sha256:{hex}"), &format!("Referrers((a), sha256:{hex})")),
+            ("a/referrers/latest", "DigestInvalid"),
+            (&format!("referrers/sha256:{hex}"), "NotFound"),
             ("a/manifests/-bad", "ManifestInvalid"),
             ("A/tags/list", "NameInvalid"),
             ("a/../b/tags/list", "NameInvalid"),

@@ -6,10 +6,20 @@ use std::{
 use seaworthy_access::{Access, Identity, Permission};
 use seaworthy_model::{Clock, ErrorCode, Problem, Scope, UploadId};
 use seaworthy_oci::RepoName;
-use seaworthy_store::{Blobs, Db};
+use seaworthy_store::{Blobs, Db, Hold, UploadLock};
 use tokio_util::sync::CancellationToken;
 
 use crate::{PullGate, RegistryError, db, limit, refusal::Refusals};
+
+/// Whether an index may name manifests that its repository does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SparseIndexes {
+    /// It may; the pusher is warned.
+    #[default]
+    Allow,
+    /// It is refused.
+    Refuse,
+}
 
 /// What a registry is made of.
 #[derive(Clone)]
@@ -22,6 +32,8 @@ pub struct RegistryConfig {
     pub access: Access,
     /// Verdicts.
     pub gate: Arc<dyn PullGate>,
+    /// Indexes with absent children.
+    pub sparse_indexes: SparseIndexes,
     /// Who hears of every new blob.
     pub blob_consumers: &'static [&'static str],
     /// Who hears of every pushed manifest.
@@ -102,14 +114,21 @@ impl Registry {
         .into())
     }
 
-    /// Marks an upload as being worked on; a second request on it meanwhile is refused.
-    pub(crate) fn hold(&self, id: UploadId) -> Result<Held<'_>, RegistryError> {
-        let mut busy = self.inner.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if busy.insert(id) {
-            Ok(Held { registry: self, id })
-        } else {
-            Err(Problem::new(ErrorCode::RangeInvalid, "another request is writing to this upload").into())
+    /// Marks an upload as being worked on, here and for every server that shares its directory; a
+    /// second request on it meanwhile is refused. What is known of it is to be read afterwards.
+    pub(crate) async fn hold(&self, id: UploadId) -> Result<Held<'_>, RegistryError> {
+        let busy = || Problem::new(ErrorCode::RangeInvalid, "another request is writing to this upload");
+        if !self.inner.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+            return Err(busy().into());
         }
+        let mut held = Held { registry: self, id, file: None };
+        match self.blobs().hold(crate::ROOM, id).await? {
+            Hold::Taken(lock) => held.file = Some(lock),
+            Hold::Busy => return Err(busy().into()),
+            // Then the upload is lost, and whoever reads it says so.
+            Hold::NoFile => {}
+        }
+        Ok(held)
     }
 
     /// The repositories that exist below a path prefix, in name order after `last`.
@@ -122,7 +141,7 @@ impl Registry {
         let mut removed = 0;
         for id in db::expired_uploads(self.db()).await? {
             // A request that began in time still writes; it prolongs the session when it ends.
-            let Ok(_held) = self.hold(id) else { continue };
+            let Ok(_held) = self.hold(id).await else { continue };
             self.blobs().discard(crate::ROOM, id).await?;
             self.db()
                 .upkeep(id, |id, tx| Box::pin(async move { db::delete_upload(tx, *id).await }))
@@ -166,6 +185,8 @@ impl Registry {
 pub(crate) struct Held<'r> {
     registry: &'r Registry,
     id: UploadId,
+    #[allow(dead_code, reason = "held, never read")]
+    file: Option<UploadLock>,
 }
 
 impl Drop for Held<'_> {

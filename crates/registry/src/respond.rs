@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use seaworthy_model::{ErrorCode, Problem};
 use serde_json::json;
 
-use crate::path::Target;
+use crate::{limit, path::Target};
 
 /// A header made of our own text. What cannot be a header value is left out.
 pub(crate) fn set(response: &mut Response, name: HeaderName, value: &str) {
@@ -48,7 +48,8 @@ pub(crate) fn problem(problem: &Problem, head: bool) -> Response {
         response.extensions_mut().insert(Told(problem.clone()));
     }
     set(&mut response, header::CONTENT_TYPE, "application/json");
-    if let Some(seconds) = problem.retry_after_seconds {
+    let again = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    if let Some(seconds) = problem.retry_after_seconds.or_else(|| again.then_some(limit::RETRY_SECONDS)) {
         set(&mut response, header::RETRY_AFTER, &seconds.to_string());
     }
     response

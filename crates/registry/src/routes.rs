@@ -1,7 +1,9 @@
 //! The distribution API's HTTP (distribution spec 1.1): one handler below `/v2/`, because
 //! repository names contain slashes.
 
-use std::collections::HashMap;
+mod blobs;
+mod manifests;
+mod uploads;
 
 use axum::{
     Extension, Router,
@@ -10,20 +12,17 @@ use axum::{
     response::Response,
     routing::any,
 };
-use futures_util::TryStreamExt as _;
 use http::{HeaderMap, Method, StatusCode, header};
 use seaworthy_access::{Identity, Permission};
-use seaworthy_model::{ErrorCode, Problem, Scope, UploadId};
-use seaworthy_oci::{Algorithm, Digest, RepoName, limit::MANIFEST_BYTES};
+use seaworthy_model::{ErrorCode, Problem, Scope};
+use seaworthy_oci::{Digest, RepoName};
 use serde_json::json;
 
 use crate::{
-    Registry, RegistryError, limit,
-    path::{ManifestName, Target, decode, encode},
-    range::{self, Wanted},
+    Registry, RegistryError, conditional, limit,
+    path::{Target, decode, encode},
     registry::unauthorized,
     respond::{self, Host, empty, set},
-    upload::Progress,
 };
 
 /// Marks a request whose credential was given and is not valid: it is answered with the challenge,
@@ -56,7 +55,10 @@ async fn handle(
             Ok(target) => target,
             Err(problem) => return finish(respond::problem(&problem, head)),
         };
-    let query = parse_query(uri.query().unwrap_or_default());
+    let query = match Query::parse(uri.query().unwrap_or_default()) {
+        Ok(query) => query,
+        Err(problem) => return finish(respond::problem(&problem, head)),
+    };
     let call = Call { registry: &registry, identity: &identity, query: &query };
     let rejected = request.extensions().get::<CredentialRejected>().is_some();
     let answer = if rejected { Err(unauthorized().into()) } else { call.dispatch(&target, request).await };
@@ -66,7 +68,7 @@ async fn handle(
             let problem = Problem::from(error);
             let mut response = respond::problem(&problem, head);
             if problem.code == ErrorCode::Unauthorized {
-                let scope = respond::wanted_scope(&target, &method, query.get("from").map(String::as_str));
+                let scope = respond::wanted_scope(&target, &method, query.get("from"));
                 respond::challenge(&mut response, &host, registry.access().service(), &scope);
             }
             response
@@ -82,23 +84,40 @@ fn finish(mut response: Response) -> Response {
     response
 }
 
-fn parse_query(query: &str) -> HashMap<String, String> {
-    query
-        .split('&')
-        .filter_map(|pair| {
+/// A request's query, in order; a name may occur several times.
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn parse(query: &str) -> Result<Self, Problem> {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             Some((decode(name)?, decode(&value.replace('+', " "))?))
-        })
-        .collect()
+        });
+        let pairs: Option<Vec<_>> = pairs.collect();
+        pairs
+            .map(Self)
+            .ok_or_else(|| Problem::new(ErrorCode::Invalid, "query has a malformed percent-encoding"))
+    }
+
+    /// The first value of this name.
+    pub(crate) fn get(&self, name: &'static str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    /// All values of this name.
+    pub(crate) fn all(&self, name: &'static str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
 }
 
-struct Call<'c> {
-    registry: &'c Registry,
-    identity: &'c Identity,
-    query: &'c HashMap<String, String>,
+/// One request's caller and query.
+pub(crate) struct Call<'c> {
+    pub(crate) registry: &'c Registry,
+    pub(crate) identity: &'c Identity,
+    pub(crate) query: &'c Query,
 }
 
-type Answer = Result<Response, RegistryError>;
+pub(crate) type Answer = Result<Response, RegistryError>;
 
 impl Call<'_> {
     async fn dispatch(&self, target: &Target, request: Request) -> Answer {
@@ -111,7 +130,9 @@ impl Call<'_> {
             (Target::Manifest(name, reference), Method::GET) => {
                 self.get_manifest(name, reference, &headers).await
             }
-            (Target::Manifest(name, reference), Method::HEAD) => self.head_manifest(name, reference).await,
+            (Target::Manifest(name, reference), Method::HEAD) => {
+                self.head_manifest(name, reference, &headers).await
+            }
             (Target::Manifest(name, reference), Method::PUT) => {
                 self.put_manifest(name, reference, request).await
             }
@@ -119,15 +140,16 @@ impl Call<'_> {
                 self.delete_manifest(name, reference).await
             }
             (Target::Blob(name, digest), Method::GET) => self.get_blob(name, digest, &headers).await,
-            (Target::Blob(name, digest), Method::HEAD) => self.head_blob(name, digest).await,
+            (Target::Blob(name, digest), Method::HEAD) => self.head_blob(name, digest, &headers).await,
             (Target::Blob(name, digest), Method::DELETE) => {
                 self.registry.delete_blob(self.identity, name, digest).await?;
                 Ok(empty(StatusCode::ACCEPTED))
             }
+            (Target::Referrers(name, subject), Method::GET) => self.referrers(name, subject).await,
             (Target::Uploads(name), Method::POST) => self.post_upload(name, request).await,
             (Target::Upload(name, id), Method::GET | Method::HEAD) => {
                 let progress = self.registry.upload_progress(self.identity, name, *id).await?;
-                Ok(upload_answer(name, progress, StatusCode::NO_CONTENT))
+                Ok(uploads::upload_answer(name, progress, StatusCode::NO_CONTENT))
             }
             (Target::Upload(name, id), Method::PATCH) => self.patch_upload(name, *id, request).await,
             (Target::Upload(name, id), Method::PUT) => self.put_upload(name, *id, request).await,
@@ -155,7 +177,7 @@ impl Call<'_> {
                 .map_err(|_| Problem::new(ErrorCode::Invalid, "`n` is not a number"))?
                 .min(limit::PAGE),
         };
-        Ok((most, self.query.get("last").map_or("", String::as_str)))
+        Ok((most, self.query.get("last").unwrap_or_default()))
     }
 
     async fn catalog(&self) -> Answer {
@@ -201,175 +223,10 @@ impl Call<'_> {
             .map(|last| format!("</v2/{name}/tags/list?n={most}&last={}>; rel=\"next\"", encode(last)));
         Ok(list_answer(json!({"name": name, "tags": tags}).to_string(), link))
     }
-
-    /// HEAD answers as if allowed: clients then GET, and show the reason.
-    async fn head_manifest(&self, name: &RepoName, reference: &ManifestName) -> Answer {
-        let stored = self.registry.resolve(self.identity, name, reference).await?;
-        let mut response = Response::new(Body::empty());
-        manifest_headers(&mut response, &stored.media_type, &stored.digest, stored.size);
-        Ok(response)
-    }
-
-    async fn get_manifest(&self, name: &RepoName, reference: &ManifestName, headers: &HeaderMap) -> Answer {
-        let pulled = self.registry.pull_manifest(self.identity, name, reference).await?;
-        let (stored, bytes) = (pulled.stored, pulled.bytes);
-        let etag = format!("\"{}\"", stored.digest);
-        let cached =
-            headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(
-                |value| value.split(',').any(|candidate| candidate.trim() == etag || candidate.trim() == "*"),
-            );
-        if cached {
-            let mut response = empty(StatusCode::NOT_MODIFIED);
-            set(&mut response, header::ETAG, &etag);
-            return Ok(response);
-        }
-        let size = bytes.len() as u64;
-        let mut response = Response::new(Body::from(bytes));
-        manifest_headers(&mut response, &stored.media_type, &stored.digest, size);
-        Ok(response)
-    }
-
-    async fn put_manifest(&self, name: &RepoName, reference: &ManifestName, request: Request) -> Answer {
-        // Rights before the body: nobody uploads 4 MiB to be told no.
-        self.registry.require(self.identity, Permission::Push, name).await?;
-        let content_type = text_header(request.headers(), &header::CONTENT_TYPE);
-        let too_long =
-            || Problem::new(ErrorCode::TooLarge, format!("manifest is longer than {MANIFEST_BYTES} bytes"));
-        if text_header(request.headers(), &header::CONTENT_LENGTH)
-            .and_then(|length| length.parse::<u64>().ok())
-            .is_some_and(|length| length > MANIFEST_BYTES as u64)
-        {
-            return Err(too_long().into());
-        }
-        let bytes =
-            axum::body::to_bytes(request.into_body(), MANIFEST_BYTES).await.map_err(|_| too_long())?;
-        let body = (bytes, content_type.as_deref());
-        let (digest, subject) = self.registry.push_manifest(self.identity, name, reference, body).await?;
-        let mut response = empty(StatusCode::CREATED);
-        set(&mut response, header::LOCATION, &format!("/v2/{name}/manifests/{digest}"));
-        set_digest(&mut response, &digest);
-        if let Some(subject) = subject {
-            set(&mut response, header::HeaderName::from_static("oci-subject"), &subject.to_string());
-        }
-        Ok(response)
-    }
-
-    async fn delete_manifest(&self, name: &RepoName, reference: &ManifestName) -> Answer {
-        let reference = match reference {
-            ManifestName::Tag(tag) => Ok(tag.clone()),
-            ManifestName::Digest(digest) => Err(*digest),
-        };
-        self.registry.delete_manifest(self.identity, name, reference).await?;
-        Ok(empty(StatusCode::ACCEPTED))
-    }
-
-    async fn head_blob(&self, name: &RepoName, digest: &Digest) -> Answer {
-        let size = self.registry.blob_size(self.identity, name, digest).await?;
-        let mut response = Response::new(Body::empty());
-        blob_headers(&mut response, digest);
-        set(&mut response, header::CONTENT_LENGTH, &size.to_string());
-        Ok(response)
-    }
-
-    async fn get_blob(&self, name: &RepoName, digest: &Digest, headers: &HeaderMap) -> Answer {
-        let reader = self.registry.open_blob(self.identity, name, digest).await?;
-        let size = reader.size;
-        let header = text_header(headers, &header::RANGE);
-        let (range, partial) = match range::parse(header.as_deref(), size) {
-            Wanted::All => (0..size, false),
-            Wanted::Part(range) => (range, true),
-            Wanted::Unsatisfiable => {
-                let problem = Problem::new(ErrorCode::RangeInvalid, format!("blob has {size} bytes"));
-                let mut response = respond::problem(&problem, false);
-                set(&mut response, header::CONTENT_RANGE, &format!("bytes */{size}"));
-                return Ok(response);
-            }
-        };
-        let log = *digest;
-        let stream = reader.stream(range.clone()).inspect_err(move |error| {
-            tracing::error!(digest = %log, %error, "reading a blob failed while it was served");
-        });
-        let mut response = Response::new(Body::from_stream(stream));
-        blob_headers(&mut response, digest);
-        set(&mut response, header::CONTENT_LENGTH, &(range.end - range.start).to_string());
-        if partial {
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            let last = range.end.saturating_sub(1);
-            set(&mut response, header::CONTENT_RANGE, &format!("bytes {}-{last}/{size}", range.start));
-        }
-        Ok(response)
-    }
-
-    async fn post_upload(&self, name: &RepoName, request: Request) -> Answer {
-        self.registry.require(self.identity, Permission::Push, name).await?;
-        if let Some(mount) = self.query.get("mount") {
-            let digest = parse_digest(mount)?;
-            let from = self.query.get("from").and_then(|from| from.parse::<RepoName>().ok());
-            if let Some(from) = from
-                && self.registry.mount(self.identity, name, &digest, &from).await?
-            {
-                return Ok(created(name, &digest));
-            }
-        } else if let Some(digest) = self.query.get("digest") {
-            let digest = parse_digest(digest)?;
-            self.registry.upload_whole(self.identity, name, digest, request.into_body()).await?;
-            return Ok(created(name, &digest));
-        }
-        let algorithm = match self.query.get("digest-algorithm") {
-            None => Algorithm::Sha256,
-            Some(name) => name.parse().map_err(|error: seaworthy_oci::DigestError| {
-                Problem::new(ErrorCode::DigestInvalid, error.to_string())
-            })?,
-        };
-        let progress = self.registry.begin_upload(self.identity, name, algorithm).await?;
-        Ok(upload_answer(name, progress, StatusCode::ACCEPTED))
-    }
-
-    async fn patch_upload(&self, name: &RepoName, id: UploadId, request: Request) -> Answer {
-        let content_range = text_header(request.headers(), &header::CONTENT_RANGE);
-        let chunk = (content_range.as_deref(), request.into_body());
-        match self.registry.continue_upload(self.identity, name, id, chunk).await {
-            Ok(progress) => Ok(upload_answer(name, progress, StatusCode::ACCEPTED)),
-            Err(error) => self.out_of_order(name, id, error).await,
-        }
-    }
-
-    async fn put_upload(&self, name: &RepoName, id: UploadId, request: Request) -> Answer {
-        let digest = self
-            .query
-            .get("digest")
-            .ok_or_else(|| Problem::new(ErrorCode::DigestInvalid, "the closing PUT needs `?digest=`"))?;
-        let digest = parse_digest(digest)?;
-        let content_range = text_header(request.headers(), &header::CONTENT_RANGE);
-        let chunk = (content_range.as_deref(), request.into_body());
-        match self.registry.finish_upload(self.identity, name, (id, digest), chunk).await {
-            Ok(()) => Ok(created(name, &digest)),
-            Err(error) => self.out_of_order(name, id, error).await,
-        }
-    }
-
-    /// A chunk out of order is told where the upload stands, so that the client can go on.
-    async fn out_of_order(&self, name: &RepoName, id: UploadId, error: RegistryError) -> Answer {
-        let problem = Problem::from(error);
-        if problem.code != ErrorCode::RangeInvalid {
-            return Err(problem.into());
-        }
-        let mut response = respond::problem(&problem, false);
-        if let Ok(progress) = self.registry.upload_progress(self.identity, name, id).await {
-            progress_headers(&mut response, name, progress);
-        }
-        Ok(response)
-    }
 }
 
 fn text_header(headers: &HeaderMap, name: &header::HeaderName) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-}
-
-fn parse_digest(text: &str) -> Result<Digest, RegistryError> {
-    text.parse().map_err(|error: seaworthy_oci::DigestError| {
-        Problem::new(ErrorCode::DigestInvalid, error.to_string()).into()
-    })
 }
 
 fn json_answer(body: String) -> Response {
@@ -392,37 +249,10 @@ fn set_digest(response: &mut Response, digest: &Digest) {
     set(response, header::HeaderName::from_static("docker-content-digest"), &digest.to_string());
 }
 
-fn manifest_headers(response: &mut Response, media_type: &str, digest: &Digest, size: u64) {
-    set(response, header::CONTENT_TYPE, media_type);
-    set(response, header::CONTENT_LENGTH, &size.to_string());
-    set(response, header::ETAG, &format!("\"{digest}\""));
-    set_digest(response, digest);
-}
-
-fn blob_headers(response: &mut Response, digest: &Digest) {
-    set(response, header::CONTENT_TYPE, "application/octet-stream");
-    set(response, header::ACCEPT_RANGES, "bytes");
-    set(response, header::ETAG, &format!("\"{digest}\""));
-    set_digest(response, digest);
-}
-
-fn created(name: &RepoName, digest: &Digest) -> Response {
-    let mut response = empty(StatusCode::CREATED);
-    set(&mut response, header::LOCATION, &format!("/v2/{name}/blobs/{digest}"));
+fn not_modified(digest: &Digest) -> Response {
+    let mut response = empty(StatusCode::NOT_MODIFIED);
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    set(&mut response, header::ETAG, &conditional::etag(digest));
     set_digest(&mut response, digest);
     response
-}
-
-fn upload_answer(name: &RepoName, progress: Progress, status: StatusCode) -> Response {
-    let mut response = empty(status);
-    progress_headers(&mut response, name, progress);
-    response
-}
-
-fn progress_headers(response: &mut Response, name: &RepoName, progress: Progress) {
-    let Progress { id, offset } = progress;
-    set(response, header::LOCATION, &format!("/v2/{name}/blobs/uploads/{id}"));
-    // The end is inclusive; an empty upload says `0-0`, as every registry does.
-    set(response, header::RANGE, &format!("0-{}", offset.saturating_sub(1)));
-    set(response, header::HeaderName::from_static("docker-upload-uuid"), &id.to_string());
 }

@@ -92,7 +92,7 @@ impl Registry {
         id: UploadId,
         chunk: (Option<&str>, Body),
     ) -> Result<Progress, RegistryError> {
-        let _held = self.hold(id)?;
+        let _held = self.hold(id).await?;
         let row = self.session(identity, repository, id).await?;
         let (content_range, body) = chunk;
         let expected = check_position(content_range, &row)?;
@@ -120,7 +120,7 @@ impl Registry {
         chunk: (Option<&str>, Body),
     ) -> Result<(), RegistryError> {
         let (id, digest) = session;
-        let _held = self.hold(id)?;
+        let _held = self.hold(id).await?;
         let row = self.session(identity, repository, id).await?;
         let (content_range, body) = chunk;
         check_position(content_range, &row)?;
@@ -149,7 +149,7 @@ impl Registry {
         repository: &RepoName,
         id: UploadId,
     ) -> Result<(), RegistryError> {
-        let _held = self.hold(id)?;
+        let _held = self.hold(id).await?;
         self.session(identity, repository, id).await?;
         self.forget(id).await
     }

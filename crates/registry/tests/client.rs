@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use seaworthy_access::{Access, Identity, PrincipalKind};
 use seaworthy_model::{Actor, ErrorCode, Problem};
 use seaworthy_oci::{Digest, RepoName};
-use seaworthy_registry::{Door, PullGate, Refusal, Registry, RegistryConfig};
+use seaworthy_registry::{Door, PullGate, Refusal, Registry, RegistryConfig, SparseIndexes};
 use seaworthy_seal::Seal;
 use seaworthy_store::{Blobs, schema::RoomSchema};
 use seaworthy_testkit::TestDb;
@@ -86,6 +86,7 @@ impl World {
             blobs: Blobs::new(test.path().to_owned(), test.db.clone(), 0),
             access: access.clone(),
             gate: gate.clone(),
+            sparse_indexes: SparseIndexes::Allow,
             blob_consumers: &["inspection"],
             manifest_consumers: &["inspection", "clearance"],
         });

@@ -68,6 +68,9 @@ settings! {
     language: String = "en".into();
     /// Uploads are refused while less than this many bytes are free on the data disk.
     disk_floor_bytes: u64 = seaworthy_store::limit::DISK_FLOOR_BYTES;
+    /// Indexes that name manifests their repository does not have: `allow` stores them and warns the pusher,
+    /// `refuse` wants every child pushed before.
+    sparse_indexes: String = "allow".into();
     /// Layers inspected at the same time, 1 to 64.
     inspectors: usize = 2;
     /// `required`: refuse to inspect when the kernel has no Landlock. `seccomp-only`: go on without it.
@@ -217,6 +220,9 @@ impl Config {
         }
         if !matches!(self.sandbox.as_str(), "required" | "seccomp-only") {
             return Err(bad("sandbox", &self.sandbox));
+        }
+        if !matches!(self.sparse_indexes.as_str(), "allow" | "refuse") {
+            return Err(bad("sparse_indexes", &self.sparse_indexes));
         }
         if !(1..=64).contains(&self.inspectors) {
             return Err(bad("inspectors", &self.inspectors.to_string()));

@@ -46,6 +46,7 @@ const fn headline(code: ErrorCode) -> &'static str {
         ErrorCode::StepUp => "もう一度パスワードが必要です",
         ErrorCode::Unsupported => "この操作はできません",
         ErrorCode::TooLarge => "大きすぎます",
+        ErrorCode::UriTooLong => "URL が長すぎます",
         ErrorCode::TooManyRequests => "要求が多すぎます",
         ErrorCode::RangeInvalid => "範囲が正しくありません",
         ErrorCode::Pending => "判定待ちです",

@@ -1,0 +1,100 @@
+//! Manifests by the manifest they refer to.
+
+use seaworthy_model::ManifestPushed;
+use seaworthy_oci::{Digest, RepoName};
+use seaworthy_store::{Db, DbError, Tx, args};
+
+/// One referrer, without its annotations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReferrerRow {
+    pub(crate) digest: Digest,
+    pub(crate) media_type: String,
+    /// Empty when it has none.
+    pub(crate) artifact_type: String,
+    pub(crate) size: u64,
+    /// Length of its annotations in bytes of JSON, or a bound of it.
+    pub(crate) annotation_bytes: u64,
+}
+
+/// Referrers of `subject` after `after` in digest order; with an artifact type, those of it alone.
+pub(crate) async fn referrers(
+    db: &Db,
+    (repository, subject): (&RepoName, &Digest),
+    artifact_type: Option<&str>,
+    after: &str,
+    most: i64,
+) -> Result<Vec<ReferrerRow>, DbError> {
+    let (repository, subject) = (repository.as_str(), subject.to_string());
+    let rows = match artifact_type {
+        Some(artifact_type) => {
+            db.fetch_all(
+                "SELECT digest, media_type, artifact_type, size, annotation_bytes FROM registry_referrers
+                 WHERE repository = $1 AND subject = $2 AND artifact_type = $3 AND digest > $4
+                 ORDER BY digest LIMIT $5",
+                args![repository, &subject, artifact_type, after, most],
+            )
+            .await?
+        }
+        None => {
+            db.fetch_all(
+                "SELECT digest, media_type, artifact_type, size, annotation_bytes FROM registry_referrers
+                 WHERE repository = $1 AND subject = $2 AND digest > $3 ORDER BY digest LIMIT $4",
+                args![repository, &subject, after, most],
+            )
+            .await?
+        }
+    };
+    rows.iter()
+        .map(|row| {
+            Ok(ReferrerRow {
+                digest: row.parsed(0)?,
+                media_type: row.text(1)?.to_owned(),
+                artifact_type: row.text(2)?.to_owned(),
+                size: row.count(3)?,
+                annotation_bytes: row.count(4)?,
+            })
+        })
+        .collect()
+}
+
+/// A referrer's annotations as JSON; `None` when only its manifest knows them.
+pub(crate) async fn annotations(
+    db: &Db,
+    (repository, subject): (&RepoName, &Digest),
+    referrer: &Digest,
+) -> Result<Option<String>, DbError> {
+    let row = db
+        .fetch_optional(
+            "SELECT annotations FROM registry_referrers WHERE repository = $1 AND subject = $2 AND digest = $3",
+            args![repository.as_str(), &subject.to_string(), &referrer.to_string()],
+        )
+        .await?;
+    row.map_or(Ok(None), |row| Ok(row.text_opt(0)?.map(str::to_owned)))
+}
+
+/// Enters a pushed manifest that has a subject. `shown` is its artifact type and annotations.
+pub(crate) async fn insert_referrer(
+    tx: &mut Tx<'_>,
+    pushed: &ManifestPushed,
+    size: u64,
+    (artifact_type, annotations): (Option<&str>, &str),
+) -> Result<(), DbError> {
+    let Some(subject) = pushed.subject else { return Ok(()) };
+    tx.execute(
+        "INSERT INTO registry_referrers
+             (repository, subject, artifact_type, digest, media_type, size, annotations, annotation_bytes)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (repository, subject, digest) DO NOTHING",
+        args![
+            pushed.repository.as_str(),
+            &subject.to_string(),
+            artifact_type.unwrap_or_default(),
+            &pushed.digest.to_string(),
+            &pushed.media_type,
+            size,
+            annotations,
+            annotations.len() as u64,
+        ],
+    )
+    .await
+    .map(|_| ())
+}

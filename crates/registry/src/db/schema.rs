@@ -1,0 +1,134 @@
+use seaworthy_store::schema::{Column, Index, Migration, RoomSchema, Step, Table};
+
+/// The registry's tables.
+pub const SCHEMA: RoomSchema = RoomSchema { room: "registry", migrations: &[FIRST, REFERRERS] };
+
+const FIRST: Migration = Migration {
+    id: 1,
+    steps: &[
+        Step::Create(Table {
+            name: "registry_repositories",
+            columns: &[Column::text("path"), Column::int("created_at")],
+            primary_key: &["path"],
+            indexes: &[],
+        }),
+        Step::Create(Table {
+            name: "registry_blobs",
+            columns: &[
+                Column::text("digest"),
+                Column::int("size"),
+                Column::text("state"),
+                Column::int("generation"),
+                Column::int("pinned_until"),
+                Column::int("stored_at"),
+            ],
+            primary_key: &["digest"],
+            indexes: &[],
+        }),
+        Step::Create(Table {
+            name: "registry_links",
+            columns: &[
+                Column::text("repository"),
+                Column::text("digest"),
+                Column::text("principal"),
+                // 1 when the principal brought or could read the bytes; 0 when it mounted what
+                // it may name and not read.
+                Column::int("reader"),
+                Column::int("linked_at"),
+            ],
+            primary_key: &["repository", "digest", "principal"],
+            indexes: &[Index::on(&["digest"])],
+        }),
+        Step::Create(Table {
+            name: "registry_manifests",
+            columns: &[
+                Column::text("repository"),
+                Column::text("digest"),
+                Column::text("media_type"),
+                Column::text("artifact_type").optional(),
+                Column::text("subject").optional(),
+                Column::int("size"),
+                Column::int("pushed_at"),
+                Column::text("pushed_by"),
+            ],
+            primary_key: &["repository", "digest"],
+            indexes: &[Index::on(&["digest"]), Index::on(&["repository", "subject", "artifact_type"])],
+        }),
+        Step::Create(Table {
+            name: "registry_manifest_bytes",
+            columns: &[Column::text("digest"), Column::bytes("bytes")],
+            primary_key: &["digest"],
+            indexes: &[],
+        }),
+        Step::Create(Table {
+            name: "registry_references",
+            columns: &[
+                Column::text("repository"),
+                Column::text("manifest"),
+                Column::text("kind"),
+                Column::text("digest"),
+            ],
+            primary_key: &["repository", "manifest", "kind", "digest"],
+            indexes: &[Index::on(&["repository", "digest", "manifest"])],
+        }),
+        Step::Create(Table {
+            name: "registry_tags",
+            columns: &[
+                Column::text("repository"),
+                Column::text("name"),
+                Column::text("digest"),
+                Column::int("updated_at"),
+            ],
+            primary_key: &["repository", "name"],
+            indexes: &[Index::on(&["repository", "digest"])],
+        }),
+        Step::Create(Table {
+            name: "registry_uploads",
+            columns: &[
+                Column::bytes("id"),
+                Column::text("repository"),
+                Column::text("principal"),
+                Column::int("received"),
+                Column::bytes("hash_state"),
+                Column::int("version"),
+                Column::int("expires_at"),
+            ],
+            primary_key: &["id"],
+            indexes: &[Index::on(&["expires_at"]), Index::on(&["principal"])],
+        }),
+    ],
+};
+
+/// Referrers in a table of their own, with what a list of them shows; and the ways from a blob to
+/// the repositories that have it. Rows from before have no annotations: those are read from the
+/// manifest when they are listed.
+const REFERRERS: Migration = Migration {
+    id: 2,
+    steps: &[
+        Step::Create(Table {
+            name: "registry_referrers",
+            columns: &[
+                Column::text("repository"),
+                Column::text("subject"),
+                // Empty when it has none.
+                Column::text("artifact_type"),
+                Column::text("digest"),
+                Column::text("media_type"),
+                Column::int("size"),
+                // JSON; NULL: not known, read the manifest.
+                Column::text("annotations").optional(),
+                Column::int("annotation_bytes"),
+            ],
+            primary_key: &["repository", "subject", "digest"],
+            indexes: &[Index::on(&["repository", "subject", "artifact_type", "digest"])],
+        }),
+        Step::Sql(
+            "INSERT INTO registry_referrers
+                 (repository, subject, artifact_type, digest, media_type, size, annotation_bytes)
+             SELECT repository, subject, COALESCE(artifact_type, ''), digest, media_type, size, size
+             FROM registry_manifests WHERE subject IS NOT NULL",
+        ),
+        Step::AddIndex("registry_links", Index::on(&["digest", "principal", "repository"])),
+        Step::AddIndex("registry_references", Index::on(&["digest", "repository"])),
+    ],
+};

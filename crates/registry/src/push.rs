@@ -1,0 +1,145 @@
+//! A pushed manifest on its way into one transaction.
+
+use bytes::Bytes;
+use seaworthy_ledger::{Act, Action};
+use seaworthy_model::{ChildManifest, ErrorCode, Event, LayerRef, ManifestPushed, Problem, Timestamp};
+use seaworthy_oci::{Digest, Manifest, RepoName, Tag};
+use seaworthy_store::{DbError, Tx};
+use serde_json::json;
+
+use crate::{RegistryError, SparseIndexes, db, refusal::object};
+
+pub(crate) fn describe(
+    repository: &RepoName,
+    digest: Digest,
+    manifest: &Manifest,
+    now: Timestamp,
+) -> ManifestPushed {
+    let mut pushed = ManifestPushed {
+        repository: repository.clone(),
+        digest,
+        media_type: manifest.media_type().to_owned(),
+        is_image: false,
+        config: None,
+        layers: Vec::new(),
+        children: Vec::new(),
+        subject: manifest.subject().map(|subject| subject.digest),
+        pushed_at: now,
+    };
+    match manifest {
+        Manifest::Image(image) => {
+            pushed.is_image = image.is_image();
+            pushed.config = Some(image.config.digest);
+            let layer = |layer: &seaworthy_oci::Descriptor| LayerRef {
+                digest: layer.digest,
+                media_type: layer.media_type.clone(),
+                foreign: layer.is_foreign(),
+            };
+            pushed.layers = image.layers.iter().map(layer).collect();
+        }
+        Manifest::Index(index) => {
+            let child = |child: &seaworthy_oci::Descriptor| ChildManifest {
+                digest: child.digest,
+                platform: child.platform.clone(),
+            };
+            pushed.children = index.manifests.iter().map(child).collect();
+        }
+    }
+    pushed
+}
+
+/// Digest and claimed size of every blob the registry must hold for this manifest.
+pub(crate) fn claimed_sizes(manifest: &Manifest) -> Vec<(Digest, u64)> {
+    match manifest {
+        Manifest::Image(image) => std::iter::once(&image.config)
+            .chain(&image.layers)
+            .filter(|descriptor| !descriptor.is_foreign())
+            .map(|descriptor| (descriptor.digest, descriptor.size))
+            .collect(),
+        // An index may arrive before its children (distribution spec, sparse indexes).
+        Manifest::Index(_) => Vec::new(),
+    }
+}
+
+/// A push on its way into one transaction.
+pub(crate) struct Push {
+    pub(crate) pushed: ManifestPushed,
+    pub(crate) pusher: String,
+    pub(crate) by: String,
+    pub(crate) tags: Vec<Tag>,
+    pub(crate) artifact_type: Option<String>,
+    /// JSON.
+    pub(crate) annotations: String,
+    pub(crate) sparse: SparseIndexes,
+    pub(crate) sizes: Vec<(Digest, u64)>,
+    pub(crate) consumers: &'static [&'static str],
+    pub(crate) bytes: Bytes,
+}
+
+impl Push {
+    /// Everything that a push changes; returns the children that are not here.
+    pub(crate) async fn store(
+        &self,
+        tx: &mut Tx<'_>,
+    ) -> Result<(Option<(u64, Digest)>, Vec<Act>), RegistryError> {
+        let repository = &self.pushed.repository;
+        self.check_blobs(tx).await?;
+        let artifact_type = self.artifact_type.as_deref();
+        db::insert_manifest(tx, &self.pushed, artifact_type, &self.bytes, &self.by).await?;
+        let shown = (artifact_type, self.annotations.as_str());
+        db::insert_referrer(tx, &self.pushed, self.bytes.len() as u64, shown).await?;
+        let absent = self.absent_children(tx).await?;
+        for tag in &self.tags {
+            db::set_tag(tx, repository, tag, &self.pushed.digest, self.pushed.pushed_at).await?;
+        }
+        self.tell(tx).await?;
+        let mut details = json!({
+            "tag": self.tags.first(),
+            "media_type": self.pushed.media_type,
+            "bytes": self.bytes.len(),
+        });
+        if let Some(fields) = details.as_object_mut()
+            && self.tags.len() > 1
+        {
+            fields.insert("tags".to_owned(), json!(self.tags));
+        }
+        let act = Act::new(Action::ManifestPush, object(repository, &self.pushed.digest)).details(details);
+        Ok((absent, vec![act]))
+    }
+
+    async fn absent_children(&self, tx: &mut Tx<'_>) -> Result<Option<(u64, Digest)>, RegistryError> {
+        if self.pushed.children.is_empty() {
+            return Ok(None);
+        }
+        let repository = &self.pushed.repository;
+        let absent = db::absent_children(tx, repository, &self.pushed.digest).await?;
+        match (absent, self.sparse) {
+            (Some((_, digest)), SparseIndexes::Refuse) => {
+                Err(RegistryError::BlobMissing { repository: repository.clone(), digest })
+            }
+            (absent, _) => Ok(absent),
+        }
+    }
+
+    async fn check_blobs(&self, tx: &mut Tx<'_>) -> Result<(), RegistryError> {
+        let repository = &self.pushed.repository;
+        for (digest, claimed) in &self.sizes {
+            let Some(size) = db::may_name(tx, repository, digest, &self.pusher).await? else {
+                return Err(RegistryError::BlobMissing { repository: repository.clone(), digest: *digest });
+            };
+            if size != *claimed {
+                let message = format!("manifest says {digest} has {claimed} bytes, it has {size}");
+                return Err(Problem::new(ErrorCode::ManifestInvalid, message).into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, tx: &mut Tx<'_>) -> Result<(), DbError> {
+        let event = Event::ManifestPushed(self.pushed.clone());
+        for consumer in self.consumers {
+            tx.deliver(consumer, &event, self.pushed.pushed_at).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! Bringing blobs in.
+
+use axum::{extract::Request, response::Response};
+use http::{StatusCode, header};
+use seaworthy_access::Permission;
+use seaworthy_model::{ErrorCode, Problem, UploadId};
+use seaworthy_oci::{Algorithm, Digest, RepoName};
+
+use super::{Answer, Call, set_digest, text_header};
+use crate::{
+    RegistryError, path,
+    respond::{self, empty, set},
+    upload::Progress,
+};
+
+impl Call<'_> {
+    pub(super) async fn post_upload(&self, name: &RepoName, request: Request) -> Answer {
+        self.registry.require(self.identity, Permission::Push, name).await?;
+        let mounted = self.query.get("mount").map(path::digest).transpose()?;
+        if let Some(digest) = &mounted {
+            if self.mount(name, digest).await? {
+                return Ok(created(name, digest));
+            }
+        } else if let Some(digest) = self.query.get("digest") {
+            let digest = path::digest(digest)?;
+            self.registry.upload_whole(self.identity, name, digest, request.into_body()).await?;
+            return Ok(created(name, &digest));
+        }
+        let algorithm = match self.query.get("digest-algorithm") {
+            // What could not be mounted is uploaded next.
+            None => mounted.map_or(Algorithm::Sha256, |digest| digest.algorithm()),
+            Some(name) => name.parse().map_err(|error: seaworthy_oci::DigestError| {
+                Problem::new(ErrorCode::DigestInvalid, error.to_string())
+            })?,
+        };
+        let progress = self.registry.begin_upload(self.identity, name, algorithm).await?;
+        Ok(upload_answer(name, progress, StatusCode::ACCEPTED))
+    }
+
+    async fn mount(&self, name: &RepoName, digest: &Digest) -> Result<bool, RegistryError> {
+        match self.query.get("from") {
+            None => self.registry.mount_from_anywhere(self.identity, name, digest).await,
+            Some(from) => match from.parse::<RepoName>() {
+                Ok(from) => self.registry.mount(self.identity, name, digest, &from).await,
+                Err(_) => Ok(false),
+            },
+        }
+    }
+
+    pub(super) async fn patch_upload(&self, name: &RepoName, id: UploadId, request: Request) -> Answer {
+        let content_range = text_header(request.headers(), &header::CONTENT_RANGE);
+        let chunk = (content_range.as_deref(), request.into_body());
+        match self.registry.continue_upload(self.identity, name, id, chunk).await {
+            Ok(progress) => Ok(upload_answer(name, progress, StatusCode::ACCEPTED)),
+            Err(error) => self.out_of_order(name, id, error).await,
+        }
+    }
+
+    pub(super) async fn put_upload(&self, name: &RepoName, id: UploadId, request: Request) -> Answer {
+        let digest = self
+            .query
+            .get("digest")
+            .ok_or_else(|| Problem::new(ErrorCode::DigestInvalid, "the closing PUT needs `?digest=`"))?;
+        let digest = path::digest(digest)?;
+        let content_range = text_header(request.headers(), &header::CONTENT_RANGE);
+        let chunk = (content_range.as_deref(), request.into_body());
+        match self.registry.finish_upload(self.identity, name, (id, digest), chunk).await {
+            Ok(()) => Ok(created(name, &digest)),
+            Err(error) => self.out_of_order(name, id, error).await,
+        }
+    }
+
+    /// A chunk out of order is told where the upload stands, so that the client can go on.
+    async fn out_of_order(&self, name: &RepoName, id: UploadId, error: RegistryError) -> Answer {
+        let problem = Problem::from(error);
+        if problem.code != ErrorCode::RangeInvalid {
+            return Err(problem.into());
+        }
+        let mut response = respond::problem(&problem, false);
+        if let Ok(progress) = self.registry.upload_progress(self.identity, name, id).await {
+            progress_headers(&mut response, name, progress);
+        }
+        Ok(response)
+    }
+}
+
+fn created(name: &RepoName, digest: &Digest) -> Response {
+    let mut response = empty(StatusCode::CREATED);
+    set(&mut response, header::LOCATION, &format!("/v2/{name}/blobs/{digest}"));
+    set_digest(&mut response, digest);
+    response
+}
+
+pub(super) fn upload_answer(name: &RepoName, progress: Progress, status: StatusCode) -> Response {
+    let mut response = empty(status);
+    progress_headers(&mut response, name, progress);
+    response
+}
+
+fn progress_headers(response: &mut Response, name: &RepoName, progress: Progress) {
+    let Progress { id, offset } = progress;
+    set(response, header::LOCATION, &format!("/v2/{name}/blobs/uploads/{id}"));
+    // The end is inclusive; an empty upload says `0-0`, as every registry does.
+    set(response, header::RANGE, &format!("0-{}", offset.saturating_sub(1)));
+    set(response, header::HeaderName::from_static("docker-upload-uuid"), &id.to_string());
+}
