@@ -1,12 +1,9 @@
 //! The current Docker engine with its containerd image store, which no stable Debian has: built from
 //! the modules of its projects, once. Tests start it privately, from the cache.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use crate::{
-    go,
-    step::{self, Outcome},
-};
+use crate::{go, step::Outcome};
 
 /// The folder in the cache. A change of what is built changes its name, here and in
 /// `crates/testkit/src/engine.rs`.
@@ -23,23 +20,5 @@ const GO_MINOR: u32 = 26;
 
 /// Builds the engine into the cache, unless it is there.
 pub(crate) fn modern(cache: &Path) -> Outcome {
-    let folder = cache.join(FOLDER);
-    if folder.exists() {
-        println!("    {FOLDER} is cached");
-        return Ok(());
-    }
-    let go = go::go(cache, GO_MINOR)?;
-    // Built beside its place and renamed: a name that exists is complete.
-    let part = cache.join(format!("{FOLDER}.part"));
-    drop(fs::remove_dir_all(&part));
-    fs::create_dir_all(&part).map_err(|error| format!("failed to create {}: {error}", part.display()))?;
-    for (tags, package) in PROGRAMS {
-        let mut command = go::local(&go);
-        command.args(["install", "-trimpath", "-ldflags=-s -w"]).env("GOBIN", &part);
-        if !tags.is_empty() {
-            command.args(["-tags", tags]).env("CGO_ENABLED", "1");
-        }
-        step::run(command.arg(package))?;
-    }
-    fs::rename(&part, &folder).map_err(|error| format!("failed to rename {}: {error}", part.display()))
+    go::programs(cache, FOLDER, GO_MINOR, PROGRAMS)
 }

@@ -38,6 +38,30 @@ pub(crate) fn local(go: &Path) -> Command {
     command
 }
 
+/// Builds programs from their modules into `folder` of the cache, unless it is there. Of each: build
+/// tags, and the package at its version. Tagged ones are built with C.
+pub(crate) fn programs(cache: &Path, folder: &str, minor: u32, programs: &[(&str, &str)]) -> Outcome {
+    let place = cache.join(folder);
+    if place.exists() {
+        println!("    {folder} is cached");
+        return Ok(());
+    }
+    let go = go(cache, minor)?;
+    // Built beside its place and renamed: a name that exists is complete.
+    let part = cache.join(format!("{folder}.part"));
+    drop(fs::remove_dir_all(&part));
+    fs::create_dir_all(&part).map_err(|error| format!("failed to create {}: {error}", part.display()))?;
+    for (tags, package) in programs {
+        let mut command = local(&go);
+        command.args(["install", "-trimpath", "-ldflags=-s -w"]).env("GOBIN", &part);
+        if !tags.is_empty() {
+            command.args(["-tags", tags]).env("CGO_ENABLED", "1");
+        }
+        step::run(command.arg(package))?;
+    }
+    fs::rename(&part, &place).map_err(|error| format!("failed to rename {}: {error}", part.display()))
+}
+
 /// True for `go version go1.21.3 linux/amd64` and newer, when 21 is asked for.
 fn is_enough(version: &str, wanted: u32) -> bool {
     let number = version.split_whitespace().find_map(|word| word.strip_prefix("go1."));

@@ -12,6 +12,7 @@ mod args;
 mod bench;
 mod ci;
 mod codegen;
+mod conformance;
 mod debian;
 mod engine;
 mod go;
@@ -28,8 +29,9 @@ Development tasks. Run from anywhere in the workspace: cargo xtask <command>
 
   prepare [--yes | --no-install]
           Install what the tests need (Debian packages), fetch crates, build and cache the
-          ledger's verifier, the current Docker engine and the test images, fetch Node and the
-          console's packages. The only command that uses the network.
+          ledger's verifier, the distribution spec's conformance suite, the current Docker engine
+          and the test images, fetch Node and the console's packages. The only command that uses
+          the network.
             --yes         install without asking (also when CI=true)
             --no-install  print the one `apt-get install` line that is missing, and fail
   tidy    Check the rules of the house: crate edges, names, sizes, SQL, tree, documents.

@@ -1,5 +1,5 @@
-//! What tests need of the machine: Debian packages, crates, the ledger's verifier, an engine,
-//! base images.
+//! What tests need of the machine: Debian packages, crates, the ledger's verifier, the distribution
+//! spec's conformance suite, an engine, base images.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     args::Install,
-    debian, engine,
+    conformance, debian, engine,
     step::{self, Outcome, Steps},
     verifier, web,
 };
@@ -52,6 +52,7 @@ pub(crate) fn prepare(steps: &mut Steps, install: Install) -> Outcome {
     steps.run("prepare: crates", || step::run(step::cargo().args(["fetch", "--locked"])))?;
     let cache = cache()?;
     steps.run("prepare: the ledger's verifier", || verifier::verifier(&cache))?;
+    steps.run("prepare: the distribution spec's conformance suite", || conformance::suite(&cache))?;
     steps.run("prepare: the current Docker engine", || engine::modern(&cache))?;
     steps.run("prepare: the console's tools", || web::prepare(&cache))?;
     steps.run("prepare: base images", || base_images(&cache))

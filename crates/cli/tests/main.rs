@@ -14,6 +14,7 @@ mod alerts;
 mod bad_input;
 mod chain;
 mod clients;
+mod conformance;
 mod console;
 mod deploy;
 mod disks;

@@ -1,5 +1,5 @@
 //! What tests share: a fresh database of either engine, a Docker engine, Debian base images, the
-//! ledger's foreign verifier.
+//! ledger's foreign verifier, the distribution spec's conformance suite.
 //!
 //! Development only; nothing in the product depends on it. It panics where a test would.
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@
     reason = "test support: a panic is a failed test"
 )]
 
+mod conformance;
 mod database;
 pub mod debian;
 mod engine;
@@ -19,6 +20,7 @@ mod postgres;
 mod tier;
 mod verifier;
 
+pub use conformance::{Case, ConformanceSuite, Subject, conformance_suite};
 pub use database::{Engine, TestDb, run};
 pub use engine::{Dockerd, docker, modern_docker};
 pub use postgres::fresh_database;
