@@ -50,11 +50,10 @@ async fn handle(
         Ok(host) => host,
         Err(problem) => return finish(respond::problem(&problem, head)),
     };
-    let target =
-        match Target::parse(uri.path().strip_prefix("/v2").unwrap_or_default().trim_start_matches('/')) {
-            Ok(target) => target,
-            Err(problem) => return finish(respond::problem(&problem, head)),
-        };
+    let target = match Target::parse(uri.path().strip_prefix("/v2/").unwrap_or_default()) {
+        Ok(target) => target,
+        Err(problem) => return finish(respond::problem(&problem, head)),
+    };
     let query = match Query::parse(uri.query().unwrap_or_default()) {
         Ok(query) => query,
         Err(problem) => return finish(respond::problem(&problem, head)),

@@ -9,7 +9,7 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use seaworthy_access::{Access, Identity, PrincipalKind};
 use seaworthy_model::{Actor, ErrorCode, Problem};
-use seaworthy_oci::{Digest, RepoName};
+use seaworthy_oci::{Algorithm, Digest, Hasher, RepoName};
 use seaworthy_registry::{Door, PullGate, Refusal, Registry, RegistryConfig, SparseIndexes};
 use seaworthy_seal::Seal;
 use seaworthy_store::{Blobs, schema::RoomSchema};
@@ -45,6 +45,7 @@ impl PullGate for ListGate {
 }
 
 pub(crate) struct World {
+    config: RegistryConfig,
     pub(crate) test: TestDb,
     pub(crate) registry: Registry,
     pub(crate) access: Access,
@@ -81,7 +82,7 @@ impl World {
         let seal = Seal::open(test.path()).expect("seal");
         let access = Access::open(test.db.clone(), &seal, "registry.test").await.expect("access");
         let gate = Arc::new(ListGate::default());
-        let registry = Registry::new(RegistryConfig {
+        let config = RegistryConfig {
             db: test.db.clone(),
             blobs: Blobs::new(test.path().to_owned(), test.db.clone(), 0),
             access: access.clone(),
@@ -89,12 +90,21 @@ impl World {
             sparse_indexes: SparseIndexes::Allow,
             blob_consumers: &["inspection"],
             manifest_consumers: &["inspection", "clearance"],
-        });
-        Self { test, registry, access, gate }
+        };
+        let registry = Registry::new(config.clone());
+        Self { config, test, registry, access, gate }
     }
 
     pub(crate) fn as_identity(&self, identity: Identity) -> Client {
         Client { router: seaworthy_registry::router(self.registry.clone()).layer(Extension(identity)) }
+    }
+
+    /// The operator at another server over the same database and directory, set up as `change` says.
+    pub(crate) fn replica(&self, change: impl FnOnce(&mut RegistryConfig)) -> Client {
+        let mut config = self.config.clone();
+        change(&mut config);
+        let registry = Registry::new(config);
+        Client { router: seaworthy_registry::router(registry).layer(Extension(Identity::operator(0))) }
     }
 
     pub(crate) fn operator(&self) -> Client {
@@ -130,6 +140,26 @@ impl World {
     }
 }
 
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// SHA-512 of `bytes`.
+pub(crate) fn sha512(bytes: &[u8]) -> Digest {
+    let mut hasher = Hasher::new(Algorithm::Sha512);
+    hasher.update(bytes);
+    hasher.finish()
+}
+
+/// Names and values that an artifact without layers is made of; `annotations` is a JSON object.
+pub(crate) fn artifact(subject: &Digest, artifact_type: &str, annotations: &str) -> String {
+    format!(
+        r#"{{"schemaVersion":2,"mediaType":"{IMAGE}","artifactType":"{artifact_type}",
+            "config":{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"{}","size":2}},"layers":[],
+            "subject":{{"mediaType":"{IMAGE}","digest":"{subject}","size":1}},"annotations":{annotations}}}"#,
+        Digest::sha256(b"{}")
+    )
+}
+
 impl Client {
     pub(crate) async fn send(
         &self,
@@ -138,7 +168,10 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Body>,
     ) -> Answer {
-        let mut request = Request::builder().method(method).uri(path).header("host", "localhost:5000");
+        let mut request = Request::builder().method(method).uri(path);
+        if headers.iter().all(|(name, _)| *name != "host") {
+            request = request.header("host", "localhost:5000");
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -159,6 +192,28 @@ impl Client {
         let answer = self.send("POST", &path, &[], bytes.to_vec()).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
         digest
+    }
+
+    /// Begins an upload; returns its location.
+    pub(crate) async fn begin(&self, repository: &str) -> String {
+        let answer = self.send("POST", &format!("/v2/{repository}/blobs/uploads/"), &[], "").await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+        answer.header("location").to_owned()
+    }
+
+    /// Ends an upload.
+    pub(crate) async fn close(
+        &self,
+        location: &str,
+        digest: impl std::fmt::Display,
+        rest: Vec<u8>,
+    ) -> Answer {
+        self.send("PUT", &format!("{location}?digest={digest}"), &[], rest).await
+    }
+
+    /// Pushes an index or artifact under its media type.
+    pub(crate) async fn put_as(&self, path: &str, media_type: &str, manifest: &str) -> Answer {
+        self.send("PUT", path, &[("content-type", media_type)], manifest.to_owned()).await
     }
 
     /// Pushes an image of one config and `layers`; returns its digest and manifest.

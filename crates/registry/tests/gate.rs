@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use seaworthy_access::Identity;
-use seaworthy_model::{Clock as _, FixedClock, SystemClock};
+use seaworthy_access::{DockerScope, Identity};
+use seaworthy_model::{Actor, Clock as _, FixedClock, SystemClock};
 use seaworthy_oci::Digest;
 use seaworthy_registry::limit;
 use seaworthy_store::args;
@@ -14,7 +14,9 @@ use crate::client::{ROOMS, World};
 
 db_tests!(super::ROOMS; a_blocked_image_is_refused_by_every_name, layers_do_not_leak,
     an_artifact_opens_nothing, an_inspector_may_pull,
-    mounting_checks_rights_never_verdicts, uploads_belong_to_their_principal, refusals_are_counted,
+    mounting_checks_rights_never_verdicts, mount_without_read_right_falls_back_202,
+    a_mount_from_anywhere_reads_what_its_source_let, a_mount_from_anywhere_looks_at_so_many_repositories,
+    a_narrow_token_is_challenged_for_the_source, what_one_brought_another_may_not_name, refusals_are_counted,
     repeats_are_counted_for_their_time, a_layer_of_many_images_is_found,
     anonymous_is_challenged, a_rejected_credential_is_challenged_with_its_scope, a_gate_that_cannot_answer_serves_nothing);
 
@@ -52,11 +54,19 @@ async fn layers_do_not_leak(test: TestDb) {
     let client = world.service("ci", "AcrPush", "/repositories/prod").await;
     let digest = Digest::sha256(&layer());
     let path = format!("/v2/prod/web/blobs/{digest}");
-    for range in ["bytes=0-", "bytes=0-10", "x"] {
+    for range in ["bytes=0-", "bytes=0-10", "bytes=0-1,5-6", "bytes=500-0", "x"] {
         let answer = client.send("GET", &path, &[("range", range)], "").await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{range}");
         assert!(answer.text().contains("is blocked"));
     }
+    // Not even that it is the content which somebody guessed.
+    let etag = format!("\"{digest}\"");
+    let guessed = client.send("GET", &path, &[("if-none-match", &etag)], "").await;
+    assert_eq!(guessed.status, StatusCode::FORBIDDEN);
+    let manifest = client.send("GET", "/v2/prod/web/manifests/1", &[("if-none-match", "*")], "").await;
+    assert_eq!(manifest.status, StatusCode::FORBIDDEN);
+    let reader = world.service("reader", "AcrPull", "/repositories/prod").await;
+    assert_eq!(reader.send("HEAD", &path, &[], "").await.status, StatusCode::FORBIDDEN);
     assert_eq!(
         client.send("HEAD", &path, &[], "").await.status,
         StatusCode::OK,
@@ -167,28 +177,105 @@ async fn mounting_checks_rights_never_verdicts(test: TestDb) {
         StatusCode::NOT_FOUND,
         "to nobody else"
     );
-    // No right on the source, or no such blob: the same answer.
+}
+
+/// No right on the source, no such repository, no such blob: the same answer, and the upload goes on.
+async fn mount_without_read_right_falls_back_202(test: TestDb) {
+    let world = World::new(test).await;
+    world.operator().put_image("prod/open:1", &[&layer()]).await;
+    let (digest, none) = (Digest::sha256(&layer()), Digest::sha256(b"none"));
     let stranger = world.service("stranger", "AcrPush", "/repositories/dev").await;
-    for (mount, from) in [(digest, "prod/web"), (Digest::sha256(b"none"), "dev/web"), (digest, "no/such")] {
-        let path = format!("/v2/dev/x/blobs/uploads/?mount={mount}&from={from}");
-        let answer = stranger.send("POST", &path, &[], "").await;
-        assert_eq!(answer.status, StatusCode::ACCEPTED, "{from}");
+    stranger.put_blob("dev/web", b"x").await;
+    for query in [
+        format!("mount={digest}&from=prod/open"),
+        format!("mount={digest}&from=no/such"),
+        format!("mount={digest}&from=dev/web"),
+        format!("mount={none}&from=dev/web"),
+        format!("mount={digest}&from=NOT%20A%20NAME"),
+        format!("mount={digest}"),
+        format!("mount={none}"),
+    ] {
+        let answer = stranger.send("POST", &format!("/v2/dev/x/blobs/uploads/?{query}"), &[], "").await;
+        assert_eq!((answer.status, answer.text().as_str()), (StatusCode::ACCEPTED, ""), "{query}");
+        let head = stranger.send("HEAD", &format!("/v2/dev/x/blobs/{digest}"), &[], "").await;
+        assert_eq!(head.status, StatusCode::NOT_FOUND, "{query}");
+        let closed = stranger.close(answer.header("location"), Digest::sha256(b"own"), b"own".to_vec()).await;
+        assert_eq!(closed.status, StatusCode::CREATED, "{query}: {}", closed.text());
     }
 }
 
-async fn uploads_belong_to_their_principal(test: TestDb) {
+/// Without `from`, a mount finds the blob where the caller may pull it, and reads it if it could there.
+async fn a_mount_from_anywhere_reads_what_its_source_let(test: TestDb) {
+    let world = World::new(test).await;
+    blocked(&world).await;
+    let client = world.service("ci", "AcrPush", "/repositories/prod").await;
+    let digest = Digest::sha256(&layer());
+    let mount = async |repository: &str| {
+        let path = format!("/v2/{repository}/blobs/uploads/?mount={digest}");
+        client.send("POST", &path, &[], "").await.status
+    };
+    let read = async |repository: &str| client.get(&format!("/v2/{repository}/blobs/{digest}")).await.status;
+    assert_eq!(mount("prod/new").await, StatusCode::CREATED);
+    assert_eq!(read("prod/new").await, StatusCode::NOT_FOUND, "all that has it is blocked");
+    world.operator().put_image("prod/zzz:1", &[&layer()]).await;
+    assert_eq!(mount("prod/other").await, StatusCode::CREATED);
+    assert_eq!(read("prod/other").await, StatusCode::OK, "from the repository that lets it be read");
+    // Nothing but the principal's own link has it.
+    let own = client.put_blob("prod/mine", b"mine").await;
+    let path = format!("/v2/prod/new/blobs/uploads/?mount={own}");
+    assert_eq!(client.send("POST", &path, &[], "").await.status, StatusCode::CREATED);
+    assert_eq!(client.get(&format!("/v2/prod/new/blobs/{own}")).await.status, StatusCode::OK);
+}
+
+async fn a_mount_from_anywhere_looks_at_so_many_repositories(test: TestDb) {
+    let world = World::new(test).await;
+    let operator = world.operator();
+    let most = usize::try_from(limit::MOUNT_SOURCES).expect("small");
+    for number in 1..=most {
+        operator.put_image(&format!("a{number:03}:1"), &[b"shared"]).await;
+    }
+    let client = world.service("ci", "AcrPush", "/repositories/b").await;
+    let last = async |name: &str| {
+        let scope = format!("/repositories/a{most:03}").parse().expect("scope");
+        world.access.assign(&Actor::system(), name, "AcrPull", scope).await.expect("assigned");
+    };
+    last("ci").await;
+    let path = format!("/v2/b/blobs/uploads/?mount={}", Digest::sha256(b"shared"));
+    assert_eq!(client.send("POST", &path, &[], "").await.status, StatusCode::CREATED, "the last one");
+    operator.put_image("a000:1", &[b"shared"]).await;
+    let again = format!("/v2/b/c/blobs/uploads/?mount={}", Digest::sha256(b"shared"));
+    let other = world.service("other", "AcrPush", "/repositories/b/c").await;
+    last("other").await;
+    assert_eq!(other.send("POST", &again, &[], "").await.status, StatusCode::ACCEPTED, "one past it");
+}
+
+/// A token for the target alone is not enough for a mount, and says so: the client fetches one for both.
+async fn a_narrow_token_is_challenged_for_the_source(test: TestDb) {
+    let world = World::new(test).await;
+    let identity = world.identity("ci", "AcrPush", "/repositories").await;
+    world.operator().put_image("a:1", &[b"x"]).await;
+    let token = async |scopes: &[&str]| {
+        let scopes = DockerScope::parse_all(scopes.iter().copied());
+        let token = world.access.issue_token(&identity, &scopes).await.expect("token");
+        world.as_identity(world.access.authenticate_token(token.token.expose(), None).await.expect("valid"))
+    };
+    let path = format!("/v2/b/blobs/uploads/?mount={}&from=a", Digest::sha256(b"x"));
+    let narrow = token(&["repository:b:pull,push"]).await;
+    let answer = narrow.send("POST", &path, &[], "").await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    let challenge = answer.header("www-authenticate");
+    assert!(challenge.contains("repository:b:pull,push repository:a:pull"), "{challenge}");
+    let anywhere = format!("/v2/b/blobs/uploads/?mount={}", Digest::sha256(b"x"));
+    let answer = narrow.send("POST", &anywhere, &[], "").await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "a token opens no more than it says");
+    let wide = token(&["repository:b:pull,push", "repository:a:pull"]).await;
+    assert_eq!(wide.send("POST", &path, &[], "").await.status, StatusCode::CREATED);
+}
+
+async fn what_one_brought_another_may_not_name(test: TestDb) {
     let world = World::new(test).await;
     let one = world.service("one", "AcrPush", "/repositories/a").await;
     let two = world.service("two", "AcrPush", "/repositories/a").await;
-    let location = one.send("POST", "/v2/a/blobs/uploads/", &[], "").await.header("location").to_owned();
-    for (method, path) in
-        [("GET", location.clone()), ("PATCH", location.clone()), ("DELETE", location.clone())]
-    {
-        assert_eq!(two.send(method, &path, &[], "x").await.status, StatusCode::NOT_FOUND, "{method}");
-    }
-    let elsewhere = location.replace("/v2/a/", "/v2/a/b/");
-    assert_eq!(one.get(&elsewhere).await.status, StatusCode::NOT_FOUND, "of another repository");
-    assert_eq!(one.get(&location).await.status, StatusCode::NO_CONTENT);
     // What one brought, two may not name until a manifest reaches it.
     let layer = one.put_blob("a", b"layer of one").await;
     assert_eq!(

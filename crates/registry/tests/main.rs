@@ -8,7 +8,11 @@
     reason = "a test fails by panicking, and reads as one story"
 )]
 
+mod blobs;
 mod client;
 mod gate;
 mod hostile;
+mod manifests;
 mod protocol;
+mod referrers;
+mod uploads;

@@ -11,159 +11,143 @@ use seaworthy_registry::limit;
 use seaworthy_store::args;
 use seaworthy_testkit::{TestDb, db_tests};
 
-use crate::client::{ROOMS, World};
+use crate::client::{Answer, Client, ROOMS, World, artifact};
 
-db_tests!(super::ROOMS; an_image_comes_back_byte_for_byte, uploads_in_every_way, ranges_of_blobs, pages_of_tags_and_repositories,
-    deletes_take_effect_at_once, an_index_by_tag_and_digest, a_push_tells_and_records, sha512_end_to_end,
-    expired_uploads_are_swept, an_upload_ends_at_its_age, a_sweep_spares_what_is_written, same_tag_many_writers, uploads_of_a_principal_are_bounded, a_blob_ends_at_its_limit,
-    pages_end_at_their_limit, pages_of_images_hold_what_is_visible);
+db_tests!(super::ROOMS; tags_paging_during_inserts, prefix_names_a_and_a_b, link_header_escaping, pages_have_names,
+    deletes_take_effect_at_once, an_index_by_tag_and_digest, a_push_tells_and_records,
+    expired_uploads_are_swept, an_upload_ends_at_its_age, a_sweep_spares_what_is_written, same_tag_64_writers,
+    uploads_of_a_principal_are_bounded, a_blob_ends_at_its_limit, pages_end_at_their_limit,
+    pages_of_images_hold_what_is_visible);
 
-async fn an_image_comes_back_byte_for_byte(test: TestDb) {
-    let world = World::new(test).await;
-    let client = world.operator();
-    let layer = vec![7u8; 100_000];
-    let (digest, manifest) = client.put_image("dev/app:1", &[&layer, b"small"]).await;
-    for reference in ["1".to_owned(), digest.to_string()] {
-        let path = format!("/v2/dev/app/manifests/{reference}");
-        for method in ["GET", "HEAD"] {
-            let answer = client.send(method, &path, &[("accept", "text/nonsense")], "").await;
-            assert_eq!(answer.status, StatusCode::OK);
-            assert_eq!(answer.header("docker-content-digest"), digest.to_string());
-            assert_eq!(answer.header("content-type"), "application/vnd.oci.image.manifest.v1+json");
-            assert_eq!(answer.header("content-length"), manifest.len().to_string());
-            assert_eq!(answer.text(), if method == "GET" { manifest.as_str() } else { "" });
-        }
-        let etag = format!("\"{digest}\"");
-        let cached = client.send("GET", &path, &[("if-none-match", &etag)], "").await;
-        assert_eq!((cached.status, cached.body.len()), (StatusCode::NOT_MODIFIED, 0));
+/// Names of the tags on all pages, from the first.
+async fn all_tags(client: &Client, repository: &str, n: usize) -> Vec<String> {
+    let mut path = format!("/v2/{repository}/tags/list?n={n}");
+    let mut found = Vec::new();
+    while !path.is_empty() {
+        let answer = client.get(&path).await;
+        found.extend(names(&answer, "tags"));
+        path = next(&answer);
     }
-    let blob = client.get(&format!("/v2/dev/app/blobs/{}", Digest::sha256(&layer))).await;
-    assert_eq!(blob.status, StatusCode::OK);
-    assert!(blob.body == layer);
-    let missing = client.get("/v2/dev/app/manifests/2").await;
-    assert_eq!((missing.status, missing.code().as_str()), (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"));
+    found
 }
 
-async fn uploads_in_every_way(test: TestDb) {
-    let world = World::new(test).await;
-    let client = world.operator();
-    let bytes: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
-    let digest = Digest::sha256(&bytes);
-    let begin = async || {
-        let answer = client.send("POST", "/v2/a/blobs/uploads/", &[], "").await;
-        assert_eq!(answer.status, StatusCode::ACCEPTED);
-        assert_eq!(answer.header("range"), "0-0");
-        answer.header("location").to_owned()
-    };
-    // docker: one streamed PATCH without length or range, then an empty PUT.
-    let location = begin().await;
-    assert!(location.starts_with("/v2/a/blobs/uploads/"), "relative: {location}");
-    let patched = client.send("PATCH", &location, &[], bytes.clone()).await;
-    assert_eq!(patched.status, StatusCode::ACCEPTED);
-    assert_eq!(patched.header("range"), format!("0-{}", bytes.len() - 1));
-    let put = client.send("PUT", &format!("{location}?digest={digest}"), &[], "").await;
-    assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
-    assert_eq!(put.header("location"), format!("/v2/a/blobs/{digest}"));
-    assert_eq!(client.get(&location).await.code(), "BLOB_UPLOAD_UNKNOWN", "the session ended");
-    // containerd: the whole blob in the closing PUT.
-    let location = begin().await;
-    let put = client.send("PUT", &format!("{location}?digest={digest}"), &[], bytes.clone()).await;
-    assert_eq!(put.status, StatusCode::CREATED);
-    // Chunks with ranges, one of them out of order.
-    let location = begin().await;
-    let (head, tail) = bytes.split_at(500_000);
-    let first = client.send("PATCH", &location, &[("content-range", "0-499999")], head.to_vec()).await;
-    assert_eq!(first.status, StatusCode::ACCEPTED);
-    for wrong in ["0-499999", "500001-600000", "9-5", "x"] {
-        let answer = client.send("PATCH", &location, &[("content-range", wrong)], tail.to_vec()).await;
-        assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE, "{wrong}");
-        assert_eq!(answer.header("range"), "0-499999", "where the upload stands");
-    }
-    let closing =
-        client.send("PUT", &format!("{location}?digest={digest}"), &[("content-range", "7-8")], "xx").await;
-    assert_eq!(closing.status, StatusCode::RANGE_NOT_SATISFIABLE);
-    let range = format!("500000-{}", bytes.len() - 1);
-    let put = client
-        .send("PUT", &format!("{location}?digest={digest}"), &[("content-range", &range)], tail.to_vec())
-        .await;
-    assert_eq!(put.status, StatusCode::CREATED);
-    // Cancel.
-    let location = begin().await;
-    assert_eq!(client.send("DELETE", &location, &[], "").await.status, StatusCode::NO_CONTENT);
-    assert_eq!(client.get(&location).await.status, StatusCode::NOT_FOUND);
-    // A wrong digest stores nothing and ends the session.
-    let location = begin().await;
-    let other = Digest::sha256(b"other");
-    let put = client.send("PUT", &format!("{location}?digest={other}"), &[], bytes.clone()).await;
-    assert_eq!((put.status, put.code().as_str()), (StatusCode::BAD_REQUEST, "DIGEST_INVALID"));
-    assert_eq!(client.get(&location).await.status, StatusCode::NOT_FOUND);
-    let head = client.send("HEAD", &format!("/v2/a/blobs/{other}"), &[], "").await;
-    assert_eq!(head.status, StatusCode::NOT_FOUND);
-    assert_eq!(client.send("HEAD", &format!("/v2/a/blobs/{digest}"), &[], "").await.status, StatusCode::OK);
+fn names(answer: &Answer, list: &str) -> Vec<String> {
+    let json: serde_json::Value = serde_json::from_slice(&answer.body).expect("json");
+    json[list].as_array().expect("a list").iter().map(|it| it.as_str().expect("text").to_owned()).collect()
 }
 
-async fn ranges_of_blobs(test: TestDb) {
-    let world = World::new(test).await;
-    let client = world.operator();
-    let digest = client.put_blob("a", b"0123456789").await;
-    let path = format!("/v2/a/blobs/{digest}");
-    for (range, status, body, content_range) in [
-        ("bytes=2-4", 206, "234", "bytes 2-4/10"),
-        ("bytes=-3", 206, "789", "bytes 7-9/10"),
-        ("bytes=0-", 206, "0123456789", "bytes 0-9/10"),
-        ("bytes=0-1,4-5", 200, "0123456789", ""),
-        ("nonsense", 200, "0123456789", ""),
-    ] {
-        let answer = client.send("GET", &path, &[("range", range)], "").await;
-        assert_eq!((answer.status.as_u16(), answer.text().as_str()), (status, body), "{range}");
-        assert_eq!(answer.header("content-range"), content_range);
-        assert_eq!(answer.header("content-length"), body.len().to_string());
-    }
-    for range in ["bytes=10-", "bytes=500-0"] {
-        let answer = client.send("GET", &path, &[("range", range)], "").await;
-        assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE, "{range}");
-        assert_eq!(answer.header("content-range"), "bytes */10");
-    }
-    let empty = client.put_blob("a", b"").await;
-    let answer = client.get(&format!("/v2/a/blobs/{empty}")).await;
-    assert_eq!((answer.status, answer.body.len()), (StatusCode::OK, 0));
+fn next(answer: &Answer) -> String {
+    answer.header("link").split(['<', '>']).nth(1).unwrap_or_default().to_owned()
 }
 
-async fn pages_of_tags_and_repositories(test: TestDb) {
+async fn pages_have_names(test: TestDb) {
     let world = World::new(test).await;
     let client = world.operator();
-    let (digest, manifest) = client.put_image("a:0", &[b"x"]).await;
+    let (_, manifest) = client.put_image("a:0", &[b"x"]).await;
     for tag in ["1", "B", "a", "a.b", "a-b", "_"] {
         assert_eq!(client.put_manifest("a", tag, &manifest).await.status, StatusCode::CREATED);
     }
-    client.put_image("a/b:1", &[b"x"]).await;
-    client.put_image("ab:1", &[b"x"]).await;
-    let mut path = "/v2/a/tags/list?n=3".to_owned();
-    let mut found: Vec<String> = Vec::new();
-    while !path.is_empty() {
-        let answer = client.get(&path).await;
-        let json: serde_json::Value = serde_json::from_slice(&answer.body).expect("json");
-        assert_eq!(json["name"], "a");
-        found.extend(
-            json["tags"].as_array().expect("tags").iter().map(|tag| tag.as_str().expect("text").to_owned()),
-        );
-        let link = answer.header("link");
-        link.split(['<', '>']).nth(1).unwrap_or_default().clone_into(&mut path);
-    }
-    assert_eq!(found, ["0", "1", "B", "_", "a", "a-b", "a.b"]);
+    assert_eq!(all_tags(&client, "a", 3).await, ["0", "1", "B", "_", "a", "a-b", "a.b"], "in byte order");
+    assert!(client.get("/v2/a/tags/list").await.text().contains(r#""name":"a""#));
     assert!(client.get("/v2/a/tags/list?n=0").await.text().contains(r#""tags":[]"#));
     assert_eq!(client.get("/v2/a/tags/list?n=x").await.status, StatusCode::BAD_REQUEST);
     assert_eq!(client.get("/v2/none/tags/list").await.code(), "NAME_UNKNOWN");
-    let first = client.get("/v2/_catalog?n=2").await;
-    assert!(first.text().contains(r#"["a","a/b"]"#), "{}", first.text());
-    assert_eq!(first.header("link"), "</v2/_catalog?n=2&last=a%2Fb>; rel=\"next\"");
-    assert!(client.get("/v2/_catalog?n=2&last=a%2Fb").await.text().contains(r#"["ab"]"#));
+}
+
+/// Whatever is pushed or deleted between two pages, what was there all the time is listed once.
+async fn tags_paging_during_inserts(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (_, manifest) = client.put_image("a:t00", &[b"x"]).await;
+    for number in 1..30 {
+        client.put_manifest("a", &format!("t{number:02}"), &manifest).await;
+    }
+    let mut path = "/v2/a/tags/list?n=4".to_owned();
+    let mut found = Vec::new();
+    for round in 0.. {
+        let answer = client.get(&path).await;
+        found.extend(names(&answer, "tags"));
+        path = next(&answer);
+        if path.is_empty() {
+            break;
+        }
+        for new in [format!("a{round}"), format!("t{round:02}x"), format!("z{round}")] {
+            assert_eq!(client.put_manifest("a", &new, &manifest).await.status, StatusCode::CREATED);
+        }
+        // The tag that the next page begins after may go.
+        let last = found.last().expect("one").clone();
+        if last.len() > 3 || last.starts_with('z') {
+            client.send("DELETE", &format!("/v2/a/manifests/{last}"), &[], "").await;
+        }
+        assert!(round < 40, "the end moves away for ever");
+        if round >= 20 {
+            continue;
+        }
+    }
+    let mut sorted = found.clone();
+    sorted.sort();
+    sorted.dedup();
+    assert_eq!(found, sorted, "in order, and none twice");
+    for number in 0..30 {
+        assert!(found.contains(&format!("t{number:02}")), "t{number:02} is missing: {found:?}");
+    }
+}
+
+async fn prefix_names_a_and_a_b(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (digest, _) = client.put_image("a:1", &[b"x"]).await;
+    for image in ["a/b:2", "a/b/c:3", "ab:4", "a-b:5", "tags/list:6"] {
+        client.put_image(image, &[b"x"]).await;
+    }
+    for (repository, tag) in
+        [("a", "1"), ("a/b", "2"), ("a/b/c", "3"), ("ab", "4"), ("a-b", "5"), ("tags/list", "6")]
+    {
+        assert_eq!(all_tags(&client, repository, 1).await, [tag], "{repository}");
+    }
+    let mut path = "/v2/_catalog?n=1".to_owned();
+    let mut found = Vec::new();
+    while !path.is_empty() {
+        let answer = client.get(&path).await;
+        found.extend(names(&answer, "repositories"));
+        path = next(&answer);
+    }
+    assert_eq!(found, ["a", "a-b", "a/b", "a/b/c", "ab", "tags/list"]);
     let reader = world.service("reader", "Reader", "/repositories/a/b").await;
-    assert!(
-        reader.get("/v2/_catalog").await.text().contains(r#"["a/b"]"#),
-        "a catalog shows what may be seen"
-    );
+    let catalog = reader.get("/v2/_catalog").await;
+    assert_eq!(names(&catalog, "repositories"), ["a/b", "a/b/c"], "a catalog shows what may be seen");
     assert_eq!(reader.get(&format!("/v2/a/manifests/{digest}")).await.code(), "NAME_UNKNOWN");
+}
+
+async fn link_header_escaping(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (subject, _) = client.put_image("a/b:v1.0_x-y", &[b"x"]).await;
+    client.put_image("ab:1", &[b"x"]).await;
+    let catalog = client.get("/v2/_catalog?n=1").await;
+    assert_eq!(catalog.header("link"), "</v2/_catalog?n=1&last=a%2Fb>; rel=\"next\"");
+    assert_eq!(names(&client.get(&next(&catalog)).await, "repositories"), ["ab"]);
+    let tags = client.get("/v2/a%2Fb/tags/list?n=1").await;
+    assert_eq!(tags.header("link"), "</v2/a/b/tags/list?n=1&last=v1.0_x-y>; rel=\"next\"");
+    // An artifact type is anybody's text, and comes back in a header.
+    client.put_blob("a/b", b"{}").await;
+    let kind = "x/y+z; a=\\\"q\\\">, <evil>&last=";
+    for number in 0..=limit::REFERRERS {
+        let body = artifact(&subject, kind, &format!(r#"{{"n":"{number}"}}"#));
+        let answer = client.put_manifest("a/b", &Digest::sha256(body.as_bytes()).to_string(), &body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+    }
+    let kind = kind.replace('\\', "");
+    let encoded: String = kind.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let first = client.get(&format!("/v2/a/b/referrers/{subject}?artifactType={encoded}")).await;
+    let link = first.header("link");
+    assert!(link.starts_with("</v2/a/b/referrers/sha256:") && link.ends_with(">; rel=\"next\""), "{link}");
+    assert_eq!(link.matches(['<', '>', '"', ' ']).count(), 5, "nothing of it breaks out: {link}");
+    let second = client.get(&next(&first)).await;
+    assert_eq!(second.header("oci-filters-applied"), "artifactType");
+    let json: serde_json::Value = serde_json::from_slice(&second.body).expect("json");
+    assert_eq!(json["manifests"].as_array().map(Vec::len), Some(1));
+    assert_eq!(json["manifests"][0]["artifactType"], kind);
 }
 
 async fn deletes_take_effect_at_once(test: TestDb) {
@@ -243,30 +227,6 @@ async fn a_push_tells_and_records(test: TestDb) {
     assert!(rows[0].text(2).expect("leaf").contains(r#""tag":"1""#));
 }
 
-async fn sha512_end_to_end(test: TestDb) {
-    let world = World::new(test).await;
-    let client = world.operator();
-    let bytes = vec![9u8; 40_000];
-    let mut hasher = seaworthy_oci::Hasher::new(seaworthy_oci::Algorithm::Sha512);
-    hasher.update(&bytes);
-    let digest = hasher.finish();
-    let answer = client.send("POST", "/v2/a/blobs/uploads/", &[], "").await;
-    let put = client
-        .send("PUT", &format!("{}?digest={digest}", answer.header("location")), &[], bytes.clone())
-        .await;
-    assert_eq!(
-        (put.status, put.header("docker-content-digest")),
-        (StatusCode::CREATED, digest.to_string().as_str())
-    );
-    let start = client.send("POST", "/v2/a/blobs/uploads/?digest-algorithm=sha512", &[], "").await;
-    let location = start.header("location");
-    client.send("PATCH", location, &[], bytes.clone()).await;
-    let put = client.send("PUT", &format!("{location}?digest={digest}"), &[], "").await;
-    assert_eq!(put.status, StatusCode::CREATED);
-    let got = client.get(&format!("/v2/a/blobs/{digest}")).await;
-    assert!(got.body == bytes);
-}
-
 async fn expired_uploads_are_swept(test: TestDb) {
     let world = World::new(test).await;
     let client = world.operator();
@@ -324,9 +284,9 @@ async fn a_sweep_spares_what_is_written(mut test: TestDb) {
     assert_eq!(client.get(&location).await.header("range"), "0-3");
 }
 
-async fn same_tag_many_writers(test: TestDb) {
+async fn same_tag_64_writers(test: TestDb) {
     let world = World::new(test).await;
-    let clients: Vec<_> = (0..24).map(|_| world.operator()).collect();
+    let clients: Vec<_> = (0..64).map(|_| world.operator()).collect();
     let pushes = clients.iter().enumerate().map(|(n, client)| async move {
         let own = format!("layer {n}");
         client.put_image("a:latest", &[b"shared by all", own.as_bytes()]).await.0
@@ -338,6 +298,9 @@ async fn same_tag_many_writers(test: TestDb) {
     for digest in digests {
         assert_eq!(clients[0].get(&format!("/v2/a/manifests/{digest}")).await.status, StatusCode::OK);
     }
+    let sql = "SELECT COUNT(*) FROM ledger_leaves WHERE action = 'manifest.push'";
+    let rows = world.test.db.fetch_all(sql, args![]).await.expect("query");
+    assert_eq!(rows[0].int(0).expect("count"), 64, "the ledger has every push");
 }
 
 async fn change(world: &World, sql: &'static str) {

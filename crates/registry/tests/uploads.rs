@@ -1,0 +1,285 @@
+//! Upload sessions as docker, containerd, podman and regclient use them, and as nobody should.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::StatusCode;
+use seaworthy_oci::Digest;
+use seaworthy_testkit::{TestDb, db_tests};
+use tokio::sync::oneshot;
+
+use crate::client::{Client, ROOMS, World, sha512};
+
+db_tests!(super::ROOMS; patch_without_content_range_appends, patch_zero_bytes, a_whole_blob_in_the_closing_put,
+    content_range_gap_416_with_range, closing_put_out_of_order_416, two_patches_same_offset,
+    digest_mismatch_400_and_session_gone, upload_uuid_of_other_repo_404, upload_of_other_principal_404,
+    a_cancelled_upload_is_gone, a_session_may_end_by_another_algorithm, same_blob_64_writers);
+
+/// Large enough for a file, and for more than one chunk of writing.
+fn bytes() -> Vec<u8> {
+    (0..300_000u32).flat_map(u32::to_le_bytes).collect()
+}
+
+async fn range_of(client: &Client, location: &str) -> String {
+    let answer = client.get(location).await;
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::NO_CONTENT, location));
+    answer.header("range").to_owned()
+}
+
+/// Docker streams one PATCH without length or range; podman gives a length and no range.
+async fn patch_without_content_range_appends(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let bytes = bytes();
+    let location = client.begin("a").await;
+    assert!(location.starts_with("/v2/a/blobs/uploads/"), "relative: {location}");
+    assert_eq!(range_of(&client, &location).await, "0-0");
+    let (head, tail) = bytes.split_at(700_001);
+    let streamed = futures_util::stream::iter(
+        head.chunks(9_999)
+            .map(|chunk| Ok::<_, std::io::Error>(Bytes::copy_from_slice(chunk)))
+            .collect::<Vec<_>>(),
+    );
+    let first = client.send("PATCH", &location, &[], Body::from_stream(streamed)).await;
+    assert_eq!((first.status, first.header("range")), (StatusCode::ACCEPTED, "0-700000"));
+    let length = tail.len().to_string();
+    let second = client.send("PATCH", &location, &[("content-length", &length)], tail.to_vec()).await;
+    assert_eq!(second.status, StatusCode::ACCEPTED);
+    assert_eq!(second.header("range"), format!("0-{}", bytes.len() - 1));
+    assert_eq!(second.header("location"), location);
+    let digest = Digest::sha256(&bytes);
+    let put = client.close(&location, digest, Vec::new()).await;
+    assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+    assert_eq!(put.header("location"), format!("/v2/a/blobs/{digest}"));
+    assert_eq!(client.get(&location).await.code(), "BLOB_UPLOAD_UNKNOWN", "the session ended");
+    assert!(client.get(&format!("/v2/a/blobs/{digest}")).await.body == bytes);
+}
+
+async fn patch_zero_bytes(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let location = client.begin("a").await;
+    for (body, range) in [("", "0-0"), ("abc", "0-2"), ("", "0-2"), ("d", "0-3")] {
+        let answer =
+            client.send("PATCH", &location, &[("content-length", &body.len().to_string())], body).await;
+        assert_eq!((answer.status, answer.header("range")), (StatusCode::ACCEPTED, range));
+    }
+    let put = client.close(&location, Digest::sha256(b"abcd"), Vec::new()).await;
+    assert_eq!(put.status, StatusCode::CREATED);
+    let location = client.begin("a").await;
+    client.send("PATCH", &location, &[], "").await;
+    let put = client.close(&location, Digest::sha256(b""), Vec::new()).await;
+    assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+}
+
+async fn a_whole_blob_in_the_closing_put(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (bytes, location) = (bytes(), client.begin("a").await);
+    let digest = Digest::sha256(&bytes);
+    assert_eq!(client.close(&location, digest, bytes.clone()).await.status, StatusCode::CREATED);
+    assert!(client.get(&format!("/v2/a/blobs/{digest}")).await.body == bytes);
+}
+
+async fn content_range_gap_416_with_range(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (bytes, location) = (bytes(), client.begin("a").await);
+    let (head, tail) = bytes.split_at(500_000);
+    let first = client.send("PATCH", &location, &[("content-range", "0-499999")], head.to_vec()).await;
+    assert_eq!(first.status, StatusCode::ACCEPTED);
+    for wrong in ["0-499999", "499999-600000", "500001-600000", "9-5", "x", "bytes=0-1", "-5"] {
+        let answer = client.send("PATCH", &location, &[("content-range", wrong)], tail.to_vec()).await;
+        assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE, "{wrong}");
+        assert_eq!(answer.header("range"), "0-499999", "where the upload stands");
+        assert_eq!(answer.header("location"), location);
+        assert_eq!(answer.code(), "BLOB_UPLOAD_INVALID");
+    }
+    let short = client.send("PATCH", &location, &[("content-range", "500000-500009")], "few").await;
+    assert_eq!((short.status, short.code().as_str()), (StatusCode::BAD_REQUEST, "SIZE_INVALID"));
+    assert_eq!(range_of(&client, &location).await, "0-499999", "nothing of it was taken");
+    let range = format!("500000-{}", bytes.len() - 1);
+    let last = client.send("PATCH", &location, &[("content-range", &range)], tail.to_vec()).await;
+    assert_eq!(last.status, StatusCode::ACCEPTED, "{}", last.text());
+    let put = client.close(&location, Digest::sha256(&bytes), Vec::new()).await;
+    assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+}
+
+async fn closing_put_out_of_order_416(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (bytes, location) = (bytes(), client.begin("a").await);
+    let digest = Digest::sha256(&bytes);
+    let (head, tail) = bytes.split_at(500_000);
+    client.send("PATCH", &location, &[("content-range", "0-499999")], head.to_vec()).await;
+    let path = format!("{location}?digest={digest}");
+    for wrong in ["7-8", "0-1", "500001-500002"] {
+        let answer = client.send("PUT", &path, &[("content-range", wrong)], "xx").await;
+        assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE, "{wrong}");
+        assert_eq!(answer.header("range"), "0-499999");
+    }
+    let range = format!("500000-{}", bytes.len() - 1);
+    let put = client.send("PUT", &path, &[("content-range", &range)], tail.to_vec()).await;
+    assert_eq!(put.status, StatusCode::CREATED, "the session lived on: {}", put.text());
+}
+
+/// Two writers at one offset, at one server or at two: one goes on, the other learns where it stands, and
+/// nothing of its bytes is in the blob.
+async fn two_patches_same_offset(test: TestDb) {
+    let world = World::new(test).await;
+    let (bytes, garbage) = (bytes(), vec![0xAAu8; 1_300_000]);
+    for other in [world.operator(), world.replica(|_| {})] {
+        let client = world.operator();
+        let location = client.begin("a").await;
+        let (arrived, seen) = oneshot::channel();
+        let (release, released) = oneshot::channel::<()>();
+        let (head, tail) = bytes.split_at(600_000);
+        let parts = [Bytes::copy_from_slice(head), Bytes::copy_from_slice(tail)];
+        let slow = futures_util::stream::unfold(
+            (parts.into_iter(), Some(arrived), Some(released)),
+            |(mut parts, arrived, released)| async move {
+                let part = parts.next()?;
+                if parts.len() == 0 {
+                    arrived.map(|arrived| arrived.send(()));
+                    if let Some(released) = released {
+                        released.await.expect("released");
+                    }
+                    return Some((Ok::<_, std::io::Error>(part), (parts, None, None)));
+                }
+                Some((Ok(part), (parts, arrived, released)))
+            },
+        );
+        let first = async {
+            let answer =
+                client.send("PATCH", &location, &[("content-range", "0-1199999")], Body::from_stream(slow));
+            answer.await
+        };
+        let second = async {
+            seen.await.expect("the first one writes");
+            let refused =
+                other.send("PATCH", &location, &[("content-range", "0-1299999")], garbage.clone()).await;
+            let closing = other.close(&location, Digest::sha256(&garbage), garbage.clone()).await;
+            let cancel = other.send("DELETE", &location, &[], "").await;
+            release.send(()).expect("it waits");
+            (refused, closing, cancel)
+        };
+        let (first, (refused, closing, cancel)) = futures_util::future::join(first, second).await;
+        assert_eq!(first.status, StatusCode::ACCEPTED, "{}", first.text());
+        for answer in [&refused, &closing, &cancel] {
+            assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE, "{}", answer.text());
+        }
+        assert_eq!(refused.header("range"), "0-0", "nothing is acknowledged yet");
+        let late = other.send("PATCH", &location, &[("content-range", "0-1299999")], garbage.clone()).await;
+        assert_eq!((late.status, late.header("range")), (StatusCode::RANGE_NOT_SATISFIABLE, "0-1199999"));
+        let digest = Digest::sha256(&bytes);
+        let put = other.close(&location, digest, Vec::new()).await;
+        assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+        assert!(client.get(&format!("/v2/a/blobs/{digest}")).await.body == bytes);
+    }
+}
+
+async fn digest_mismatch_400_and_session_gone(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let bytes = bytes();
+    for (other, patched) in
+        [(Digest::sha256(b"other"), false), (sha512(b"other"), false), (sha512(b"other"), true)]
+    {
+        let location = client.begin("a").await;
+        if patched {
+            client.send("PATCH", &location, &[], bytes.clone()).await;
+        }
+        let put = client.close(&location, other, if patched { Vec::new() } else { bytes.clone() }).await;
+        assert_eq!((put.status, put.code().as_str()), (StatusCode::BAD_REQUEST, "DIGEST_INVALID"));
+        assert_eq!(client.get(&location).await.status, StatusCode::NOT_FOUND);
+        let head = client.send("HEAD", &format!("/v2/a/blobs/{other}"), &[], "").await;
+        assert_eq!(head.status, StatusCode::NOT_FOUND);
+    }
+    let path = format!("/v2/a/blobs/uploads/?digest={}", Digest::sha256(b"other"));
+    let post = client.send("POST", &path, &[], bytes).await;
+    assert_eq!((post.status, post.code().as_str()), (StatusCode::BAD_REQUEST, "DIGEST_INVALID"));
+    let left = std::fs::read_dir(world.test.path().join("uploads/registry")).expect("list").count();
+    assert_eq!(left, 0, "no bytes of it are left");
+}
+
+async fn upload_uuid_of_other_repo_404(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.service("one", "AcrPush", "/repositories/a").await;
+    let location = client.begin("a").await;
+    for elsewhere in [location.replace("/v2/a/", "/v2/a/b/"), location.replace("/v2/a/", "/v2/a/a/")] {
+        refused(&client, &elsewhere).await;
+    }
+    assert_eq!(range_of(&client, &location).await, "0-0");
+}
+
+async fn upload_of_other_principal_404(test: TestDb) {
+    let world = World::new(test).await;
+    let one = world.service("one", "AcrPush", "/repositories/a").await;
+    let location = one.begin("a").await;
+    refused(&world.service("two", "AcrPush", "/repositories/a").await, &location).await;
+    refused(&world.operator(), &location).await;
+    assert_eq!(range_of(&one, &location).await, "0-0");
+}
+
+/// An upload that is not the caller's is not there, whatever is asked of it.
+async fn refused(client: &Client, location: &str) {
+    let path = format!("{location}?digest={}", Digest::sha256(b"x"));
+    for method in ["GET", "PATCH", "PUT", "DELETE"] {
+        let answer = client.send(method, &path, &[], "x").await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{method}");
+        assert_eq!(answer.code(), "BLOB_UPLOAD_UNKNOWN", "{method}");
+    }
+}
+
+async fn a_cancelled_upload_is_gone(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let location = client.begin("a").await;
+    client.send("PATCH", &location, &[], bytes()).await;
+    let cancelled = client.send("DELETE", &location, &[], "").await;
+    assert_eq!((cancelled.status, cancelled.body.len()), (StatusCode::NO_CONTENT, 0));
+    for method in ["GET", "PATCH", "DELETE"] {
+        assert_eq!(client.send(method, &location, &[], "").await.code(), "BLOB_UPLOAD_UNKNOWN", "{method}");
+    }
+    assert_eq!(std::fs::read_dir(world.test.path().join("uploads/registry")).expect("list").count(), 0);
+}
+
+/// Clients begin without saying by which algorithm they will end (the conformance suite does).
+async fn a_session_may_end_by_another_algorithm(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    for bytes in [b"small".to_vec(), bytes()] {
+        let (head, tail) = bytes.split_at(bytes.len() / 2);
+        for (start, digest) in [
+            ("/v2/a/blobs/uploads/", sha512(&bytes)),
+            ("/v2/a/blobs/uploads/?digest-algorithm=sha512", Digest::sha256(&bytes)),
+        ] {
+            let location = client.send("POST", start, &[], "").await.header("location").to_owned();
+            assert_eq!(
+                client.send("PATCH", &location, &[], head.to_vec()).await.status,
+                StatusCode::ACCEPTED
+            );
+            let put = client.close(&location, digest, tail.to_vec()).await;
+            assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+            assert_eq!(put.header("docker-content-digest"), digest.to_string());
+            assert!(client.get(&format!("/v2/a/blobs/{digest}")).await.body == bytes);
+        }
+    }
+}
+
+async fn same_blob_64_writers(test: TestDb) {
+    let world = World::new(test).await;
+    let bytes = vec![42u8; 50_000];
+    let digest = Digest::sha256(&bytes);
+    let clients: Vec<_> = (0..64).map(|_| world.operator()).collect();
+    let writers = clients.iter().map(|client| async {
+        let location = client.begin("a").await;
+        client.close(&location, digest, bytes.clone()).await.status
+    });
+    for status in futures_util::future::join_all(writers).await {
+        assert_eq!(status, StatusCode::CREATED);
+    }
+    let folder = world.test.path().join("blobs/registry/sha256").join(&digest.hex()[..2]);
+    assert_eq!(std::fs::read_dir(folder).expect("list").count(), 1, "one stored copy");
+    assert_eq!(std::fs::read_dir(world.test.path().join("uploads/registry")).expect("list").count(), 0);
+    assert!(clients[0].get(&format!("/v2/a/blobs/{digest}")).await.body == bytes);
+}
