@@ -33,7 +33,7 @@ fn listed<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item =
 mod tests {
     use super::*;
 
-    fn headers(name: HeaderName, values: &[&str]) -> HeaderMap {
+    fn headers(name: &HeaderName, values: &[&str]) -> HeaderMap {
         values.iter().map(|value| (name.clone(), value.parse().expect("value"))).collect()
     }
 
@@ -50,7 +50,7 @@ mod tests {
             (vec!["*"], true),
             (vec![&digest.to_string()], false),
         ] {
-            assert_eq!(is_fresh(&headers(header::IF_NONE_MATCH, &values), &digest), fresh, "{values:?}");
+            assert_eq!(is_fresh(&headers(&header::IF_NONE_MATCH, &values), &digest), fresh, "{values:?}");
         }
     }
 
@@ -65,7 +65,7 @@ mod tests {
             (vec![&format!("W/{etag}")], false),
             (vec!["Wed, 21 Oct 2015 07:28:00 GMT"], false),
         ] {
-            assert_eq!(obeys_range(&headers(header::IF_RANGE, &values), &digest), obeyed, "{values:?}");
+            assert_eq!(obeys_range(&headers(&header::IF_RANGE, &values), &digest), obeyed, "{values:?}");
         }
     }
 }

@@ -94,13 +94,12 @@ impl View<'_> {
         if self.sees_all {
             return Ok(true);
         }
-        match self.registry.inner.config.gate.check(self.of.0, digest, self.door).await? {
-            None => Ok(true),
-            Some(_) => {
-                self.door = Door::Blob;
-                Ok(false)
-            }
+        let gate = &self.registry.inner.config.gate;
+        let Some(refusal) = gate.check(self.of.0, digest, self.door).await? else { return Ok(true) };
+        if refusal.verdict == "pending" {
+            self.door = Door::Blob;
         }
+        Ok(false)
     }
 
     async fn annotations(&self, row: &ReferrerRow) -> Result<Value, RegistryError> {

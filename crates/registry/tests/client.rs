@@ -62,6 +62,10 @@ impl Answer {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
+    /// The path of the next page; empty after the last.
+    pub(crate) fn next(&self) -> String {
+        self.header("link").split(['<', '>']).nth(1).unwrap_or_default().to_owned()
+    }
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

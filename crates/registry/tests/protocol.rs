@@ -26,7 +26,7 @@ async fn all_tags(client: &Client, repository: &str, n: usize) -> Vec<String> {
     while !path.is_empty() {
         let answer = client.get(&path).await;
         found.extend(names(&answer, "tags"));
-        path = next(&answer);
+        path = answer.next();
     }
     found
 }
@@ -34,10 +34,6 @@ async fn all_tags(client: &Client, repository: &str, n: usize) -> Vec<String> {
 fn names(answer: &Answer, list: &str) -> Vec<String> {
     let json: serde_json::Value = serde_json::from_slice(&answer.body).expect("json");
     json[list].as_array().expect("a list").iter().map(|it| it.as_str().expect("text").to_owned()).collect()
-}
-
-fn next(answer: &Answer) -> String {
-    answer.header("link").split(['<', '>']).nth(1).unwrap_or_default().to_owned()
 }
 
 async fn pages_have_names(test: TestDb) {
@@ -67,7 +63,7 @@ async fn tags_paging_during_inserts(test: TestDb) {
     for round in 0.. {
         let answer = client.get(&path).await;
         found.extend(names(&answer, "tags"));
-        path = next(&answer);
+        path = answer.next();
         if path.is_empty() {
             break;
         }
@@ -80,9 +76,6 @@ async fn tags_paging_during_inserts(test: TestDb) {
             client.send("DELETE", &format!("/v2/a/manifests/{last}"), &[], "").await;
         }
         assert!(round < 40, "the end moves away for ever");
-        if round >= 20 {
-            continue;
-        }
     }
     let mut sorted = found.clone();
     sorted.sort();
@@ -110,7 +103,7 @@ async fn prefix_names_a_and_a_b(test: TestDb) {
     while !path.is_empty() {
         let answer = client.get(&path).await;
         found.extend(names(&answer, "repositories"));
-        path = next(&answer);
+        path = answer.next();
     }
     assert_eq!(found, ["a", "a-b", "a/b", "a/b/c", "ab", "tags/list"]);
     let reader = world.service("reader", "Reader", "/repositories/a/b").await;
@@ -126,7 +119,7 @@ async fn link_header_escaping(test: TestDb) {
     client.put_image("ab:1", &[b"x"]).await;
     let catalog = client.get("/v2/_catalog?n=1").await;
     assert_eq!(catalog.header("link"), "</v2/_catalog?n=1&last=a%2Fb>; rel=\"next\"");
-    assert_eq!(names(&client.get(&next(&catalog)).await, "repositories"), ["ab"]);
+    assert_eq!(names(&client.get(&catalog.next()).await, "repositories"), ["ab"]);
     let tags = client.get("/v2/a%2Fb/tags/list?n=1").await;
     assert_eq!(tags.header("link"), "</v2/a/b/tags/list?n=1&last=v1.0_x-y>; rel=\"next\"");
     // An artifact type is anybody's text, and comes back in a header.
@@ -143,7 +136,7 @@ async fn link_header_escaping(test: TestDb) {
     let link = first.header("link");
     assert!(link.starts_with("</v2/a/b/referrers/sha256:") && link.ends_with(">; rel=\"next\""), "{link}");
     assert_eq!(link.matches(['<', '>', '"', ' ']).count(), 5, "nothing of it breaks out: {link}");
-    let second = client.get(&next(&first)).await;
+    let second = client.get(&first.next()).await;
     assert_eq!(second.header("oci-filters-applied"), "artifactType");
     let json: serde_json::Value = serde_json::from_slice(&second.body).expect("json");
     assert_eq!(json["manifests"].as_array().map(Vec::len), Some(1));

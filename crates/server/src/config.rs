@@ -6,6 +6,7 @@ use std::{
 
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
+use seaworthy_registry::SparseIndexes;
 use serde::{Deserialize, Serialize};
 
 use crate::webhook::Network;
@@ -299,6 +300,11 @@ impl Config {
     pub fn language(&self) -> Language {
         if self.language == "ja" { Language::Japanese } else { Language::English }
     }
+
+    /// What becomes of an index with absent children.
+    pub(crate) fn sparse_indexes(&self) -> SparseIndexes {
+        if self.sparse_indexes == "refuse" { SparseIndexes::Refuse } else { SparseIndexes::Allow }
+    }
 }
 
 impl MailConfig {
@@ -402,6 +408,7 @@ mod tests {
             "shared = \"relative\"\ndatabase = \"postgres://u@h/d\"",
             "sandbox = \"off\"",
             "inspectors = 0",
+            "sparse_indexes = \"sometimes\"",
             "database = \"mysql://x\"",
             "ledger_origin = \"a b\"",
             "listen = 5000",

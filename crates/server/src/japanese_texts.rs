@@ -87,6 +87,12 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("listing the catalog is not permitted", "カタログの一覧は許可されていません"),
     ("method is not supported here", "このメソッドは使えません"),
     ("no such route in the distribution API", "配布 API にそのような経路はありません"),
+    ("a push sets at most {} tags", "1 回のプッシュで付けられるタグは {0} 個までです"),
+    (
+        "push the same manifest again with the other tags",
+        "残りのタグを指定して同じマニフェストをもう一度プッシュしてください",
+    ),
+    ("query has a malformed percent-encoding", "クエリーのパーセントエンコーディングが正しくありません"),
     ("path has a malformed percent-encoding", "パスのパーセントエンコーディングが正しくありません"),
     ("path is longer than 1024 bytes", "パスが 1024 バイトを超えています"),
     ("repository `{}` is not known", "リポジトリ `{0}` は登録されていません"),

@@ -8,7 +8,7 @@ use seaworthy_fleet::{Fleet, FleetConfig};
 use seaworthy_inspection::{Inspection, InspectionConfig, LayerReader};
 use seaworthy_ledger::Sequencer;
 use seaworthy_model::{Actor, FeedState, SystemClock, consumer};
-use seaworthy_registry::{Registry, RegistryConfig, SparseIndexes};
+use seaworthy_registry::{Registry, RegistryConfig};
 use seaworthy_sandbox::{Confinement, Limits, ReaderFn, Sandbox};
 use seaworthy_seal::{Seal, sealed_item};
 use seaworthy_store::{Blobs, DataDir, Db, chain};
@@ -175,11 +175,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         blobs: blobs.clone(),
         access: access.clone(),
         gate,
-        sparse_indexes: if config.sparse_indexes == "refuse" {
-            SparseIndexes::Refuse
-        } else {
-            SparseIndexes::Allow
-        },
+        sparse_indexes: config.sparse_indexes(),
         blob_consumers: &[consumer::INSPECTION],
         manifest_consumers: &[consumer::INSPECTION, consumer::CLEARANCE, consumer::FLEET],
     });
