@@ -394,6 +394,9 @@ mod tests {
         assert_eq!(doors("domain = \"registry.example.com\""), 1);
         assert_eq!(doors("domain = \"h\"\ntls_listen = \"0.0.0.0:443\""), 1);
         assert_eq!(load("language = \"ja\"").expect("valid").language(), Language::Japanese);
+        assert_eq!(load("").expect("valid").sparse_indexes(), SparseIndexes::Allow);
+        let strict = load("sparse_indexes = \"refuse\"").expect("valid");
+        assert_eq!(strict.sparse_indexes(), SparseIndexes::Refuse);
         for bad in [
             "listn = \"x\"",
             "listen = \"0.0.0.0:5000\"",
