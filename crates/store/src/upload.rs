@@ -227,8 +227,9 @@ fn store(
             file.seek(SeekFrom::Start(0))
                 .and_then(|_| file.read_to_end(&mut bytes))
                 .map_err(|source| failed("read", &places.path, source))?;
-            remove_file(&places.path)?;
         }
+        // A session that was begun has a file, also when nothing was written to it.
+        remove_file(&places.path)?;
         bytes.extend_from_slice(pending);
         return Ok(Stored::Small(SmallBlob { digest: actual, bytes: bytes.into() }));
     }
