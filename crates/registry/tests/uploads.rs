@@ -70,7 +70,10 @@ async fn patch_zero_bytes(test: TestDb) {
     let put = client.close(&location, Digest::sha256(b""), Vec::new()).await;
     assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
     let location = client.begin("a").await;
-    assert_eq!(client.close(&location, Digest::sha256(b"e"), b"e".to_vec()).await.status, StatusCode::CREATED);
+    assert_eq!(
+        client.close(&location, Digest::sha256(b"e"), b"e".to_vec()).await.status,
+        StatusCode::CREATED
+    );
     let left = std::fs::read_dir(world.test.path().join("uploads/registry")).expect("list").count();
     assert_eq!(left, 0, "what ended leaves no file");
 }
