@@ -20,6 +20,7 @@ mod deploy;
 mod disks;
 mod doors;
 mod expected;
+mod files;
 mod hostile;
 mod http;
 mod image;

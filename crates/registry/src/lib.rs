@@ -31,7 +31,7 @@ pub use gate::{Door, OpenGate, PullGate, Refusal};
 pub use manifest::ImageRow;
 pub use registry::{Registry, RegistryConfig, SparseIndexes};
 pub use respond::{Told, body_of};
-pub use routes::{CredentialRejected, router};
+pub use routes::{CredentialRejected, SendsFiles, router};
 
 /// The room's name: its tables, its blobs, its sweeps.
 pub(crate) const ROOM: &str = "registry";

@@ -30,6 +30,11 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct CredentialRejected;
 
+/// Marks a request at a door that sends files without reading them
+/// ([`seaworthy_store::map::file_behind`]).
+#[derive(Clone, Copy, Debug)]
+pub struct SendsFiles;
+
 /// The routes below `/v2/`. Requests carry an [`Identity`] extension, put there by authentication.
 pub fn router(registry: Registry) -> Router {
     Router::new()
@@ -58,7 +63,8 @@ async fn handle(
         Ok(query) => query,
         Err(problem) => return finish(respond::problem(&problem, head)),
     };
-    let call = Call { registry: &registry, identity: &identity, query: &query };
+    let sends = request.extensions().get::<SendsFiles>().copied();
+    let call = Call { registry: &registry, identity: &identity, query: &query, sends };
     let rejected = request.extensions().get::<CredentialRejected>().is_some();
     let answer = if rejected { Err(unauthorized().into()) } else { call.dispatch(&target, request).await };
     let response = match answer {
@@ -114,6 +120,8 @@ pub(crate) struct Call<'c> {
     pub(crate) registry: &'c Registry,
     pub(crate) identity: &'c Identity,
     pub(crate) query: &'c Query,
+    /// Where bodies may be maps of files.
+    pub(crate) sends: Option<SendsFiles>,
 }
 
 pub(crate) type Answer = Result<Response, RegistryError>;

@@ -43,6 +43,17 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("no command to measure", "測定するコマンドがありません"),
     ("no directory: {}", "ディレクトリを作れません: {0}"),
     ("no repository name", "リポジトリ名ではありません"),
+    ("`--username` needs SEAWORTHY_BENCH_PASSWORD", "`--username` には SEAWORTHY_BENCH_PASSWORD が必要です"),
+    (
+        "`DOCKER_HOST` names no engine's socket: it begins with `unix://`",
+        "`DOCKER_HOST` がエンジンのソケットを指していません: `unix://` で始めてください",
+    ),
+    (
+        "`{}` is no registry: it is `http://HOST:PORT`",
+        "`{0}` はレジストリではありません: `http://HOST:PORT` の形で指定してください",
+    ),
+    ("failed to start an agent: {}", "エージェントを起動できませんでした: {0}"),
+    ("no workload is `{}`: there are {}", "`{0}` という負荷はありません: 使えるのは {1} です"),
     ("the feeds were not imported within five minutes", "フィードが 5 分以内に取り込まれませんでした"),
     ("the server did not end: {}", "サーバーが終了しませんでした: {0}"),
     ("the server did not start: {}", "サーバーが起動しませんでした: {0}"),

@@ -20,6 +20,7 @@ mod japanese_texts;
 mod live;
 mod local_ca;
 pub mod mail;
+mod plain_door;
 mod refusal;
 mod remedies;
 mod route;

@@ -27,6 +27,7 @@ use crate::{
     live::Live,
     local_ca::LocalCa,
     mail::Mail,
+    plain_door::PlainListener,
     speak,
     tasks::Tasks,
     tls::{self, Caller},
@@ -108,8 +109,9 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
         .layer(middleware::from_fn_with_state(rooms.access.clone(), auth::network))
         .layer(middleware::from_fn_with_state(rooms.fleet.clone(), auth::host))
         .layer(middleware::from_fn_with_state(rooms.language, speak::to_the_caller));
+    let plain = network.clone().layer(Extension(seaworthy_registry::SendsFiles));
     for listener in listeners {
-        serve_network(&tasks, &network, listener);
+        serve_network(&tasks, &plain, PlainListener(listener));
     }
     for listener in doors {
         serve_network(&tasks, &network, listener);

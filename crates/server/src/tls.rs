@@ -28,6 +28,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use crate::{
     Config, StartError, limit,
     local_ca::{Issued, LocalCa},
+    plain_door::PlainListener,
 };
 
 /// SHA-256.
@@ -47,8 +48,8 @@ pub(crate) struct Caller {
     pub(crate) certificate: Option<[u8; 32]>,
 }
 
-impl Connected<IncomingStream<'_, TcpListener>> for Caller {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+impl Connected<IncomingStream<'_, PlainListener>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, PlainListener>) -> Self {
         Self { address: *stream.remote_addr(), is_secure: false, certificate: None }
     }
 }

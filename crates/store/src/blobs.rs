@@ -1,4 +1,11 @@
-use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc};
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, stream};
@@ -9,6 +16,7 @@ use crate::{
     Db, DbError, Hold, Tx, Upload, UploadLock, UploadState, args,
     error::BlobError,
     limit,
+    map::SentFile,
     upload::{blocking, failed, remove_file, sync_directory},
 };
 
@@ -227,7 +235,7 @@ impl BlobReader {
                 blocking(move || {
                     let mut buffer = vec![0; size];
                     file.read_exact_at(&mut buffer, 0)
-                        .map_err(|source| failed("read", std::path::Path::new("blob"), source))?;
+                        .map_err(|source| failed("read", Path::new("blob"), source))?;
                     Ok(buffer.into())
                 })
                 .await
@@ -235,20 +243,21 @@ impl BlobReader {
         }
     }
 
-    /// The bytes of `range` (clamped to the blob), [`limit::READ_CHUNK_BYTES`] at a time.
-    pub fn stream(self, range: Range<u64>) -> impl Stream<Item = io::Result<Bytes>> + Send {
-        Shared::from(self).stream(range)
+    /// The blob as an answer's body: read [`limit::READ_CHUNK_BYTES`] at a time.
+    pub fn body(self) -> BlobBody {
+        let source = match self.source {
+            BlobSource::Bytes(bytes) => BodySource::Bytes(bytes),
+            BlobSource::File(file) => BodySource::File(Arc::new(file)),
+        };
+        BlobBody { size: self.size, source }
     }
 
-    /// Ranges of the blob (clamped to it) and given bytes, one after the other.
-    pub fn pieces(self, pieces: Vec<Piece>) -> impl Stream<Item = io::Result<Bytes>> + Send {
-        let shared = Shared::from(self);
-        stream::iter(pieces)
-            .map(move |piece| match piece {
-                Piece::Bytes(bytes) => stream::once(std::future::ready(Ok(bytes))).left_stream(),
-                Piece::Range(range) => shared.clone().stream(range).right_stream(),
-            })
-            .flatten()
+    /// The same for a door that sends files without reading them ([`crate::map::file_behind`]); any other
+    /// reads the same bytes from the map.
+    pub async fn mapped_body(self) -> Result<BlobBody, BlobError> {
+        let BlobSource::File(file) = self.source else { return Ok(self.body()) };
+        let map = move || SentFile::open(file).map_err(|source| failed("map", Path::new("blob"), source));
+        Ok(BlobBody { size: self.size, source: BodySource::Map(blocking(map).await?) })
     }
 }
 
@@ -261,39 +270,47 @@ pub enum Piece {
     Range(Range<u64>),
 }
 
-/// An open blob that several readers share.
-#[derive(Clone)]
-struct Shared {
+/// An open blob's bytes on their way into an answer. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct BlobBody {
     size: u64,
-    source: SharedSource,
+    source: BodySource,
 }
 
-#[derive(Clone)]
-enum SharedSource {
+#[derive(Clone, Debug)]
+enum BodySource {
     Bytes(Bytes),
     File(Arc<File>),
+    Map(Arc<SentFile>),
 }
 
-impl From<BlobReader> for Shared {
-    fn from(reader: BlobReader) -> Self {
-        let source = match reader.source {
-            BlobSource::Bytes(bytes) => SharedSource::Bytes(bytes),
-            BlobSource::File(file) => SharedSource::File(Arc::new(file)),
-        };
-        Self { size: reader.size, source }
+impl BlobBody {
+    /// Length of the blob in bytes.
+    pub const fn size(&self) -> u64 {
+        self.size
     }
-}
 
-impl Shared {
-    fn stream(self, range: Range<u64>) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    /// Ranges of the blob (clamped to it) and given bytes, one after the other.
+    pub fn pieces(self, pieces: Vec<Piece>) -> impl Stream<Item = io::Result<Bytes>> + Send {
+        stream::iter(pieces)
+            .map(move |piece| match piece {
+                Piece::Bytes(bytes) => stream::once(std::future::ready(Ok(bytes))).left_stream(),
+                Piece::Range(range) => self.clone().stream(range).right_stream(),
+            })
+            .flatten()
+    }
+
+    /// The bytes of `range`, clamped to the blob.
+    pub fn stream(self, range: Range<u64>) -> impl Stream<Item = io::Result<Bytes>> + Send {
         let end = range.end.min(self.size);
         let start = range.start.min(end);
         let first = match self.source {
-            SharedSource::Bytes(bytes) => {
+            BodySource::Bytes(bytes) => {
                 let slice = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
                 State::Memory(bytes.slice(slice(start)..slice(end)))
             }
-            SharedSource::File(file) => State::File { file, at: start, end },
+            BodySource::File(file) => State::File { file, at: start, end },
+            BodySource::Map(sent) => State::Memory(sent.slice(start..end)),
         };
         stream::try_unfold(first, |state| async move {
             match state {

@@ -8,7 +8,7 @@ use futures_util::{Stream, TryStreamExt as _};
 use http::{HeaderMap, StatusCode, header};
 use seaworthy_model::{ErrorCode, Problem, UploadId};
 use seaworthy_oci::{Digest, RepoName};
-use seaworthy_store::{BlobReader, Piece};
+use seaworthy_store::{BlobBody, Piece};
 
 use super::{Answer, Call, not_modified, set_digest, text_header};
 use crate::{
@@ -36,25 +36,26 @@ impl Call<'_> {
         if conditional::is_fresh(headers, digest) {
             return Ok(not_modified(digest));
         }
-        let size = reader.size;
+        let blob = if self.sends.is_some() { reader.mapped_body().await? } else { reader.body() };
+        let size = blob.size();
         let header =
             text_header(headers, &header::RANGE).filter(|_| conditional::obeys_range(headers, digest));
         match range::parse(header.as_deref(), size) {
             Wanted::All => {
-                let mut response = Response::new(body(digest, reader.stream(0..size)));
+                let mut response = Response::new(body(digest, blob.stream(0..size)));
                 blob_headers(&mut response, digest);
                 set(&mut response, header::CONTENT_LENGTH, &size.to_string());
                 Ok(response)
             }
             Wanted::Part(range) => {
-                let mut response = Response::new(body(digest, reader.stream(range.clone())));
+                let mut response = Response::new(body(digest, blob.stream(range.clone())));
                 *response.status_mut() = StatusCode::PARTIAL_CONTENT;
                 blob_headers(&mut response, digest);
                 set(&mut response, header::CONTENT_LENGTH, &(range.end - range.start).to_string());
                 set(&mut response, header::CONTENT_RANGE, &content_range(&range, size));
                 Ok(response)
             }
-            Wanted::Parts(ranges) => Ok(in_parts(reader, digest, &ranges)),
+            Wanted::Parts(ranges) => Ok(in_parts(blob, digest, &ranges)),
             Wanted::Unsatisfiable => {
                 let problem = Problem::new(ErrorCode::RangeInvalid, format!("blob has {size} bytes"));
                 let mut response = respond::problem(&problem, false);
@@ -66,8 +67,8 @@ impl Call<'_> {
 }
 
 /// Several ranges as `multipart/byteranges` (RFC 9110 §14.6).
-fn in_parts(reader: BlobReader, digest: &Digest, ranges: &[Range<u64>]) -> Response {
-    let size = reader.size;
+fn in_parts(blob: BlobBody, digest: &Digest, ranges: &[Range<u64>]) -> Response {
+    let size = blob.size();
     // Random, so that nobody writes a blob that contains it.
     let boundary = UploadId::generate();
     let mut pieces = Vec::with_capacity(ranges.len() * 2 + 1);
@@ -86,7 +87,7 @@ fn in_parts(reader: BlobReader, digest: &Digest, ranges: &[Range<u64>]) -> Respo
     }
     text(&mut pieces, format!("\r\n--{boundary}--\r\n"));
     length += ranges.iter().map(|range| range.end - range.start).sum::<u64>();
-    let mut response = Response::new(body(digest, reader.pieces(pieces)));
+    let mut response = Response::new(body(digest, blob.pieces(pieces)));
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     blob_headers(&mut response, digest);
     set(&mut response, header::CONTENT_TYPE, &format!("multipart/byteranges; boundary={boundary}"));

@@ -41,12 +41,13 @@ impl Containers {
 }
 
 async fn docker(words: &[&str]) -> Result<String, Failure> {
+    let what = format!("docker {}", words.join(" "));
     let output = Command::new("docker").args(words).stdin(Stdio::null()).output().await;
-    let output = output.map_err(|error| unable(format!("docker: {error}")))?;
+    let output = output.map_err(|error| unable(format!("`{what}`: {error}")))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
-    Err(unable(format!("docker {}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr))))
+    Err(unable(format!("`{what}`: {}", String::from_utf8_lossy(&output.stderr))))
 }
 
 /// Runs the bench.
@@ -64,7 +65,7 @@ pub(crate) async fn bench(global: &Global, flags: &BenchEngineFlags) -> Outcome 
     let alone = watch(flags, &[("engine alone", engine)]).await?;
     let mut server = Server::start(&[], &[]).await?;
     let agent = agent(&server)?;
-    let pid = agent.id().ok_or_else(|| unable("the agent ended"))?;
+    let pid = agent.id().unwrap_or_default();
     let mut wire = Wire::open(&server.socket()).await?;
     until_listed(&mut wire, flags.containers).await?;
     // Its image is read and judged before it is watched.
@@ -93,7 +94,7 @@ async fn starts(wire: &mut Wire, containers: &mut Containers) -> Result<Figure, 
                 break;
             }
             if start.elapsed() > DEADLINE {
-                return Err(unable(format!("`{name}` was never judged")));
+                return Err(unable("a container was still pending"));
             }
         }
         figure.samples.push(elapsed_ms(start));
@@ -119,7 +120,7 @@ async fn until_listed(wire: &mut Wire, count: u32) -> Result<(), Failure> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Err(unable("the containers were not listed within two minutes"))
+    Err(unable("a container was still pending"))
 }
 
 /// Processor time of processes over the time of the flags, in percent of a core.

@@ -14,6 +14,8 @@ use crate::{
     flags::{BenchFindingsFlags, Global},
 };
 
+const POLICIES: &str = "/api/v1/policies";
+const IMPORT: &str = "/api/v1/advisories/import";
 /// Pages asked for of each kind.
 const PAGES: u32 = 20;
 /// How often an advisory comes and goes.
@@ -69,9 +71,9 @@ async fn advisories(wire: &mut Wire, files: &Path) -> Result<[Figure; 2], Failur
     let policy =
         "policy: bench\nselects: ['running/**']\nmode: enforce\nrules:\n  - vulnerabilities: { any: 0 }\n";
     let body = json!({ "source": policy }).to_string();
-    let reply = wire.send(Method::POST, "/api/v1/policies", "application/json", body).await?;
+    let reply = wire.send(Method::POST, POLICIES, "application/json", body).await?;
     if !reply.status.is_success() {
-        return Err(unable(format!("the policy was refused: {}", reply.status)));
+        return Err(unable(format!("`{POLICIES}` answered {}", reply.status)));
     }
     let config = push(wire, CLEAN, &status(0, "clean", 10)).await?;
     fleet::run_one(wire, &format!("localhost/{CLEAN}:1"), &config.to_string()).await?;
@@ -105,11 +107,12 @@ fn record(number: u32, more: &str) -> String {
 async fn import(wire: &mut Wire, path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text).map_err(|error| unable(format!("`{}`: {error}", path.display())))?;
     let body = json!({"paths": [path]}).to_string();
-    let reply = wire.send(Method::POST, "/api/v1/advisories/import", "application/json", body).await?;
+    let reply = wire.send(Method::POST, IMPORT, "application/json", body).await?;
     if reply.status.is_success() {
         return Ok(());
     }
-    Err(unable(format!("the import answered {}: {}", reply.status, String::from_utf8_lossy(&reply.body))))
+    let said = String::from_utf8_lossy(&reply.body);
+    Err(unable(format!("`{IMPORT}` answered {}: {said}", reply.status)))
 }
 
 /// Debian's tracker with one open vulnerability in each package.

@@ -149,7 +149,7 @@ pub(super) async fn until_verdict(wire: &mut Wire, verdict: &str) -> Result<(), 
             return Ok(());
         }
         if begun.elapsed() > DEADLINE {
-            return Err(unable(format!("the container was never `{verdict}`: {page}")));
+            return Err(unable("a container was still pending"));
         }
     }
 }

@@ -20,14 +20,12 @@ use crate::{
 
 /// Runs the bench.
 pub(crate) async fn bench(global: &Global, flags: &BenchRegistryFlags) -> Outcome {
-    let own = match &flags.url {
-        Some(_) => None,
-        None => Some(Server::start(&[], &[]).await?),
-    };
-    let peer = match (&flags.url, &own) {
-        (Some(url), _) => Peer::new(url, authorization(flags)?, (flags.pid, flags.dir.clone()))?,
-        (None, Some(server)) => of_own(server).await?,
-        (None, None) => return Err(unable("there is no registry")),
+    let (peer, own) = match &flags.url {
+        Some(url) => (Peer::new(url, authorization(flags)?, (flags.pid, flags.dir.clone()))?, None),
+        None => {
+            let server = Server::start(&[], &[]).await?;
+            (of_own(&server).await?, Some(server))
+        }
     };
     let mut figures: Vec<Figure> = Vec::new();
     if let Some(unknown) = flags.only.iter().find(|only| !workloads::ALL.contains(&only.as_str())) {

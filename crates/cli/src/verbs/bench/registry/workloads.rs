@@ -144,10 +144,10 @@ async fn pulls(peer: &Peer, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, F
                 read += frame.data_ref().map_or(0, Bytes::len) as u64;
             }
             if read == size {
-                Ok(connection)
-            } else {
-                Err(unable(format!("`{path}`: {read} bytes of {size}")))
+                return Ok(connection);
             }
+            let read = format!("{read} of {size} bytes");
+            Err(unable(format!("`{path}` broke off: {read}")))
         }
     })
     .await
