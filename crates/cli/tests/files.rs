@@ -110,8 +110,8 @@ fn clients_that_stop_reading_hold_up_nobody() {
         .map(|_| {
             let mut stream = files.connect();
             stream.write_all(files.request("GET", "").as_bytes()).expect("sent");
-            // The first bytes come, so it is under way.
-            stream.read_exact(&mut [0; 1_000]).expect("a beginning");
+            // The first bytes are there, so it is under way.
+            stream.peek(&mut [0; 1]).expect("a beginning");
             stream
         })
         .collect();
@@ -121,8 +121,6 @@ fn clients_that_stop_reading_hold_up_nobody() {
     let mut stalled = stalled.into_iter();
     let mut patient = stalled.next().expect("one");
     drop(stalled);
-    let mut rest = vec![0; LENGTH - 1_000];
-    patient.read_exact(&mut rest).expect("the rest");
-    assert!(files.bytes.ends_with(&rest[rest.len() - (LENGTH - 10_000)..]));
+    assert!(answer(&mut patient, true).1 == files.bytes);
     assert_eq!(files.door.get("HEAD", &files.path).status, 200);
 }
