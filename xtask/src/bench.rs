@@ -5,12 +5,14 @@
 
 use std::{
     fs,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use crate::{
-    prepare,
+    go, prepare,
     step::{self, Outcome, Steps},
 };
 
@@ -39,6 +41,10 @@ pub(crate) fn command() -> Outcome {
                 step::run(command.args(["bench", bench, "-o", "table"]))
             })?;
         }
+        steps.run("registry", || registry(&["bench", "registry"], None))?;
+        for peer in PEERS {
+            steps.run(peer.name, || peer.bench())?;
+        }
         steps.run("engine", || {
             let mut command = step::cargo();
             command.args([
@@ -55,6 +61,84 @@ pub(crate) fn command() -> Outcome {
             step::run(command.arg(prepare::base("base-main.tar")?).args(["-o", "table"]))
         })
     })
+}
+
+/// A registry that others wrote, measured in the same run as ours.
+struct Peer {
+    name: &'static str,
+    /// Its package and version as Go names it; `None`: Debian's, where that is installed.
+    go: Option<(&'static str, &'static str)>,
+}
+
+const PEERS: &[Peer] = &[
+    Peer { name: "docker-registry", go: None },
+    Peer {
+        name: "registry-3.1.2",
+        go: Some(("registry-3.1.2", "github.com/distribution/distribution/v3/cmd/registry@v3.1.2")),
+    },
+];
+
+impl Peer {
+    fn program(&self) -> Outcome<PathBuf> {
+        let Some((folder, package)) = self.go else { return Ok(self.name.into()) };
+        let cache = prepare::cache()?;
+        go::programs(&cache, folder, 24, &[("", package)])?;
+        Ok(cache.join(folder).join("registry"))
+    }
+
+    /// Starts it in a directory of its own, measures it, and ends it.
+    fn bench(&self) -> Outcome {
+        let folder = step::target_dir().join("bench-peer");
+        drop(fs::remove_dir_all(&folder));
+        let data = folder.join("data");
+        fs::create_dir_all(&data).map_err(|error| failed(&data, &error))?;
+        let config = folder.join("config.yml");
+        let port = free_port()?;
+        write(
+            &config,
+            &format!(
+                "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
+                 storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
+                 http: {{addr: \"127.0.0.1:{port}\"}}\n",
+                data.display()
+            ),
+        )?;
+        let program = self.program()?;
+        let mut command = Command::new(&program);
+        command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
+        // Without Debian's registry there is nothing to compare with, and no failure.
+        let Ok(mut process) = command.spawn() else {
+            println!("    not measured: there is no {}", program.display());
+            return Ok(());
+        };
+        let measured = registry(&["bench", "registry"], Some((port, process.id(), &data)));
+        drop(process.kill());
+        drop(process.wait());
+        measured
+    }
+}
+
+/// The bench of registries: ours, or the one at a port.
+fn registry(words: &[&str], peer: Option<(u16, u32, &Path)>) -> Outcome {
+    let mut command = Command::new(step::target_dir().join("release/seaworthy"));
+    command.args(words);
+    if let Some((port, pid, data)) = peer {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if Instant::now() > deadline {
+                return Err(format!("no registry came up at port {port}"));
+            }
+            std::thread::yield_now();
+        }
+        command.arg(format!("http://127.0.0.1:{port}"));
+        command.args(["--pid", &pid.to_string(), "--dir"]).arg(data);
+    }
+    step::run(command.args(["-o", "table"]))
+}
+
+fn free_port() -> Outcome<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    listener.map(|address| address.port()).map_err(|error| format!("no free port: {error}"))
 }
 
 fn advisories() -> PathBuf {

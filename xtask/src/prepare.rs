@@ -59,7 +59,7 @@ pub(crate) fn prepare(steps: &mut Steps, install: Install) -> Outcome {
 }
 
 /// Where what is costly to make is kept, by version.
-fn cache() -> Outcome<PathBuf> {
+pub(crate) fn cache() -> Outcome<PathBuf> {
     let home = std::env::var_os("HOME").ok_or("`HOME` is not set")?;
     Ok(Path::new(&home).join(".cache/seaworthy"))
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     process::{Command, Stdio},
 };
@@ -10,6 +10,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
+    http::Door,
     image::Image,
     server::{Place, Said, free_port, run, seaworthy},
 };
@@ -252,4 +253,18 @@ fn a_policy_is_compared_with_the_one_it_would_replace() {
     // Nothing was applied.
     assert_eq!(place.cli(&["check", "prod/web:1"]).code, 1);
     assert_eq!(place.cli(&["policy", "diff", "prod", "nosuch"]).code, 2);
+}
+
+#[test]
+fn a_port_that_is_left_to_the_system_is_told() {
+    let place = Place::new();
+    let mut command = place.command(&["up", "--no-agent", "--listen", "127.0.0.1:0"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("a server");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+    let line = lines.next().expect("a line").expect("text");
+    let port = line.strip_prefix("ready http://127.0.0.1:").and_then(|port| port.parse::<u16>().ok());
+    let answer = port.map(|port| Door::Page { port, headers: vec![] }.get("GET", "/livez").status);
+    child.kill().expect("it ends");
+    child.wait().expect("it ended");
+    assert_eq!(answer, Some(200), "{line}");
 }

@@ -78,11 +78,12 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
             Err(source) => return Err(StartError::Listen { address, source }),
         }
     }
-    let port =
-        listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(0, |address| address.port());
-    let url = match config.listen.strip_prefix("localhost:") {
-        Some(_) => format!("http://localhost:{port}"),
-        None => format!("http://{}", config.listen),
+    // Port 0 is whichever was free.
+    let bound = listeners.first().and_then(|listener| listener.local_addr().ok());
+    let url = match (config.listen.strip_prefix("localhost:"), bound) {
+        (Some(_), Some(bound)) => format!("http://localhost:{}", bound.port()),
+        (None, Some(bound)) => format!("http://{bound}"),
+        (_, None) => format!("http://{}", config.listen),
     };
     let host = url.trim_start_matches("http://").to_owned();
     let built = build(&data, config, host).await?;

@@ -16,6 +16,7 @@ use super::{Figure, report, server::Server};
 use crate::{
     failure::{Failure, Outcome, unable, usage},
     flags::{BenchRegistryFlags, Global},
+    render,
 };
 
 /// Runs the bench.
@@ -33,7 +34,14 @@ pub(crate) async fn bench(global: &Global, flags: &BenchRegistryFlags) -> Outcom
     }
     for workload in workloads::ALL {
         if flags.only.is_empty() || flags.only.iter().any(|only| only == workload) {
-            figures.extend(workloads::run(workload, &peer, flags).await?);
+            match workloads::run(workload, &peer, flags).await {
+                Ok(measured) => figures.extend(measured),
+                // Not every registry has all of the API.
+                Err(Failure::Problem(problem)) if flags.url.is_some() => {
+                    render::note(&format!("{workload}: {}", problem.message));
+                }
+                Err(failure) => return Err(failure),
+            }
         }
     }
     if let Some(mut server) = own {

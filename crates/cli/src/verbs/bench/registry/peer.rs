@@ -119,7 +119,7 @@ impl Connection {
             .method(method)
             .uri(path)
             .header(header::HOST, &self.peer.inner.host)
-            .header(header::ACCEPT, "*/*")
+            .header(header::ACCEPT, ACCEPT)
             .header(header::CONTENT_TYPE, kind);
         if let Some(authorization) = &self.peer.inner.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
@@ -206,6 +206,10 @@ impl Connection {
         if reply.status() == StatusCode::CREATED { Ok(()) } else { Err(refused(&path, &reply)) }
     }
 }
+
+/// Some registries give manifests only to who names their type.
+const ACCEPT: &str =
+    "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, */*";
 
 pub(super) const OCTETS: &str = "application/octet-stream";
 
