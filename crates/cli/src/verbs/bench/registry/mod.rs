@@ -21,12 +21,11 @@ use crate::{
 
 /// Runs the bench.
 pub(crate) async fn bench(global: &Global, flags: &BenchRegistryFlags) -> Outcome {
-    let (peer, own) = match &flags.url {
-        Some(url) => (Peer::new(url, authorization(flags)?, (flags.pid, flags.dir.clone()))?, None),
-        None => {
-            let server = Server::start(&[], &[]).await?;
-            (of_own(&server).await?, Some(server))
-        }
+    let (peer, own) = if let Some(url) = &flags.url {
+        (Peer::new(url, authorization(flags)?, (flags.pid, flags.dir.clone()))?, None)
+    } else {
+        let server = Server::start(&[], &[]).await?;
+        (of_own(&server).await?, Some(server))
     };
     let mut figures: Vec<Figure> = Vec::new();
     if let Some(unknown) = flags.only.iter().find(|only| !workloads::ALL.contains(&only.as_str())) {

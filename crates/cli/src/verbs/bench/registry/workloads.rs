@@ -1,6 +1,6 @@
 //! The workloads, each with what it has to push before.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
@@ -36,6 +36,8 @@ pub(super) const ALL: &[&str] = &[
 
 /// Bytes a second of a slow client.
 const SLOW_BYTES: u32 = 100_000;
+/// How long a registry may take until it gives an image out.
+const GIVEN: Duration = Duration::from_mins(10);
 /// Between two pieces of what a slow client sends.
 const SLOW_PAUSE: Duration = Duration::from_millis(500);
 
@@ -126,6 +128,7 @@ async fn pulls(peer: &Peer, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, F
     let mut connection = peer.connect().await?;
     connection.push("bench/pull", (&digest, &bytes)).await?;
     image(&mut connection, "bench/pull", ("1", &[(&digest, bytes.len())])).await?;
+    until_given(&mut connection, "bench/pull").await?;
     let jobs = flags.blobs * 4;
     let load = Load { name: "pull, c=8", connections: 8, jobs, job_bytes: bytes.len() as u64 };
     let path = format!("/v2/bench/pull/blobs/{digest}");
@@ -171,6 +174,19 @@ async fn image(
     Ok(Digest::sha256(&manifest).to_string())
 }
 
+/// Waits until an image is given out: a registry may look into it first.
+async fn until_given(connection: &mut Connection, repository: &str) -> Result<(), Failure> {
+    let path = format!("/v2/{repository}/manifests/1");
+    let begun = Instant::now();
+    loop {
+        match connection.get(Method::GET, &path).await {
+            Ok(_) => return Ok(()),
+            Err(failure) if begun.elapsed() > GIVEN => return Err(failure),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
 fn manifest(config: (&str, usize), layers: &[(&str, usize)], mark: &str) -> Bytes {
     let layer = |(digest, size): &(&str, usize)| json!({"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest, "size": size});
     let manifest = json!({
@@ -188,6 +204,7 @@ async fn small_image(peer: &Peer, repository: &str) -> Result<(String, usize), F
     let (digest, bytes) = Blobs::new(4, 1_000).get(0);
     connection.push(repository, (&digest, &bytes)).await?;
     image(&mut connection, repository, ("1", &[(&digest, bytes.len())])).await?;
+    until_given(&mut connection, repository).await?;
     Ok((digest, bytes.len()))
 }
 
@@ -373,6 +390,7 @@ async fn slow(peer: &Peer, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Fa
     let mut connection = peer.connect().await?;
     connection.push("bench/slow", (&digest, &bytes)).await?;
     image(&mut connection, "bench/slow", ("1", &[(&digest, bytes.len())])).await?;
+    until_given(&mut connection, "bench/slow").await?;
     let jobs = flags.slow * 2;
     let load = Load { name: "slow uploads and downloads", connections: jobs, jobs, job_bytes: length as u64 };
     let path = format!("/v2/bench/slow/blobs/{digest}");
