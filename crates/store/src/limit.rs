@@ -14,6 +14,9 @@ pub const POSTGRES_CONNECTIONS: u32 = 16;
 pub const SMALL_BLOB_BYTES: usize = 16 * 1024;
 /// Bytes of an upload that are hashed and written at a time.
 pub const UPLOAD_CHUNK_BYTES: usize = 256 * 1024;
+/// Pieces of an upload from this length on wait to be written as they came; shorter ones are put
+/// together.
+pub const UPLOAD_PIECE_BYTES: usize = 4 * 1024;
 /// Bytes read from a blob file at a time.
 pub const READ_CHUNK_BYTES: usize = 128 * 1024;
 /// Longest event, in bytes of JSON. The transaction that sends a longer one fails.

@@ -32,8 +32,39 @@ pub struct Upload {
     id: UploadId,
     path: PathBuf,
     sink: Option<Sink>,
-    pending: BytesMut,
+    pending: Pending,
     offset: u64,
+}
+
+/// Bytes that were taken in and not written yet, as they came: those of some length are not copied.
+#[derive(Default)]
+struct Pending {
+    pieces: Vec<Bytes>,
+    /// What came in small pieces since the last long one.
+    small: BytesMut,
+    length: usize,
+}
+
+impl Pending {
+    fn push(&mut self, chunk: Bytes) {
+        self.length += chunk.len();
+        if chunk.len() < limit::UPLOAD_PIECE_BYTES {
+            self.small.extend_from_slice(&chunk);
+            return;
+        }
+        if !self.small.is_empty() {
+            self.pieces.push(self.small.split().freeze());
+        }
+        self.pieces.push(chunk);
+    }
+
+    fn take(&mut self) -> Vec<Bytes> {
+        let Self { mut pieces, small, .. } = std::mem::take(self);
+        if !small.is_empty() {
+            pieces.push(small.freeze());
+        }
+        pieces
+    }
 }
 
 /// What the blocking thread works on.
@@ -111,7 +142,7 @@ impl Upload {
     pub(crate) fn fresh(blobs: Blobs, room: &'static str, id: UploadId, algorithm: Algorithm) -> Self {
         let path = blobs.upload_path(room, id);
         let sink = Some(Sink { hasher: Hasher::new(algorithm), file: None });
-        Self { blobs, room, id, path, sink, pending: BytesMut::new(), offset: 0 }
+        Self { blobs, room, id, path, sink, pending: Pending::default(), offset: 0 }
     }
 
     /// Goes on where `state` ended. What the file holds beyond it was never acknowledged and is cut off.
@@ -145,7 +176,7 @@ impl Upload {
             id: state.id,
             path,
             sink: Some(Sink { hasher, file }),
-            pending: BytesMut::new(),
+            pending: Pending::default(),
             offset,
         })
     }
@@ -158,8 +189,8 @@ impl Upload {
     /// Takes the next bytes in.
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), BlobError> {
         self.offset += chunk.len() as u64;
-        self.pending.extend_from_slice(&chunk);
-        if self.pending.len() >= limit::UPLOAD_CHUNK_BYTES { self.flush().await } else { Ok(()) }
+        self.pending.push(chunk);
+        if self.pending.length >= limit::UPLOAD_CHUNK_BYTES { self.flush().await } else { Ok(()) }
     }
 
     /// Writes everything to the file and says what a later request needs to go on.
@@ -176,7 +207,7 @@ impl Upload {
         let Some(sink) = self.sink.take() else {
             return Err(BlobError::UploadLost { found: 0, expected: self.offset });
         };
-        let pending = std::mem::take(&mut self.pending).freeze();
+        let pending = self.pending.take();
         let (size, path) = (self.offset, self.path.clone());
         let target = self.blobs.blob_path(self.room, &expected);
         self.blobs.check_floor()?;
@@ -185,11 +216,11 @@ impl Upload {
 
     async fn flush(&mut self) -> Result<(), BlobError> {
         let Some(mut sink) = self.sink.take() else { return Ok(()) };
-        let pending = std::mem::take(&mut self.pending).freeze();
+        let pending = self.pending.take();
         self.blobs.check_floor()?;
         let path = self.path.clone();
         let sink = blocking(move || {
-            sink.hasher.update(&pending);
+            pending.iter().for_each(|piece| sink.hasher.update(piece));
             append(&mut sink.file, &path, &pending)?;
             Ok(sink)
         })
@@ -206,7 +237,7 @@ struct Places {
 
 fn store(
     mut sink: Sink,
-    pending: &[u8],
+    pending: &[Bytes],
     expected: Digest,
     size: u64,
     places: &Places,
@@ -214,7 +245,7 @@ fn store(
     if sink.hasher.algorithm() != expected.algorithm() {
         sink.hasher = hash_again(sink.file.as_mut(), expected.algorithm(), &places.path)?;
     }
-    sink.hasher.update(pending);
+    pending.iter().for_each(|piece| sink.hasher.update(piece));
     let actual = sink.hasher.finish();
     if actual != expected {
         drop(sink.file);
@@ -230,7 +261,7 @@ fn store(
         }
         // A session that was begun has a file, also when nothing was written to it.
         remove_file(&places.path)?;
-        bytes.extend_from_slice(pending);
+        pending.iter().for_each(|piece| bytes.extend_from_slice(piece));
         return Ok(Stored::Small(SmallBlob { digest: actual, bytes: bytes.into() }));
     }
     append(&mut sink.file, &places.path, pending)?;
@@ -258,7 +289,7 @@ fn hash_again(file: Option<&mut File>, algorithm: Algorithm, path: &Path) -> Res
     }
 }
 
-fn append(file: &mut Option<File>, path: &Path, bytes: &[u8]) -> Result<(), BlobError> {
+fn append(file: &mut Option<File>, path: &Path, pieces: &[Bytes]) -> Result<(), BlobError> {
     if file.is_none() {
         if let Some(directory) = path.parent() {
             create_directories(directory)?;
@@ -267,7 +298,8 @@ fn append(file: &mut Option<File>, path: &Path, bytes: &[u8]) -> Result<(), Blob
         options.read(true).write(true).create(true).truncate(true).mode(0o600);
         *file = Some(options.open(path).map_err(|source| failed("create", path, source))?);
     }
-    file.as_mut().map_or(Ok(()), |file| file.write_all(bytes)).map_err(|source| failed("write", path, source))
+    let Some(file) = file else { return Ok(()) };
+    pieces.iter().try_for_each(|piece| file.write_all(piece)).map_err(|source| failed("write", path, source))
 }
 
 /// Creates missing directories and makes each durable in its parent.

@@ -8,7 +8,7 @@ use seaworthy_store::{BlobError, Blobs, DbError, Stored, UploadState, limit};
 use seaworthy_testkit::{TestDb, db_tests};
 
 db_tests!(&[]; bytes_come_back, a_wrong_digest_stores_nothing, a_suspended_upload_goes_on,
-    what_was_not_acknowledged_is_cut_off, the_floor_refuses);
+    what_was_not_acknowledged_is_cut_off, the_floor_refuses, pieces_of_any_length_keep_their_order);
 
 async fn store(test: &TestDb, blobs: &Blobs, bytes: &[u8]) -> (Digest, u64) {
     let stored = blobs.put("t", Bytes::copy_from_slice(bytes)).await.expect("stored");
@@ -111,4 +111,23 @@ async fn the_floor_refuses(test: TestDb) {
     let blobs = Blobs::new(test.path().to_owned(), test.db.clone(), u64::MAX);
     let refused = blobs.begin("t", UploadId::generate(), Algorithm::Sha256).map(|_| ());
     assert!(matches!(refused, Err(BlobError::DiskFloor { .. })));
+}
+
+async fn pieces_of_any_length_keep_their_order(test: TestDb) {
+    let blobs = Blobs::new(test.path().to_owned(), test.db.clone(), 0);
+    let edge = limit::UPLOAD_PIECE_BYTES;
+    // Around the length from which pieces are kept as they came, across several writes to the file.
+    let lengths = [1, edge - 1, edge, edge + 1, 3, 7, limit::UPLOAD_CHUNK_BYTES + 5, edge, 2, edge - 1];
+    let whole = pattern(3 * lengths.iter().sum::<usize>());
+    let mut upload = blobs.begin("t", UploadId::generate(), Algorithm::Sha256).expect("begin");
+    let mut rest = &whole[..];
+    for length in lengths.repeat(3) {
+        let (piece, more) = rest.split_at(length);
+        upload.write(Bytes::copy_from_slice(piece)).await.expect("write");
+        rest = more;
+    }
+    let stored = upload.finish(Digest::sha256(&whole)).await.expect("verified");
+    assert_eq!(stored.size(), whole.len() as u64);
+    let reader = blobs.open("t", stored.digest(), stored.size()).await.expect("open").expect("stored");
+    assert!(reader.read_all().await.expect("read") == whole);
 }
