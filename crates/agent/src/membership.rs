@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use rcgen::KeyPair;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
@@ -23,6 +24,8 @@ use serde::{Deserialize, Serialize};
 use crate::{door::DoorError, remote};
 
 const FILE: &str = "membership.json";
+/// Until it is a member.
+const KEY: &str = "membership.key";
 
 /// Why a host did not join, or is not a member.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +88,17 @@ impl std::fmt::Debug for Membership {
     }
 }
 
+/// Writes a file of `folder` for its owner alone: whole, and on disk when this returns.
+fn keep(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let fresh = folder.join(format!("{name}.new"));
+    drop(fs::remove_file(&fresh));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&fresh, folder.join(name))?;
+    File::open(folder)?.sync_all()
+}
+
 /// SHA-256.
 fn hash(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
@@ -97,15 +111,35 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 impl Membership {
+    /// The key to join with, kept in `folder` before anything is asked: the answer may be lost, and the
+    /// same key may ask again.
+    pub fn key(folder: &Path) -> Result<KeyPair, MembershipError> {
+        let path = folder.join(KEY);
+        let failed = |source| MembershipError::File { path: path.clone(), source };
+        match fs::read_to_string(&path) {
+            // What a crash left half written is made anew: nobody was shown it.
+            Ok(text) => {
+                if let Ok(key) = KeyPair::from_pem(&text) {
+                    return Ok(key);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let key = KeyPair::generate()?;
+        keep(folder, KEY, key.serialize_pem().as_bytes()).map_err(failed)?;
+        Ok(key)
+    }
+
     /// Joins the fleet of the control plane at `server`, which has to prove that it is the one that made
     /// the token before it is shown it.
     pub async fn join(
         (server, port): (&str, u16),
         token: &JoinToken,
         name: &str,
+        key: &KeyPair,
     ) -> Result<Self, MembershipError> {
-        let key = rcgen::KeyPair::generate()?;
-        let request = rcgen::CertificateParams::default().serialize_request(&key)?.pem()?;
+        let request = rcgen::CertificateParams::default().serialize_request(key)?.pem()?;
         let pinned = Pinned { ca: token.ca, provider: provider(), found: Mutex::default() };
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
@@ -153,14 +187,13 @@ impl Membership {
 
     /// Keeps it in `folder`, for its owner alone; on disk when this returns.
     pub fn write(&self, folder: &Path) -> Result<(), MembershipError> {
-        let (path, fresh) = (folder.join(FILE), folder.join("membership.json.new"));
+        let path = folder.join(FILE);
         let write = || {
-            drop(fs::remove_file(&fresh));
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-            file.write_all(&serde_json::to_vec_pretty(self).map_err(io::Error::other)?)?;
-            file.sync_all()?;
-            fs::rename(&fresh, &path)?;
-            File::open(folder)?.sync_all()
+            keep(folder, FILE, &serde_json::to_vec_pretty(self).map_err(io::Error::other)?)?;
+            fs::remove_file(folder.join(KEY)).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })
         };
         write().map_err(|source| MembershipError::File { path: path.clone(), source })
     }

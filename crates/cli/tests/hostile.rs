@@ -12,6 +12,7 @@ use seaworthy_testkit::program;
 use serde_json::Value;
 
 use crate::{
+    agent::until,
     http::Door,
     image::{CONFIG, Image, TAR, TAR_GZIP, TAR_ZSTD, debian_layer},
     server::Place,
@@ -200,4 +201,43 @@ fn problem_is_named(check: &Value, code: &str) -> bool {
     let reasons = check["reasons"].as_array().expect("reasons");
     let inspected = reasons.iter().find(|it| it["rule"] == "prod/inspected");
     inspected.is_some_and(|it| it["result"] != "pass") && check["reasons"].to_string().contains(code)
+}
+
+/// An index may name what is elsewhere; whoever may read the index learns nothing of that.
+#[test]
+fn an_index_tells_nothing_of_what_is_elsewhere() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let owner = place.login(server.port);
+    let secret = Image::debian("expat", "99:1", "secret");
+    secret.push(&owner, "b/secret", "1");
+    let known = until("its inventory", || {
+        let answer = owner.get("GET", "/api/v1/scan?image=b/secret:1");
+        (answer.status == 200).then(|| answer.json())
+    });
+    assert_eq!(known["packages"], 1, "{known}");
+
+    let made =
+        place.cli(&["principal", "create", "ann", "--role", "Contributor", "--scope", "/repositories/a"]);
+    let made = made.json();
+    let text = |key: &str| made[key].as_str().expect("text").to_owned();
+    let basic = STANDARD.encode(format!("{}:{}", text("client_id"), text("client_secret")));
+    let ann = Door::Tcp { port: server.port, basic };
+    let index = serde_json::json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [{"mediaType": "application/vnd.oci.image.manifest.v1+json",
+                       "digest": secret.digest().to_string(), "size": secret.size(),
+                       "platform": {"architecture": "amd64", "os": "linux"}}],
+    });
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let put = ann.ask("PUT", "/v2/a/x/manifests/1", kind, index.to_string().as_bytes()).expect("an answer");
+    assert_eq!(put.status, 201, "{}", put.text());
+    for path in ["scan?image=a/x:1&wait=0", "images/findings?image=a/x:1", "images/remedies?image=a/x:1"] {
+        let answer = ann.get("GET", &format!("/api/v1/{path}"));
+        assert_ne!(answer.status, 200, "{path}: {}", answer.text());
+    }
+    let all = ann.get("GET", "/api/v1/vulnerabilities").json();
+    assert_eq!((&all["total"], &all["unknown"]), (&0.into(), &1.into()), "{all}");
+    let none = ann.get("GET", "/api/v1/scan?image=b/secret:1");
+    assert_eq!(none.status, 404, "{}", none.text());
 }

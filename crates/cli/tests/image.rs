@@ -85,6 +85,11 @@ impl Image {
         Digest::sha256(&self.manifest)
     }
 
+    /// Length of its manifest.
+    pub(crate) fn size(&self) -> usize {
+        self.manifest.len()
+    }
+
     pub(crate) fn layer_digest(&self) -> Digest {
         Digest::sha256(&self.layer)
     }

@@ -390,7 +390,7 @@ fn found(it: &mut Description, socket: &Door) {
 }
 
 fn joined(it: &mut Description, socket: &Door, port: u16) {
-    let (unread, invitations) = ("/api/v1/agent/unread", "/api/v1/hosts/invitations");
+    let (unread, invitations) = ("/api/v1/agent/unread", "/api/v1/host-invitations");
     assert_eq!(it.get(socket, unread, unread).json()["images"].as_array().map(Vec::len), Some(1));
     let nobody = Door::Tcp { port, basic: String::new() };
     assert_eq!(it.get(&nobody, unread, unread).status, 401);

@@ -140,6 +140,14 @@ fn a_token_lets_one_host_in_and_its_certificate_is_its_alone() {
     for bad in ["", "swj_", &token[..token.len() - 2]] {
         assert_eq!(far.join(&there, bad).code, 2, "{bad}");
     }
+    // Its key is kept, because the answer to the next try may be lost.
+    let key_file = there.data().join("agent/membership.key");
+    let key = fs::read(&key_file).expect("a key");
+    let lost = far.join(&there, &token);
+    assert_eq!(lost.code, 0, "{lost:?}");
+    assert!(!key_file.exists(), "the membership has it");
+    fs::remove_file(there.data().join("agent/membership.json")).expect("forgotten");
+    fs::write(&key_file, key).expect("as before");
     let joined = far.join(&there, &token);
     assert_eq!((joined.code, &joined.json()["name"]), (0, &json!("web-1")), "{joined:?}");
     let again = far.join(&there, &token);
@@ -188,6 +196,9 @@ fn a_token_lets_one_host_in_and_its_certificate_is_its_alone() {
     assert_eq!(status(&gone), "403", "{gone}");
     assert!(gone.contains("not in the fleet any more"), "{gone}");
     assert_eq!(far.place.cli(&["host", "remove", "web-1"]).code, 2);
+    // Whatever a host is called, it can be removed.
+    assert_eq!(far.join(&Place::new(), &far.token("invitations")).code, 0);
+    assert_eq!(far.place.cli(&["host", "remove", "invitations"]).code, 0);
     let acts = until("its records", || {
         let acts = far.place.cli(&["ledger", "list", "-o", "json"]).out;
         ["host.invite", "host.join", "host.remove"].iter().all(|act| acts.contains(act)).then_some(acts)

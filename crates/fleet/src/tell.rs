@@ -1,5 +1,5 @@
 //! Telling clearance what runs: once for each change that a verdict could depend on. Findings hears of
-//! the same what it knows the image of, to match first what runs.
+//! the same, to match first what runs.
 
 use seaworthy_model::{ContainerKey, ContainerSeen, Event, Timestamp, consumer};
 use seaworthy_oci::{Digest, RepoName};
@@ -23,11 +23,8 @@ impl Resolver<'_> {
         }
         seen.revision = told + 1;
         containers::set_told(tx, key, (seen.revision, &hash)).await?;
-        let is_known = seen.content_id.is_some();
         let event = Event::ContainerSeen(Box::new(seen));
-        if is_known {
-            tx.deliver(consumer::FINDINGS, &event, now).await?;
-        }
+        tx.deliver(consumer::FINDINGS, &event, now).await?;
         tx.deliver(consumer::CLEARANCE, &event, now).await
     }
 

@@ -168,6 +168,9 @@ async fn an_invitation_is_used_once(test: TestDb) {
     assert_eq!([stands_for(1).await, stands_for(2).await, stands_for(3).await], [None, Some(two), Some(one)]);
     fleet.remove(&actor, two).await.unwrap();
     assert_eq!(stands_for(2).await, None);
+    // An answer that comes after the host was removed opens nothing.
+    fleet.certify(two, [4; 32]).await.unwrap();
+    assert_eq!(stands_for(4).await, None);
     let gone = fleet.admit(&actor, newcomer(2, "two", 2)).await;
     assert!(matches!(gone, Err(FleetError::Invitation)), "{gone:?}");
 

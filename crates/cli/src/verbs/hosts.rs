@@ -31,7 +31,7 @@ pub(super) fn agent_folder(global: &Global) -> Result<PathBuf, Problem> {
 
 pub(crate) async fn invite(global: &Global, name: Option<&str>, expires: &str) -> Outcome {
     let body = json!({"name": name, "seconds": super::images::seconds(expires)?});
-    let made = Server::of(global)?.post("/api/v1/hosts/invitations", &body).await?;
+    let made = Server::of(global)?.post("/api/v1/host-invitations", &body).await?;
     render::record(global, &made);
     note(Text::ShownOnce.say(language()));
     let url = made.get("url").and_then(Value::as_str).unwrap_or_default();
@@ -67,7 +67,8 @@ pub(crate) async fn join(
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
     made.map_err(|error| unable(format!("`{}`: {error}", folder.display())))?;
     let name = name.unwrap_or_else(super::agent::host_name);
-    let joined = Membership::join((&address.host, address.port), &token, &name).await;
+    let key = Membership::key(&folder).map_err(|error| unable(seaworthy_store::chain(&error)))?;
+    let joined = Membership::join((&address.host, address.port), &token, &name, &key).await;
     let member = joined.map_err(|error| unable(seaworthy_store::chain(&error)))?;
     member.write(&folder).map_err(|error| unable(seaworthy_store::chain(&error)))?;
     render::record(global, &json!({"name": member.name, "server": url, "joined": true}));

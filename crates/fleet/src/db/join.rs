@@ -100,7 +100,9 @@ pub(crate) async fn forget_expired(tx: &mut Tx<'_>, before: Timestamp) -> Result
 /// One certificate for each host: the newest.
 pub(crate) async fn certify(tx: &mut Tx<'_>, host: HostId, certificate: &Hash) -> Result<(), DbError> {
     tx.execute("DELETE FROM fleet_certificates WHERE host = $1", args![host.as_bytes()]).await?;
-    let sql = "INSERT INTO fleet_certificates (certificate, host) VALUES ($1, $2)";
+    // A host that was removed meanwhile gets none.
+    let sql =
+        "INSERT INTO fleet_certificates (certificate, host) SELECT $1, id FROM fleet_hosts WHERE id = $2";
     tx.execute(sql, args![certificate.as_slice(), host.as_bytes()]).await.map(drop)
 }
 

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Answer, ApiError, Rooms,
-    images::{image_of, match_sent, parse, resolve},
+    images::{match_sent, parse, resolve, runnable},
     invalid, require,
 };
 use crate::{limit, report, route::Routes};
@@ -123,11 +123,10 @@ async fn check_asked(
     let Some(settings) = settings else {
         return Ok(Json(check_document(&rooms, (&repository, &digest), wait, language).await?));
     };
-    let image = image_of(&rooms, &repository, digest).await?;
-    if !rooms.registry.has_manifest(&repository, &image).await? {
+    let Some(image) = runnable(&rooms, &repository, digest).await? else {
         let message = format!("`{}` has no image for this server's platform here", asked.reference);
         return Err(Problem::new(ErrorCode::NotFound, message).into());
-    }
+    };
     name_host(&rooms, &mut reference);
     let answer = of_stored(&rooms, (&reference, &image), &settings, wait).await?;
     let answer =

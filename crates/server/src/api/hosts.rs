@@ -15,7 +15,7 @@ use super::{Answer, ApiError, Rooms, require, scope};
 use crate::{limit, route::Routes, tls::hash};
 
 pub(super) fn routes() -> Routes<Rooms> {
-    Routes::new().post("/api/v1/hosts/invitations", invite).delete("/api/v1/hosts/{name}", remove)
+    Routes::new().post("/api/v1/host-invitations", invite).delete("/api/v1/hosts/{name}", remove)
 }
 
 async fn may(rooms: &Rooms, identity: &Identity) -> Result<(), ApiError> {

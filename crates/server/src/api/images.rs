@@ -140,15 +140,29 @@ pub(super) async fn image_of(
     repository: &RepoName,
     digest: Digest,
 ) -> Result<Digest, ApiError> {
+    Ok(runnable(rooms, repository, digest).await?.unwrap_or(digest))
+}
+
+/// The same; `None` of an index whose image for this platform the repository does not have. An index may
+/// name what is elsewhere: that is nobody's business here.
+pub(super) async fn runnable(
+    rooms: &Rooms,
+    repository: &RepoName,
+    digest: Digest,
+) -> Result<Option<Digest>, ApiError> {
     let Some((bytes, media_type)) = rooms.registry.manifest_bytes(repository, &digest).await? else {
-        return Ok(digest);
+        return Ok(Some(digest));
     };
-    let Ok(Manifest::Index(index)) = Manifest::parse(&bytes, Some(&media_type)) else { return Ok(digest) };
+    let Ok(Manifest::Index(index)) = Manifest::parse(&bytes, Some(&media_type)) else {
+        return Ok(Some(digest));
+    };
     let host = seaworthy_oci::Platform::host();
     let fits = index.manifests.iter().find(|child| {
         child.platform.as_ref().is_some_and(|it| it.os == host.os && it.architecture == host.architecture)
     });
-    Ok(fits.or_else(|| index.manifests.first()).map_or(digest, |child| child.digest))
+    let Some(child) = fits.or_else(|| index.manifests.first()) else { return Ok(Some(digest)) };
+    let is_here = rooms.registry.has_manifest(repository, &child.digest).await?;
+    Ok(is_here.then_some(child.digest))
 }
 
 async fn scan(

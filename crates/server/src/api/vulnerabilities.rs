@@ -76,9 +76,17 @@ struct Content {
     set: Arc<FindingSet>,
 }
 
-/// What is behind the tags that the caller may see, each content once. False: there are more tags
-/// than one answer looks at.
-async fn contents(rooms: &Rooms, identity: &Identity) -> Result<(Vec<Content>, bool), ApiError> {
+/// What is behind the tags that the caller may see.
+struct Found {
+    /// Each content once.
+    contents: Vec<Content>,
+    /// Tags whose image is not read, not matched, or of a release that no feed covers.
+    unknown: usize,
+    /// False: there are more tags than one answer looks at.
+    is_complete: bool,
+}
+
+async fn contents(rooms: &Rooms, identity: &Identity) -> Result<Found, ApiError> {
     let tags = rooms.registry.images(identity, "", ("", ""), limit::PREVIEWED).await?;
     let is_complete = tags.len() < limit::PREVIEWED as usize;
     let mut images = Vec::new();
@@ -103,14 +111,17 @@ async fn contents(rooms: &Rooms, identity: &Identity) -> Result<(Vec<Content>, b
     let ids: BTreeSet<ContentId> = inspected.values().copied().collect();
     let sets = rooms.findings.of_contents(&ids.into_iter().collect::<Vec<_>>()).await?;
     let mut by: BTreeMap<ContentId, Content> = BTreeMap::new();
+    let mut unknown = 0;
     for (name, image) in images {
-        let Some(id) = inspected.get(&image) else { continue };
-        let Some(set) = sets.get(id) else { continue };
+        let known = inspected.get(&image).and_then(|id| Some((id, sets.get(id)?)));
+        // Nothing found where no feed looks is not "none".
+        unknown += usize::from(known.is_none_or(|(_, set)| !set.covered));
+        let Some((id, set)) = known else { continue };
         let content =
             by.entry(*id).or_insert_with(|| Content { id: *id, tags: Vec::new(), set: Arc::clone(set) });
         content.tags.push(name);
     }
-    Ok((by.into_values().collect(), is_complete))
+    Ok(Found { contents: by.into_values().collect(), unknown, is_complete })
 }
 
 async fn list(
@@ -119,7 +130,7 @@ async fn list(
     Query(it): Query<Filter>,
 ) -> Answer {
     signed_in(&identity)?;
-    let (contents, is_complete) = contents(&rooms, &identity).await?;
+    let Found { contents, unknown, is_complete } = contents(&rooms, &identity).await?;
     let most = it.n.unwrap_or(100).clamp(1, limit::PAGE) as usize;
     let after = it.after as usize;
     let page = after..after.saturating_add(most);
@@ -128,7 +139,7 @@ async fn list(
         By::Vulnerability => by_vulnerability(&contents, &it, page),
     };
     let next = (after + most < total).then_some(after + most);
-    Ok(Json(json!({"total": total, "rows": rows, "next": next, "complete": is_complete})))
+    Ok(Json(json!({"total": total, "rows": rows, "next": next, "complete": is_complete, "unknown": unknown})))
 }
 
 /// How many tags lead to what was counted, each content once.

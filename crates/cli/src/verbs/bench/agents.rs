@@ -101,7 +101,9 @@ pub(crate) async fn bench(global: &Global, flags: &BenchAgentsFlags) -> Outcome 
         let start = Instant::now();
         let token = invite(&mut wire).await?;
         let place = ("127.0.0.1", address.port());
-        let member = Membership::join(place, &token, &format!("host-{number:05}")).await;
+        let keys = tempfile::tempdir().map_err(|error| unable(format!("no directory: {error}")))?;
+        let key = Membership::key(keys.path()).map_err(|error| unable(seaworthy_store::chain(&error)))?;
+        let member = Membership::join(place, &token, &format!("host-{number:05}"), &key).await;
         let member = member.map_err(|error| unable(seaworthy_store::chain(&error)))?;
         joins.samples.push(elapsed_ms(start));
         let door = Door::of(&member).map_err(|error| unable(error.to_string()))?;
@@ -148,7 +150,7 @@ pub(crate) async fn bench(global: &Global, flags: &BenchAgentsFlags) -> Outcome 
 }
 
 async fn invite(wire: &mut Wire) -> Result<JoinToken, Failure> {
-    let path = "/api/v1/hosts/invitations";
+    let path = "/api/v1/host-invitations";
     let reply = wire.send(Method::POST, path, "application/json", Bytes::from("{}")).await?;
     let made: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     let token = made.get("token").and_then(Value::as_str).unwrap_or_default();
