@@ -30,6 +30,10 @@ permissions! {
     Push = "push";
     /// Delete manifests, tags and blobs of a repository.
     Delete = "delete";
+    /// Read the attributes of repositories, manifests and tags.
+    MetadataRead = "metadata/read";
+    /// Lock and unlock repositories, manifests and tags.
+    MetadataWrite = "metadata/write";
     /// Pull what is blocked or pending: the inspector's right.
     Quarantine = "quarantine/read";
     /// List the catalog.
@@ -140,12 +144,22 @@ impl Role {
 /// send into networks behind its walls is the owner's decision.
 pub(crate) fn built_in() -> Vec<Role> {
     use Permission as P;
-    let reader =
-        [P::Pull, P::Catalog, P::ClearanceRead, P::PolicyRead, P::AccessRead, P::LedgerRead, P::AlertRead];
+    let reader = [
+        P::Pull,
+        P::MetadataRead,
+        P::Catalog,
+        P::ClearanceRead,
+        P::PolicyRead,
+        P::AccessRead,
+        P::LedgerRead,
+        P::AlertRead,
+    ];
     let contributor = [
         P::Pull,
         P::Push,
         P::Delete,
+        P::MetadataRead,
+        P::MetadataWrite,
         P::Catalog,
         P::ClearanceRead,
         P::PolicyRead,
@@ -160,19 +174,24 @@ pub(crate) fn built_in() -> Vec<Role> {
     ];
     let owner: Vec<P> = P::ALL.iter().copied().filter(|permission| *permission != P::Quarantine).collect();
     let table: [(u128, &str, &str, &[P]); 7] = [
-        (0x7f95_1dda_4ed3_4680_a7ca_43fe_172d_538d, "AcrPull", "pull images", &[P::Pull, P::ClearanceRead]),
+        (
+            0x7f95_1dda_4ed3_4680_a7ca_43fe_172d_538d,
+            "AcrPull",
+            "pull images",
+            &[P::Pull, P::MetadataRead, P::ClearanceRead],
+        ),
         (
             0x8311_e382_0749_4cb8_b61a_304f_252e_45ec,
             "AcrPush",
             "push and pull images",
-            &[P::Pull, P::Push, P::ClearanceRead, P::ExceptionRequest],
+            &[P::Pull, P::Push, P::MetadataRead, P::ClearanceRead, P::ExceptionRequest],
         ),
         (0xc2f4_ef07_c644_48eb_af81_4b1b_4947_fb11, "AcrDelete", "delete images", &[P::Delete]),
         (
             0xcdda_3590_29a3_44f6_95f2_9f98_0659_eb04,
             "AcrQuarantineReader",
             "pull blocked and pending images for inspection",
-            &[P::Pull, P::Quarantine, P::ClearanceRead],
+            &[P::Pull, P::MetadataRead, P::Quarantine, P::ClearanceRead],
         ),
         (0xacdd_72a7_3385_48ef_bd42_f606_fba8_1ae7, "Reader", "see everything", &reader),
         (

@@ -32,6 +32,9 @@ impl ResourceAccess {
         let action = match permission {
             // What a repository's clearance says is part of pulling from it.
             Permission::Pull | Permission::Quarantine | Permission::ClearanceRead => "pull",
+            // Clients of Azure's registry that ask for one word of their own get it.
+            Permission::MetadataRead => "metadata_read",
+            Permission::MetadataWrite => "metadata_write",
             Permission::Push => "push",
             Permission::Delete => "delete",
             Permission::Catalog => return self.kind == "registry" && self.name == "catalog",
