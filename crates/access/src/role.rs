@@ -66,6 +66,22 @@ permissions! {
     AlertNetwork = "alert/network";
 }
 
+impl Permission {
+    /// True for what is done with repositories through the registry.
+    pub(crate) const fn is_of_registry(self) -> bool {
+        self.is_of_anybody()
+            || matches!(
+                self,
+                Self::Push | Self::Delete | Self::MetadataWrite | Self::Quarantine | Self::ClearanceRead
+            )
+    }
+
+    /// True for what may be given to everybody.
+    pub(crate) const fn is_of_anybody(self) -> bool {
+        matches!(self, Self::Pull | Self::MetadataRead | Self::Catalog)
+    }
+}
+
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.word())

@@ -12,6 +12,7 @@ mod blob;
 mod conditional;
 mod db;
 mod deletion;
+mod drain;
 mod error;
 mod gate;
 mod lock;

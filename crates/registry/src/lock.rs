@@ -81,7 +81,7 @@ impl LockChange {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Problem> {
         let malformed = |message: String| {
             Problem::new(ErrorCode::Invalid, message)
-                .hint("send JSON like `{\"writeEnabled\": false, \"deleteEnabled\": false}`")
+                .hint("send JSON with `writeEnabled`, `deleteEnabled` and the like, each true or false")
         };
         let fields: Map<String, Value> = serde_json::from_slice(body)
             .map_err(|error| malformed(format!("the attributes are no JSON object: {error}")))?;

@@ -20,7 +20,7 @@ use seaworthy_oci::{Digest, RepoName};
 use serde_json::json;
 
 use crate::{
-    Registry, RegistryError, conditional, limit,
+    Registry, RegistryError, conditional, drain, limit,
     path::{Target, decode, encode},
     registry::unauthorized,
     respond::{self, Host, empty, set},
@@ -68,10 +68,17 @@ async fn handle(
     let sends = request.extensions().get::<SendsFiles>().copied();
     let call = Call { registry: &registry, identity: &identity, query: &query, sends };
     let rejected = request.extensions().get::<CredentialRejected>().is_some();
-    let answer = if rejected { Err(unauthorized().into()) } else { call.dispatch(&target, request).await };
+    let (request, rest) = drain::lend(request);
+    let answer = if rejected {
+        drop(request);
+        Err(unauthorized().into())
+    } else {
+        call.dispatch(&target, request).await
+    };
     let response = match answer {
         Ok(response) => response,
         Err(error) => {
+            rest.drain().await;
             let problem = Problem::from(error);
             let mut response = respond::problem(&problem, head);
             if problem.code == ErrorCode::Unauthorized {
