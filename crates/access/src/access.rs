@@ -289,11 +289,12 @@ impl Access {
         match &identity.rights {
             Rights::Operator => Ok(permission != Permission::Quarantine),
             Rights::Anonymous => Ok(false),
-            Rights::Refresh(_) if !permission.is_of_registry() => Ok(false),
-            Rights::Principal(id) | Rights::Refresh(id) => {
+            Rights::Principal(id) | Rights::Refresh(id) | Rights::Token(id, _) => {
+                if !identity.within_token(permission, scope) {
+                    return Ok(false);
+                }
                 Ok(self.snapshot().await?.grants_below(*id, permission, scope))
             }
-            Rights::Token(..) => self.allows(identity, permission, scope).await,
         }
     }
 

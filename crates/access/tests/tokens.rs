@@ -182,6 +182,13 @@ async fn everybody_reads_what_anonymous_may(test: TestDb) {
     assert!(
         !access.allows(&nobody, Permission::Pull, &scope("/repositories/public/a")).await.expect("decided")
     );
+    // A list that is then filtered, with a right below it.
+    let all = scope("/repositories");
+    assert!(access.allows_below(&bearer, Permission::Catalog, &all).await.expect("decided"));
+    assert!(!access.allows_below(&bearer, Permission::Push, &all).await.expect("decided"));
+    let (unlisted, _) = issued(&access, &nobody, "repository:public/a:pull").await;
+    let unlisted = access.authenticate_token(&unlisted, None).await.expect("valid");
+    assert!(!access.allows_below(&unlisted, Permission::Catalog, &all).await.expect("decided"));
     assert!(refused(access.issue_refresh_token(&bearer).await));
     access.disable(&actor, &new.principal).await.expect("disabled");
     assert!(refused(access.issue_token(&nobody, &[]).await));
