@@ -154,6 +154,26 @@ impl Role {
     }
 }
 
+/// What Contributor may do.
+const CONTRIBUTOR: &[Permission] = &[
+    Permission::Pull,
+    Permission::Push,
+    Permission::Delete,
+    Permission::MetadataRead,
+    Permission::MetadataWrite,
+    Permission::Catalog,
+    Permission::ClearanceRead,
+    Permission::PolicyRead,
+    Permission::PolicyWrite,
+    Permission::ExceptionRequest,
+    Permission::AdvisoryImport,
+    Permission::AccessRead,
+    Permission::LedgerRead,
+    Permission::HostWrite,
+    Permission::AlertRead,
+    Permission::AlertWrite,
+];
+
 /// The built-in roles under Azure's names and ids (Azure built-in roles, "Containers" and
 /// "General"). Owner does not include [`Permission::Quarantine`]: seeing blocked images is
 /// the inspector's right alone. Contributor may send alerts to the internet; letting the server
@@ -169,24 +189,6 @@ pub(crate) fn built_in() -> Vec<Role> {
         P::AccessRead,
         P::LedgerRead,
         P::AlertRead,
-    ];
-    let contributor = [
-        P::Pull,
-        P::Push,
-        P::Delete,
-        P::MetadataRead,
-        P::MetadataWrite,
-        P::Catalog,
-        P::ClearanceRead,
-        P::PolicyRead,
-        P::PolicyWrite,
-        P::ExceptionRequest,
-        P::AdvisoryImport,
-        P::AccessRead,
-        P::LedgerRead,
-        P::HostWrite,
-        P::AlertRead,
-        P::AlertWrite,
     ];
     let owner: Vec<P> = P::ALL.iter().copied().filter(|permission| *permission != P::Quarantine).collect();
     let table: [(u128, &str, &str, &[P]); 7] = [
@@ -214,7 +216,7 @@ pub(crate) fn built_in() -> Vec<Role> {
             0xb249_88ac_6180_42a0_ab88_20f7_382d_d24c,
             "Contributor",
             "do everything but grant access",
-            &contributor,
+            CONTRIBUTOR,
         ),
         (
             0x8e3a_f657_a8ff_443c_a75c_2fe8_c4bc_b635,

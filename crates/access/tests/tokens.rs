@@ -34,7 +34,7 @@ async fn exchanged(access: &Access, identity: &Identity) -> Result<String, Acces
     Ok(access.issue_refresh_token(&identity).await?.expose().clone())
 }
 
-fn refused<T>(result: Result<T, AccessError>) -> bool {
+fn refused<T>(result: &Result<T, AccessError>) -> bool {
     matches!(result, Err(AccessError::BadCredential))
 }
 
@@ -53,8 +53,8 @@ async fn token_scope_subset(test: TestDb) {
     let more = format!("{wide} repository:dev/a:* registry:catalog:* registry:exchange:*");
     let (_, granted) = issued(&access, &bearer, &more).await;
     assert_eq!(granted, ["dev/a:pull", "dev/a:pull", "catalog:*"]);
-    assert!(refused(access.authenticate_exchange(&narrow, None).await), "it is no proof of a secret");
-    assert!(refused(access.issue_refresh_token(&bearer).await));
+    assert!(refused(&access.authenticate_exchange(&narrow, None).await), "it is no proof of a secret");
+    assert!(refused(&access.issue_refresh_token(&bearer).await));
     // The one that may be exchanged is of no other use.
     let exchange = [DockerScope { access: ResourceAccess::exchange() }];
     let token = access.issue_token(&ci, &exchange).await.expect("token");
@@ -67,7 +67,7 @@ async fn token_scope_subset(test: TestDb) {
     let refreshed = access.authenticate_refresh(&refresh, None).await.expect("valid");
     let (_, granted) = issued(&access, &refreshed, wide).await;
     assert_eq!(granted, ["dev/a:pull,push,metadata_read,metadata_write", "dev/b:pull"]);
-    assert!(refused(exchanged(&access, &refreshed).await), "no token prolongs itself");
+    assert!(refused(&exchanged(&access, &refreshed).await), "no token prolongs itself");
 }
 
 async fn token_replay_other_service(test: TestDb) {
@@ -81,14 +81,14 @@ async fn token_replay_other_service(test: TestDb) {
     let (token, _) = issued(&access, &ci, "").await;
     assert!(access.authenticate_refresh(&refresh, None).await.is_ok());
     assert!(access.authenticate_token(&token, None).await.is_ok());
-    assert!(refused(other.authenticate_refresh(&refresh, None).await));
-    assert!(refused(other.authenticate_token(&token, None).await));
+    assert!(refused(&other.authenticate_refresh(&refresh, None).await));
+    assert!(refused(&other.authenticate_token(&token, None).await));
     let exchange = [DockerScope { access: ResourceAccess::exchange() }];
     let foreign = other.issue_token(&ci, &exchange).await.expect("token");
-    assert!(refused(access.authenticate_exchange(foreign.token.expose(), None).await));
+    assert!(refused(&access.authenticate_exchange(foreign.token.expose(), None).await));
     // Neither kind is taken for the other.
-    assert!(refused(access.authenticate_token(&refresh, None).await));
-    assert!(refused(access.authenticate_refresh(&token, None).await));
+    assert!(refused(&access.authenticate_token(&refresh, None).await));
+    assert!(refused(&access.authenticate_refresh(&token, None).await));
 }
 
 async fn refresh_token_revoked(test: TestDb) {
@@ -115,7 +115,7 @@ async fn refresh_token_revoked(test: TestDb) {
     assert!(holds(&revoked).await);
     access.remove_credential(&actor, &principal, second.credential.id).await.expect("removed");
     assert!(!holds(&revoked).await, "its principal lost a credential");
-    assert!(refused(access.authenticate_token(&token, None).await), "and so did what it bought");
+    assert!(refused(&access.authenticate_token(&token, None).await), "and so did what it bought");
 
     let revoked = exchanged(&access, &ci).await.expect("a refresh token");
     access.disable(&actor, &principal).await.expect("disabled");
@@ -161,7 +161,7 @@ async fn everybody_reads_what_anonymous_may(test: TestDb) {
     let actor = Actor::system();
     let nobody = Identity::anonymous(None);
     assert!(
-        refused(access.issue_token(&nobody, &asked("repository:public/a:pull")).await),
+        refused(&access.issue_token(&nobody, &asked("repository:public/a:pull")).await),
         "unless there is one"
     );
     let new = access
@@ -189,8 +189,8 @@ async fn everybody_reads_what_anonymous_may(test: TestDb) {
     let (unlisted, _) = issued(&access, &nobody, "repository:public/a:pull").await;
     let unlisted = access.authenticate_token(&unlisted, None).await.expect("valid");
     assert!(!access.allows_below(&unlisted, Permission::Catalog, &all).await.expect("decided"));
-    assert!(refused(access.issue_refresh_token(&bearer).await));
+    assert!(refused(&access.issue_refresh_token(&bearer).await));
     access.disable(&actor, &new.principal).await.expect("disabled");
-    assert!(refused(access.issue_token(&nobody, &[]).await));
-    assert!(refused(access.authenticate_token(&token, None).await));
+    assert!(refused(&access.issue_token(&nobody, &[]).await));
+    assert!(refused(&access.authenticate_token(&token, None).await));
 }

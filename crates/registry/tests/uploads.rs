@@ -301,15 +301,15 @@ async fn refused_bodies_are_read_to_their_end(test: TestDb) {
     };
     let world = World::new(test).await;
     let path = "/v2/a/blobs/uploads/0190b4a0-0000-7000-8000-000000000000";
-    let sent = async |client: &crate::client::Client, bytes: usize, headers: &[(&str, &str)]| {
+    let sent = async |client: &Client, bytes: usize, headers: &[(&str, &str)]| {
         let taken = Arc::new(AtomicUsize::new(0));
         let counter = taken.clone();
         let chunks = (0..bytes.div_ceil(1024)).map(move |at| {
             let length = (bytes - at * 1024).min(1024);
             counter.fetch_add(length, Ordering::SeqCst);
-            Ok::<_, std::io::Error>(bytes::Bytes::from(vec![0; length]))
+            Ok::<_, std::io::Error>(Bytes::from(vec![0; length]))
         });
-        let body = axum::body::Body::from_stream(futures_util::stream::iter(chunks));
+        let body = Body::from_stream(futures_util::stream::iter(chunks));
         let answer = client.send("PATCH", path, headers, body).await;
         (answer.status.as_u16(), taken.load(Ordering::SeqCst))
     };
@@ -325,8 +325,7 @@ async fn refused_bodies_are_read_to_their_end(test: TestDb) {
         assert_eq!(sent(&nobody, most, &[header]).await, (401, 0), "told before: {header:?}");
     }
     // A client that stops sending is told after a while.
-    let never =
-        axum::body::Body::from_stream(futures_util::stream::pending::<std::io::Result<bytes::Bytes>>());
+    let never = Body::from_stream(futures_util::stream::pending::<std::io::Result<Bytes>>());
     let begun = std::time::Instant::now();
     assert_eq!(nobody.send("PATCH", path, &[], never).await.status.as_u16(), 401);
     let waited = begun.elapsed().as_secs();
