@@ -9,6 +9,7 @@
 use std::process::ExitCode;
 
 mod args;
+mod azure;
 mod bench;
 mod ci;
 mod codegen;

@@ -11,10 +11,11 @@ use serde_json::json;
 
 use crate::{
     AccessError, Assignment, Credential, CredentialKind, Decision, DockerScope, Identity, NewCredential,
-    Permission, Principal, PrincipalKind, PrincipalName, ResourceAccess, Role, RoleId, Token,
+    Permission, Principal, PrincipalKind, PrincipalName, REFRESH_USER, ResourceAccess, Role, RoleId, Token,
     credential::{generate_secret, hash_of},
     db,
     decision::Rights,
+    granted::granted,
     limit,
     password::Hasher,
     refused::RefusedSignIns,
@@ -32,7 +33,7 @@ pub struct Access {
 pub(crate) struct Inner {
     pub(crate) db: Db,
     pub(crate) clock: Arc<dyn Clock>,
-    key: TokenKey,
+    pub(crate) key: TokenKey,
     /// Issuer and audience of tokens: the registry's service name.
     service: String,
     snapshot: RwLock<Arc<Snapshot>>,
@@ -106,13 +107,16 @@ impl Access {
 
     // --- Proving who it is -------------------------------------------------------------
 
-    /// Checks a name (or client id) and secret.
+    /// Checks a name (or client id) and secret, or [`REFRESH_USER`] and a refresh token.
     pub async fn authenticate_secret(
         &self,
         user: &str,
         secret: &str,
         source: Option<String>,
     ) -> Result<Identity, AccessError> {
+        if user == REFRESH_USER {
+            return self.authenticate_refresh(secret, source).await;
+        }
         let snapshot = self.snapshot().await?;
         let principal = snapshot.principal(user).filter(|principal| !principal.disabled);
         let Some(principal) = principal else { return Err(AccessError::BadCredential) };
@@ -138,7 +142,7 @@ impl Access {
         let claims = if let Some(claims) = self.inner.verified.get(&key) {
             claims
         } else {
-            let claims = Arc::new(self.inner.key.open(token).ok_or(AccessError::BadCredential)?);
+            let claims: Arc<Claims> = Arc::new(self.inner.key.open(token).ok_or(AccessError::BadCredential)?);
             self.inner.verified.insert(key, claims.clone());
             claims
         };
@@ -153,21 +157,32 @@ impl Access {
             .get(&claims.sub)
             .filter(|principal| !principal.disabled && principal.epoch == claims.epoch)
             .ok_or(AccessError::BadCredential)?;
-        let actor = actor_of(principal, AuthMethod::Token, source);
+        let actor = if principal.name.is_anonymous() {
+            Actor::anonymous(source)
+        } else {
+            actor_of(principal, AuthMethod::Token, source)
+        };
         Ok(Identity { actor, rights: Rights::Token(principal.id, claims.access.clone()), session: None })
     }
 
-    /// Issues a token for what `identity` may do of what is asked: a subset, never a failure.
+    /// Issues a token for what `identity` may do of what is asked: a subset, never a failure. Nobody
+    /// gets one for what the principal `anonymous` may read, if there is one; who shows a token gets
+    /// no wider one.
     pub async fn issue_token(
         &self,
         identity: &Identity,
         asked: &[DockerScope],
     ) -> Result<Token, AccessError> {
         let snapshot = self.snapshot().await?;
-        let sub = identity.principal().ok_or(AccessError::BadCredential)?;
-        let principal = snapshot.principals.get(&sub).ok_or(AccessError::BadCredential)?;
-        let access: Vec<ResourceAccess> =
-            asked.iter().filter_map(|scope| granted(&snapshot, sub, &scope.access)).collect();
+        let everybody = || snapshot.by_name.get("anonymous").copied().filter(|_| identity.is_anonymous());
+        let sub = identity.principal().or_else(everybody).ok_or(AccessError::BadCredential)?;
+        let principal = snapshot.principals.get(&sub).filter(|principal| !principal.disabled);
+        let principal = principal.ok_or(AccessError::BadCredential)?;
+        let access: Vec<ResourceAccess> = asked
+            .iter()
+            .filter_map(|scope| granted(&snapshot, sub, &scope.access))
+            .filter_map(|access| identity.narrowed(access))
+            .collect();
         let now = self.inner.clock.now();
         let claims = Claims {
             iss: self.inner.service.clone(),
@@ -204,7 +219,7 @@ impl Access {
                 return Ok(Decision { allowed, by: None, reason: reason.to_owned() });
             }
             Rights::Anonymous => return Ok(deny("nobody is signed in".to_owned())),
-            Rights::Principal(id) | Rights::Token(id, _) => *id,
+            Rights::Principal(id) | Rights::Refresh(id) | Rights::Token(id, _) => *id,
         };
         if !identity.within_token(permission, scope) {
             return Ok(deny(format!("the token was not issued for `{permission}` at `{scope}`")));
@@ -274,8 +289,12 @@ impl Access {
         match &identity.rights {
             Rights::Operator => Ok(permission != Permission::Quarantine),
             Rights::Anonymous => Ok(false),
-            Rights::Principal(id) => Ok(self.snapshot().await?.grants_below(*id, permission, scope)),
-            Rights::Token(..) => self.allows(identity, permission, scope).await,
+            Rights::Principal(id) | Rights::Refresh(id) | Rights::Token(id, _) => {
+                if !identity.within_token(permission, scope) {
+                    return Ok(false);
+                }
+                Ok(self.snapshot().await?.grants_below(*id, permission, scope))
+            }
         }
     }
 
@@ -364,6 +383,8 @@ impl Access {
         let principal =
             Principal { id: PrincipalId::generate(), name, kind, disabled: false, epoch: 1, created_at };
         let secret = match kind {
+            // Everybody proves nothing.
+            PrincipalKind::ServicePrincipal if principal.name.is_anonymous() => None,
             PrincipalKind::ServicePrincipal => {
                 Some(self.new_credential(principal.id, CredentialKind::ClientSecret, "first")?)
             }
@@ -411,6 +432,9 @@ impl Access {
         principal: &Principal,
         label: &str,
     ) -> Result<NewCredential, AccessError> {
+        if principal.name.is_anonymous() {
+            return Err(AccessError::BadName { name: principal.name.to_string() });
+        }
         let new = self.new_credential(principal.id, CredentialKind::ClientSecret, label)?;
         self.store_credential(actor, principal, &new).await?;
         Ok(new)
@@ -648,26 +672,4 @@ pub(crate) fn actor_of(principal: &Principal, method: AuthMethod, source: Option
         PrincipalKind::ServicePrincipal => ActorKind::ServicePrincipal,
     };
     Actor { kind, principal: Some(principal.id), name: principal.name.to_string(), method, source }
-}
-
-/// The part of one asked-for resource that the principal's roles give; `None` when it is nothing.
-fn granted(snapshot: &Snapshot, principal: PrincipalId, asked: &ResourceAccess) -> Option<ResourceAccess> {
-    if asked.kind == "registry" && asked.name == "catalog" {
-        let root: Scope = "/repositories".parse().ok()?;
-        let listed = snapshot.grants_below(principal, Permission::Catalog, &root);
-        return listed.then(|| ResourceAccess { actions: vec!["*".to_owned()], ..asked.clone() });
-    }
-    let repository = asked.name.parse().ok()?;
-    let scope = Scope::repository(&repository);
-    let all = asked.actions.iter().any(|action| action == "*");
-    let wanted = |word: &str| all || asked.actions.iter().any(|action| action == word);
-    let actions: Vec<String> =
-        [("pull", Permission::Pull), ("push", Permission::Push), ("delete", Permission::Delete)]
-            .into_iter()
-            .filter(|(word, permission)| {
-                wanted(word) && snapshot.grant(principal, *permission, &scope).is_some()
-            })
-            .map(|(word, _)| word.to_owned())
-            .collect();
-    (!actions.is_empty()).then(|| ResourceAccess { actions, ..asked.clone() })
 }

@@ -1,4 +1,4 @@
-use seaworthy_model::{Actor, PrincipalId, Scope};
+use seaworthy_model::{Actor, AuthMethod, PrincipalId, Scope};
 
 use crate::{Permission, Session, snapshot::Assignment, token::ResourceAccess};
 
@@ -19,6 +19,8 @@ pub(crate) enum Rights {
     Principal(PrincipalId),
     /// What the principal's roles give, within what the token was asked for.
     Token(PrincipalId, Vec<ResourceAccess>),
+    /// What the principal's roles give at the registry: the bearer of a refresh token.
+    Refresh(PrincipalId),
     /// Nothing.
     Anonymous,
 }
@@ -47,7 +49,7 @@ impl Identity {
     /// The principal, when there is one.
     pub const fn principal(&self) -> Option<PrincipalId> {
         match self.rights {
-            Rights::Principal(id) | Rights::Token(id, _) => Some(id),
+            Rights::Principal(id) | Rights::Refresh(id) | Rights::Token(id, _) => Some(id),
             Rights::Operator | Rights::Anonymous => None,
         }
     }
@@ -57,11 +59,17 @@ impl Identity {
         self.session.as_ref()
     }
 
+    /// True when a secret was proved, now or for the token that may be exchanged.
+    pub(crate) fn has_secret(&self) -> bool {
+        matches!(self.rights, Rights::Principal(_)) && self.actor.method == AuthMethod::ClientSecret
+    }
+
     /// True when the token, if it is one, was issued for this.
     pub(crate) fn within_token(&self, permission: Permission, scope: &Scope) -> bool {
         match &self.rights {
             Rights::Token(_, access) => access.iter().any(|access| access.covers(permission, scope)),
-            _ => true,
+            Rights::Refresh(_) => permission.is_of_registry(),
+            Rights::Operator | Rights::Principal(_) | Rights::Anonymous => true,
         }
     }
 }

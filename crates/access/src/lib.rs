@@ -12,8 +12,10 @@ mod credential;
 mod db;
 mod decision;
 mod error;
+mod granted;
 mod password;
 mod principal;
+mod refresh;
 mod refused;
 mod role;
 mod session;
@@ -27,6 +29,8 @@ mod token;
 pub mod limit {
     /// Lifetime of an access token, in seconds (15 minutes).
     pub const TOKEN_SECONDS: i64 = 900;
+    /// Lifetime of a refresh token, in seconds (3 hours).
+    pub const REFRESH_SECONDS: i64 = 3 * 3600;
     /// Lifetime of a credential made by `login --docker`, in seconds (12 hours).
     pub const LOGIN_SECONDS: i64 = 12 * 3600;
     /// Client secrets of one principal: two, so that one can be rotated.
@@ -93,6 +97,7 @@ pub use db::SCHEMA;
 pub use decision::{Decision, Identity};
 pub use error::AccessError;
 pub use principal::{Principal, PrincipalKind, PrincipalName};
+pub use refresh::REFRESH_USER;
 pub use role::{Permission, Role, RoleId};
 pub use session::Session;
 pub use sign_in::{NewLink, Proof, SignedIn};

@@ -15,6 +15,11 @@ impl PrincipalName {
         &self.0
     }
 
+    /// True for `anonymous`: what its roles give to read, everybody has who asks for a token.
+    pub fn is_anonymous(&self) -> bool {
+        self.0 == "anonymous"
+    }
+
     /// True for `operator-` and a number: the operator of this machine with that uid.
     pub(crate) fn is_operator(&self) -> bool {
         let uid = self.0.strip_prefix("operator-").unwrap_or_default();

@@ -30,6 +30,10 @@ permissions! {
     Push = "push";
     /// Delete manifests, tags and blobs of a repository.
     Delete = "delete";
+    /// Read the attributes of repositories, manifests and tags.
+    MetadataRead = "metadata/read";
+    /// Lock and unlock repositories, manifests and tags.
+    MetadataWrite = "metadata/write";
     /// Pull what is blocked or pending: the inspector's right.
     Quarantine = "quarantine/read";
     /// List the catalog.
@@ -60,6 +64,22 @@ permissions! {
     AlertWrite = "alert/write";
     /// Let an alert target lie in a private network.
     AlertNetwork = "alert/network";
+}
+
+impl Permission {
+    /// True for what is done with repositories through the registry.
+    pub(crate) const fn is_of_registry(self) -> bool {
+        self.is_of_anybody()
+            || matches!(
+                self,
+                Self::Push | Self::Delete | Self::MetadataWrite | Self::Quarantine | Self::ClearanceRead
+            )
+    }
+
+    /// True for what may be given to everybody.
+    pub(crate) const fn is_of_anybody(self) -> bool {
+        matches!(self, Self::Pull | Self::MetadataRead | Self::Catalog)
+    }
 }
 
 impl fmt::Display for Permission {
@@ -134,52 +154,69 @@ impl Role {
     }
 }
 
+/// What Contributor may do.
+const CONTRIBUTOR: &[Permission] = &[
+    Permission::Pull,
+    Permission::Push,
+    Permission::Delete,
+    Permission::MetadataRead,
+    Permission::MetadataWrite,
+    Permission::Catalog,
+    Permission::ClearanceRead,
+    Permission::PolicyRead,
+    Permission::PolicyWrite,
+    Permission::ExceptionRequest,
+    Permission::AdvisoryImport,
+    Permission::AccessRead,
+    Permission::LedgerRead,
+    Permission::HostWrite,
+    Permission::AlertRead,
+    Permission::AlertWrite,
+];
+
 /// The built-in roles under Azure's names and ids (Azure built-in roles, "Containers" and
 /// "General"). Owner does not include [`Permission::Quarantine`]: seeing blocked images is
 /// the inspector's right alone. Contributor may send alerts to the internet; letting the server
 /// send into networks behind its walls is the owner's decision.
 pub(crate) fn built_in() -> Vec<Role> {
     use Permission as P;
-    let reader =
-        [P::Pull, P::Catalog, P::ClearanceRead, P::PolicyRead, P::AccessRead, P::LedgerRead, P::AlertRead];
-    let contributor = [
+    let reader = [
         P::Pull,
-        P::Push,
-        P::Delete,
+        P::MetadataRead,
         P::Catalog,
         P::ClearanceRead,
         P::PolicyRead,
-        P::PolicyWrite,
-        P::ExceptionRequest,
-        P::AdvisoryImport,
         P::AccessRead,
         P::LedgerRead,
-        P::HostWrite,
         P::AlertRead,
-        P::AlertWrite,
     ];
     let owner: Vec<P> = P::ALL.iter().copied().filter(|permission| *permission != P::Quarantine).collect();
     let table: [(u128, &str, &str, &[P]); 7] = [
-        (0x7f95_1dda_4ed3_4680_a7ca_43fe_172d_538d, "AcrPull", "pull images", &[P::Pull, P::ClearanceRead]),
+        (
+            0x7f95_1dda_4ed3_4680_a7ca_43fe_172d_538d,
+            "AcrPull",
+            "pull images",
+            &[P::Pull, P::MetadataRead, P::ClearanceRead],
+        ),
         (
             0x8311_e382_0749_4cb8_b61a_304f_252e_45ec,
             "AcrPush",
             "push and pull images",
-            &[P::Pull, P::Push, P::ClearanceRead, P::ExceptionRequest],
+            &[P::Pull, P::Push, P::MetadataRead, P::ClearanceRead, P::ExceptionRequest],
         ),
         (0xc2f4_ef07_c644_48eb_af81_4b1b_4947_fb11, "AcrDelete", "delete images", &[P::Delete]),
         (
             0xcdda_3590_29a3_44f6_95f2_9f98_0659_eb04,
             "AcrQuarantineReader",
             "pull blocked and pending images for inspection",
-            &[P::Pull, P::Quarantine, P::ClearanceRead],
+            &[P::Pull, P::MetadataRead, P::Quarantine, P::ClearanceRead],
         ),
         (0xacdd_72a7_3385_48ef_bd42_f606_fba8_1ae7, "Reader", "see everything", &reader),
         (
             0xb249_88ac_6180_42a0_ab88_20f7_382d_d24c,
             "Contributor",
             "do everything but grant access",
-            &contributor,
+            CONTRIBUTOR,
         ),
         (
             0x8e3a_f657_a8ff_443c_a75c_2fe8_c4bc_b635,

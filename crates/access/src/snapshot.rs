@@ -70,8 +70,7 @@ impl Snapshot {
         permission: Permission,
         scope: &Scope,
     ) -> Option<&Assignment> {
-        let active = self.principals.get(&principal).is_some_and(|principal| !principal.disabled);
-        if !active {
+        if !self.may_hold(principal, permission) {
             return None;
         }
         self.assignments
@@ -92,6 +91,13 @@ impl Snapshot {
                 (scope.covers(&assignment.scope) || assignment.scope.covers(scope))
                     && self.roles.get(&assignment.role_id).is_some_and(|role| role.permits(permission))
             })
-        }) && self.principals.get(&principal).is_some_and(|principal| !principal.disabled)
+        }) && self.may_hold(principal, permission)
+    }
+
+    /// False for who is disabled, and for everybody beyond reading.
+    fn may_hold(&self, principal: PrincipalId, permission: Permission) -> bool {
+        self.principals.get(&principal).is_some_and(|principal| {
+            !principal.disabled && (permission.is_of_anybody() || !principal.name.is_anonymous())
+        })
     }
 }

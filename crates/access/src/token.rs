@@ -10,7 +10,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use seaworthy_model::{PrincipalId, Scope, Secret, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{AccessError, Permission, limit};
 
@@ -27,11 +27,23 @@ pub struct ResourceAccess {
 }
 
 impl ResourceAccess {
+    /// What makes a token one that can be exchanged for a refresh token, and of no other use.
+    pub fn exchange() -> Self {
+        Self { kind: "registry".to_owned(), name: "exchange".to_owned(), actions: vec!["*".to_owned()] }
+    }
+
+    pub(crate) fn is_exchange(&self) -> bool {
+        self.kind == "registry" && self.name == "exchange"
+    }
+
     /// True when the token may be used for `permission` at `scope`.
     pub(crate) fn covers(&self, permission: Permission, scope: &Scope) -> bool {
         let action = match permission {
             // What a repository's clearance says is part of pulling from it.
             Permission::Pull | Permission::Quarantine | Permission::ClearanceRead => "pull",
+            // Clients of Azure's registry that ask for one word of their own get it.
+            Permission::MetadataRead => "metadata_read",
+            Permission::MetadataWrite => "metadata_write",
             Permission::Push => "push",
             Permission::Delete => "delete",
             Permission::Catalog => return self.kind == "registry" && self.name == "catalog",
@@ -120,7 +132,7 @@ impl TokenKey {
         Ok(Self { pair, public })
     }
 
-    pub(crate) fn sign(&self, claims: &Claims) -> Result<Secret<String>, AccessError> {
+    pub(crate) fn sign(&self, claims: &impl Serialize) -> Result<Secret<String>, AccessError> {
         let unsignable = || AccessError::Unreadable { what: "token" };
         let payload = serde_json::to_vec(claims).map_err(|_| unsignable())?;
         let mut token = format!("{}.{}", URL_SAFE_NO_PAD.encode(HEADER), URL_SAFE_NO_PAD.encode(payload));
@@ -132,7 +144,7 @@ impl TokenKey {
 
     /// The claims of a token signed by this key. The header must be byte for byte ours: a token
     /// never chooses its own algorithm.
-    pub(crate) fn open(&self, token: &str) -> Option<Claims> {
+    pub(crate) fn open<C: DeserializeOwned>(&self, token: &str) -> Option<C> {
         if token.len() > limit::TOKEN_BYTES {
             return None;
         }
@@ -194,12 +206,12 @@ mod tests {
     fn tokens_of_other_keys_algorithms_and_headers_are_refused() {
         let (ours, theirs) = (key(), key());
         let token = ours.sign(&claims()).expect("signed");
-        assert!(ours.open(token.expose()).is_some());
-        assert!(theirs.open(token.expose()).is_none());
+        assert!(ours.open::<Claims>(token.expose()).is_some());
+        assert!(theirs.open::<Claims>(token.expose()).is_none());
         let payload = token.expose().split('.').nth(1).expect("payload").to_owned();
         let none = format!("{}.{payload}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#));
-        assert!(ours.open(&none).is_none());
-        assert!(ours.open(&"a".repeat(limit::TOKEN_BYTES + 1)).is_none());
+        assert!(ours.open::<Claims>(&none).is_none());
+        assert!(ours.open::<Claims>(&"a".repeat(limit::TOKEN_BYTES + 1)).is_none());
     }
 
     proptest! {
@@ -211,12 +223,12 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(bytes).expect("ascii");
-            prop_assert!(key.open(&changed).is_none());
+            prop_assert!(key.open::<Claims>(&changed).is_none());
         }
 
         #[test]
         fn hostile_tokens_do_not_panic(text: String) {
-            prop_assert!(key().open(&text).is_none());
+            prop_assert!(key().open::<Claims>(&text).is_none());
         }
     }
 }

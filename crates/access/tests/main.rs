@@ -9,6 +9,7 @@
 )]
 
 mod people;
+mod tokens;
 
 use std::sync::Arc;
 

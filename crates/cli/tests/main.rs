@@ -11,6 +11,7 @@
 
 mod agent;
 mod alerts;
+mod azure;
 mod bad_input;
 mod chain;
 mod clients;

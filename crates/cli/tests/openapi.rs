@@ -154,6 +154,15 @@ fn server_and_health(it: &mut Description, socket: &Door, rejected: &Door) {
         assert_eq!(answer.status, status, "{body}: {}", answer.text());
         it.holds("POST", "/oauth2/token", &answer);
     }
+    for (body, status) in [
+        ("grant_type=access_token&service=seaworthy&access_token=a.b.c", 401),
+        ("grant_type=access_token&service=other&access_token=a.b.c", 400),
+        ("grant_type=access_token", 400),
+    ] {
+        let answer = socket.ask("POST", "/oauth2/exchange", form, body.as_bytes()).expect("answered");
+        assert_eq!(answer.status, status, "{body}: {}", answer.text());
+        it.holds("POST", "/oauth2/exchange", &answer);
+    }
 }
 
 fn access(it: &mut Description, socket: &Door, port: u16) {
@@ -167,6 +176,23 @@ fn access(it: &mut Description, socket: &Door, port: u16) {
     let token = socket.ask("POST", "/oauth2/token", kind, form.as_bytes()).expect("answered");
     assert_eq!(token.status, 200, "{}", token.text());
     it.holds("POST", "/oauth2/token", &token);
+    let form = format!("grant_type=client_credentials&client_id={name}&client_secret={secret}");
+    let token = socket.ask("POST", "/oauth2/token", kind, form.as_bytes()).expect("answered");
+    it.holds("POST", "/oauth2/token", &token);
+    let token = token.json()["access_token"].as_str().expect("a token").to_owned();
+    let form = format!("grant_type=access_token&service=seaworthy&access_token={token}");
+    let refresh = socket.ask("POST", "/oauth2/exchange", kind, form.as_bytes()).expect("answered");
+    assert_eq!(refresh.status, 200, "{}", refresh.text());
+    it.holds("POST", "/oauth2/exchange", &refresh);
+    let refresh = refresh.json()["refresh_token"].as_str().expect("a token").to_owned();
+    for (service, status) in [("seaworthy", 200), ("localhost", 200), ("other.example.com", 400)] {
+        let form = format!(
+            "grant_type=refresh_token&service={service}&scope=repository:dev/a:pull&refresh_token={refresh}"
+        );
+        let token = socket.ask("POST", "/oauth2/token", kind, form.as_bytes()).expect("answered");
+        assert_eq!(token.status, status, "{service}: {}", token.text());
+        it.holds("POST", "/oauth2/token", &token);
+    }
 
     // A caller who is known and may not.
     let basic = STANDARD.encode(format!("{name}:{secret}"));

@@ -35,6 +35,10 @@ actions! {
     TagDelete = "tag.delete";
     /// A repository's link to a blob was deleted.
     BlobDelete = "blob.delete";
+    /// A repository was deleted, with all its manifests and tags.
+    RepositoryDelete = "repository.delete";
+    /// A repository, a manifest or a tag was locked or unlocked.
+    LockChange = "lock.change";
     /// A pull was refused.
     PullRefuse = "pull.refuse";
     /// Repeats of a refused pull within the minute, counted.

@@ -23,6 +23,8 @@ pub enum ErrorCode {
     StepUp,
     /// A precondition or state forbids it.
     Unsupported,
+    /// A lock on a repository, a manifest or a tag forbids it.
+    Locked,
     /// Larger than a named limit.
     TooLarge,
     /// The URL asks for more than a named limit.
@@ -72,6 +74,7 @@ impl ErrorCode {
         Self::PasswordRequired,
         Self::StepUp,
         Self::Unsupported,
+        Self::Locked,
         Self::TooLarge,
         Self::UriTooLong,
         Self::TooManyRequests,
@@ -104,7 +107,8 @@ impl ErrorCode {
             | Self::ManifestUnknown
             | Self::NameUnknown => 404,
             Self::Conflict | Self::PasswordRequired => 409,
-            Self::Unsupported => 405,
+            // As Azure's registry answers, whose clients know it.
+            Self::Unsupported | Self::Locked => 405,
             Self::TooLarge => 413,
             Self::UriTooLong => 414,
             Self::RangeInvalid => 416,
@@ -139,7 +143,7 @@ impl ErrorCode {
     pub const fn oci_code(self) -> &'static str {
         match self {
             Self::Unauthorized => "UNAUTHORIZED",
-            Self::Denied | Self::Pending | Self::StepUp => "DENIED",
+            Self::Denied | Self::Pending | Self::StepUp | Self::Locked => "DENIED",
             Self::NotFound | Self::NameUnknown => "NAME_UNKNOWN",
             Self::TooManyRequests => "TOOMANYREQUESTS",
             Self::BlobUnknown => "BLOB_UNKNOWN",

@@ -9,7 +9,7 @@ use seaworthy_store::{BlobReader, Stored, limit::SMALL_BLOB_BYTES};
 use crate::{
     Door, ROOM, Refusal, Registry, RegistryError,
     db::{self, Link},
-    limit,
+    limit, lock,
     registry::unauthorized,
 };
 
@@ -71,6 +71,7 @@ impl Registry {
                 self.inner.refusals.record(&identity.actor, repository, &manifest, &refusal).await?;
                 Err(refusal.problem.into())
             }
+            Reach::Locked(problem) => Err((*problem).into()),
             Reach::None => Err(unknown(digest).into()),
         }
     }
@@ -89,7 +90,7 @@ impl Registry {
         }
         Ok(match self.reach(identity, repository, digest).await? {
             Reach::Open => true,
-            Reach::Refused(..) => false,
+            Reach::Refused(..) | Reach::Locked(_) => false,
             // Mounted from where it was refused.
             Reach::None => !db::has_link(self.db(), repository, digest, &principal, Link::Name).await?,
         })
@@ -108,7 +109,11 @@ impl Registry {
         let mut refused = None;
         loop {
             let manifests = db::reaching(self.db(), repository, digest, &after, limit::REACH_PAGE).await?;
-            for manifest in &manifests {
+            for (manifest, locks) in &manifests {
+                if let Err(problem) = lock::check_read(*locks, &format!("{repository}@{manifest}")) {
+                    refused.get_or_insert(Reach::Locked(Box::new(problem)));
+                    continue;
+                }
                 if quarantine {
                     return Ok(Reach::Open);
                 }
@@ -118,7 +123,7 @@ impl Registry {
                 }
             }
             match manifests.last() {
-                Some(last) if i64::try_from(manifests.len()).unwrap_or(0) == limit::REACH_PAGE => {
+                Some((last, _)) if i64::try_from(manifests.len()).unwrap_or(0) == limit::REACH_PAGE => {
                     after = last.to_string();
                 }
                 _ => break,
@@ -126,6 +131,10 @@ impl Registry {
         }
         if let Some(refused) = refused {
             return Ok(refused);
+        }
+        let locks = db::repository_locks(self.db(), repository).await?.unwrap_or_default();
+        if let Err(problem) = lock::check_read(locks, repository.as_str()) {
+            return Ok(Reach::Locked(Box::new(problem)));
         }
         let principal = db::bearer(identity.principal());
         let brought = db::has_link(self.db(), repository, digest, &principal, Link::Read).await?;
@@ -153,6 +162,7 @@ impl Registry {
             .upkeep(context, |keep, tx| {
                 Box::pin(async move {
                     let (digest, size) = (*keep.stored.digest(), keep.stored.size());
+                    check_writable(tx, &keep.repository).await?;
                     if let Stored::Small(small) = &keep.stored {
                         tx.put_small_blob(ROOM, small).await?;
                     }
@@ -243,7 +253,7 @@ impl Registry {
         }
         Ok(Some(match self.reach(identity, from, digest).await? {
             Reach::Open => Link::Read,
-            Reach::Refused(..) | Reach::None => Link::Name,
+            Reach::Refused(..) | Reach::Locked(_) | Reach::None => Link::Name,
         }))
     }
 
@@ -258,12 +268,12 @@ impl Registry {
         let context = (repository.clone(), *digest, principal, link, self.inner.clock.now());
         self.db()
             .upkeep(context, |(repository, digest, principal, link, now), tx| {
-                Box::pin(
-                    async move { db::insert_link(tx, repository, digest, (principal, *link), *now).await },
-                )
+                Box::pin(async move {
+                    check_writable(tx, repository).await?;
+                    Ok(db::insert_link(tx, repository, digest, (principal, *link), *now).await?)
+                })
             })
             .await
-            .map_err(|error: seaworthy_store::DbError| RegistryError::Db(error))
     }
 
     /// Takes a blob out of a repository that no manifest there names.
@@ -277,6 +287,8 @@ impl Registry {
         let context = (repository.clone(), *digest);
         seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, digest), tx| {
             Box::pin(async move {
+                let locks = db::locks_of_repository(tx, repository).await?.unwrap_or_default();
+                lock::check_delete(locks, repository.as_str())?;
                 match db::unlink_blob(tx, repository, digest).await? {
                     None => {
                         Err(Problem::new(ErrorCode::Conflict, format!("a manifest still names {digest}"))
@@ -295,12 +307,23 @@ impl Registry {
     }
 }
 
+/// Refuses bytes for a repository that is locked against writing.
+pub(crate) async fn check_writable(
+    tx: &mut seaworthy_store::Tx<'_>,
+    repository: &RepoName,
+) -> Result<(), RegistryError> {
+    let locks = db::locks_of_repository(tx, repository).await?.unwrap_or_default();
+    Ok(lock::check_write(locks, repository.as_str())?)
+}
+
 /// How a blob is reached.
 enum Reach {
     /// By a manifest that may be pulled, or by the caller's own link.
     Open,
     /// Only by manifests that may not be pulled; one of them.
     Refused(Digest, Refusal),
+    /// Only by what is locked against reading.
+    Locked(Box<Problem>),
     /// By nothing the caller has.
     None,
 }

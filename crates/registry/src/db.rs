@@ -1,5 +1,8 @@
 //! The registry's SQL.
 
+mod attributes;
+mod deletion;
+mod locks;
 mod referrers;
 mod schema;
 mod uploads;
@@ -8,6 +11,17 @@ use seaworthy_model::{ManifestPushed, PrincipalId, Timestamp};
 use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
+use crate::lock::{Ability, Locks};
+
+pub(crate) use attributes::{
+    ManifestRow, Order, TagRow, config_of, manifest_row, manifests_page, repository_row, tag_row, tags_of,
+    tags_page,
+};
+pub(crate) use deletion::{Emptied, delete_manifest, delete_repository, delete_tag, names_in, unlink_blob};
+pub(crate) use locks::{
+    kept_manifest, kept_tag, lock_manifest, lock_repository, lock_tag, locks_of_manifest,
+    locks_of_repository, locks_of_tag, repository_locks,
+};
 pub(crate) use referrers::{ReferrerRow, annotations, insert_referrer, referrers};
 pub use schema::SCHEMA;
 pub(crate) use uploads::{
@@ -26,6 +40,8 @@ pub(crate) struct StoredManifest {
     pub(crate) digest: Digest,
     pub(crate) media_type: String,
     pub(crate) size: u64,
+    /// Its own, its repository's, and the tag's that led to it.
+    pub(crate) locks: Locks,
 }
 
 pub(crate) async fn manifest(
@@ -35,7 +51,9 @@ pub(crate) async fn manifest(
 ) -> Result<Option<StoredManifest>, DbError> {
     let row = db
         .fetch_optional(
-            "SELECT digest, media_type, size FROM registry_manifests WHERE repository = $1 AND digest = $2",
+            "SELECT m.digest, m.media_type, m.size, COALESCE(m.locks, 0) | COALESCE(r.locks, 0)
+             FROM registry_manifests AS m JOIN registry_repositories AS r ON r.path = m.repository
+             WHERE m.repository = $1 AND m.digest = $2",
             args![repository.as_str(), &digest.to_string()],
         )
         .await?;
@@ -49,8 +67,11 @@ pub(crate) async fn tagged(
 ) -> Result<Option<StoredManifest>, DbError> {
     let row = db
         .fetch_optional(
-            "SELECT m.digest, m.media_type, m.size FROM registry_tags AS t
+            "SELECT m.digest, m.media_type, m.size,
+                 COALESCE(t.locks, 0) | COALESCE(m.locks, 0) | COALESCE(r.locks, 0)
+             FROM registry_tags AS t
              JOIN registry_manifests AS m ON m.repository = t.repository AND m.digest = t.digest
+             JOIN registry_repositories AS r ON r.path = t.repository
              WHERE t.repository = $1 AND t.name = $2",
             args![repository.as_str(), tag.as_str()],
         )
@@ -59,7 +80,12 @@ pub(crate) async fn tagged(
 }
 
 fn read_manifest(row: &Row) -> Result<StoredManifest, DbError> {
-    Ok(StoredManifest { digest: row.parsed(0)?, media_type: row.text(1)?.to_owned(), size: row.count(2)? })
+    Ok(StoredManifest {
+        digest: row.parsed(0)?,
+        media_type: row.text(1)?.to_owned(),
+        size: row.count(2)?,
+        locks: Locks::from_bits(row.int(3)?),
+    })
 }
 
 pub(crate) async fn manifest_bytes(db: &Db, digest: &Digest) -> Result<Option<Vec<u8>>, DbError> {
@@ -106,22 +132,26 @@ pub(crate) async fn has_link(
     Ok(row.is_some())
 }
 
-/// Manifests of the repository that name the blob, after `after` in digest order.
+/// Manifests of the repository that name the blob, after `after` in digest order, each with its own
+/// and the repository's locks.
 pub(crate) async fn reaching(
     db: &Db,
     repository: &RepoName,
     digest: &Digest,
     after: &str,
     most: i64,
-) -> Result<Vec<Digest>, DbError> {
+) -> Result<Vec<(Digest, Locks)>, DbError> {
     let rows = db
         .fetch_all(
-            "SELECT DISTINCT manifest FROM registry_references
-             WHERE repository = $1 AND digest = $2 AND manifest > $3 ORDER BY manifest LIMIT $4",
+            "SELECT DISTINCT f.manifest, COALESCE(m.locks, 0) | COALESCE(r.locks, 0)
+             FROM registry_references AS f
+             LEFT JOIN registry_manifests AS m ON m.repository = f.repository AND m.digest = f.manifest
+             LEFT JOIN registry_repositories AS r ON r.path = f.repository
+             WHERE f.repository = $1 AND f.digest = $2 AND f.manifest > $3 ORDER BY f.manifest LIMIT $4",
             args![repository.as_str(), &digest.to_string(), after, most],
         )
         .await?;
-    rows.iter().map(|row| row.parsed(0)).collect()
+    rows.iter().map(|row| Ok((row.parsed(0)?, Locks::from_bits(row.int(1)?)))).collect()
 }
 
 /// Repositories that have the blob: first those that `principal` brought it to, then those where a
@@ -158,25 +188,20 @@ pub(crate) async fn tags(
 ) -> Result<Vec<String>, DbError> {
     let rows = db
         .fetch_all(
-            "SELECT name FROM registry_tags WHERE repository = $1 AND name > $2 ORDER BY name LIMIT $3",
-            args![repository.as_str(), after, most],
+            "SELECT name FROM registry_tags
+             WHERE repository = $1 AND name > $2 AND (COALESCE(locks, 0) & $4) = 0 ORDER BY name LIMIT $3",
+            args![repository.as_str(), after, most, Ability::List.bit()],
         )
         .await?;
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }
 
-pub(crate) async fn repository_exists(db: &Db, repository: &RepoName) -> Result<bool, DbError> {
-    let row = db
-        .fetch_optional("SELECT 1 FROM registry_repositories WHERE path = $1", args![repository.as_str()])
-        .await?;
-    Ok(row.is_some())
-}
-
 pub(crate) async fn repositories(db: &Db, after: &str, most: i64) -> Result<Vec<String>, DbError> {
     let rows = db
         .fetch_all(
-            "SELECT path FROM registry_repositories WHERE path > $1 ORDER BY path LIMIT $2",
-            args![after, most],
+            "SELECT path FROM registry_repositories
+             WHERE path > $1 AND (COALESCE(locks, 0) & $3) = 0 ORDER BY path LIMIT $2",
+            args![after, most, Ability::List.bit()],
         )
         .await?;
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
@@ -331,70 +356,10 @@ pub(crate) async fn set_tag(
     now: Timestamp,
 ) -> Result<(), DbError> {
     tx.execute(
-        "INSERT INTO registry_tags (repository, name, digest, updated_at) VALUES ($1, $2, $3, $4)
+        "INSERT INTO registry_tags (repository, name, digest, updated_at, created_at) VALUES ($1, $2, $3, $4, $4)
          ON CONFLICT (repository, name) DO UPDATE SET digest = $3, updated_at = $4",
         args![repository.as_str(), tag.as_str(), &digest.to_string(), now.as_micros()],
     )
     .await
     .map(|_| ())
-}
-
-pub(crate) async fn delete_tag(tx: &mut Tx<'_>, repository: &RepoName, tag: &Tag) -> Result<bool, DbError> {
-    let deleted = tx
-        .execute(
-            "DELETE FROM registry_tags WHERE repository = $1 AND name = $2",
-            args![repository.as_str(), tag.as_str()],
-        )
-        .await?;
-    Ok(deleted == 1)
-}
-
-/// Deletes a manifest of a repository with its tags and references; false when it was not there.
-pub(crate) async fn delete_manifest(
-    tx: &mut Tx<'_>,
-    repository: &RepoName,
-    digest: &Digest,
-) -> Result<bool, DbError> {
-    let (name, text) = (repository.as_str(), digest.to_string());
-    tx.execute(
-        "DELETE FROM registry_referrers WHERE repository = $1 AND digest = $2
-         AND subject = (SELECT subject FROM registry_manifests WHERE repository = $1 AND digest = $2)",
-        args![name, &text],
-    )
-    .await?;
-    let deleted = tx
-        .execute("DELETE FROM registry_manifests WHERE repository = $1 AND digest = $2", args![name, &text])
-        .await?;
-    tx.execute("DELETE FROM registry_tags WHERE repository = $1 AND digest = $2", args![name, &text]).await?;
-    tx.execute("DELETE FROM registry_references WHERE repository = $1 AND manifest = $2", args![name, &text])
-        .await?;
-    tx.execute(
-        "DELETE FROM registry_manifest_bytes WHERE digest = $1
-         AND NOT EXISTS (SELECT 1 FROM registry_manifests WHERE digest = $1)",
-        args![&text],
-    )
-    .await?;
-    Ok(deleted == 1)
-}
-
-/// Takes a blob's links out of a repository; `None` when a manifest there still names it.
-pub(crate) async fn unlink_blob(
-    tx: &mut Tx<'_>,
-    repository: &RepoName,
-    digest: &Digest,
-) -> Result<Option<bool>, DbError> {
-    let (name, text) = (repository.as_str(), digest.to_string());
-    let named = tx
-        .fetch_optional(
-            "SELECT 1 FROM registry_references WHERE repository = $1 AND digest = $2 LIMIT 1",
-            args![name, &text],
-        )
-        .await?;
-    if named.is_some() {
-        return Ok(None);
-    }
-    let removed = tx
-        .execute("DELETE FROM registry_links WHERE repository = $1 AND digest = $2", args![name, &text])
-        .await?;
-    Ok(Some(removed > 0))
 }

@@ -1,4 +1,4 @@
-//! The registry room: the OCI distribution API over `store`.
+//! The registry room: the OCI distribution API, and the data plane of Azure's registry, over `store`.
 //!
 //! Invariants: a digest that was acknowledged is durable before its row; manifests are served
 //! byte for byte as they were pushed; a blob is served only through a manifest of the same
@@ -7,11 +7,16 @@
 //! global lock: nothing here waits for anything but its own rows.
 #![forbid(unsafe_code)]
 
+mod attributes;
 mod blob;
 mod conditional;
 mod db;
+mod deletion;
+mod drain;
 mod error;
 mod gate;
+mod lock;
+mod locking;
 mod manifest;
 mod path;
 mod push;

@@ -22,6 +22,17 @@ pub const PATH_BYTES: usize = 1_024;
 pub const RANGES: usize = 64;
 /// Tags that one push of a manifest may set with `?tag=` (the distribution spec asks for at least 10).
 pub const TAGS_PER_PUSH: usize = 100;
+/// Manifests and tags that go with one deleted repository.
+pub const DELETED_NAMES: i64 = 10_000;
+/// Manifests on one page of their attributes: each costs a look at its config.
+pub const MANIFESTS_PAGE: u32 = 100;
+/// What is left of a refused request's body is read up to this length, in bytes (4 MiB: a chunk of
+/// Azure's clients).
+pub const DRAINED_BYTES: usize = 4 * 1024 * 1024;
+/// For how long, in seconds.
+pub const DRAIN_SECONDS: u64 = 5;
+/// Longest body of a change of attributes, in bytes.
+pub const ATTRIBUTES_BYTES: usize = 16 * 1024;
 /// Referrers on one page.
 pub const REFERRERS: i64 = 100;
 /// Annotations on one page of referrers, in bytes of JSON; one referrer is always on it. Clients

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use seaworthy_access::{Identity, Permission};
-use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{ErrorCode, Problem, Scope, Timestamp};
 use seaworthy_oci::{Algorithm, Digest, Hasher, Manifest, RepoName, Tag};
 use seaworthy_store::{DbError, Row};
@@ -12,10 +11,9 @@ use serde_json::json;
 use crate::{
     Door, Registry, RegistryError,
     db::{self, StoredManifest},
-    limit,
+    limit, lock,
     path::ManifestName,
     push::{Push, claimed_sizes, describe},
-    refusal::object,
 };
 
 /// A manifest and its exact bytes.
@@ -146,10 +144,11 @@ impl Registry {
             ManifestName::Tag(tag) => db::tagged(self.db(), repository, tag).await?,
             ManifestName::Digest(digest) => db::manifest(self.db(), repository, digest).await?,
         };
-        found.ok_or_else(|| {
+        let found = found.ok_or_else(|| {
             Problem::new(ErrorCode::ManifestUnknown, format!("`{repository}` has no manifest `{name}`"))
-                .into()
-        })
+        })?;
+        lock::check_read(found.locks, &named(repository, name))?;
+        Ok(found)
     }
 
     /// The bytes of a manifest, if its clearance lets it be pulled here.
@@ -197,38 +196,6 @@ impl Registry {
         Ok(bytes.map(|bytes| (bytes.into(), stored.media_type)))
     }
 
-    /// Deletes a tag, or a manifest by digest with all its tags.
-    pub async fn delete_manifest(
-        &self,
-        identity: &Identity,
-        repository: &RepoName,
-        reference: Result<Tag, Digest>,
-    ) -> Result<(), RegistryError> {
-        self.require(identity, Permission::Delete, repository).await?;
-        let context = (repository.clone(), reference);
-        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, reference), tx| {
-            Box::pin(async move {
-                let (deleted, act) = match reference {
-                    Ok(tag) => {
-                        let act = Act::new(Action::TagDelete, format!("repositories/{repository}:{tag}"));
-                        (db::delete_tag(tx, repository, tag).await?, act)
-                    }
-                    Err(digest) => {
-                        let act = Act::new(Action::ManifestDelete, object(repository, digest));
-                        (db::delete_manifest(tx, repository, digest).await?, act)
-                    }
-                };
-                if !deleted {
-                    let name = reference.as_ref().map_or_else(ToString::to_string, ToString::to_string);
-                    let message = format!("`{repository}` has no manifest `{name}`");
-                    return Err(RegistryError::from(Problem::new(ErrorCode::ManifestUnknown, message)));
-                }
-                Ok(((), vec![act]))
-            })
-        })
-        .await
-    }
-
     /// Tags of a repository in byte order after `last`.
     pub(crate) async fn tags(
         &self,
@@ -238,12 +205,9 @@ impl Registry {
         most: u32,
     ) -> Result<Vec<String>, RegistryError> {
         self.require(identity, Permission::Pull, repository).await?;
-        let tags = db::tags(self.db(), repository, last, most.into()).await?;
-        if tags.is_empty() && !db::repository_exists(self.db(), repository).await? {
-            let message = format!("repository `{repository}` is not known");
-            return Err(Problem::new(ErrorCode::NameUnknown, message).into());
-        }
-        Ok(tags)
+        let locks = db::repository_locks(self.db(), repository).await?;
+        lock::check_read(locks.ok_or_else(|| unknown(repository))?, repository.as_str())?;
+        Ok(db::tags(self.db(), repository, last, most.into()).await?)
     }
 
     /// Tags of all repositories that begin with `prefix` and that `identity` may pull, in order after
@@ -273,6 +237,18 @@ impl Registry {
             }
         }
         Ok(out)
+    }
+}
+
+pub(crate) fn unknown(repository: &RepoName) -> Problem {
+    Problem::new(ErrorCode::NameUnknown, format!("repository `{repository}` is not known"))
+}
+
+/// `prod/web:1` or `prod/web@sha256:…`.
+pub(crate) fn named(repository: &RepoName, name: &ManifestName) -> String {
+    match name {
+        ManifestName::Tag(tag) => format!("{repository}:{tag}"),
+        ManifestName::Digest(digest) => format!("{repository}@{digest}"),
     }
 }
 

@@ -42,13 +42,7 @@ impl Target {
         if path.is_empty() {
             return Ok(Self::Root);
         }
-        if path.len() > limit::PATH_BYTES {
-            return Err(Problem::new(ErrorCode::NameInvalid, "path is longer than 1024 bytes"));
-        }
-        let parts =
-            path.split('/').map(decode).collect::<Option<Vec<String>>>().ok_or_else(|| {
-                Problem::new(ErrorCode::NameInvalid, "path has a malformed percent-encoding")
-            })?;
+        let parts = segments(path)?;
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         match parts.as_slice() {
             ["_catalog"] => Ok(Self::Catalog),
@@ -88,6 +82,69 @@ impl Target {
             | Self::Upload(name, _) => Some(name),
         }
     }
+}
+
+/// What a path below `/acr/v1/` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AcrTarget {
+    Catalog,
+    Repository(RepoName),
+    Tags(RepoName),
+    Manifests(RepoName),
+    /// One tag below `_tags`, or one digest below `_manifests`.
+    Named(RepoName, ManifestName),
+}
+
+impl AcrTarget {
+    /// Reads what follows `/acr/v1/`, still percent-encoded.
+    pub(crate) fn parse(path: &str) -> Result<Self, Problem> {
+        let parts = segments(path)?;
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        match parts.as_slice() {
+            ["_catalog"] => Ok(Self::Catalog),
+            [name @ .., "_tags"] if !name.is_empty() => Ok(Self::Tags(repository(name)?)),
+            [name @ .., "_manifests"] if !name.is_empty() => Ok(Self::Manifests(repository(name)?)),
+            [name @ .., "_tags", tag] if !name.is_empty() => {
+                Ok(Self::Named(repository(name)?, ManifestName::Tag(self::tag(tag)?)))
+            }
+            [name @ .., "_manifests", digest] if !name.is_empty() => {
+                Ok(Self::Named(repository(name)?, ManifestName::Digest(self::digest(digest)?)))
+            }
+            name => Ok(Self::Repository(repository(name)?)),
+        }
+    }
+
+    /// The repository, when the path names one.
+    pub(crate) const fn repository(&self) -> Option<&RepoName> {
+        match self {
+            Self::Catalog => None,
+            Self::Repository(name) | Self::Tags(name) | Self::Manifests(name) | Self::Named(name, _) => {
+                Some(name)
+            }
+        }
+    }
+
+    /// The least scope that a client should ask a token for: it repeats this word for word.
+    pub(crate) fn wanted_scope(&self, method: &http::Method) -> String {
+        let Some(repository) = self.repository() else { return "registry:catalog:*".to_owned() };
+        let action = match *method {
+            http::Method::PATCH => "metadata_write",
+            http::Method::DELETE => "delete",
+            _ => "metadata_read",
+        };
+        format!("repository:{repository}:{action}")
+    }
+}
+
+/// A path's segments, each decoded: a name may come with its slashes encoded.
+fn segments(path: &str) -> Result<Vec<String>, Problem> {
+    if path.len() > limit::PATH_BYTES {
+        return Err(Problem::new(ErrorCode::NameInvalid, "path is longer than 1024 bytes"));
+    }
+    path.split('/')
+        .map(decode)
+        .collect::<Option<Vec<String>>>()
+        .ok_or_else(|| Problem::new(ErrorCode::NameInvalid, "path has a malformed percent-encoding"))
 }
 
 fn repository(parts: &[&str]) -> Result<RepoName, Problem> {

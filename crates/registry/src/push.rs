@@ -7,7 +7,7 @@ use seaworthy_oci::{Digest, Manifest, RepoName, Tag};
 use seaworthy_store::{DbError, Tx};
 use serde_json::json;
 
-use crate::{RegistryError, SparseIndexes, db, refusal::object};
+use crate::{RegistryError, SparseIndexes, db, lock, refusal::object};
 
 pub(crate) fn describe(
     repository: &RepoName,
@@ -83,6 +83,7 @@ impl Push {
         tx: &mut Tx<'_>,
     ) -> Result<(Option<(u64, Digest)>, Vec<Act>), RegistryError> {
         let repository = &self.pushed.repository;
+        self.check_locks(tx).await?;
         self.check_blobs(tx).await?;
         let artifact_type = self.artifact_type.as_deref();
         db::insert_manifest(tx, &self.pushed, artifact_type, &self.bytes, &self.by).await?;
@@ -105,6 +106,18 @@ impl Push {
         }
         let act = Act::new(Action::ManifestPush, object(repository, &self.pushed.digest)).details(details);
         Ok((absent, vec![act]))
+    }
+
+    /// A manifest's own locks do not matter: its bytes never change, and its tags are things of their own.
+    async fn check_locks(&self, tx: &mut Tx<'_>) -> Result<(), RegistryError> {
+        let repository = &self.pushed.repository;
+        let locks = db::locks_of_repository(tx, repository).await?.unwrap_or_default();
+        lock::check_write(locks, repository.as_str())?;
+        for tag in &self.tags {
+            let locks = db::locks_of_tag(tx, repository, tag).await?.unwrap_or_default();
+            lock::check_write(locks, &format!("{repository}:{tag}"))?;
+        }
+        Ok(())
     }
 
     async fn absent_children(&self, tx: &mut Tx<'_>) -> Result<Option<(u64, Digest)>, RegistryError> {

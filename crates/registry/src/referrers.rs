@@ -9,6 +9,7 @@ use crate::{
     Door, Registry, RegistryError,
     db::{self, ReferrerRow},
     limit,
+    lock::{self, Ability},
 };
 
 /// One page of a list of referrers.
@@ -33,6 +34,8 @@ impl Registry {
         (artifact_type, last): (Option<&str>, &str),
     ) -> Result<ReferrersPage, RegistryError> {
         self.require(identity, Permission::Pull, repository).await?;
+        let locks = db::repository_locks(self.db(), repository).await?.unwrap_or_default();
+        lock::check_read(locks, repository.as_str())?;
         let of = (repository, subject);
         let mut rows = db::referrers(self.db(), of, artifact_type, last, limit::REFERRERS + 1).await?;
         let fit = fitting(&rows);
@@ -91,6 +94,9 @@ impl View<'_> {
     }
 
     async fn may_be_read(&mut self, digest: &Digest) -> Result<bool, RegistryError> {
+        if self.is_locked(digest).await? {
+            return Ok(false);
+        }
         if self.sees_all {
             return Ok(true);
         }
@@ -100,6 +106,11 @@ impl View<'_> {
             self.door = Door::Blob;
         }
         Ok(false)
+    }
+
+    async fn is_locked(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        let stored = db::manifest(self.registry.db(), self.of.0, digest).await?;
+        Ok(stored.is_some_and(|stored| !stored.locks.allow(Ability::Read)))
     }
 
     async fn annotations(&self, row: &ReferrerRow) -> Result<Value, RegistryError> {

@@ -84,6 +84,11 @@ impl Host {
         let scheme = uri.scheme_str().unwrap_or("http");
         Ok(Self { base: format!("{scheme}://{host}") })
     }
+
+    /// Without the scheme: `registry.example.com:8443`.
+    pub(crate) fn name(&self) -> &str {
+        self.base.split_once("://").map_or(self.base.as_str(), |(_, name)| name)
+    }
 }
 
 /// The scope a client should ask a token for, to repeat this request.

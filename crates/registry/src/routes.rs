@@ -1,6 +1,7 @@
 //! The distribution API's HTTP (distribution spec 1.1): one handler below `/v2/`, because
 //! repository names contain slashes.
 
+mod acr;
 mod blobs;
 mod manifests;
 mod uploads;
@@ -19,7 +20,7 @@ use seaworthy_oci::{Digest, RepoName};
 use serde_json::json;
 
 use crate::{
-    Registry, RegistryError, conditional, limit,
+    Registry, RegistryError, conditional, drain, limit,
     path::{Target, decode, encode},
     registry::unauthorized,
     respond::{self, Host, empty, set},
@@ -35,12 +36,13 @@ pub struct CredentialRejected;
 #[derive(Clone, Copy, Debug)]
 pub struct SendsFiles;
 
-/// The routes below `/v2/`. Requests carry an [`Identity`] extension, put there by authentication.
+/// The routes below `/v2/` and `/acr/v1/`. Requests carry an [`Identity`] extension, put there by authentication.
 pub fn router(registry: Registry) -> Router {
     Router::new()
         .route("/v2", any(handle))
         .route("/v2/", any(handle))
         .route("/v2/{*path}", any(handle))
+        .route("/acr/v1/{*path}", any(acr::handle))
         .with_state(registry)
 }
 
@@ -66,10 +68,17 @@ async fn handle(
     let sends = request.extensions().get::<SendsFiles>().copied();
     let call = Call { registry: &registry, identity: &identity, query: &query, sends };
     let rejected = request.extensions().get::<CredentialRejected>().is_some();
-    let answer = if rejected { Err(unauthorized().into()) } else { call.dispatch(&target, request).await };
+    let (request, rest) = drain::lend(request);
+    let answer = if rejected {
+        drop(request);
+        Err(unauthorized().into())
+    } else {
+        call.dispatch(&target, request).await
+    };
     let response = match answer {
         Ok(response) => response,
         Err(error) => {
+            rest.drain().await;
             let problem = Problem::from(error);
             let mut response = respond::problem(&problem, head);
             if problem.code == ErrorCode::Unauthorized {
@@ -132,7 +141,7 @@ impl Call<'_> {
         let (method, headers) = (request.method().clone(), request.headers().clone());
         match (target, method) {
             (Target::Root, Method::GET | Method::HEAD) => self.root(),
-            (Target::Catalog, Method::GET) => self.catalog().await,
+            (Target::Catalog, Method::GET) => self.catalog("/v2/_catalog").await,
             (Target::Tags(name), Method::GET) => self.tags(name).await,
             (Target::Manifest(name, reference), Method::GET) => {
                 self.get_manifest(name, reference, &headers).await
@@ -187,7 +196,7 @@ impl Call<'_> {
         Ok((most, self.query.get("last").unwrap_or_default()))
     }
 
-    async fn catalog(&self) -> Answer {
+    async fn catalog(&self, path: &str) -> Answer {
         let access = self.registry.access();
         let all: Scope = "/repositories".parse().map_err(|_| unauthorized())?;
         if !access.allows_below(self.identity, Permission::Catalog, &all).await? {
@@ -217,7 +226,7 @@ impl Call<'_> {
         let link = names
             .last()
             .filter(|_| names.len() == most as usize)
-            .map(|last| format!("</v2/_catalog?n={most}&last={}>; rel=\"next\"", encode(last)));
+            .map(|last| format!("<{path}?n={most}&last={}>; rel=\"next\"", encode(last)));
         Ok(list_answer(json!({"repositories": names}).to_string(), link))
     }
 

@@ -56,6 +56,7 @@ impl Registry {
             .db()
             .upkeep(context, |(repository, principal, state, expires), tx| {
                 Box::pin(async move {
+                    crate::blob::check_writable(tx, repository).await?;
                     if db::count_uploads(tx, principal).await? >= limit::UPLOADS_PER_PRINCIPAL {
                         return Err(RegistryError::from(
                             Problem::new(ErrorCode::TooManyRequests, "too many uploads are under way")

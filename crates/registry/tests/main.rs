@@ -8,10 +8,12 @@
     reason = "a test fails by panicking, and reads as one story"
 )]
 
+mod acr;
 mod blobs;
 mod client;
 mod gate;
 mod hostile;
+mod locks;
 mod manifests;
 mod protocol;
 mod referrers;

@@ -4,6 +4,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::StatusCode;
 use seaworthy_oci::Digest;
+use seaworthy_registry::limit;
 use seaworthy_testkit::{TestDb, db_tests};
 use tokio::sync::oneshot;
 
@@ -12,7 +13,8 @@ use crate::client::{Client, ROOMS, World, sha512};
 db_tests!(super::ROOMS; patch_without_content_range_appends, patch_zero_bytes, a_whole_blob_in_the_closing_put,
     content_range_gap_416_with_range, closing_put_out_of_order_416, two_patches_same_offset,
     digest_mismatch_400_and_session_gone, upload_uuid_of_other_repo_404, upload_of_other_principal_404,
-    a_cancelled_upload_is_gone, a_session_may_end_by_another_algorithm, same_blob_64_writers);
+    a_cancelled_upload_is_gone, a_session_may_end_by_another_algorithm, same_blob_64_writers,
+    refused_bodies_are_read_to_their_end);
 
 /// Large enough for a file, and for more than one chunk of writing.
 fn bytes() -> Vec<u8> {
@@ -289,4 +291,43 @@ async fn same_blob_64_writers(test: TestDb) {
     assert_eq!(std::fs::read_dir(folder).expect("list").count(), 1, "one stored copy");
     assert_eq!(std::fs::read_dir(world.test.path().join("uploads/registry")).expect("list").count(), 0);
     assert!(clients[0].get(&format!("/v2/a/blobs/{digest}")).await.body == bytes);
+}
+
+/// Azure's clients send every chunk without a token first: cut off in it, they would not see the 401.
+async fn refused_bodies_are_read_to_their_end(test: TestDb) {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+    let world = World::new(test).await;
+    let path = "/v2/a/blobs/uploads/0190b4a0-0000-7000-8000-000000000000";
+    let sent = async |client: &Client, bytes: usize, headers: &[(&str, &str)]| {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counter = taken.clone();
+        let chunks = (0..bytes.div_ceil(1024)).map(move |at| {
+            let length = (bytes - at * 1024).min(1024);
+            counter.fetch_add(length, Ordering::SeqCst);
+            Ok::<_, std::io::Error>(Bytes::from(vec![0; length]))
+        });
+        let body = Body::from_stream(futures_util::stream::iter(chunks));
+        let answer = client.send("PATCH", path, headers, body).await;
+        (answer.status.as_u16(), taken.load(Ordering::SeqCst))
+    };
+    let nobody = world.as_identity(seaworthy_access::Identity::anonymous(None));
+    let most = limit::DRAINED_BYTES;
+    for (client, status) in [(&nobody, 401), (&world.rejected(), 401), (&world.operator(), 404)] {
+        assert_eq!(sent(client, most, &[]).await, (status, most), "at the limit");
+    }
+    let (status, taken) = sent(&nobody, most + 2048, &[]).await;
+    assert!(status == 401 && taken <= most + 1024, "one past it: {taken}");
+    let long = (most + 1).to_string();
+    for header in [("content-length", long.as_str()), ("expect", "100-continue")] {
+        assert_eq!(sent(&nobody, most, &[header]).await, (401, 0), "told before: {header:?}");
+    }
+    // A client that stops sending is told after a while.
+    let never = Body::from_stream(futures_util::stream::pending::<std::io::Result<Bytes>>());
+    let begun = std::time::Instant::now();
+    assert_eq!(nobody.send("PATCH", path, &[], never).await.status.as_u16(), 401);
+    let waited = begun.elapsed().as_secs();
+    assert!((limit::DRAIN_SECONDS..limit::DRAIN_SECONDS + 20).contains(&waited), "{waited}");
 }

@@ -142,7 +142,9 @@ pub(crate) async fn network(
             next.run(request).await
         }
         // The distribution API answers with its own error body and challenge, whatever is asked.
-        Err(AccessError::BadCredential) if request.uri().path().starts_with("/v2") => {
+        Err(AccessError::BadCredential)
+            if ["/v2", "/acr/v1"].iter().any(|it| request.uri().path().starts_with(it)) =>
+        {
             request.extensions_mut().insert(Identity::anonymous(None));
             request.extensions_mut().insert(CredentialRejected);
             next.run(request).await

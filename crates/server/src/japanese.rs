@@ -45,6 +45,7 @@ const fn headline(code: ErrorCode) -> &'static str {
         ErrorCode::PasswordRequired => "パスワードの設定が必要です",
         ErrorCode::StepUp => "もう一度パスワードが必要です",
         ErrorCode::Unsupported => "この操作はできません",
+        ErrorCode::Locked => "ロックされています",
         ErrorCode::TooLarge => "大きすぎます",
         ErrorCode::UriTooLong => "URL が長すぎます",
         ErrorCode::TooManyRequests => "要求が多すぎます",

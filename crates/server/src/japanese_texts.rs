@@ -17,6 +17,7 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("read", "読み取り"),
     ("write", "書き込み"),
     ("replace", "置き換え"),
+    ("delete", "削除"),
     ("give away", "所有者の変更"),
     ("has an empty part", "に空の部分があります"),
     ("is empty", "が空です"),
@@ -66,6 +67,29 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ),
     ("where am I: {}", "実行ファイルの場所が分かりません: {0}"),
     // Registry.
+    (
+        "the operation is disallowed: {} of `{}` is locked by `{}`",
+        "この操作はできません: `{1}` の {0} は `{2}` によりロックされています",
+    ),
+    (
+        "who may write metadata there can unlock it with a PATCH below `/acr/v1/`",
+        "そこでメタデータを書き込める利用者は、`/acr/v1/` の PATCH でロックを解除できます",
+    ),
+    (
+        "send JSON with `writeEnabled`, `deleteEnabled` and the like, each true or false",
+        "`writeEnabled`、`deleteEnabled` などに true か false を指定した JSON を送ってください",
+    ),
+    ("the attributes are no JSON object: {}", "属性が JSON オブジェクトではありません: {0}"),
+    ("`{}` is neither true nor false", "`{0}` が true でも false でもありません"),
+    ("the attributes are longer than {} bytes", "属性が {0} バイトを超えています"),
+    (
+        "`orderby` is neither `timeasc` nor `timedesc`",
+        "`orderby` が `timeasc` でも `timedesc` でもありません",
+    ),
+    ("`last` does not go with `orderby`", "`last` が `orderby` と合いません"),
+    ("go on with the link of the page before", "前のページのリンクから続けてください"),
+    ("`{}` has more than {} manifests and tags", "`{0}` のマニフェストとタグが {1} 個を超えています"),
+    ("delete some of its manifests first", "先に一部のマニフェストを削除してください"),
     (
         "an artifact cannot name {}: it is part of an image that you may not pull",
         "アーティファクトは {0} を参照できません: 取得が許可されていないイメージの一部です",

@@ -1,5 +1,6 @@
-//! `/oauth2/token`: the token service of the distribution spec. A request never fails over a
-//! scope it may not have: it gets a token for the rest.
+//! `/oauth2/token`: the token service of the distribution spec, and `/oauth2/exchange`, where clients
+//! of Azure's registry get the refresh token that buys their access tokens. A request never fails
+//! over a scope it may not have: it gets a token for the rest.
 
 use axum::{
     Extension,
@@ -7,8 +8,8 @@ use axum::{
     extract::{RawQuery, State},
     response::{IntoResponse as _, Response},
 };
-use http::{StatusCode, header};
-use seaworthy_access::{Access, AccessError, DockerScope, Identity};
+use http::{HeaderMap, StatusCode, header};
+use seaworthy_access::{Access, AccessError, DockerScope, Identity, ResourceAccess};
 use seaworthy_model::Problem;
 use serde_json::json;
 
@@ -18,7 +19,10 @@ use crate::{
 };
 
 pub(crate) fn routes() -> Routes<Access> {
-    Routes::new().get("/oauth2/token", by_get).post("/oauth2/token", by_form)
+    Routes::new()
+        .get("/oauth2/token", by_get)
+        .post("/oauth2/token", by_form)
+        .post("/oauth2/exchange", exchange)
 }
 
 /// GET with Basic credentials: docker, podman, skopeo.
@@ -35,24 +39,139 @@ async fn by_get(
 async fn by_form(
     State(access): State<Access>,
     Extension(identity): Extension<Identity>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Ok(text) = std::str::from_utf8(&body) else {
-        return refuse("invalid_request", "the form is not UTF-8");
+    let form = match Form::read(&body) {
+        Ok(form) => form,
+        Err(refusal) => return refusal,
     };
-    let form = decode_form(text);
-    let value = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    match value("grant_type") {
-        Some("password") => {
-            let (user, secret) =
-                (value("username").unwrap_or_default(), value("password").unwrap_or_default());
-            match access.authenticate_secret(user, secret, identity.actor.source.clone()).await {
-                Ok(identity) => issue(&access, &identity, &form).await,
-                Err(error) => failed(error),
+    let source = identity.actor.source.clone();
+    let identity = match form.get("grant_type") {
+        Some("password") if form.is_nobodys() => {
+            if let Err(refusal) = form.check_audience(&access, &headers) {
+                return refusal;
             }
+            Ok(Identity::anonymous(source))
         }
-        Some(_) => refuse("unsupported_grant_type", "only `password` is supported"),
-        None => refuse("invalid_request", "`grant_type` is missing"),
+        Some("password") => form.secret(&access, ("username", "password"), source).await,
+        Some("client_credentials") => {
+            return match form.secret(&access, ("client_id", "client_secret"), source).await {
+                Ok(identity) => exchangeable(&access, &identity).await,
+                Err(error) => failed(error),
+            };
+        }
+        Some("refresh_token") => {
+            if let Err(refusal) = form.check_audience(&access, &headers) {
+                return refusal;
+            }
+            access.authenticate_refresh(form.get("refresh_token").unwrap_or_default(), source).await
+        }
+        Some(_) => {
+            let known = "`password`, `client_credentials` and `refresh_token` are supported";
+            return refuse("unsupported_grant_type", known);
+        }
+        None => return refuse("invalid_request", "`grant_type` is missing"),
+    };
+    match identity {
+        Ok(identity) => issue(&access, &identity, &form.0).await,
+        Err(error) => failed(error),
+    }
+}
+
+/// A refresh token for a proof: an access token of the grant `client_credentials`, or a secret.
+async fn exchange(
+    State(access): State<Access>,
+    Extension(identity): Extension<Identity>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let form = match Form::read(&body) {
+        Ok(form) => form,
+        Err(refusal) => return refusal,
+    };
+    if let Err(refusal) = form.check_audience(&access, &headers) {
+        return refusal;
+    }
+    let source = identity.actor.source.clone();
+    let proved = match form.get("grant_type") {
+        Some("access_token" | "access_token_refresh_token") => {
+            access.authenticate_exchange(form.get("access_token").unwrap_or_default(), source).await
+        }
+        Some("password") => form.secret(&access, ("username", "password"), source).await,
+        Some(_) => {
+            let known = "`access_token`, `access_token_refresh_token` and `password` are supported";
+            return refuse("unsupported_grant_type", known);
+        }
+        None => return refuse("invalid_request", "`grant_type` is missing"),
+    };
+    let issued = match proved {
+        Ok(identity) => access.issue_refresh_token(&identity).await,
+        Err(error) => Err(error),
+    };
+    match issued {
+        Ok(token) => axum::Json(json!({"refresh_token": token.expose()})).into_response(),
+        Err(error) => failed(error),
+    }
+}
+
+/// The fields of a form.
+struct Form(Vec<(String, String)>);
+
+impl Form {
+    fn read(body: &Bytes) -> Result<Self, Response> {
+        let text = std::str::from_utf8(body);
+        text.map(|text| Self(decode_form(text)))
+            .map_err(|_| refuse("invalid_request", "the form is not UTF-8"))
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Azure's anonymous clients send the grant `password` and no password.
+    fn is_nobodys(&self) -> bool {
+        ["username", "password", "refresh_token"]
+            .into_iter()
+            .all(|name| self.get(name).unwrap_or_default().is_empty())
+    }
+
+    async fn secret(
+        &self,
+        access: &Access,
+        (user, secret): (&str, &str),
+        source: Option<String>,
+    ) -> Result<Identity, AccessError> {
+        let value = |name| self.get(name).unwrap_or_default();
+        access.authenticate_secret(value(user), value(secret), source).await
+    }
+
+    /// The service of the challenge, or the name that the client knows us by, which the Azure command
+    /// line sends. What is meant for another service is not for us to answer.
+    fn check_audience(&self, access: &Access, headers: &HeaderMap) -> Result<(), Response> {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        match self.get("service") {
+            Some(service) if service == access.service() => Ok(()),
+            Some(service) if !service.is_empty() && (service == host || service == name) => Ok(()),
+            Some(_) => Err(refuse("invalid_request", "`service` is another one than this")),
+            None => Err(refuse("invalid_request", "`service` is missing")),
+        }
+    }
+}
+
+/// A token that proves who holds it, and whose only use is to be exchanged.
+async fn exchangeable(access: &Access, identity: &Identity) -> Response {
+    let asked = [DockerScope { access: ResourceAccess::exchange() }];
+    match access.issue_token(identity, &asked).await {
+        Ok(token) => axum::Json(json!({
+            "token_type": "Bearer",
+            "access_token": token.token.expose(),
+            "expires_in": token.expires_in,
+            "ext_expires_in": token.expires_in,
+        }))
+        .into_response(),
+        Err(error) => failed(error),
     }
 }
 

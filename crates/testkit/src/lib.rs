@@ -1,5 +1,5 @@
 //! What tests share: a fresh database of either engine, a Docker engine, Debian base images, the
-//! ledger's foreign verifier, the distribution spec's conformance suite.
+//! ledger's foreign verifier, the distribution spec's conformance suite, Azure's client of a registry.
 //!
 //! Development only; nothing in the product depends on it. It panics where a test would.
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@
     reason = "test support: a panic is a failed test"
 )]
 
+mod azure;
 mod conformance;
 mod database;
 pub mod debian;
@@ -20,6 +21,7 @@ mod postgres;
 mod tier;
 mod verifier;
 
+pub use azure::azure_sdk;
 pub use conformance::{Case, ConformanceSuite, Subject, conformance_suite};
 pub use database::{Engine, TestDb, run};
 pub use engine::{Dockerd, docker, modern_docker};

@@ -4,6 +4,8 @@ use seaworthy_model::ManifestPushed;
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{Db, DbError, Tx, args};
 
+use crate::lock::Ability;
+
 /// One referrer, without its annotations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReferrerRow {
@@ -28,18 +30,23 @@ pub(crate) async fn referrers(
     let rows = match artifact_type {
         Some(artifact_type) => {
             db.fetch_all(
-                "SELECT digest, media_type, artifact_type, size, annotation_bytes FROM registry_referrers
+                "SELECT digest, media_type, artifact_type, size, annotation_bytes FROM registry_referrers AS f
                  WHERE repository = $1 AND subject = $2 AND artifact_type = $3 AND digest > $4
+                   AND NOT EXISTS (SELECT 1 FROM registry_manifests AS m WHERE m.repository = $1
+                       AND m.digest = f.digest AND (COALESCE(m.locks, 0) & $6) > 0)
                  ORDER BY digest LIMIT $5",
-                args![repository, &subject, artifact_type, after, most],
+                args![repository, &subject, artifact_type, after, most, Ability::List.bit()],
             )
             .await?
         }
         None => {
             db.fetch_all(
-                "SELECT digest, media_type, artifact_type, size, annotation_bytes FROM registry_referrers
-                 WHERE repository = $1 AND subject = $2 AND digest > $3 ORDER BY digest LIMIT $4",
-                args![repository, &subject, after, most],
+                "SELECT digest, media_type, artifact_type, size, annotation_bytes FROM registry_referrers AS f
+                 WHERE repository = $1 AND subject = $2 AND digest > $3
+                   AND NOT EXISTS (SELECT 1 FROM registry_manifests AS m WHERE m.repository = $1
+                       AND m.digest = f.digest AND (COALESCE(m.locks, 0) & $5) > 0)
+                 ORDER BY digest LIMIT $4",
+                args![repository, &subject, after, most, Ability::List.bit()],
             )
             .await?
         }

@@ -1,7 +1,7 @@
 use seaworthy_store::schema::{Column, Index, Migration, RoomSchema, Step, Table};
 
 /// The registry's tables.
-pub const SCHEMA: RoomSchema = RoomSchema { room: "registry", migrations: &[FIRST, REFERRERS] };
+pub const SCHEMA: RoomSchema = RoomSchema { room: "registry", migrations: &[FIRST, REFERRERS, LOCKS] };
 
 const FIRST: Migration = Migration {
     id: 1,
@@ -130,5 +130,17 @@ const REFERRERS: Migration = Migration {
         ),
         Step::AddIndex("registry_links", Index::on(&["digest", "principal", "repository"])),
         Step::AddIndex("registry_references", Index::on(&["digest", "repository"])),
+    ],
+};
+
+/// What may not be done with a repository, a manifest or a tag, as bits; and since when there is a
+/// tag. Rows from before have no locks, and are as old as their last change.
+const LOCKS: Migration = Migration {
+    id: 3,
+    steps: &[
+        Step::AddColumn("registry_repositories", Column::int("locks").optional()),
+        Step::AddColumn("registry_manifests", Column::int("locks").optional()),
+        Step::AddColumn("registry_tags", Column::int("locks").optional()),
+        Step::AddColumn("registry_tags", Column::int("created_at").optional()),
     ],
 };

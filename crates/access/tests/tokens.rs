@@ -1,0 +1,196 @@
+//! Tokens buy no more than they hold, at no other service, and no longer than their principal lasts.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use seaworthy_access::{
+    Access, AccessError, DockerScope, Identity, Permission, PrincipalKind, REFRESH_USER, ResourceAccess,
+    limit,
+};
+use seaworthy_model::{Actor, FixedClock, Timestamp};
+use seaworthy_seal::Seal;
+use seaworthy_testkit::{TestDb, db_tests};
+
+use crate::{open, scope, service};
+
+db_tests!(&[seaworthy_seal::SCHEMA, seaworthy_ledger::SCHEMA, seaworthy_access::SCHEMA]; token_scope_subset,
+    token_replay_other_service, refresh_token_revoked, refresh_tokens_are_for_the_registry,
+    everybody_reads_what_anonymous_may);
+
+fn asked(text: &str) -> Vec<DockerScope> {
+    DockerScope::parse_all(std::iter::once(text))
+}
+
+async fn issued(access: &Access, identity: &Identity, scopes: &str) -> (String, Vec<String>) {
+    let token = access.issue_token(identity, &asked(scopes)).await.expect("token");
+    let granted = token.access.iter().map(|it| format!("{}:{}", it.name, it.actions.join(","))).collect();
+    (token.token.expose().clone(), granted)
+}
+
+async fn exchanged(access: &Access, identity: &Identity) -> Result<String, AccessError> {
+    let exchange = [DockerScope { access: ResourceAccess::exchange() }];
+    let token = access.issue_token(identity, &exchange).await?;
+    let identity = access.authenticate_exchange(token.token.expose(), None).await?;
+    Ok(access.issue_refresh_token(&identity).await?.expose().clone())
+}
+
+fn refused<T>(result: &Result<T, AccessError>) -> bool {
+    matches!(result, Err(AccessError::BadCredential))
+}
+
+async fn token_scope_subset(test: TestDb) {
+    let access = open(&test, &test.db).await;
+    let (_, secret) = service(&access, "ci").await;
+    access.assign(&Actor::system(), "ci", "Contributor", scope("/repositories/dev")).await.expect("assigned");
+    let ci = access.authenticate_secret("ci", &secret, None).await.expect("authenticated");
+    let wide =
+        "repository:dev/a:pull,push,metadata_read,metadata_write repository:dev/b:pull repository:prod:pull";
+    let (_, granted) = issued(&access, &ci, wide).await;
+    assert_eq!(granted, ["dev/a:pull,push,metadata_read,metadata_write", "dev/b:pull"]);
+    // A token buys what it holds, and not what its principal may.
+    let (narrow, _) = issued(&access, &ci, "repository:dev/a:pull registry:catalog:*").await;
+    let bearer = access.authenticate_token(&narrow, None).await.expect("valid");
+    let more = format!("{wide} repository:dev/a:* registry:catalog:* registry:exchange:*");
+    let (_, granted) = issued(&access, &bearer, &more).await;
+    assert_eq!(granted, ["dev/a:pull", "dev/a:pull", "catalog:*"]);
+    assert!(refused(&access.authenticate_exchange(&narrow, None).await), "it is no proof of a secret");
+    assert!(refused(&access.issue_refresh_token(&bearer).await));
+    // The one that may be exchanged is of no other use.
+    let exchange = [DockerScope { access: ResourceAccess::exchange() }];
+    let token = access.issue_token(&ci, &exchange).await.expect("token");
+    let bearer = access.authenticate_token(token.token.expose(), None).await.expect("valid");
+    let at = scope("/repositories/dev/a");
+    assert!(!access.allows(&bearer, Permission::Pull, &at).await.expect("decided"));
+    let (_, granted) = issued(&access, &bearer, &more).await;
+    assert!(granted.is_empty(), "{granted:?}");
+    let refresh = exchanged(&access, &ci).await.expect("a refresh token");
+    let refreshed = access.authenticate_refresh(&refresh, None).await.expect("valid");
+    let (_, granted) = issued(&access, &refreshed, wide).await;
+    assert_eq!(granted, ["dev/a:pull,push,metadata_read,metadata_write", "dev/b:pull"]);
+    assert!(refused(&exchanged(&access, &refreshed).await), "no token prolongs itself");
+}
+
+async fn token_replay_other_service(test: TestDb) {
+    let access = open(&test, &test.db).await;
+    let (_, secret) = service(&access, "ci").await;
+    let seal = Seal::open(test.path()).expect("seal");
+    let other = Access::open(test.db.clone(), &seal, "other.test").await.expect("opens");
+    let ci = access.authenticate_secret("ci", &secret, None).await.expect("authenticated");
+    other.authenticate_secret("ci", &secret, None).await.expect("the same principals");
+    let refresh = exchanged(&access, &ci).await.expect("a refresh token");
+    let (token, _) = issued(&access, &ci, "").await;
+    assert!(access.authenticate_refresh(&refresh, None).await.is_ok());
+    assert!(access.authenticate_token(&token, None).await.is_ok());
+    assert!(refused(&other.authenticate_refresh(&refresh, None).await));
+    assert!(refused(&other.authenticate_token(&token, None).await));
+    let exchange = [DockerScope { access: ResourceAccess::exchange() }];
+    let foreign = other.issue_token(&ci, &exchange).await.expect("token");
+    assert!(refused(&access.authenticate_exchange(foreign.token.expose(), None).await));
+    // Neither kind is taken for the other.
+    assert!(refused(&access.authenticate_token(&refresh, None).await));
+    assert!(refused(&access.authenticate_refresh(&token, None).await));
+}
+
+async fn refresh_token_revoked(test: TestDb) {
+    let clock = Arc::new(FixedClock::at(Timestamp::from_seconds(1_800_000_000)));
+    let access = open(&test, &test.reopen(clock.clone()).await).await;
+    let actor = Actor::system();
+    let (_, secret) = service(&access, "ci").await;
+    let ci = access.authenticate_secret("ci", &secret, None).await.expect("authenticated");
+    let principal = access.principal("ci").await.expect("principal");
+    let holds = async |token: &str| access.authenticate_secret(REFRESH_USER, token, None).await.is_ok();
+
+    let ended = exchanged(&access, &ci).await.expect("a refresh token");
+    clock.advance(limit::REFRESH_SECONDS - 1);
+    assert!(holds(&ended).await, "at the limit");
+    clock.advance(1);
+    assert!(!holds(&ended).await, "one past it");
+
+    let second = access.add_secret(&actor, &principal, "second").await.expect("second");
+    let revoked = exchanged(&access, &ci).await.expect("a refresh token");
+    let (token, _) = {
+        let bearer = access.authenticate_refresh(&revoked, None).await.expect("valid");
+        issued(&access, &bearer, "").await
+    };
+    assert!(holds(&revoked).await);
+    access.remove_credential(&actor, &principal, second.credential.id).await.expect("removed");
+    assert!(!holds(&revoked).await, "its principal lost a credential");
+    assert!(refused(&access.authenticate_token(&token, None).await), "and so did what it bought");
+
+    let revoked = exchanged(&access, &ci).await.expect("a refresh token");
+    access.disable(&actor, &principal).await.expect("disabled");
+    assert!(!holds(&revoked).await, "its principal is disabled");
+    access.delete(&actor, &principal).await.expect("deleted");
+    assert!(!holds(&revoked).await, "its principal is gone");
+}
+
+async fn refresh_tokens_are_for_the_registry(test: TestDb) {
+    let access = open(&test, &test.db).await;
+    let (_, secret) = service(&access, "root").await;
+    access.assign(&Actor::system(), "root", "Owner", scope("/")).await.expect("assigned");
+    let root = access.authenticate_secret("root", &secret, None).await.expect("authenticated");
+    let refresh = exchanged(&access, &root).await.expect("a refresh token");
+    let bearer = access.authenticate_secret(REFRESH_USER, &refresh, None).await.expect("valid");
+    for (permission, expected) in [
+        (Permission::Push, true),
+        (Permission::MetadataWrite, true),
+        (Permission::AccessWrite, false),
+        (Permission::PolicyWrite, false),
+    ] {
+        for identity in [&root, &bearer] {
+            let allowed =
+                access.allows(identity, permission, &scope("/repositories/a")).await.expect("decided");
+            let below = access.allows_below(identity, permission, &scope("/")).await.expect("decided");
+            let expected = expected || identity.actor.method == root.actor.method;
+            assert_eq!((allowed, below), (expected, expected), "{permission} {:?}", identity.actor.method);
+        }
+    }
+    for _ in 0..50 {
+        // As the Python client reads it.
+        let token = exchanged(&access, &root).await.expect("a refresh token");
+        let payload = token.split('.').nth(1).expect("a payload");
+        let padded = format!("{payload}{}", "=".repeat((4 - payload.len() % 4) % 4));
+        let claims: serde_json::Value =
+            serde_json::from_slice(&STANDARD.decode(padded).expect("standard base64")).expect("JSON");
+        assert!(claims["exp"].is_i64() && claims["permissions"]["actions"].is_array(), "{claims}");
+    }
+}
+
+async fn everybody_reads_what_anonymous_may(test: TestDb) {
+    let access = open(&test, &test.db).await;
+    let actor = Actor::system();
+    let nobody = Identity::anonymous(None);
+    assert!(
+        refused(&access.issue_token(&nobody, &asked("repository:public/a:pull")).await),
+        "unless there is one"
+    );
+    let new = access
+        .create_principal(&actor, "anonymous".parse().expect("name"), PrincipalKind::ServicePrincipal)
+        .await
+        .expect("created");
+    assert!(new.secret.is_none(), "everybody proves nothing");
+    assert!(access.add_secret(&actor, &new.principal, "x").await.is_err());
+    access.assign(&actor, "anonymous", "Owner", scope("/repositories/public")).await.expect("assigned");
+    let wanted = "repository:public/a:* repository:private:pull registry:catalog:* registry:exchange:*";
+    let (token, granted) = issued(&access, &nobody, wanted).await;
+    assert_eq!(granted, ["public/a:pull,metadata_read", "catalog:*"], "and no more than reading");
+    let bearer = access.authenticate_token(&token, None).await.expect("valid");
+    assert_eq!(bearer.actor.name, "anonymous");
+    assert!(
+        access.allows(&bearer, Permission::Pull, &scope("/repositories/public/a")).await.expect("decided")
+    );
+    assert!(
+        !access.allows(&nobody, Permission::Pull, &scope("/repositories/public/a")).await.expect("decided")
+    );
+    // A list that is then filtered, with a right below it.
+    let all = scope("/repositories");
+    assert!(access.allows_below(&bearer, Permission::Catalog, &all).await.expect("decided"));
+    assert!(!access.allows_below(&bearer, Permission::Push, &all).await.expect("decided"));
+    let (unlisted, _) = issued(&access, &nobody, "repository:public/a:pull").await;
+    let unlisted = access.authenticate_token(&unlisted, None).await.expect("valid");
+    assert!(!access.allows_below(&unlisted, Permission::Catalog, &all).await.expect("decided"));
+    assert!(refused(&access.issue_refresh_token(&bearer).await));
+    access.disable(&actor, &new.principal).await.expect("disabled");
+    assert!(refused(&access.issue_token(&nobody, &[]).await));
+    assert!(refused(&access.authenticate_token(&token, None).await));
+}

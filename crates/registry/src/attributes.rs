@@ -1,0 +1,148 @@
+//! Repositories, manifests and tags as ACR's data plane describes them.
+
+use seaworthy_oci::{Digest, RepoName, Tag};
+use serde_json::{Value, json};
+
+use crate::{
+    Registry, RegistryError,
+    db::{self, ManifestRow, Order, TagRow},
+    limit, manifest,
+};
+
+/// One page of a list, and where the next begins.
+pub(crate) struct AttributesPage {
+    pub(crate) items: Vec<Value>,
+    pub(crate) next: Option<String>,
+}
+
+/// None of these asks for rights: their callers did.
+impl Registry {
+    pub(crate) async fn repository_attributes(&self, repository: &RepoName) -> Result<Value, RegistryError> {
+        let row = db::repository_row(self.db(), repository).await?;
+        let row = row.ok_or_else(|| manifest::unknown(repository))?;
+        Ok(json!({
+            "imageName": repository,
+            "createdTime": row.created_at,
+            "lastUpdateTime": row.updated_at,
+            "manifestCount": row.manifests,
+            "tagCount": row.tags,
+            "changeableAttributes": row.locks.attributes(),
+        }))
+    }
+
+    pub(crate) async fn tag_attributes(
+        &self,
+        repository: &RepoName,
+        tag: &Tag,
+    ) -> Result<Option<Value>, RegistryError> {
+        Ok(db::tag_row(self.db(), repository, tag).await?.map(|row| tag_value(&row)))
+    }
+
+    pub(crate) async fn tags_attributes(
+        &self,
+        repository: &RepoName,
+        digest: Option<&Digest>,
+        order: &Order,
+        most: u32,
+    ) -> Result<AttributesPage, RegistryError> {
+        self.check_known(repository).await?;
+        let rows = db::tags_page(self.db(), repository, digest, order, i64::from(most) + 1).await?;
+        let page = rows.get(..most as usize);
+        let next = page.and_then(<[_]>::last).map(|row| order.after(row.updated_at.as_micros(), &row.name));
+        let items = page.unwrap_or(&rows).iter().map(tag_value).collect();
+        Ok(AttributesPage { items, next: next.filter(|_| rows.len() > most as usize) })
+    }
+
+    pub(crate) async fn manifest_attributes(
+        &self,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<Option<Value>, RegistryError> {
+        match db::manifest_row(self.db(), repository, digest).await? {
+            Some(row) => Ok(Some(self.manifest_value(repository, &row).await?)),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) async fn manifests_attributes(
+        &self,
+        repository: &RepoName,
+        order: &Order,
+        most: u32,
+    ) -> Result<AttributesPage, RegistryError> {
+        self.check_known(repository).await?;
+        let rows = db::manifests_page(self.db(), repository, order, i64::from(most) + 1).await?;
+        let mut items = Vec::with_capacity(rows.len());
+        let page = rows.get(..most as usize);
+        for row in page.unwrap_or(&rows) {
+            items.push(self.manifest_value(repository, row).await?);
+        }
+        let next = page
+            .and_then(<[_]>::last)
+            .map(|row| order.after(row.pushed_at.as_micros(), &row.digest.to_string()))
+            .filter(|_| rows.len() > most as usize);
+        Ok(AttributesPage { items, next })
+    }
+
+    async fn check_known(&self, repository: &RepoName) -> Result<(), RegistryError> {
+        match db::repository_locks(self.db(), repository).await? {
+            Some(_) => Ok(()),
+            None => Err(manifest::unknown(repository).into()),
+        }
+    }
+
+    async fn manifest_value(&self, repository: &RepoName, row: &ManifestRow) -> Result<Value, RegistryError> {
+        let tags = db::tags_of(self.db(), repository, &row.digest, limit::PAGE.into()).await?;
+        let mut value = json!({
+            "digest": row.digest,
+            "imageSize": row.size + row.blob_bytes,
+            "createdTime": row.pushed_at,
+            "lastUpdateTime": row.pushed_at,
+            "mediaType": row.media_type,
+            "tags": tags,
+            "changeableAttributes": row.locks.attributes(),
+        });
+        let config = self.config(repository, &row.digest).await?;
+        if let Some(fields) = value.as_object_mut() {
+            for name in ["architecture", "os"] {
+                if let Some(Value::String(text)) = config.get(name) {
+                    fields.insert(name.to_owned(), text.clone().into());
+                }
+            }
+        }
+        Ok(value)
+    }
+
+    /// The config of an image as JSON; null when it has none that can be read.
+    async fn config(&self, repository: &RepoName, digest: &Digest) -> Result<Value, RegistryError> {
+        let Some(config) = db::config_of(self.db(), repository, digest).await? else {
+            return Ok(Value::Null);
+        };
+        let Some(blob) = self.open_for_inspection(&config).await? else { return Ok(Value::Null) };
+        if blob.size > seaworthy_oci::limit::CONFIG_BYTES as u64 {
+            return Ok(Value::Null);
+        }
+        Ok(serde_json::from_slice(&blob.read_all().await?).unwrap_or_default())
+    }
+}
+
+impl Order {
+    /// What `last` says to go on after this item.
+    fn after(&self, micros: i64, name: &str) -> String {
+        match self {
+            Self::Name { .. } => name.to_owned(),
+            Self::Time { sign, .. } => format!("{}.{name}", sign * micros),
+        }
+    }
+}
+
+fn tag_value(row: &TagRow) -> Value {
+    json!({
+        "name": row.name,
+        "digest": row.digest,
+        "createdTime": row.created_at,
+        "lastUpdateTime": row.updated_at,
+        "signed": false,
+        "changeableAttributes": row.locks.attributes(),
+    })
+}

@@ -1,0 +1,124 @@
+//! Deleting tags, manifests and whole repositories, unless a lock keeps them.
+
+use seaworthy_access::{Identity, Permission};
+use seaworthy_ledger::{Act, Action};
+use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_oci::{Digest, RepoName, Tag};
+use seaworthy_store::Tx;
+use serde_json::json;
+
+use crate::{
+    Registry, RegistryError, db, limit,
+    lock::{self, Ability},
+    manifest,
+    path::ManifestName,
+    refusal::object,
+};
+
+/// Locks that keep a thing from being deleted.
+const KEEPING: i64 = Ability::Delete.bit() | Ability::Write.bit();
+
+impl Registry {
+    /// Deletes a tag, or a manifest by digest with all its tags.
+    pub async fn delete_manifest(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        reference: Result<Tag, Digest>,
+    ) -> Result<(), RegistryError> {
+        self.require(identity, Permission::Delete, repository).await?;
+        let name = reference.map_or_else(ManifestName::Digest, ManifestName::Tag);
+        let context = (repository.clone(), name);
+        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, name), tx| {
+            Box::pin(async move {
+                let (deleted, act) = match name {
+                    ManifestName::Tag(tag) => {
+                        check_tag(tx, repository, tag).await?;
+                        let act = Act::new(Action::TagDelete, format!("repositories/{repository}:{tag}"));
+                        (db::delete_tag(tx, repository, tag).await?, act)
+                    }
+                    ManifestName::Digest(digest) => {
+                        check_manifest(tx, repository, digest).await?;
+                        let act = Act::new(Action::ManifestDelete, object(repository, digest));
+                        (db::delete_manifest(tx, repository, digest).await?, act)
+                    }
+                };
+                if !deleted {
+                    let message = format!("`{repository}` has no manifest `{name}`");
+                    return Err(RegistryError::from(Problem::new(ErrorCode::ManifestUnknown, message)));
+                }
+                Ok(((), vec![act]))
+            })
+        })
+        .await
+    }
+
+    /// Deletes a repository with all its manifests and tags, and says which they were.
+    pub(crate) async fn delete_repository(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+    ) -> Result<db::Emptied, RegistryError> {
+        self.require(identity, Permission::Delete, repository).await?;
+        seaworthy_ledger::write(self.db(), &identity.actor, repository.clone(), |repository, tx| {
+            Box::pin(async move {
+                if db::locks_of_repository(tx, repository).await?.is_none() {
+                    return Err(RegistryError::from(manifest::unknown(repository)));
+                }
+                check_repository(tx, repository).await?;
+                check_kept_tag(tx, repository, None).await?;
+                if let Some((digest, locks)) = db::kept_manifest(tx, repository, KEEPING).await? {
+                    lock::check_delete(locks, &format!("{repository}@{digest}"))?;
+                }
+                let names = db::names_in(tx, repository, limit::DELETED_NAMES + 1).await?;
+                let count = names.manifests.len() + names.tags.len();
+                if i64::try_from(count).unwrap_or(i64::MAX) > limit::DELETED_NAMES {
+                    let message =
+                        format!("`{repository}` has more than {} manifests and tags", limit::DELETED_NAMES);
+                    return Err(Problem::new(ErrorCode::TooLarge, message)
+                        .hint("delete some of its manifests first")
+                        .into());
+                }
+                db::delete_repository(tx, repository).await?;
+                let act = Act::new(Action::RepositoryDelete, format!("repositories/{repository}"))
+                    .details(json!({"manifests": names.manifests.len(), "tags": names.tags.len()}));
+                Ok((names, vec![act]))
+            })
+        })
+        .await
+    }
+}
+
+async fn check_repository(tx: &mut Tx<'_>, repository: &RepoName) -> Result<(), RegistryError> {
+    let locks = db::locks_of_repository(tx, repository).await?.unwrap_or_default();
+    Ok(lock::check_delete(locks, repository.as_str())?)
+}
+
+async fn check_tag(tx: &mut Tx<'_>, repository: &RepoName, tag: &Tag) -> Result<(), RegistryError> {
+    check_repository(tx, repository).await?;
+    let locks = db::locks_of_tag(tx, repository, tag).await?.unwrap_or_default();
+    Ok(lock::check_delete(locks, &format!("{repository}:{tag}"))?)
+}
+
+/// A manifest goes with its tags, so a lock on one of them keeps it.
+async fn check_manifest(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    digest: &Digest,
+) -> Result<(), RegistryError> {
+    check_repository(tx, repository).await?;
+    let locks = db::locks_of_manifest(tx, repository, digest).await?.unwrap_or_default();
+    lock::check_delete(locks, &format!("{repository}@{digest}"))?;
+    check_kept_tag(tx, repository, Some(digest)).await
+}
+
+async fn check_kept_tag(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    digest: Option<&Digest>,
+) -> Result<(), RegistryError> {
+    match db::kept_tag(tx, repository, digest, KEEPING).await? {
+        Some((tag, locks)) => Ok(lock::check_delete(locks, &format!("{repository}:{tag}"))?),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,83 @@
+//! Reading what nobody wants. A client that sends a body learns of a refusal only after it was sent,
+//! when the connection is still there: clients of Azure's registry send every chunk once without a
+//! token. So what is left of a small body is read and dropped before the refusal is told.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, BodyDataStream},
+    extract::Request,
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use http::header;
+
+use crate::limit;
+
+/// What is left of a body when its reader is done.
+pub(crate) struct Rest {
+    slot: Arc<Mutex<Option<BodyDataStream>>>,
+    is_wanted: bool,
+}
+
+/// Lends the request's body to whoever handles it.
+pub(crate) fn lend(request: Request) -> (Request, Rest) {
+    let headers = request.headers();
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<u64>().ok());
+    // Who expects to be told before sending is told before.
+    let is_wanted = !headers.contains_key(header::EXPECT)
+        && length.is_none_or(|length| length <= limit::DRAINED_BYTES as u64);
+    let slot = Arc::new(Mutex::new(None));
+    let request = request
+        .map(|body| Body::from_stream(Lent { body: Some(body.into_data_stream()), slot: slot.clone() }));
+    (request, Rest { slot, is_wanted })
+}
+
+impl Rest {
+    /// Reads the rest, up to a size and for a while: what is longer is cut off by the connection's end.
+    pub(crate) async fn drain(self) {
+        let body = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut chunks) = body.filter(|_| self.is_wanted) else { return };
+        let drained = async {
+            let mut read = 0;
+            while let Some(Ok(chunk)) = chunks.next().await {
+                read += chunk.len();
+                if read > limit::DRAINED_BYTES {
+                    break;
+                }
+            }
+        };
+        drop(tokio::time::timeout(Duration::from_secs(limit::DRAIN_SECONDS), drained).await);
+    }
+}
+
+/// A body that comes back when it is dropped.
+struct Lent {
+    body: Option<BodyDataStream>,
+    slot: Arc<Mutex<Option<BodyDataStream>>>,
+}
+
+impl Stream for Lent {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_next(context);
+        if !matches!(polled, Poll::Pending | Poll::Ready(Some(Ok(_)))) {
+            // Ended: there is no rest, and nothing may be asked of it any more.
+            self.body = None;
+        }
+        polled
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = self.body.take();
+    }
+}

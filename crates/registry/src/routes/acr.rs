@@ -1,0 +1,179 @@
+//! `/acr/v1/`: the data plane of Azure's registry (`azure-containerregistry`, API 2021-07-01).
+
+use axum::{Extension, extract::Request, extract::State, response::Response};
+use http::{Method, StatusCode};
+use seaworthy_access::{Identity, Permission};
+use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_oci::RepoName;
+use serde_json::{Value, json};
+
+use super::{Answer, Call, CredentialRejected, Query, finish, json_answer, list_answer};
+use crate::{
+    Registry, RegistryError,
+    attributes::AttributesPage,
+    db::Order,
+    limit,
+    lock::LockChange,
+    path::{self, AcrTarget, ManifestName, encode},
+    registry::unauthorized,
+    respond::{self, Host, empty},
+};
+
+pub(super) async fn handle(
+    State(registry): State<Registry>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+) -> Response {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let parsed = Host::of(request.headers(), &uri).and_then(|host| {
+        let target = AcrTarget::parse(uri.path().strip_prefix("/acr/v1/").unwrap_or_default())?;
+        Ok((host, target, Query::parse(uri.query().unwrap_or_default())?))
+    });
+    let (host, target, query) = match parsed {
+        Ok(parsed) => parsed,
+        Err(problem) => return finish(respond::problem(&problem, false)),
+    };
+    let call = Call { registry: &registry, identity: &identity, query: &query, sends: None };
+    let rejected = request.extensions().get::<CredentialRejected>().is_some();
+    let answer = if rejected { Err(unauthorized().into()) } else { call.acr(&target, &host, request).await };
+    finish(answer.unwrap_or_else(|error| {
+        let problem = Problem::from(error);
+        let mut response = respond::problem(&problem, false);
+        if problem.code == ErrorCode::Unauthorized {
+            let scope = target.wanted_scope(&method);
+            respond::challenge(&mut response, &host, registry.access().service(), &scope);
+        }
+        response
+    }))
+}
+
+impl Call<'_> {
+    async fn acr(&self, target: &AcrTarget, host: &Host, request: Request) -> Answer {
+        let method = request.method().clone();
+        let read = method == Method::GET;
+        if let (true, Some(repository)) = (read, target.repository()) {
+            self.registry.require(self.identity, Permission::MetadataRead, repository).await?;
+        }
+        match (target, method) {
+            (AcrTarget::Catalog, Method::GET) => self.catalog("/acr/v1/_catalog").await,
+            (AcrTarget::Tags(name), Method::GET) => {
+                let (most, order) = self.order(limit::PAGE)?;
+                let digest = self.query.get("digest").map(path::digest).transpose()?;
+                let page = self.registry.tags_attributes(name, digest.as_ref(), &order, most).await?;
+                Ok(self.page_of(target, host, ("tags", "_tags"), (page, most)))
+            }
+            (AcrTarget::Manifests(name), Method::GET) => {
+                let (most, order) = self.order(limit::MANIFESTS_PAGE)?;
+                let page = self.registry.manifests_attributes(name, &order, most).await?;
+                Ok(self.page_of(target, host, ("manifests", "_manifests"), (page, most)))
+            }
+            (AcrTarget::Repository(_) | AcrTarget::Named(..), Method::GET) => {
+                self.described(target, host).await
+            }
+            (AcrTarget::Repository(_) | AcrTarget::Named(..), Method::PATCH) => {
+                self.patch(target, request).await?;
+                self.described(target, host).await
+            }
+            (AcrTarget::Repository(name), Method::DELETE) => {
+                let gone = self.registry.delete_repository(self.identity, name).await?;
+                let body = json!({"manifestsDeleted": gone.manifests, "tagsDeleted": gone.tags});
+                let mut response = json_answer(body.to_string());
+                *response.status_mut() = StatusCode::ACCEPTED;
+                Ok(response)
+            }
+            (AcrTarget::Named(name, ManifestName::Tag(tag)), Method::DELETE) => {
+                self.registry.delete_manifest(self.identity, name, Ok(tag.clone())).await?;
+                Ok(empty(StatusCode::ACCEPTED))
+            }
+            _ => Err(Problem::new(ErrorCode::Unsupported, "method is not supported here").into()),
+        }
+    }
+
+    /// Rights before the body.
+    async fn patch(&self, target: &AcrTarget, request: Request) -> Result<(), RegistryError> {
+        let (name, of) = match target {
+            AcrTarget::Named(name, of) => (name, Some(of)),
+            AcrTarget::Repository(name) => (name, None),
+            _ => return Ok(()),
+        };
+        self.registry.require(self.identity, Permission::MetadataWrite, name).await?;
+        let body = axum::body::to_bytes(request.into_body(), limit::ATTRIBUTES_BYTES).await;
+        let body = body.map_err(|_| {
+            let message = format!("the attributes are longer than {} bytes", limit::ATTRIBUTES_BYTES);
+            Problem::new(ErrorCode::TooLarge, message)
+        })?;
+        self.registry.change_locks(self.identity, name, of, LockChange::parse(&body)?).await
+    }
+
+    async fn described(&self, target: &AcrTarget, host: &Host) -> Answer {
+        let body = match target {
+            AcrTarget::Repository(name) => {
+                let mut body = self.registry.repository_attributes(name).await?;
+                if let Some(fields) = body.as_object_mut() {
+                    fields.insert("registry".to_owned(), host.name().into());
+                }
+                body
+            }
+            AcrTarget::Named(name, of) => {
+                let (kind, found) = match of {
+                    ManifestName::Tag(tag) => ("tag", self.registry.tag_attributes(name, tag).await?),
+                    ManifestName::Digest(digest) => {
+                        ("manifest", self.registry.manifest_attributes(name, digest).await?)
+                    }
+                };
+                let found = found.ok_or_else(|| {
+                    Problem::new(ErrorCode::ManifestUnknown, format!("`{name}` has no manifest `{of}`"))
+                })?;
+                json!({"registry": host.name(), "imageName": name, kind: found})
+            }
+            AcrTarget::Catalog | AcrTarget::Tags(_) | AcrTarget::Manifests(_) => Value::Null,
+        };
+        Ok(json_answer(body.to_string()))
+    }
+
+    /// How many, and in which order after which.
+    fn order(&self, most: u32) -> Result<(u32, Order), RegistryError> {
+        let (asked, last) = self.page()?;
+        let sign = match self.query.get("orderby").unwrap_or_default() {
+            "" | "none" => return Ok((asked.min(most), Order::Name { after: last.to_owned() })),
+            "timeasc" => 1,
+            "timedesc" => -1,
+            _ => {
+                return Err(Problem::new(
+                    ErrorCode::Invalid,
+                    "`orderby` is neither `timeasc` nor `timedesc`",
+                )
+                .into());
+            }
+        };
+        let after = match last.split_once('.') {
+            _ if last.is_empty() => Some((i64::MIN, String::new())),
+            Some((micros, name)) => micros.parse().ok().map(|micros| (micros, name.to_owned())),
+            None => None,
+        };
+        let after = after.ok_or_else(|| {
+            Problem::new(ErrorCode::Invalid, "`last` does not go with `orderby`")
+                .hint("go on with the link of the page before")
+        })?;
+        Ok((asked.min(most), Order::Time { sign, after }))
+    }
+
+    fn page_of(
+        &self,
+        target: &AcrTarget,
+        host: &Host,
+        (field, segment): (&str, &str),
+        (page, most): (AttributesPage, u32),
+    ) -> Response {
+        let name = target.repository().map(RepoName::as_str).unwrap_or_default();
+        let kept = ["orderby", "digest"]
+            .into_iter()
+            .filter_map(|key| self.query.get(key).map(|value| format!("&{key}={}", encode(value))));
+        let kept: String = kept.collect();
+        let link = page.next.map(|last| {
+            format!("</acr/v1/{name}/{segment}?n={most}&last={}{kept}>; rel=\"next\"", encode(&last))
+        });
+        let body = json!({"registry": host.name(), "imageName": name, field: page.items});
+        list_answer(body.to_string(), link)
+    }
+}

@@ -1,0 +1,228 @@
+//! The data plane of Azure's registry: what it says, page by page, and to whom.
+
+use http::StatusCode;
+use seaworthy_oci::Digest;
+use seaworthy_registry::limit;
+use seaworthy_store::args;
+use seaworthy_testkit::{TestDb, db_tests};
+use serde_json::{Value, json};
+
+use crate::client::{Answer, Client, ROOMS, World};
+
+db_tests!(super::ROOMS; attributes_as_acr_says_them, pages_in_every_order, pages_of_manifests_are_bounded,
+    a_repository_goes_with_all_it_holds, deleted_names_are_bounded, strangers_learn_nothing, challenges_ask_for_the_least);
+
+fn json_of(answer: &Answer) -> Value {
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    serde_json::from_slice(&answer.body).expect("JSON")
+}
+
+async fn attributes_as_acr_says_them(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (digest, manifest) = client.put_image("library/app:1", &[b"layer"]).await;
+    client.put_manifest("library/app", "latest", &manifest).await;
+    let free = json!({"deleteEnabled":true,"writeEnabled":true,"listEnabled":true,"readEnabled":true});
+    // The SDK encodes the slashes of names.
+    let repository = json_of(&client.get("/acr/v1/library%2Fapp?api-version=2021-07-01").await);
+    for (field, expected) in [
+        ("registry", json!("localhost:5000")),
+        ("imageName", json!("library/app")),
+        ("manifestCount", json!(1)),
+        ("tagCount", json!(2)),
+        ("changeableAttributes", free.clone()),
+    ] {
+        assert_eq!(repository[field], expected, "{field}");
+    }
+    assert!(repository["createdTime"].as_str().expect("time").ends_with('Z'), "{repository}");
+    assert!(repository["lastUpdateTime"].is_string());
+    let encoded = digest.to_string().replace(':', "%3A");
+    let one = json_of(&client.get(&format!("/acr/v1/library%2Fapp/_manifests/{encoded}")).await);
+    assert_eq!((&one["registry"], &one["imageName"]), (&json!("localhost:5000"), &json!("library/app")));
+    let one = &one["manifest"];
+    let size = manifest.len() + br#"{"os":"linux","architecture":"amd64"}"#.len() + b"layer".len();
+    for (field, expected) in [
+        ("digest", json!(digest)),
+        ("imageSize", json!(size)),
+        ("architecture", json!("amd64")),
+        ("os", json!("linux")),
+        ("mediaType", json!("application/vnd.oci.image.manifest.v1+json")),
+        ("tags", json!(["1", "latest"])),
+        ("changeableAttributes", free.clone()),
+    ] {
+        assert_eq!(one[field], expected, "{field}");
+    }
+    let all = json_of(&client.get("/acr/v1/library/app/_manifests").await);
+    assert_eq!(all["manifests"], json!([one]));
+    let tag = json_of(&client.get("/acr/v1/library/app/_tags/1").await);
+    assert_eq!((&tag["tag"]["name"], &tag["tag"]["digest"]), (&json!("1"), &json!(digest)));
+    assert_eq!(tag["tag"]["changeableAttributes"], free);
+    let tags = json_of(&client.get("/acr/v1/library/app/_tags").await);
+    assert_eq!((tags["tags"].as_array().map(Vec::len), &tags["tags"][0]), (Some(2), &tag["tag"]));
+    let none = format!("/acr/v1/library/app/_tags?digest={}", Digest::sha256(b"other"));
+    assert_eq!(json_of(&client.get(&none).await)["tags"], json!([]));
+    let catalog = json_of(&client.get("/acr/v1/_catalog").await);
+    assert_eq!(catalog, json!({"repositories":["library/app"]}));
+}
+
+async fn names(client: &Client, first: &str, field: &str, key: &str) -> Vec<String> {
+    let (mut path, mut all) = (first.to_owned(), Vec::new());
+    while !path.is_empty() {
+        let answer = client.get(&path).await;
+        let page = json_of(&answer);
+        let items = page[field].as_array().expect("items");
+        assert!(items.len() <= 2, "{path}");
+        all.extend(items.iter().map(|item| item[key].as_str().or(item.as_str()).expect("name").to_owned()));
+        path = answer.next();
+    }
+    all
+}
+
+async fn pages_in_every_order(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let mut digests = Vec::new();
+    for tag in ["c", "a", "d.1", "b", "e"] {
+        digests.push(client.put_image(&format!("r:{tag}"), &[tag.as_bytes()]).await.0.to_string());
+    }
+    let tags = async |query: &str| names(&client, &format!("/acr/v1/r/_tags?{query}"), "tags", "name").await;
+    assert_eq!(tags("n=2").await, ["a", "b", "c", "d.1", "e"]);
+    assert_eq!(tags("n=2&last=b").await, ["c", "d.1", "e"]);
+    assert_eq!(tags("n=2&orderby=timeasc").await, ["c", "a", "d.1", "b", "e"]);
+    assert_eq!(tags("n=2&orderby=timedesc").await, ["e", "b", "d.1", "a", "c"]);
+    let by_digest = format!("n=2&orderby=timedesc&digest={}", digests[0]);
+    assert_eq!(tags(&by_digest).await, ["c"]);
+    let manifests = async |query: &str| {
+        names(&client, &format!("/acr/v1/r/_manifests?{query}"), "manifests", "digest").await
+    };
+    assert_eq!(manifests("n=2&orderby=timeasc").await, digests);
+    let mut sorted = digests.clone();
+    sorted.sort();
+    assert_eq!(manifests("n=2").await, sorted);
+    digests.reverse();
+    assert_eq!(manifests("n=2&orderby=timedesc").await, digests);
+    for query in ["orderby=size", "orderby=timeasc&last=c", "n=many"] {
+        assert_eq!(client.get(&format!("/acr/v1/r/_tags?{query}")).await.status, 400, "{query}");
+    }
+    assert_eq!(tags("n=0").await, [""; 0]);
+    for number in 0..4 {
+        client.put_image(&format!("s/{number}:1"), &[b"x"]).await;
+    }
+    let catalog = names(&client, "/acr/v1/_catalog?n=2", "repositories", "").await;
+    assert_eq!(catalog, ["r", "s/0", "s/1", "s/2", "s/3"]);
+}
+
+async fn pages_of_manifests_are_bounded(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (_, manifest) = client.put_image("r:1", &[b"x"]).await;
+    let most = limit::MANIFESTS_PAGE as usize;
+    for spaces in 1..most {
+        client.put_manifest("r", "1", &format!("{manifest}{}", " ".repeat(spaces))).await;
+    }
+    let whole = client.get("/acr/v1/r/_manifests?n=5000").await;
+    let count = |answer: &Answer| json_of(answer)["manifests"].as_array().map(Vec::len);
+    assert_eq!((count(&whole), whole.next().as_str()), (Some(most), ""), "at the limit");
+    client.put_manifest("r", "1", &format!("{manifest}\n")).await;
+    let first = client.get("/acr/v1/r/_manifests?n=5000").await;
+    assert_eq!(count(&first), Some(most), "one past it");
+    assert_eq!(count(&client.get(&first.next()).await), Some(1));
+}
+
+async fn a_repository_goes_with_all_it_holds(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (digest, manifest) = client.put_image("gone/app:1", &[b"layer"]).await;
+    client.put_manifest("gone/app", "2", &manifest).await;
+    client.put_image("kept:1", &[b"layer"]).await;
+    let answer = client.send("DELETE", "/acr/v1/gone%2Fapp", &[], "").await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+    let said: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!(said, json!({"manifestsDeleted":[digest],"tagsDeleted":["1","2"]}));
+    for path in ["/v2/gone/app/manifests/1", "/v2/gone/app/tags/list", "/acr/v1/gone/app"] {
+        assert_eq!(client.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    let blob = format!("/v2/gone/app/blobs/{}", Digest::sha256(b"layer"));
+    assert_eq!(client.get(&blob).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(client.get("/v2/kept/manifests/1").await.text(), manifest, "equal bytes elsewhere stay");
+    assert_eq!(client.send("DELETE", "/acr/v1/gone/app", &[], "").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(client.send("DELETE", "/acr/v1/kept", &[], "").await.status, StatusCode::ACCEPTED);
+    let rows = world.test.db.fetch_all("SELECT digest FROM registry_manifest_bytes", args![]).await;
+    assert_eq!(rows.expect("query").len(), 0, "no bytes are left behind");
+    let sql = "SELECT action FROM ledger_leaves WHERE action = 'repository.delete'";
+    assert_eq!(world.test.db.fetch_all(sql, args![]).await.expect("query").len(), 2);
+}
+
+async fn deleted_names_are_bounded(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let fill = async |from: i64, to: i64| {
+        world
+            .test
+            .db
+            .upkeep((from, to), |(from, to), tx| {
+                Box::pin(async move {
+                    tx.execute(
+                        "WITH RECURSIVE n(i) AS (SELECT $1 + 0 UNION ALL SELECT i + 1 FROM n WHERE i < $2)
+                         INSERT INTO registry_tags (repository, name, digest, updated_at)
+                         SELECT 'r', 't' || i, 'sha256:none', 0 FROM n",
+                        args![*from, *to],
+                    )
+                    .await
+                })
+            })
+            .await
+            .map_err(|error: seaworthy_store::DbError| error.to_string())
+            .expect("filled");
+    };
+    client.put_image("r:1", &[b"x"]).await;
+    fill(1, limit::DELETED_NAMES - 1).await;
+    let over = client.send("DELETE", "/acr/v1/r", &[], "").await;
+    assert_eq!(over.status, StatusCode::PAYLOAD_TOO_LARGE, "a manifest and 10,000 tags: one past the limit");
+    client.send("DELETE", "/acr/v1/r/_tags/1", &[], "").await;
+    let at = client.send("DELETE", "/acr/v1/r", &[], "").await;
+    assert_eq!(at.status, StatusCode::ACCEPTED, "at the limit: {}", at.text());
+}
+
+async fn strangers_learn_nothing(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (digest, _) = client.put_image("secret/app:1", &[b"x"]).await;
+    let stranger = world.service("stranger", "AcrPull", "/repositories/other").await;
+    let manifest = format!("/_manifests/{digest}");
+    for rest in ["", "/_tags", "/_tags/1", "/_manifests", &manifest] {
+        let there = stranger.get(&format!("/acr/v1/secret/app{rest}")).await;
+        let absent = stranger.get(&format!("/acr/v1/secret/ape{rest}")).await;
+        assert_eq!((there.status, there.code().as_str()), (StatusCode::NOT_FOUND, "NAME_UNKNOWN"), "{rest}");
+        assert_eq!(there.text(), absent.text().replace("/ape", "/app"));
+    }
+    let reader = world.service("reader", "Reader", "/repositories/secret").await;
+    client.put_image("other/app:1", &[b"x"]).await;
+    let catalog = json_of(&reader.get("/acr/v1/_catalog").await);
+    assert_eq!(catalog, json!({"repositories":["secret/app"]}));
+    for (method, path) in [("DELETE", "/acr/v1/secret/app"), ("DELETE", "/acr/v1/secret/app/_tags/1")] {
+        let answer = reader.send(method, path, &[], "").await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::FORBIDDEN, "DENIED"), "{path}");
+    }
+    assert_eq!(client.send("POST", "/acr/v1/secret/app", &[], "").await.status, 405);
+    assert_eq!(client.get("/acr/v1/Secret").await.code(), "NAME_INVALID");
+}
+
+async fn challenges_ask_for_the_least(test: TestDb) {
+    let world = World::new(test).await;
+    let nobody = world.as_identity(seaworthy_access::Identity::anonymous(None));
+    for client in [nobody, world.rejected()] {
+        for (method, path, scope) in [
+            ("GET", "/acr/v1/_catalog", "registry:catalog:*"),
+            ("GET", "/acr/v1/a%2Fb", "repository:a/b:metadata_read"),
+            ("GET", "/acr/v1/a/b/_tags", "repository:a/b:metadata_read"),
+            ("PATCH", "/acr/v1/a/b/_tags/1", "repository:a/b:metadata_write"),
+            ("DELETE", "/acr/v1/a/b", "repository:a/b:delete"),
+        ] {
+            let answer = client.send(method, path, &[], "{}").await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+            let challenge = answer.header("www-authenticate").to_owned();
+            assert!(challenge.contains(&format!("scope=\"{scope}\"")), "{method} {path}: {challenge}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Locks hold on every path, and against what is under way.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::StatusCode;
+use seaworthy_oci::Digest;
+use seaworthy_registry::limit;
+use seaworthy_store::args;
+use seaworthy_testkit::{TestDb, db_tests};
+
+use crate::client::{Answer, Client, IMAGE, ROOMS, World, artifact};
+
+db_tests!(super::ROOMS; lock_set_during_push, writes_are_locked, either_lock_keeps_from_deletion,
+    reads_are_locked, what_is_not_listed_is_hidden, locks_are_recorded_and_need_their_right,
+    attributes_are_bounded);
+
+const LOCKED: (StatusCode, &str) = (StatusCode::METHOD_NOT_ALLOWED, "DENIED");
+
+async fn lock(client: &Client, path: &str, attributes: &str) -> Answer {
+    let answer = client.send("PATCH", &format!("/acr/v1/{path}"), &[], attributes.to_owned()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text());
+    answer
+}
+
+fn is(answer: &Answer, expected: (StatusCode, &str), what: &str) {
+    assert_eq!((answer.status, answer.code().as_str()), expected, "{what}: {}", answer.text());
+}
+
+/// The manifest's head was let in; the lock commits while its body is on the way.
+async fn lock_set_during_push(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (old, manifest) = client.put_image("a:1", &[b"one"]).await;
+    let changed = format!("{manifest} ");
+    for (path, locked, free) in [
+        ("a", r#"{"writeEnabled":false}"#, r#"{"writeEnabled":true}"#),
+        ("a/_tags/1", r#"{"writeEnabled":false}"#, r#"{"writeEnabled":true}"#),
+    ] {
+        let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<Bytes>>(1);
+        let chunks = futures_util::stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|chunk| (chunk, receiver))
+        });
+        let pusher = client.clone();
+        let push = tokio::spawn(async move {
+            let headers = [("content-type", IMAGE)];
+            pusher.send("PUT", "/v2/a/manifests/1", &headers, Body::from_stream(chunks)).await
+        });
+        let (head, tail) = changed.split_at(10);
+        // Taken from the channel: the request is past its checks and waits for more.
+        sender.send(Ok(Bytes::copy_from_slice(head.as_bytes()))).await.expect("taken");
+        drop(sender.reserve().await.expect("taken"));
+        lock(&client, path, locked).await;
+        sender.send(Ok(Bytes::copy_from_slice(tail.as_bytes()))).await.expect("taken");
+        drop(sender);
+        is(&push.await.expect("pushed"), LOCKED, path);
+        let now = client.get("/v2/a/manifests/1").await;
+        assert_eq!(now.header("docker-content-digest"), old.to_string());
+        let none = client.get(&format!("/v2/a/manifests/{}", Digest::sha256(changed.as_bytes()))).await;
+        assert_eq!(none.status, StatusCode::NOT_FOUND, "nothing of the push is there");
+        lock(&client, path, free).await;
+    }
+    assert_eq!(client.put_manifest("a", "1", &changed).await.status, StatusCode::CREATED);
+}
+
+async fn writes_are_locked(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (_, manifest) = client.put_image("a:1", &[b"one"]).await;
+    let changed = format!("{manifest} ");
+    lock(&client, "a/_tags/1", r#"{"writeEnabled":false}"#).await;
+    is(&client.put_manifest("a", "1", &changed).await, LOCKED, "its tag");
+    let two = client.put_as("/v2/a/manifests/2?tag=1", IMAGE, &changed).await;
+    is(&two, LOCKED, "one of its tags");
+    assert_eq!(client.get("/v2/a/manifests/2").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(client.put_manifest("a", "2", &changed).await.status, StatusCode::CREATED, "another tag");
+    // A manifest cannot be written anew: locking it leaves its tags free.
+    let digest = Digest::sha256(changed.as_bytes());
+    lock(&client, &format!("a/_manifests/{digest}"), r#"{"writeEnabled":false}"#).await;
+    assert_eq!(client.put_manifest("a", "3", &changed).await.status, StatusCode::CREATED);
+
+    let location = client.begin("a").await;
+    lock(&client, "a", r#"{"writeEnabled":false}"#).await;
+    is(&client.put_manifest("a", "4", &changed).await, LOCKED, "the repository");
+    is(&client.close(&location, Digest::sha256(b"x"), b"x".to_vec()).await, LOCKED, "an upload that began");
+    let whole = format!("/v2/a/blobs/uploads/?digest={}", Digest::sha256(b"y"));
+    is(&client.send("POST", &whole, &[], "y").await, LOCKED, "a whole blob");
+    is(&client.send("POST", "/v2/a/blobs/uploads/", &[], "").await, LOCKED, "a new upload");
+    client.put_blob("b", b"mounted").await;
+    let mount = format!("/v2/a/blobs/uploads/?mount={}&from=b", Digest::sha256(b"mounted"));
+    is(&client.send("POST", &mount, &[], "").await, LOCKED, "a mount");
+    assert_eq!(client.get("/v2/a/manifests/1").await.status, StatusCode::OK, "it is read as ever");
+}
+
+async fn either_lock_keeps_from_deletion(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (digest, _) = client.put_image("a:1", &[b"one"]).await;
+    client.put_image("a:2", &[b"two"]).await;
+    let free = r#"{"writeEnabled":true,"deleteEnabled":true}"#;
+    let by_digest = format!("/v2/a/manifests/{digest}");
+    for attributes in [r#"{"writeEnabled":false}"#, r#"{"deleteEnabled":false}"#] {
+        for (locked, refused) in [
+            ("a/_tags/1", &["/v2/a/manifests/1", "/acr/v1/a/_tags/1", &by_digest, "/acr/v1/a"][..]),
+            (&format!("a/_manifests/{digest}"), &[by_digest.as_str(), "/acr/v1/a"]),
+            ("a", &["/v2/a/manifests/2", "/acr/v1/a/_tags/2", &by_digest, "/acr/v1/a"]),
+        ] {
+            lock(&client, locked, attributes).await;
+            for path in refused {
+                is(&client.send("DELETE", path, &[], "").await, LOCKED, &format!("{locked} {path}"));
+            }
+            lock(&client, locked, free).await;
+        }
+        lock(&client, "a", attributes).await;
+        let blob = format!("/v2/a/blobs/{}", Digest::sha256(b"one"));
+        is(&client.send("DELETE", &blob, &[], "").await, LOCKED, "a blob");
+        lock(&client, "a", free).await;
+    }
+    // Independent: a locked manifest loses a tag.
+    lock(&client, &format!("a/_manifests/{digest}"), r#"{"deleteEnabled":false}"#).await;
+    assert_eq!(client.send("DELETE", "/acr/v1/a/_tags/1", &[], "").await.status, StatusCode::ACCEPTED);
+    is(&client.send("DELETE", &by_digest, &[], "").await, LOCKED, "and stays");
+}
+
+async fn reads_are_locked(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (digest, _) = client.put_image("a:1", &[b"one"]).await;
+    let (by_tag, by_digest) = ("/v2/a/manifests/1".to_owned(), format!("/v2/a/manifests/{digest}"));
+    let blob = format!("/v2/a/blobs/{}", Digest::sha256(b"one"));
+    let referrers = format!("/v2/a/referrers/{digest}");
+    let pusher = world.service("mover", "AcrPush", "/repositories").await;
+    for (locked, refused) in [
+        ("a/_tags/1", &[&by_tag][..]),
+        (&format!("a/_manifests/{digest}"), &[&by_tag, &by_digest, &blob]),
+        ("a", &[&by_tag, &by_digest, &blob, &"/v2/a/tags/list".to_owned(), &referrers]),
+    ] {
+        lock(&client, locked, r#"{"readEnabled":false}"#).await;
+        for path in [&by_tag, &by_digest, &blob, &"/v2/a/tags/list".to_owned(), &referrers] {
+            let answer = client.get(path).await;
+            if refused.contains(&path) {
+                is(&answer, LOCKED, &format!("{locked} {path}"));
+                assert!(answer.text().contains("operation is disallowed"), "{}", answer.text());
+            } else {
+                assert_eq!(answer.status, StatusCode::OK, "{locked} {path}");
+            }
+        }
+        if locked != "a/_tags/1" {
+            // Brought by another: what is locked cannot be read by mounting it elsewhere.
+            let mount = format!("/v2/b/blobs/uploads/?mount={}&from=a", Digest::sha256(b"one"));
+            assert_eq!(pusher.send("POST", &mount, &[], "").await.status, StatusCode::CREATED);
+            let stolen = pusher.get(&format!("/v2/b/blobs/{}", Digest::sha256(b"one"))).await;
+            assert_eq!(stolen.status, StatusCode::NOT_FOUND);
+        }
+        lock(&client, locked, r#"{"readEnabled":true}"#).await;
+        assert_eq!(client.get(&by_tag).await.status, StatusCode::OK);
+    }
+}
+
+async fn what_is_not_listed_is_hidden(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (digest, manifest) = client.put_image("a:1", &[b"one"]).await;
+    client.put_manifest("a", "2", &manifest).await;
+    client.put_blob("a", b"{}").await;
+    let signature = artifact(&digest, "application/sig", r#"{"k":"v"}"#);
+    let signed = Digest::sha256(signature.as_bytes());
+    assert_eq!(client.put_as(&format!("/v2/a/manifests/{signed}"), IMAGE, &signature).await.status, 201);
+    client.put_image("b:1", &[b"two"]).await;
+    let hide = r#"{"listEnabled":false}"#;
+    lock(&client, "a/_tags/1", hide).await;
+    lock(&client, &format!("a/_manifests/{signed}"), hide).await;
+    lock(&client, "b", hide).await;
+    for (path, present, absent) in [
+        ("/v2/a/tags/list", "\"2\"", "\"1\""),
+        ("/acr/v1/a/_tags", "\"2\"", "\"1\""),
+        ("/acr/v1/a/_tags?orderby=timedesc", "\"2\"", "\"1\""),
+        ("/acr/v1/a/_manifests", &digest.to_string(), &signed.to_string()),
+        ("/acr/v1/a/_manifests?orderby=timeasc", &digest.to_string(), &signed.to_string()),
+        (&format!("/v2/a/referrers/{digest}"), "manifests", &signed.to_string()),
+        (&format!("/v2/a/referrers/{digest}?artifactType=application/sig"), "manifests", &signed.to_string()),
+        ("/v2/_catalog", "\"a\"", "\"b\""),
+        ("/acr/v1/_catalog", "\"a\"", "\"b\""),
+    ] {
+        let text = client.get(path).await.text();
+        assert!(text.contains(present) && !text.contains(absent), "{path}: {text}");
+    }
+    assert_eq!(client.get("/v2/a/manifests/1").await.status, StatusCode::OK, "hidden, not locked");
+    assert_eq!(client.get("/v2/b/manifests/1").await.status, StatusCode::OK);
+    lock(&client, &format!("a/_manifests/{signed}"), r#"{"listEnabled":true,"readEnabled":false}"#).await;
+    let text = client.get(&format!("/v2/a/referrers/{digest}")).await.text();
+    assert!(text.contains(&signed.to_string()) && !text.contains("annotations"), "{text}");
+}
+
+async fn locks_are_recorded_and_need_their_right(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    client.put_image("a:1", &[b"one"]).await;
+    let body = r#"{"deleteEnabled":false,"writeEnabled":false}"#;
+    let answer = lock(&client, "a/_tags/1", body).await;
+    assert!(answer.text().contains(r#""deleteEnabled":false"#), "{}", answer.text());
+    lock(&client, "a/_tags/1", body).await;
+    let sql = "SELECT action FROM ledger_leaves WHERE action = 'lock.change'";
+    let acts = world.test.db.fetch_all(sql, args![]).await.expect("query");
+    assert_eq!(acts.len(), 1, "what changes nothing is not recorded");
+    // Who may overwrite may not take away what keeps them from it.
+    let pusher = world.service("pusher", "AcrPush", "/repositories").await;
+    let patch = async |client: &Client, path: &str| client.send("PATCH", path, &[], "{}").await;
+    is(&patch(&pusher, "/acr/v1/a/_tags/1").await, (StatusCode::FORBIDDEN, "DENIED"), "a pusher");
+    let stranger = world.service("stranger", "AcrPull", "/repositories/other").await;
+    for path in ["/acr/v1/a", "/acr/v1/a/_tags/1", "/acr/v1/absent"] {
+        is(&patch(&stranger, path).await, (StatusCode::NOT_FOUND, "NAME_UNKNOWN"), path);
+    }
+    is(&patch(&client, "/acr/v1/absent").await, (StatusCode::NOT_FOUND, "NAME_UNKNOWN"), "absent");
+    is(&patch(&client, "/acr/v1/a/_tags/9").await, (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"), "absent");
+    // A tag that moves keeps its locks; a new one of the name has none.
+    lock(&client, "a/_tags/1", r#"{"writeEnabled":true}"#).await;
+    client.put_image("a:1", &[b"two"]).await;
+    assert!(client.get("/acr/v1/a/_tags/1").await.text().contains(r#""deleteEnabled":false"#));
+    lock(&client, "a/_tags/1", r#"{"deleteEnabled":true}"#).await;
+}
+
+async fn attributes_are_bounded(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    client.put_image("a:1", &[b"one"]).await;
+    let of = |length: usize| format!("{{{}}}", " ".repeat(length - 2));
+    let send = async |body: String| client.send("PATCH", "/acr/v1/a", &[], body).await.status;
+    assert_eq!(send(of(limit::ATTRIBUTES_BYTES)).await, StatusCode::OK, "at the limit");
+    assert_eq!(send(of(limit::ATTRIBUTES_BYTES + 1)).await, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(send("nonsense".to_owned()).await, StatusCode::BAD_REQUEST);
+}
