@@ -1,6 +1,6 @@
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use axum::{Extension, Router, extract::connect_info::Connected, middleware, serve::IncomingStream};
+use axum::{Extension, Router, middleware};
 use seaworthy_access::Access;
 use seaworthy_clearance::Clearance;
 use seaworthy_findings::{FeedReader, Findings, FindingsConfig};
@@ -21,17 +21,17 @@ use crate::{
     adapt::{ClearanceGate, RegistryLayers},
     alerts::{Links, Post, PostConfig},
     api::{self, Rooms},
-    auth, console,
+    auth,
+    connections::{self, Door, Slots},
+    console,
     group::{Accounts, OperatorGroup},
     limit,
     live::Live,
     local_ca::LocalCa,
     mail::Mail,
-    plain_door::PlainListener,
     speak,
     tasks::Tasks,
-    tls::{self, Caller},
-    token, trusted,
+    tls, token, trusted,
     webhook::Webhook,
 };
 
@@ -112,10 +112,10 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
         .layer(middleware::from_fn_with_state(rooms.language, speak::to_the_caller));
     let plain = network.clone().layer(Extension(seaworthy_registry::SendsFiles));
     for listener in listeners {
-        serve_network(&tasks, &plain, PlainListener(listener));
+        serve_network(&tasks, &rooms.slots, &plain, (listener, Door::Plain));
     }
-    for listener in doors {
-        serve_network(&tasks, &network, listener);
+    for (listener, acceptor) in doors {
+        serve_network(&tasks, &rooms.slots, &network, (listener, Door::Tls(acceptor)));
     }
     Ok(Running { url, rooms, tasks, db, socket, _data: data })
 }
@@ -213,6 +213,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         ca,
         tls_url: tls_url(config)?,
         live: Live::new(),
+        slots: Slots::for_files(connections::raise_files()),
         verifier: signer.verifier(),
         ledger: places.ledger,
         language: config.language(),
@@ -360,20 +361,9 @@ fn close_files(data: &std::path::Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn serve_network<L>(tasks: &Tasks, app: &Router, listener: L)
-where
-    L: axum::serve::Listener<Addr = SocketAddr>,
-    Caller: for<'s> Connected<IncomingStream<'s, L>>,
-{
-    let service = app.clone().into_make_service_with_connect_info::<Caller>();
-    let stop = tasks.cancel();
+fn serve_network(tasks: &Tasks, slots: &Slots, app: &Router, (listener, door): (TcpListener, Door)) {
     let name = listener.local_addr().map_or("a listener".to_owned(), |it| format!("requests at {it}"));
-    tasks.spawn(name, async move {
-        let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "a listener ended");
-        }
-    });
+    tasks.spawn(name, connections::serve(listener, door, app.clone(), slots.clone(), tasks.cancel()));
 }
 
 fn serve_socket(tasks: &Tasks, app: Router, listener: UnixListener) {
