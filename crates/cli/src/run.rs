@@ -6,7 +6,7 @@ use crate::{
     failure::{Failure, Outcome, unable},
     flags::{
         AccessVerb, AdvisoriesVerb, Cli, ContainerVerb, ExceptionVerb, FindingVerb, Global, HostVerb,
-        ImageVerb, LedgerVerb, PolicyVerb, Verb,
+        ImageVerb, LedgerVerb, PolicyVerb, RegistryVerb, Verb,
     },
     render, verbs,
 };
@@ -69,6 +69,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         }
         Verb::Images(flags) => verbs::images::list(&global, &flags.repo).await,
         Verb::Image(verb) => image(&global, verb).await,
+        Verb::Registry(RegistryVerb::Rules(verb)) => verbs::rules::rules(&global, verb).await,
         Verb::Ps(flags) | Verb::Container(ContainerVerb::List(flags)) => {
             verbs::containers::list(&global, &flags).await
         }
@@ -111,6 +112,9 @@ async fn image(global: &Global, verb: ImageVerb) -> Outcome {
     match verb {
         ImageVerb::List(flags) => verbs::images::list(global, &flags.repo).await,
         ImageVerb::Show { reference } => verbs::image_page::show(global, &reference).await,
+        ImageVerb::Promote { source, destination, wait } => {
+            verbs::rules::promote(global, (&source, &destination), &wait).await
+        }
         ImageVerb::Delete { reference } => verbs::images::delete(global, &reference).await,
     }
 }

@@ -30,6 +30,7 @@ mod names;
 mod openapi;
 mod people;
 mod podman;
+mod promotion;
 mod receiver;
 mod remote;
 mod running;

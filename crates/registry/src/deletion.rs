@@ -13,6 +13,7 @@ use crate::{
     manifest,
     path::ManifestName,
     refusal::object,
+    rules,
 };
 
 /// Locks that keep a thing from being deleted.
@@ -31,6 +32,7 @@ impl Registry {
         let context = (repository.clone(), name);
         seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, name), tx| {
             Box::pin(async move {
+                rules::check_deletion(tx, repository, Some(name)).await?;
                 let (deleted, act) = match name {
                     ManifestName::Tag(tag) => {
                         check_tag(tx, repository, tag).await?;
@@ -67,6 +69,7 @@ impl Registry {
                 }
                 check_repository(tx, repository).await?;
                 check_kept_tag(tx, repository, None).await?;
+                rules::check_deletion(tx, repository, None).await?;
                 if let Some((digest, locks)) = db::kept_manifest(tx, repository, KEEPING).await? {
                     lock::check_delete(locks, &format!("{repository}@{digest}"))?;
                 }

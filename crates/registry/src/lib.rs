@@ -19,13 +19,16 @@ mod lock;
 mod locking;
 mod manifest;
 mod path;
+mod promotion;
 mod push;
 mod range;
+mod reads;
 mod referrers;
 mod refusal;
 mod registry;
 mod respond;
 mod routes;
+mod rules;
 mod upload;
 
 pub mod limit;
@@ -34,9 +37,11 @@ pub use db::SCHEMA;
 pub use error::RegistryError;
 pub use gate::{Door, OpenGate, PullGate, Refusal};
 pub use manifest::ImageRow;
+pub use promotion::{Parts, Promoted, Promotion};
 pub use registry::{Registry, RegistryConfig, SparseIndexes};
 pub use respond::{Told, body_of};
 pub use routes::{CredentialRejected, SendsFiles, router};
+pub use rules::{Prefix, RepositoryRules, TagPattern};
 
 /// The room's name: its tables, its blobs, its sweeps.
 pub(crate) const ROOM: &str = "registry";

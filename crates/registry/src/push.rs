@@ -7,7 +7,11 @@ use seaworthy_oci::{Digest, Manifest, RepoName, Tag};
 use seaworthy_store::{DbError, Tx};
 use serde_json::json;
 
-use crate::{RegistryError, SparseIndexes, db, lock, refusal::object};
+use crate::{
+    RegistryError, SparseIndexes, db, lock,
+    refusal::object,
+    rules::{self, Way},
+};
 
 pub(crate) fn describe(
     repository: &RepoName,
@@ -63,6 +67,7 @@ pub(crate) fn claimed_sizes(manifest: &Manifest) -> Vec<(Digest, u64)> {
 
 /// A push on its way into one transaction.
 pub(crate) struct Push {
+    pub(crate) way: Way,
     pub(crate) pushed: ManifestPushed,
     pub(crate) pusher: String,
     pub(crate) by: String,
@@ -84,6 +89,7 @@ impl Push {
     ) -> Result<(Option<(u64, Digest)>, Vec<Act>), RegistryError> {
         let repository = &self.pushed.repository;
         self.check_locks(tx).await?;
+        rules::check_push(tx, repository, self.way, (&self.tags, &self.pushed.digest)).await?;
         self.check_blobs(tx).await?;
         let artifact_type = self.artifact_type.as_deref();
         db::insert_manifest(tx, &self.pushed, artifact_type, &self.bytes, &self.by).await?;

@@ -9,7 +9,7 @@ use seaworthy_oci::RepoName;
 use seaworthy_store::{Blobs, Db, Hold, UploadLock};
 use tokio_util::sync::CancellationToken;
 
-use crate::{PullGate, RegistryError, db, limit, refusal::Refusals};
+use crate::{PullGate, RegistryError, db, limit, reads::Reads, refusal::Refusals, rules::Known};
 
 /// Whether an index may name manifests that its repository does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub(crate) struct Inner {
     /// Uploads that a request of this process is working on: one at a time each.
     busy: Mutex<HashSet<UploadId>>,
     pub(crate) refusals: Refusals,
+    pub(crate) reads: Reads,
+    pub(crate) rules: Known,
 }
 
 impl Registry {
@@ -59,7 +61,9 @@ impl Registry {
     pub fn new(config: RegistryConfig) -> Self {
         let clock = config.db.clock();
         let refusals = Refusals::new(config.db.clone());
-        Self { inner: Arc::new(Inner { config, clock, busy: Mutex::default(), refusals }) }
+        let reads = Reads::new(config.db.clone());
+        let rules = Known::new(config.db.clone());
+        Self { inner: Arc::new(Inner { config, clock, busy: Mutex::default(), refusals, reads, rules }) }
     }
 
     pub(crate) fn db(&self) -> &Db {

@@ -72,7 +72,8 @@ settings! {
     /// Indexes that name manifests their repository does not have: `allow` stores them and warns the pusher,
     /// `refuse` wants every child pushed before.
     sparse_indexes: String = "allow".into();
-    /// Layers inspected at the same time, 1 to 64.
+    /// Layers inspected at the same time, up to 64. `0`: none here; what is pushed stays undecided until a server that
+    /// shares the database inspects it.
     inspectors: usize = 2;
     /// `required`: refuse to inspect when the kernel has no Landlock. `seccomp-only`: go on without it.
     sandbox: String = "required".into();
@@ -225,7 +226,7 @@ impl Config {
         if !matches!(self.sparse_indexes.as_str(), "allow" | "refuse") {
             return Err(bad("sparse_indexes", &self.sparse_indexes));
         }
-        if !(1..=64).contains(&self.inspectors) {
+        if self.inspectors > 64 {
             return Err(bad("inspectors", &self.inspectors.to_string()));
         }
         if !(self.database.is_empty()
@@ -410,7 +411,8 @@ mod tests {
             "shared = \"/srv/seaworthy\"",
             "shared = \"relative\"\ndatabase = \"postgres://u@h/d\"",
             "sandbox = \"off\"",
-            "inspectors = 0",
+            "inspectors = 65",
+            "inspectors = -1",
             "sparse_indexes = \"sometimes\"",
             "database = \"mysql://x\"",
             "ledger_origin = \"a b\"",

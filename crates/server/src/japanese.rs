@@ -5,7 +5,12 @@
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
 
-use crate::{japanese_texts::TEXTS, limit};
+use crate::{japanese_registry_texts, japanese_texts, limit};
+
+/// All texts: one table would be too long a file.
+fn texts() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    [japanese_texts::TEXTS, japanese_registry_texts::TEXTS].into_iter().flatten()
+}
 
 /// The problem in `language`, as its reader should see it. What is Japanese already stays.
 pub fn problem(problem: Problem, language: Language) -> Problem {
@@ -50,6 +55,7 @@ const fn headline(code: ErrorCode) -> &'static str {
         ErrorCode::UriTooLong => "URL が長すぎます",
         ErrorCode::TooManyRequests => "要求が多すぎます",
         ErrorCode::RangeInvalid => "範囲が正しくありません",
+        ErrorCode::Blocked => "ブロックされています",
         ErrorCode::Pending => "判定待ちです",
         ErrorCode::NoSpace => "ディスクの空きがありません",
         ErrorCode::Unavailable => "現在利用できません",
@@ -73,8 +79,7 @@ fn translate(text: &str, causes: usize) -> Option<String> {
         return None;
     }
     let literal = |key: &str| key.replace("{}", "").len();
-    let found = TEXTS
-        .iter()
+    let found = texts()
         .filter_map(|(key, japanese)| Some((literal(key), *key, *japanese, captures(key, text)?)))
         .max_by_key(|(specific, ..)| *specific);
     if let Some((_, key, japanese, arguments)) = found {
@@ -193,7 +198,7 @@ mod tests {
     #[test]
     fn every_argument_is_used_and_no_key_stands_twice() {
         let mut keys = BTreeSet::new();
-        for (key, japanese) in TEXTS {
+        for (key, japanese) in texts() {
             assert!(keys.insert(*key), "`{key}` stands twice");
             for at in 0..key.matches("{}").count() {
                 assert!(japanese.contains(&format!("{{{at}}}")), "`{japanese}` leaves out an argument");
@@ -217,7 +222,7 @@ mod tests {
         "server",
         "cli",
     ];
-    const BEFORE_TEXTS: &[&str] = &[
+    const BEFORE_MESSAGES: &[&str] = &[
         "#[error(",
         "Problem::new(",
         "Self::new(",
@@ -234,7 +239,7 @@ mod tests {
 
     #[test]
     fn every_problem_of_the_code_has_a_japanese_text() {
-        let known: BTreeSet<&str> = TEXTS.iter().map(|(key, _)| *key).collect();
+        let known: BTreeSet<&str> = texts().map(|(key, _)| *key).collect();
         let mut missing = BTreeSet::new();
         let mut seen = 0;
         for name in SPEAKING {
@@ -267,7 +272,7 @@ mod tests {
     /// The literals with words in them that stand in the brackets of what makes a problem.
     fn texts_of(source: &str) -> Vec<String> {
         let mut found = Vec::new();
-        for opening in BEFORE_TEXTS {
+        for opening in BEFORE_MESSAGES {
             for (at, _) in source.match_indices(opening) {
                 let (mut depth, mut rest) = (1, &source[at + opening.len()..]);
                 while depth > 0 && !rest.is_empty() {

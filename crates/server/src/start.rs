@@ -91,7 +91,9 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     let Built { rooms, sequencer, db } = built;
     let doors = tls::open(&data, config, &rooms.ca).await?;
     tasks.spawn("ledger sequencer", sequencer.run(tasks.cancel()));
-    tasks.spawn("inspection", rooms.inspection.clone().run(tasks.cancel()));
+    if config.inspectors > 0 {
+        tasks.spawn("inspection", rooms.inspection.clone().run(tasks.cancel()));
+    }
     tasks.spawn("findings", rooms.findings.clone().run(tasks.cancel()));
     tasks.spawn("clearance", rooms.clearance.clone().run(tasks.cancel()));
     tasks.spawn("fleet", rooms.fleet.clone().run(tasks.cancel()));

@@ -1,7 +1,7 @@
 use seaworthy_store::schema::{Column, Index, Migration, RoomSchema, Step, Table};
 
 /// The registry's tables.
-pub const SCHEMA: RoomSchema = RoomSchema { room: "registry", migrations: &[FIRST, REFERRERS, LOCKS] };
+pub const SCHEMA: RoomSchema = RoomSchema { room: "registry", migrations: &[FIRST, REFERRERS, LOCKS, RULES] };
 
 const FIRST: Migration = Migration {
     id: 1,
@@ -143,4 +143,20 @@ const LOCKS: Migration = Migration {
         Step::AddColumn("registry_tags", Column::int("locks").optional()),
         Step::AddColumn("registry_tags", Column::int("created_at").optional()),
     ],
+};
+
+/// Rules of the repositories below a prefix; `*` is all of them.
+const RULES: Migration = Migration {
+    id: 4,
+    steps: &[Step::Create(Table {
+        name: "registry_rules",
+        columns: &[
+            Column::text("prefix"),
+            Column::int("promotion_only"),
+            // JSON: patterns of tags.
+            Column::text("immutable"),
+        ],
+        primary_key: &["prefix"],
+        indexes: &[],
+    })],
 };

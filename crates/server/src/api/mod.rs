@@ -15,6 +15,7 @@ mod ledger;
 mod live;
 mod overview;
 mod policies;
+mod promotion;
 mod session;
 mod vulnerabilities;
 
@@ -121,6 +122,7 @@ pub(crate) fn routes() -> Routes<Rooms> {
         .merge(live::routes())
         .merge(overview::routes())
         .merge(policies::routes())
+        .merge(promotion::routes())
         .merge(session::routes())
         .merge(vulnerabilities::routes())
 }
