@@ -299,3 +299,28 @@ async fn silent_connections_leave_room_for_others() {
     assert!(answer.contains(&closed), "{answer}");
     drop(server);
 }
+
+#[test]
+fn who_asks_too_much_is_told_when_to_come_back() {
+    let place = Place::new();
+    let config = place.path("limits.toml");
+    fs::write(&config, "requests_per_minute = 60\nanonymous_requests_per_minute = 6\n").expect("written");
+    let config = config.to_str().expect("a path");
+    let server = place.try_up_with(free_port(), &["--config", config]).expect("it starts");
+    let door = place.login(server.port);
+    // At 60 a minute ten may come at once.
+    let answers: Vec<_> = (0..30).map(|_| door.get("GET", "/v2/_catalog")).collect();
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
+    assert!(answers.iter().take(10).all(|answer| answer.status == 200), "{answers:?}");
+    let last = refused.last().unwrap_or_else(|| panic!("none of 30 was refused: {answers:?}"));
+    assert_eq!(last.json()["errors"][0]["code"], "TOOMANYREQUESTS");
+    assert_eq!(last.header("retry-after"), Some("1"));
+    let nobody = Door::Page { port: server.port, headers: vec![] };
+    let answers: Vec<_> = (0..5).map(|_| nobody.get("GET", "/v2/")).collect();
+    assert_eq!(answers[0].status, 401);
+    assert!(answers.iter().any(|answer| answer.status == 429), "an account of its own: {answers:?}");
+    assert_eq!(nobody.get("GET", "/livez").status, 200);
+    for _ in 0..20 {
+        assert_eq!(place.socket().get("GET", "/api/v1/whoami").status, 200, "the operator is not counted");
+    }
+}

@@ -287,6 +287,8 @@ fn images(it: &mut Description, socket: &Door) {
     let route = ("POST", "/api/v1/images/promote");
     let copy = json!({"from": "prod/web:1", "to": "stage/web", "wait": 60});
     assert_eq!(it.ask(socket, route, route.1, &copy).json()["tag"], "1");
+    let path = "/api/v1/images";
+    it.ask(socket, ("DELETE", path), &format!("{path}?image=stage/web:1"), &Value::Null);
     let copy = json!({"from": "prod/web:1", "to": "prod/other"});
     assert_eq!(it.ask(socket, route, route.1, &copy).status, 403, "no feed is loaded");
     let rules = json!({"prefix": "stage", "promotion_only": true, "immutable": ["v*"]});

@@ -69,6 +69,11 @@ settings! {
     language: String = "en".into();
     /// Uploads are refused while less than this many bytes are free on the data disk.
     disk_floor_bytes: u64 = seaworthy_store::limit::DISK_FLOOR_BYTES;
+    /// Requests a minute that each principal may send over the network, with bursts of ten seconds of them; more
+    /// are answered with 429 and `Retry-After`. `0`: as many as it likes.
+    requests_per_minute: u32 = 0;
+    /// The same for each network address that nobody signs in from.
+    anonymous_requests_per_minute: u32 = 0;
     /// Indexes that name manifests their repository does not have: `allow` stores them and warns the pusher,
     /// `refuse` wants every child pushed before.
     sparse_indexes: String = "allow".into();

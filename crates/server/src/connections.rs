@@ -166,7 +166,7 @@ impl Drop for Share {
 
 /// Whom a share is for: an IPv4 address, or the 64 bits of an IPv6 network, where each machine has as many
 /// addresses as it likes (RFC 4291 section 2.5.4).
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

@@ -2,6 +2,11 @@
 
 /// English as in the code, and Japanese.
 pub(crate) const TEXTS: &[(&str, &str)] = &[
+    ("too many requests", "要求が多すぎます"),
+    (
+        "wait as long as `Retry-After` says; `requests_per_minute` in `seaworthy.toml` is the limit",
+        "`Retry-After` の秒数だけ待ってください。上限は `seaworthy.toml` の `requests_per_minute` です",
+    ),
     ("no configuration: {}", "設定ファイルを書けません: {0}"),
     (
         "name a repository or what it begins with, such as `prod`; `*` is all of them",

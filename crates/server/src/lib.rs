@@ -23,6 +23,7 @@ mod live;
 mod local_ca;
 pub mod mail;
 mod plain_door;
+mod rate;
 mod refusal;
 mod remedies;
 mod route;
@@ -127,6 +128,10 @@ pub mod limit {
     pub const WRITE_STALL_SECONDS: u64 = 300;
     /// How long a connection that ends may take to say so, in seconds.
     pub const PARTING_SECONDS: u64 = 1;
+    /// A rate of requests may be used up for so many seconds at once.
+    pub const BURST_SECONDS: u64 = 10;
+    /// Askers whose requests are counted; who asked long ago is forgotten first.
+    pub const ASKERS: usize = 16_384;
     /// Requests at once on one HTTP/2 connection.
     pub const STREAMS: u32 = 100;
     /// After how many seconds the certificate of the HTTPS door is made anew: 30 days.

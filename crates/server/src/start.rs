@@ -29,6 +29,7 @@ use crate::{
     live::Live,
     local_ca::LocalCa,
     mail::Mail,
+    rate::{self, Rates},
     speak,
     tasks::Tasks,
     tls, token, trusted,
@@ -108,7 +109,9 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     let operators = app.clone().layer(middleware::from_fn_with_state(group, auth::operator)).layer(spoken);
     let listener = open_socket(&data, group)?;
     serve_socket(&tasks, operators, listener);
+    let rates = Rates::new(config.requests_per_minute, config.anonymous_requests_per_minute);
     let network = app
+        .layer(middleware::from_fn_with_state(rates, rate::limited))
         .layer(middleware::from_fn_with_state(rooms.access.clone(), auth::network))
         .layer(middleware::from_fn_with_state(rooms.fleet.clone(), auth::host))
         .layer(middleware::from_fn_with_state(rooms.language, speak::to_the_caller));
