@@ -1,9 +1,11 @@
 //! The registry's SQL.
 
 mod attributes;
+mod blobs;
 mod deletion;
 mod locks;
 mod referrers;
+mod reviews;
 mod schema;
 mod uploads;
 
@@ -17,12 +19,17 @@ pub(crate) use attributes::{
     ManifestRow, Order, TagRow, config_of, manifest_row, manifests_page, repository_row, tag_row, tags_of,
     tags_page,
 };
+pub(crate) use blobs::{
+    BlobRow, BlobState, Entered, Hold, Link, blob, blob_in, enter_blob, forget_blob, has_link, hold_on,
+    insert_link, is_worn, name_blob, pin, set_state,
+};
 pub(crate) use deletion::{Emptied, delete_manifest, delete_repository, delete_tag, names_in, unlink_blob};
 pub(crate) use locks::{
     kept_manifest, kept_tag, lock_manifest, lock_repository, lock_tag, locks_of_manifest,
     locks_of_repository, locks_of_tag, repository_locks,
 };
 pub(crate) use referrers::{ReferrerRow, annotations, insert_referrer, referrers};
+pub(crate) use reviews::{Review, Subject, claim, enqueue, enqueue_named, has_due, postpone, settle};
 pub use schema::SCHEMA;
 pub(crate) use uploads::{
     UploadRow, advance_upload, count_uploads, delete_upload, expired_uploads, insert_upload, upload,
@@ -96,40 +103,6 @@ pub(crate) async fn manifest_bytes(db: &Db, digest: &Digest) -> Result<Option<Ve
         )
         .await?;
     row.map(|row| Ok(row.bytes(0)?.to_vec())).transpose()
-}
-
-pub(crate) async fn blob_size(db: &Db, digest: &Digest) -> Result<Option<u64>, DbError> {
-    let row = db
-        .fetch_optional("SELECT size FROM registry_blobs WHERE digest = $1", args![&digest.to_string()])
-        .await?;
-    row.map(|row| row.count(0)).transpose()
-}
-
-/// What a link gives to the principal that made it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Link {
-    /// It may name the blob in a manifest.
-    Name,
-    /// It may read it as well, until a manifest decides.
-    Read,
-}
-
-/// True when `principal` has a link to the blob that gives this.
-pub(crate) async fn has_link(
-    db: &Db,
-    repository: &RepoName,
-    digest: &Digest,
-    principal: &str,
-    link: Link,
-) -> Result<bool, DbError> {
-    let row = db
-        .fetch_optional(
-            "SELECT 1 FROM registry_links
-             WHERE repository = $1 AND digest = $2 AND principal = $3 AND reader >= $4",
-            args![repository.as_str(), &digest.to_string(), principal, link == Link::Read],
-        )
-        .await?;
-    Ok(row.is_some())
 }
 
 /// Manifests of the repository that name the blob, after `after` in digest order, each with its own
@@ -225,59 +198,6 @@ pub(crate) async fn images(
         args![prefix, &end, after.0, after.1, most],
     )
     .await
-}
-
-pub(crate) async fn insert_blob(
-    tx: &mut Tx<'_>,
-    digest: &Digest,
-    size: u64,
-    now: Timestamp,
-) -> Result<bool, DbError> {
-    let inserted = tx
-        .execute(
-            "INSERT INTO registry_blobs (digest, size, state, generation, pinned_until, stored_at)
-             VALUES ($1, $2, 'live', 1, 0, $3) ON CONFLICT (digest) DO NOTHING",
-            args![&digest.to_string(), size, now.as_micros()],
-        )
-        .await?;
-    Ok(inserted == 1)
-}
-
-pub(crate) async fn insert_link(
-    tx: &mut Tx<'_>,
-    repository: &RepoName,
-    digest: &Digest,
-    bearer: (&str, Link),
-    now: Timestamp,
-) -> Result<(), DbError> {
-    let (principal, link) = bearer;
-    tx.execute(
-        "INSERT INTO registry_links (repository, digest, principal, reader, linked_at)
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (repository, digest, principal) DO UPDATE SET
-             reader = CASE WHEN registry_links.reader = 1 THEN 1 ELSE $4 END",
-        args![repository.as_str(), &digest.to_string(), principal, link == Link::Read, now.as_micros()],
-    )
-    .await
-    .map(|_| ())
-}
-
-/// True when a manifest of `repository` by `pusher` may name the blob: it is reachable there
-/// already, or the pusher brought it.
-pub(crate) async fn may_name(
-    tx: &mut Tx<'_>,
-    repository: &RepoName,
-    digest: &Digest,
-    pusher: &str,
-) -> Result<Option<u64>, DbError> {
-    let row = tx
-        .fetch_optional(
-            "SELECT size FROM registry_blobs WHERE digest = $2 AND (
-                 EXISTS (SELECT 1 FROM registry_links WHERE repository = $1 AND digest = $2 AND principal = $3)
-                 OR EXISTS (SELECT 1 FROM registry_references WHERE repository = $1 AND digest = $2))",
-            args![repository.as_str(), &digest.to_string(), pusher],
-        )
-        .await?;
-    row.map(|row| row.count(0)).transpose()
 }
 
 pub(crate) async fn insert_manifest(

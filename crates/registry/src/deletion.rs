@@ -28,8 +28,8 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         self.require(identity, Permission::Delete, repository).await?;
         let name = reference.map_or_else(ManifestName::Digest, ManifestName::Tag);
-        let context = (repository.clone(), name);
-        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, name), tx| {
+        let context = (repository.clone(), name, self.inner.clock.now());
+        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, name, now), tx| {
             Box::pin(async move {
                 let (deleted, act) = match name {
                     ManifestName::Tag(tag) => {
@@ -40,7 +40,7 @@ impl Registry {
                     ManifestName::Digest(digest) => {
                         check_manifest(tx, repository, digest).await?;
                         let act = Act::new(Action::ManifestDelete, object(repository, digest));
-                        (db::delete_manifest(tx, repository, digest).await?, act)
+                        (db::delete_manifest(tx, repository, digest, *now).await?, act)
                     }
                 };
                 if !deleted {
@@ -60,7 +60,8 @@ impl Registry {
         repository: &RepoName,
     ) -> Result<db::Emptied, RegistryError> {
         self.require(identity, Permission::Delete, repository).await?;
-        seaworthy_ledger::write(self.db(), &identity.actor, repository.clone(), |repository, tx| {
+        let context = (repository.clone(), self.inner.clock.now());
+        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, now), tx| {
             Box::pin(async move {
                 if db::locks_of_repository(tx, repository).await?.is_none() {
                     return Err(RegistryError::from(manifest::unknown(repository)));
@@ -79,7 +80,7 @@ impl Registry {
                         .hint("delete some of its manifests first")
                         .into());
                 }
-                db::delete_repository(tx, repository).await?;
+                db::delete_repository(tx, repository, *now).await?;
                 let act = Act::new(Action::RepositoryDelete, format!("repositories/{repository}"))
                     .details(json!({"manifests": names.manifests.len(), "tags": names.tags.len()}));
                 Ok((names, vec![act]))

@@ -9,6 +9,7 @@
 
 mod attributes;
 mod blob;
+mod collect;
 mod conditional;
 mod db;
 mod deletion;
@@ -19,6 +20,7 @@ mod lock;
 mod locking;
 mod manifest;
 mod path;
+mod pauses;
 mod push;
 mod range;
 mod referrers;
@@ -37,6 +39,10 @@ pub use manifest::ImageRow;
 pub use registry::{Registry, RegistryConfig, SparseIndexes};
 pub use respond::{Told, body_of};
 pub use routes::{CredentialRejected, SendsFiles, router};
+
+// The tests in this crate share the integration tests' client, which calls it by its name.
+#[cfg(test)]
+extern crate self as seaworthy_registry;
 
 /// The room's name: its tables, its blobs, its sweeps.
 pub(crate) const ROOM: &str = "registry";

@@ -42,3 +42,16 @@ pub const REFERRERS_BYTES: u64 = 2 * 1024 * 1024;
 pub const MOUNT_SOURCES: i64 = 64;
 /// When to try again, in seconds, unless the refusal says it.
 pub const RETRY_SECONDS: u32 = 1;
+/// How long a blob is kept for whoever was told that it is here, in seconds (24 hours); prolonged when
+/// less than half of it is left.
+pub const LEASE_SECONDS: i64 = 24 * 3600;
+/// How long a condemned blob can be taken back by naming it, in seconds (15 minutes).
+pub const CONDEMNED_SECONDS: i64 = 15 * 60;
+/// Reviews claimed in one statement; the rest in the next.
+pub const REVIEW_BATCH: i64 = 256;
+/// Reviews under way at once: on SQLite they share commits.
+pub const REVIEWS_AT_ONCE: usize = 32;
+/// How long a claimed review belongs to its worker, in seconds; longer with each try.
+pub const REVIEW_SECONDS: i64 = 60;
+/// How often a server looks for reviews that are due, in seconds.
+pub const COLLECT_SECONDS: u64 = 5;

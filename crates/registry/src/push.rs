@@ -137,7 +137,8 @@ impl Push {
     async fn check_blobs(&self, tx: &mut Tx<'_>) -> Result<(), RegistryError> {
         let repository = &self.pushed.repository;
         for (digest, claimed) in &self.sizes {
-            let Some(size) = db::may_name(tx, repository, digest, &self.pusher).await? else {
+            let now = self.pushed.pushed_at;
+            let Some(size) = db::name_blob(tx, repository, digest, &self.pusher, now).await? else {
                 return Err(RegistryError::BlobMissing { repository: repository.clone(), digest: *digest });
             };
             if size != *claimed {

@@ -52,6 +52,8 @@ pub(crate) struct Inner {
     /// Uploads that a request of this process is working on: one at a time each.
     busy: Mutex<HashSet<UploadId>>,
     pub(crate) refusals: Refusals,
+    #[cfg(test)]
+    pub(crate) pauses: crate::pauses::Pauses,
 }
 
 impl Registry {
@@ -59,7 +61,16 @@ impl Registry {
     pub fn new(config: RegistryConfig) -> Self {
         let clock = config.db.clock();
         let refusals = Refusals::new(config.db.clone());
-        Self { inner: Arc::new(Inner { config, clock, busy: Mutex::default(), refusals }) }
+        Self {
+            inner: Arc::new(Inner {
+                config,
+                clock,
+                busy: Mutex::default(),
+                refusals,
+                #[cfg(test)]
+                pauses: crate::pauses::Pauses::default(),
+            }),
+        }
     }
 
     pub(crate) fn db(&self) -> &Db {

@@ -100,6 +100,7 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     tasks.spawn("telemetry", rooms.telemetry.clone().run(tasks.cancel()));
     tasks.spawn("alerts", rooms.post.clone().run(tasks.cancel()));
     tasks.spawn("registry upkeep", rooms.registry.clone().upkeep(tasks.cancel()));
+    tasks.spawn("registry collection", rooms.registry.clone().collection(tasks.cancel()));
     let app = application(&rooms);
     let socket = data.socket();
     let spoken = middleware::from_fn_with_state(rooms.language, speak::to_the_caller);

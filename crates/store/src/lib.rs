@@ -23,7 +23,7 @@ pub mod limit;
 pub mod map;
 pub mod schema;
 
-pub use blobs::{BlobBody, BlobReader, BlobSource, Blobs, Piece, SmallBlob};
+pub use blobs::{BlobBody, BlobCopy, BlobReader, BlobSource, Blobs, Piece, SmallBlob};
 pub use datadir::{DataDir, DataDirError};
 pub use db::{Db, TxFuture};
 pub use delivery::{Delivery, FailedDelivery, WorkerConfig, work};

@@ -1,7 +1,10 @@
 //! Taking tags, manifests and blobs out of a repository.
 
+use seaworthy_model::Timestamp;
 use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{DbError, Row, Tx, args};
+
+use super::enqueue_named;
 
 pub(crate) async fn delete_tag(tx: &mut Tx<'_>, repository: &RepoName, tag: &Tag) -> Result<bool, DbError> {
     let deleted = tx
@@ -18,7 +21,9 @@ pub(crate) async fn delete_manifest(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: &Digest,
+    now: Timestamp,
 ) -> Result<bool, DbError> {
+    enqueue_named(tx, repository, Some(digest), now).await?;
     let (name, text) = (repository.as_str(), digest.to_string());
     tx.execute(
         "DELETE FROM registry_referrers WHERE repository = $1 AND digest = $2
@@ -92,7 +97,12 @@ fn texts(rows: &[Row]) -> Result<Vec<String>, DbError> {
 }
 
 /// Deletes a repository with all that it holds. Uploads that are under way end with their sessions.
-pub(crate) async fn delete_repository(tx: &mut Tx<'_>, repository: &RepoName) -> Result<(), DbError> {
+pub(crate) async fn delete_repository(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    enqueue_named(tx, repository, None, now).await?;
     let name = repository.as_str();
     tx.execute(
         "DELETE FROM registry_manifest_bytes WHERE
