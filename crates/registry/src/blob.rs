@@ -4,11 +4,11 @@ use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{BlobStored, ErrorCode, Event, Problem, Scope, Timestamp, UploadId};
 use seaworthy_oci::{Digest, RepoName};
-use seaworthy_store::{BlobCopy, BlobReader, DbError, Stored, Tx, limit::SMALL_BLOB_BYTES};
+use seaworthy_store::{BlobCopy, BlobError, BlobReader, DbError, Stored, Tx, limit::SMALL_BLOB_BYTES};
 
 use crate::{
     Door, ROOM, Refusal, Registry, RegistryError,
-    db::{self, BlobRow, Entered, Link, Subject},
+    db::{self, BlobRow, Entered, Link},
     limit, lock,
     pauses::Point,
     registry::unauthorized,
@@ -65,11 +65,18 @@ impl Registry {
         digest: &Digest,
     ) -> Result<BlobReader, RegistryError> {
         let row = self.readable_blob(identity, repository, digest).await?;
-        let reader = self.blobs().open(ROOM, row.copy, row.size).await?;
-        reader.ok_or_else(|| {
-            tracing::error!(%digest, "a blob has a row and no bytes");
-            unknown(digest).into()
-        })
+        match self.blobs().open(ROOM, row.copy, row.size).await {
+            Ok(Some(reader)) => Ok(reader),
+            Ok(None) => {
+                self.damaged(&row, "missing").await?;
+                Err(unknown(digest).into())
+            }
+            Err(error @ BlobError::Truncated { .. }) => {
+                self.damaged(&row, "length").await?;
+                Err(error.into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Opens a blob without asking for rights or verdicts: for other rooms' workers, never for a caller.
@@ -307,7 +314,7 @@ impl Registry {
             Box::pin(async move {
                 let locks = db::locks_of_repository(tx, repository).await?.unwrap_or_default();
                 lock::check_delete(locks, repository.as_str())?;
-                match db::unlink_blob(tx, repository, digest).await? {
+                match db::unlink_blob(tx, repository, digest, *now).await? {
                     None => {
                         Err(Problem::new(ErrorCode::Conflict, format!("a manifest still names {digest}"))
                             .hint("delete the manifest first")
@@ -315,7 +322,6 @@ impl Registry {
                     }
                     Some(false) => Err(unknown(digest).into()),
                     Some(true) => {
-                        db::enqueue(tx, &Subject::Blob(*digest), *now, "unlinked").await?;
                         let act = Act::new(Action::BlobDelete, crate::refusal::object(repository, digest));
                         Ok::<_, RegistryError>(((), vec![act]))
                     }

@@ -5,6 +5,7 @@
 //! order. Blobs that somebody was told of are pinned: they outlive a push that began in time.
 
 mod blobs;
+mod manifests;
 #[cfg(test)]
 mod tests;
 
@@ -58,15 +59,8 @@ impl Registry {
     async fn review(&self, review: &Review) -> Result<(), RegistryError> {
         match &review.subject {
             Subject::Blob(digest) => self.review_blob(review, *digest).await,
-            Subject::Manifest(..) => self.settle(review).await,
+            Subject::Manifest(repository, digest) => self.review_manifest(review, repository, *digest).await,
         }
-    }
-
-    async fn settle(&self, review: &Review) -> Result<(), RegistryError> {
-        self.db()
-            .upkeep(review.clone(), |review, tx| Box::pin(async move { db::settle(tx, review).await }))
-            .await
-            .map_err(|error: DbError| RegistryError::Db(error))
     }
 }
 

@@ -2,11 +2,15 @@
 
 mod attributes;
 mod blobs;
+mod deleted;
 mod deletion;
+mod fates;
 mod locks;
 mod referrers;
 mod reviews;
+mod running;
 mod schema;
+mod storage;
 mod uploads;
 
 use seaworthy_model::{ManifestPushed, PrincipalId, Timestamp};
@@ -23,14 +27,29 @@ pub(crate) use blobs::{
     BlobRow, BlobState, Entered, Hold, Link, blob, blob_in, enter_blob, forget_blob, has_link, hold_on,
     insert_link, is_worn, name_blob, pin, set_state,
 };
-pub(crate) use deletion::{Emptied, delete_manifest, delete_repository, delete_tag, names_in, unlink_blob};
+pub(crate) use deleted::{
+    DeletedRow, deleted_manifest, deleted_page, deleted_tag, purge_manifest, purge_tags, undelete_manifest,
+    undelete_tag, undelete_tags,
+};
+pub(crate) use deletion::{
+    Emptied, Removal, delete_manifest, delete_repository, delete_tag, names_in, tag_target, unlink_blob,
+};
+pub(crate) use fates::{facts, manifest_facts, runners, runs};
 pub(crate) use locks::{
     kept_manifest, kept_tag, lock_manifest, lock_repository, lock_tag, locks_of_manifest,
-    locks_of_repository, locks_of_tag, repository_locks,
+    locks_of_repository, locks_of_tag, repository_locks, tag_to_move,
 };
-pub(crate) use referrers::{ReferrerRow, annotations, insert_referrer, referrers};
-pub(crate) use reviews::{Review, Subject, claim, enqueue, enqueue_named, has_due, postpone, settle};
+use referrers::insert_referrer;
+pub(crate) use referrers::{ReferrerRow, annotations, referrers};
+pub(crate) use reviews::{
+    Review, Subject, claim, enqueue, enqueue_named, has_due, loosen, postpone, settle, touch,
+};
+pub(crate) use running::put_running;
 pub use schema::SCHEMA;
+pub(crate) use storage::{
+    Waiting, blobs_page, count_damaged, links, manifest_places, naming, referring, review_of, set_damage,
+    set_scrubbed, waiting,
+};
 pub(crate) use uploads::{
     UploadRow, advance_upload, count_uploads, delete_upload, expired_uploads, insert_upload, upload,
     upload_exists,
@@ -93,6 +112,13 @@ fn read_manifest(row: &Row) -> Result<StoredManifest, DbError> {
         size: row.count(2)?,
         locks: Locks::from_bits(row.int(3)?),
     })
+}
+
+/// [`manifest_bytes`] as the transaction sees them.
+pub(crate) async fn bytes_of_manifest(tx: &mut Tx<'_>, digest: &Digest) -> Result<Option<Vec<u8>>, DbError> {
+    let sql = "SELECT bytes FROM registry_manifest_bytes WHERE digest = $1";
+    let row = tx.fetch_optional(sql, args![&digest.to_string()]).await?;
+    row.map(|row| Ok(row.bytes(0)?.to_vec())).transpose()
 }
 
 pub(crate) async fn manifest_bytes(db: &Db, digest: &Digest) -> Result<Option<Vec<u8>>, DbError> {
@@ -200,39 +226,53 @@ pub(crate) async fn images(
     .await
 }
 
-pub(crate) async fn insert_manifest(
-    tx: &mut Tx<'_>,
-    pushed: &ManifestPushed,
-    artifact_type: Option<&str>,
-    bytes: &[u8],
-    by: &str,
-) -> Result<(), DbError> {
+/// A manifest on its way into its tables.
+pub(crate) struct NewManifest<'m> {
+    pub(crate) pushed: &'m ManifestPushed,
+    pub(crate) artifact_type: Option<&'m str>,
+    /// JSON.
+    pub(crate) annotations: &'m str,
+    pub(crate) bytes: &'m [u8],
+    pub(crate) by: &'m str,
+    /// It is as if pushed now, whenever it was first.
+    pub(crate) now: Timestamp,
+}
+
+/// Stores a manifest; one that was deleted is back.
+pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> Result<(), DbError> {
+    let pushed = new.pushed;
     let (repository, digest) = (pushed.repository.as_str(), pushed.digest.to_string());
-    let now = pushed.pushed_at.as_micros();
     tx.execute(
         "INSERT INTO registry_repositories (path, created_at) VALUES ($1, $2) ON CONFLICT (path) DO NOTHING",
-        args![repository, now],
+        args![repository, new.now.as_micros()],
     )
     .await?;
-    tx.execute(
-        "INSERT INTO registry_manifest_bytes (digest, bytes) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING",
-        args![&digest, bytes],
-    )
-    .await?;
+    let fresh = tx
+        .execute(
+            "INSERT INTO registry_manifest_bytes (digest, bytes) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING",
+            args![&digest, new.bytes],
+        )
+        .await?;
+    if fresh == 0 {
+        // Only what has bytes can have been deleted.
+        undelete_manifest(tx, &pushed.repository, &pushed.digest).await?;
+    }
     let subject = pushed.subject.map(|subject| subject.to_string());
     tx.execute(
         "INSERT INTO registry_manifests
-             (repository, digest, media_type, artifact_type, subject, size, pushed_at, pushed_by)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (repository, digest) DO NOTHING",
+             (repository, digest, media_type, artifact_type, subject, size, pushed_at, pushed_by, touched_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         ON CONFLICT (repository, digest) DO UPDATE SET touched_at = $9",
         args![
             repository,
             &digest,
             &pushed.media_type,
-            artifact_type,
+            new.artifact_type,
             subject.as_deref(),
-            bytes.len() as u64,
-            now,
-            by,
+            new.bytes.len() as u64,
+            pushed.pushed_at.as_micros(),
+            new.by,
+            new.now.as_micros(),
         ],
     )
     .await?;
@@ -247,7 +287,7 @@ pub(crate) async fn insert_manifest(
         )
         .await?;
     }
-    Ok(())
+    insert_referrer(tx, new).await
 }
 
 /// Children of a stored index that the repository does not have: how many, and one of them.
@@ -279,6 +319,23 @@ pub(crate) async fn set_tag(
         "INSERT INTO registry_tags (repository, name, digest, updated_at, created_at) VALUES ($1, $2, $3, $4, $4)
          ON CONFLICT (repository, name) DO UPDATE SET digest = $3, updated_at = $4",
         args![repository.as_str(), tag.as_str(), &digest.to_string(), now.as_micros()],
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Adds pulls of a manifest.
+pub(crate) async fn add_pulls(
+    tx: &mut Tx<'_>,
+    (repository, digest): (&RepoName, &Digest),
+    count: u64,
+    last: Timestamp,
+) -> Result<(), DbError> {
+    tx.execute(
+        "INSERT INTO registry_pulls (repository, digest, count, last_pull) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (repository, digest) DO UPDATE SET count = registry_pulls.count + $3,
+             last_pull = CASE WHEN registry_pulls.last_pull > $4 THEN registry_pulls.last_pull ELSE $4 END",
+        args![repository.as_str(), &digest.to_string(), count, last.as_micros()],
     )
     .await
     .map(|_| ())

@@ -15,30 +15,41 @@ mod db;
 mod deletion;
 mod drain;
 mod error;
+mod explain;
+mod fate;
 mod gate;
 mod lock;
 mod locking;
 mod manifest;
 mod path;
 mod pauses;
+mod pulls;
 mod push;
 mod range;
 mod referrers;
 mod refusal;
 mod registry;
 mod respond;
+mod restore;
 mod routes;
+mod running;
+mod scrub;
 mod upload;
+mod verify;
 
 pub mod limit;
 
 pub use db::SCHEMA;
 pub use error::RegistryError;
+pub use explain::{Forecast, ForecastPage};
+pub use fate::{Collection, Untagged};
 pub use gate::{Door, OpenGate, PullGate, Refusal};
 pub use manifest::ImageRow;
 pub use registry::{Registry, RegistryConfig, SparseIndexes};
 pub use respond::{Told, body_of};
+pub use restore::{Deleted, Restored};
 pub use routes::{CredentialRejected, SendsFiles, router};
+pub use verify::{Depth, Remedy, StoragePage, StorageProblem};
 
 // The tests in this crate share the integration tests' client, which calls it by its name.
 #[cfg(test)]

@@ -9,7 +9,7 @@ use seaworthy_oci::RepoName;
 use seaworthy_store::{Blobs, Db, Hold, UploadLock};
 use tokio_util::sync::CancellationToken;
 
-use crate::{PullGate, RegistryError, db, limit, refusal::Refusals};
+use crate::{Collection, PullGate, RegistryError, db, limit, pulls::Pulls, refusal::Refusals};
 
 /// Whether an index may name manifests that its repository does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct RegistryConfig {
     pub blob_consumers: &'static [&'static str],
     /// Who hears of every pushed manifest.
     pub manifest_consumers: &'static [&'static str],
+    /// What goes by itself, and how long what went can come back.
+    pub collection: Collection,
 }
 
 /// The registry room. Cheap to clone.
@@ -52,6 +54,7 @@ pub(crate) struct Inner {
     /// Uploads that a request of this process is working on: one at a time each.
     busy: Mutex<HashSet<UploadId>>,
     pub(crate) refusals: Refusals,
+    pub(crate) pulls: Pulls,
     #[cfg(test)]
     pub(crate) pauses: crate::pauses::Pauses,
 }
@@ -67,6 +70,7 @@ impl Registry {
                 clock,
                 busy: Mutex::default(),
                 refusals,
+                pulls: Pulls::default(),
                 #[cfg(test)]
                 pauses: crate::pauses::Pauses::default(),
             }),
@@ -178,16 +182,28 @@ impl Registry {
                 () = tokio::time::sleep(std::time::Duration::from_secs(5)) => {}
                 () = cancel.cancelled() => {
                     self.inner.refusals.close(crate::refusal::Which::All).await;
+                    self.store_pulls().await;
                     return;
                 }
             }
             self.inner.refusals.close(crate::refusal::Which::Old).await;
             ticks += 5;
+            if ticks.is_multiple_of(limit::PULLS_SECONDS) {
+                self.store_pulls().await;
+            }
             if ticks.is_multiple_of(limit::SWEEP_SECONDS)
                 && let Err(error) = self.sweep().await
             {
                 tracing::warn!(error = %seaworthy_store::chain(&error), "sweeping uploads failed");
             }
+        }
+    }
+}
+
+impl Registry {
+    async fn store_pulls(&self) {
+        if let Err(error) = self.flush_pulls().await {
+            tracing::warn!(error = %seaworthy_store::chain(&error), "storing pulls failed");
         }
     }
 }

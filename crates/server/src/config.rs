@@ -6,7 +6,7 @@ use std::{
 
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
-use seaworthy_registry::SparseIndexes;
+use seaworthy_registry::{Collection, SparseIndexes, Untagged};
 use serde::{Deserialize, Serialize};
 
 use crate::webhook::Network;
@@ -91,6 +91,27 @@ settings! {
     trusted_ca: String = String::new();
     /// The section `[mail]`: where mails of alerts are handed in.
     mail: MailConfig = MailConfig::default();
+    /// The section `[registry]`: what goes by itself, and how long what went can come back.
+    registry: RegistrySettings = RegistrySettings::default();
+}
+
+settings! {
+    /// The section `[registry]`.
+    RegistrySettings:
+    /// Days for which a deleted manifest or tag can be restored, 0 to 90. With 0 it is gone at once.
+    soft_delete_days: u32 = 7;
+    /// Days after which a manifest is collected that no tag and no index leads to, that no container runs,
+    /// and that nobody pushed or pulled meanwhile. With 0 it is one hour.
+    untagged_days: u32 = 7;
+    /// Whether such manifests are kept for ever instead.
+    keep_untagged: bool = false;
+}
+
+impl RegistrySettings {
+    pub(crate) const fn collection(&self) -> Collection {
+        let untagged = if self.keep_untagged { Untagged::Keep } else { Untagged::Days(self.untagged_days) };
+        Collection { untagged, soft_delete_days: self.soft_delete_days }
+    }
 }
 
 settings! {
@@ -131,7 +152,11 @@ impl Config {
                 None => write("", setting, &defaults),
                 Some(section) => {
                     let name = format!("{}.", setting.key);
-                    MailConfig::SETTINGS.iter().for_each(|it| write(&name, it, section));
+                    let settings = match setting.key {
+                        "registry" => RegistrySettings::SETTINGS,
+                        _ => MailConfig::SETTINGS,
+                    };
+                    settings.iter().for_each(|it| write(&name, it, section));
                 }
             }
         }
@@ -224,6 +249,10 @@ impl Config {
         }
         if !matches!(self.sparse_indexes.as_str(), "allow" | "refuse") {
             return Err(bad("sparse_indexes", &self.sparse_indexes));
+        }
+        let days = self.registry.soft_delete_days;
+        if days > seaworthy_registry::limit::SOFT_DELETE_DAYS {
+            return Err(bad("registry.soft_delete_days", &days.to_string()));
         }
         if !(1..=64).contains(&self.inspectors) {
             return Err(bad("inspectors", &self.inspectors.to_string()));

@@ -212,6 +212,14 @@ impl Blobs {
         Ok(())
     }
 
+    pub(crate) fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.inner.db
+    }
+
     pub(crate) fn blob_path(&self, room: &str, copy: &BlobCopy) -> PathBuf {
         let hex = copy.digest.hex();
         let fan = hex.get(..2).unwrap_or_default();

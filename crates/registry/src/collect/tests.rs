@@ -5,6 +5,9 @@ mod blobs;
 #[path = "../../tests/client.rs"]
 #[allow(dead_code, reason = "the integration tests use the rest of it")]
 mod client;
+mod deleted;
+mod manifests;
+mod storage;
 
 use std::sync::Arc;
 
@@ -15,7 +18,7 @@ use seaworthy_store::args;
 use seaworthy_testkit::TestDb;
 
 use self::client::{Client, World};
-use crate::{Registry, limit};
+use crate::{Collection, Registry, limit};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -28,11 +31,16 @@ struct Still {
 }
 
 impl Still {
-    async fn new(mut test: TestDb) -> Self {
+    /// What is deleted is gone at once, and what nothing leads to after seven days.
+    async fn new(test: TestDb) -> Self {
+        Self::with(test, Collection { soft_delete_days: 0, ..Collection::default() }).await
+    }
+
+    async fn with(mut test: TestDb, collection: Collection) -> Self {
         let begin: Timestamp = "2026-11-23T10:00:00Z".parse().expect("a time");
         let clock = Arc::new(FixedClock::at(begin));
         test.db = test.reopen(clock.clone()).await;
-        let world = World::new(test).await;
+        let world = World::set_up(test, |config| config.collection = collection).await;
         let client = world.operator();
         Self { world, clock, client }
     }
@@ -78,6 +86,26 @@ impl Still {
             .count()
     }
 
+    async fn get(&self, path: &str) -> StatusCode {
+        self.client.get(&format!("/v2/{path}")).await.status
+    }
+
+    /// Pushes a manifest by its digest alone.
+    async fn push(&self, repository: &str, media_type: &str, manifest: &str) -> Digest {
+        let digest = Digest::sha256(manifest.as_bytes());
+        let path = format!("/v2/{repository}/manifests/{digest}");
+        let answer = self.client.put_as(&path, media_type, manifest).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+        digest
+    }
+
+    /// An image without a tag.
+    async fn untagged(&self, repository: &str, layer: &[u8]) -> Digest {
+        self.client.put_blob(repository, CONFIG).await;
+        self.client.put_blob(repository, layer).await;
+        self.push(repository, client::IMAGE, &manifest_of(layer)).await
+    }
+
     async fn head(&self, repository: &str, digest: &Digest) -> StatusCode {
         self.client.send("HEAD", &format!("/v2/{repository}/blobs/{digest}"), &[], "").await.status
     }
@@ -99,9 +127,20 @@ fn file(seed: u8) -> Vec<u8> {
     (0..20_000u32).map(|at| seed ^ u8::try_from(at % 251).expect("small")).collect()
 }
 
-/// A manifest of the config that [`Client::put_image`] pushes, and one layer.
+/// The config that [`Client::put_image`] pushes.
+const CONFIG: &[u8] = br#"{"os":"linux","architecture":"amd64"}"#;
+
+/// An index of these manifests.
+fn index_of(children: &[Digest]) -> String {
+    let child =
+        |digest: &Digest| format!(r#"{{"mediaType":"{}","digest":"{digest}","size":500}}"#, client::IMAGE);
+    let children: Vec<String> = children.iter().map(child).collect();
+    format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{}]}}"#, client::INDEX, children.join(","))
+}
+
+/// A manifest of [`CONFIG`] and one layer.
 fn manifest_of(layer: &[u8]) -> String {
-    let config = br#"{"os":"linux","architecture":"amd64"}"#;
+    let config = CONFIG;
     format!(
         r#"{{"schemaVersion":2,"mediaType":"{}",
             "config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":{}}},

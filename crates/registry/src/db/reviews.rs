@@ -27,6 +27,8 @@ impl Subject {
 #[derive(Clone, Debug)]
 pub(crate) struct Review {
     pub(crate) subject: Subject,
+    /// The last one; `upgrade` of what was there before anything was collected.
+    pub(crate) reason: String,
     epoch: i64,
 }
 
@@ -50,6 +52,14 @@ pub(crate) async fn enqueue(
     .map(|_| ())
 }
 
+/// A manifest, or all of a repository, as a range of digests.
+pub(super) fn span(manifest: Option<&Digest>) -> (String, String) {
+    manifest.map_or_else(
+        || (String::new(), "\u{10ffff}".to_owned()),
+        |digest| (digest.to_string(), digest.to_string()),
+    )
+}
+
 /// Has all blobs looked at that a manifest names, or all of the repository's, as they lose them.
 pub(crate) async fn enqueue_named(
     tx: &mut Tx<'_>,
@@ -57,18 +67,64 @@ pub(crate) async fn enqueue_named(
     manifest: Option<&Digest>,
     due: Timestamp,
 ) -> Result<(), DbError> {
-    let manifest = manifest.map(ToString::to_string).unwrap_or_default();
+    let (first, last) = span(manifest);
     tx.execute(
         "INSERT INTO registry_reviews (kind, repository, digest, due, tries, reason, epoch)
-         SELECT DISTINCT 'blob', '', digest, CAST($3 AS BIGINT), 0, 'manifest', 0 FROM registry_references
-         WHERE repository = $1 AND ($2 = '' OR manifest = $2) AND kind IN ('config', 'layer')
+         SELECT DISTINCT 'blob', '', digest, CAST($4 AS BIGINT), 0, 'manifest', 0 FROM registry_references
+         WHERE repository = $1 AND manifest >= $2 AND manifest <= $3 AND kind IN ('config', 'layer')
          ON CONFLICT (kind, repository, digest) DO UPDATE SET reason = excluded.reason,
              epoch = registry_reviews.epoch + 1,
              due = CASE WHEN registry_reviews.due < excluded.due THEN registry_reviews.due ELSE excluded.due END",
-        args![repository.as_str(), &manifest, due.as_micros()],
+        args![repository.as_str(), &first, &last, due.as_micros()],
     )
     .await
     .map(|_| ())
+}
+
+/// Has the children of a manifest and its referrers looked at, as they lose it; their time begins now.
+pub(crate) async fn enqueue_followers(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    manifest: &Digest,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    let rows = tx
+        .fetch_all(
+            "SELECT digest FROM registry_references WHERE repository = $1 AND manifest = $2 AND kind = 'child'
+             UNION SELECT digest FROM registry_deleted_references
+                 WHERE repository = $1 AND manifest = $2 AND kind = 'child'
+             UNION SELECT digest FROM registry_referrers WHERE repository = $1 AND subject = $2
+             ORDER BY digest",
+            args![repository.as_str(), &manifest.to_string()],
+        )
+        .await?;
+    for row in &rows {
+        loosen(tx, repository, &row.parsed(0)?, now, "follows").await?;
+    }
+    Ok(())
+}
+
+/// A manifest's time begins now.
+pub(crate) async fn touch(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    manifest: &Digest,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    let sql = "UPDATE registry_manifests SET touched_at = $3 WHERE repository = $1 AND digest = $2";
+    tx.execute(sql, args![repository.as_str(), &manifest.to_string(), now.as_micros()]).await.map(|_| ())
+}
+
+/// Has a manifest looked at that lost what kept it; its time begins now.
+pub(crate) async fn loosen(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    manifest: &Digest,
+    now: Timestamp,
+    reason: &'static str,
+) -> Result<(), DbError> {
+    touch(tx, repository, manifest, now).await?;
+    enqueue(tx, &Subject::Manifest(repository.clone(), *manifest), now, reason).await
 }
 
 /// True when something is due: a read, so idling writes nothing.
@@ -85,7 +141,7 @@ pub(crate) async fn claim(tx: &mut Tx<'_>, now: Timestamp, most: i64) -> Result<
                  due = $1 + $2 * (CASE WHEN tries > 8 THEN 256 ELSE tries + 1 END)
              WHERE due <= $1 AND (kind, repository, digest) IN
                  (SELECT kind, repository, digest FROM registry_reviews WHERE due <= $1 ORDER BY due LIMIT $3)
-             RETURNING kind, repository, digest, epoch",
+             RETURNING kind, repository, digest, epoch, reason",
             args![now.as_micros(), limit::REVIEW_SECONDS * 1_000_000, most],
         )
         .await?;
@@ -98,7 +154,7 @@ fn read_review(row: &Row) -> Result<Review, DbError> {
         "manifest" => Subject::Manifest(row.parsed(1)?, row.parsed(2)?),
         _ => return Err(row.wrong(0, "a kind of review")),
     };
-    Ok(Review { subject, epoch: row.int(3)? })
+    Ok(Review { subject, reason: row.text(4)?.to_owned(), epoch: row.int(3)? })
 }
 
 /// Ends a review, unless something new came meanwhile.

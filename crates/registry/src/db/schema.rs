@@ -176,6 +176,7 @@ const COLLECTION: Migration = Migration {
             primary_key: &["kind", "repository", "digest"],
             indexes: &[Index::on(&["due"])],
         }),
+        Step::Create(super::running::RUNNING),
         Step::Create(DELETED),
         Step::Create(Table {
             name: "registry_deleted_references",
@@ -232,5 +233,5 @@ const DELETED: Table = Table {
         Column::int("until"),
     ],
     primary_key: &["repository", "kind", "name", "digest"],
-    indexes: &[Index::on(&["repository", "digest"]), Index::on(&["deleted_at"])],
+    indexes: &[Index::on(&["digest", "repository"])],
 };

@@ -201,6 +201,9 @@ async fn metrics(State(rooms): State<Rooms>) -> Result<String, ApiError> {
     }
     let failed = rooms.db.failed_deliveries(1_000).await?.len();
     let _ = writeln!(out, "# TYPE seaworthy_deliveries_failed gauge\nseaworthy_deliveries_failed {failed}");
+    let damaged = rooms.registry.damaged_blobs().await?;
+    let name = "seaworthy_registry_blobs_damaged";
+    let _ = writeln!(out, "# TYPE {name} gauge\n{name} {damaged}");
     let messages = rooms.telemetry.counts().await?;
     for (state, count) in
         [("waiting", messages.waiting), ("dead", messages.dead), ("dropped", messages.dropped)]
@@ -236,6 +239,7 @@ async fn status(State(rooms): State<Rooms>, Extension(identity): Extension<Ident
         "pid": std::process::id(),
         "waiting": waiting,
         "failed": failed,
+        "damaged_blobs": rooms.registry.damaged_blobs().await?,
         "alerts": rooms.telemetry.counts().await?,
         "advisories": {"generation": feeds.generation, "state": feeds.state, "feeds": feeds.feeds.len()},
     })))

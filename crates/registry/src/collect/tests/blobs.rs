@@ -28,7 +28,7 @@ async fn gc_vs_head_then_manifest(test: TestDb) {
     // The pins of the pushes end in a second. Then one of two clients looks.
     still.pass(limit::LEASE_SECONDS - 1).await;
     assert_eq!(still.head("a", &Digest::sha256(&kept)).await, StatusCode::OK);
-    still.client.put_blob("a", br#"{"os":"linux","architecture":"amd64"}"#).await;
+    still.client.put_blob("a", super::CONFIG).await;
     still.pass(1).await;
     still.pass(limit::CONDEMNED_SECONDS).await;
     assert_eq!(still.state(&Digest::sha256(&other)).await, "", "nobody looked");
