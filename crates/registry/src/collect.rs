@@ -6,8 +6,11 @@
 
 mod blobs;
 mod manifests;
+mod retention;
 #[cfg(test)]
 mod tests;
+
+pub use retention::Preview;
 
 use futures_util::StreamExt as _;
 use seaworthy_store::{Db, DbError, chain};
@@ -59,6 +62,7 @@ impl Registry {
     async fn review(&self, review: &Review) -> Result<(), RegistryError> {
         match &review.subject {
             Subject::Blob(digest) => self.review_blob(review, *digest).await,
+            Subject::Repository(repository) => self.review_repository(review, repository).await,
             Subject::Manifest(repository, digest) => self.review_manifest(review, repository, *digest).await,
         }
     }

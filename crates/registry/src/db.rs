@@ -7,6 +7,7 @@ mod deletion;
 mod fates;
 mod locks;
 mod referrers;
+mod retention;
 mod reviews;
 mod running;
 mod schema;
@@ -41,6 +42,9 @@ pub(crate) use locks::{
 };
 use referrers::insert_referrer;
 pub(crate) use referrers::{ReferrerRow, annotations, referrers};
+pub(crate) use retention::{
+    count_retention, names_a_subject, remove_retention, retention, set_retention, tag_to_judge, tags_to_judge,
+};
 pub(crate) use reviews::{
     Review, Subject, claim, enqueue, enqueue_named, has_due, loosen, postpone, settle, touch,
 };
@@ -242,11 +246,15 @@ pub(crate) struct NewManifest<'m> {
 pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> Result<(), DbError> {
     let pushed = new.pushed;
     let (repository, digest) = (pushed.repository.as_str(), pushed.digest.to_string());
-    tx.execute(
-        "INSERT INTO registry_repositories (path, created_at) VALUES ($1, $2) ON CONFLICT (path) DO NOTHING",
-        args![repository, new.now.as_micros()],
-    )
-    .await?;
+    let created = tx
+        .execute(
+            "INSERT INTO registry_repositories (path, created_at) VALUES ($1, $2) ON CONFLICT (path) DO NOTHING",
+            args![repository, new.now.as_micros()],
+        )
+        .await?;
+    if created == 1 {
+        enqueue(tx, &Subject::Repository(pushed.repository.clone()), new.now, "created").await?;
+    }
     let fresh = tx
         .execute(
             "INSERT INTO registry_manifest_bytes (digest, bytes) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING",

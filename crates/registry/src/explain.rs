@@ -80,7 +80,7 @@ impl Registry {
         let indexes: Vec<&Digest> =
             naming.iter().filter(|it| it.repository == *repository).map(|it| &it.manifest).collect();
         let facts = db::facts(db, repository, digest, !runners.is_empty()).await?;
-        let untagged = self.inner.config.collection.untagged;
+        let untagged = self.untagged(repository).await?;
         let (kept_by, at) = match facts.map(|facts| fate::decide(&facts, untagged, now)) {
             Some(Fate::Kept(keeper)) => (Some(keeper.word()), None),
             Some(Fate::KeptUntil(keeper, at)) => (Some(keeper.word()), Some(at)),
@@ -202,7 +202,7 @@ impl Registry {
         digest: Digest,
         reason: &str,
     ) -> Result<Option<Forecast>, RegistryError> {
-        let (now, untagged) = (self.inner.clock.now(), self.inner.config.collection.untagged);
+        let (now, untagged) = (self.inner.clock.now(), self.untagged(&repository).await?);
         let runs = !db::runners(self.db(), &repository, &digest, 1).await?.is_empty();
         let forecast = |kind, at, why| {
             Some(Forecast { kind, repository: Some(repository.clone()), digest, bytes: 0, at, why })

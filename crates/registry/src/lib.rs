@@ -31,6 +31,7 @@ mod refusal;
 mod registry;
 mod respond;
 mod restore;
+mod retention;
 mod routes;
 mod running;
 mod scrub;
@@ -39,6 +40,7 @@ mod verify;
 
 pub mod limit;
 
+pub use collect::Preview;
 pub use db::SCHEMA;
 pub use error::RegistryError;
 pub use explain::{Forecast, ForecastPage};
@@ -48,6 +50,7 @@ pub use manifest::ImageRow;
 pub use registry::{Registry, RegistryConfig, SparseIndexes};
 pub use respond::{Told, body_of};
 pub use restore::{Deleted, Restored};
+pub use retention::Rules;
 pub use routes::{CredentialRejected, SendsFiles, router};
 pub use verify::{Depth, Remedy, StoragePage, StorageProblem};
 

@@ -86,3 +86,11 @@ pub const SCRUB_SECONDS: u64 = 60;
 pub const SCRUB_BYTES: u64 = 512 * 1024 * 1024;
 /// How often each blob is read, in days.
 pub const SCRUB_DAYS: i64 = 30;
+/// Prefixes of repositories with rules of what they keep.
+pub const RETENTION_PREFIXES: i64 = 1_000;
+/// Tags of a repository that rules are asked about; with more, no rule applies.
+pub const RETENTION_TAGS: usize = 100_000;
+/// Patterns of tags in one set of rules.
+pub const PATTERNS: usize = 100;
+/// Longest pattern of tags, in bytes.
+pub const PATTERN_BYTES: usize = 128;

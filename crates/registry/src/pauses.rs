@@ -11,6 +11,8 @@ pub(crate) enum Point {
     Deleting,
     /// They are gone, and the row is there.
     Removed,
+    /// It is decided which tags a repository keeps, and none is removed yet.
+    Judged,
 }
 
 impl Registry {

@@ -39,7 +39,7 @@ impl Registry {
             review: review.clone(),
             repository: repository.clone(),
             digest,
-            untagged: collection.untagged,
+            untagged: self.untagged(repository).await?,
             collection,
             now: self.inner.clock.now(),
         };

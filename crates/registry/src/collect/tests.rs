@@ -7,6 +7,7 @@ mod blobs;
 mod client;
 mod deleted;
 mod manifests;
+mod retention;
 mod storage;
 
 use std::sync::Arc;

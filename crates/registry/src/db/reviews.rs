@@ -11,6 +11,8 @@ use crate::limit;
 pub(crate) enum Subject {
     Blob(Digest),
     Manifest(RepoName, Digest),
+    /// The tags that a repository keeps.
+    Repository(RepoName),
 }
 
 impl Subject {
@@ -18,6 +20,7 @@ impl Subject {
     fn key(&self) -> (&'static str, &str, String) {
         match self {
             Self::Blob(digest) => ("blob", "", digest.to_string()),
+            Self::Repository(repository) => ("repository", repository.as_str(), String::new()),
             Self::Manifest(repository, digest) => ("manifest", repository.as_str(), digest.to_string()),
         }
     }
@@ -152,6 +155,7 @@ fn read_review(row: &Row) -> Result<Review, DbError> {
     let subject = match row.text(0)? {
         "blob" => Subject::Blob(row.parsed(2)?),
         "manifest" => Subject::Manifest(row.parsed(1)?, row.parsed(2)?),
+        "repository" => Subject::Repository(row.parsed(1)?),
         _ => return Err(row.wrong(0, "a kind of review")),
     };
     Ok(Review { subject, reason: row.text(4)?.to_owned(), epoch: row.int(3)? })

@@ -177,6 +177,7 @@ const COLLECTION: Migration = Migration {
             indexes: &[Index::on(&["due"])],
         }),
         Step::Create(super::running::RUNNING),
+        Step::Create(super::retention::RETENTION),
         Step::Create(DELETED),
         Step::Create(Table {
             name: "registry_deleted_references",

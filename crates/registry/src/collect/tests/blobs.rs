@@ -193,8 +193,8 @@ async fn two_gc_workers_two_replicas(test: TestDb) {
         }
     };
     still.clock.advance(limit::LEASE_SECONDS);
-    // Every one is looked at by one of them: the config of the image too.
-    assert_eq!(both().await, layers.len() + 1);
+    // Every one is looked at by one of them: the config of the image and its repository too.
+    assert_eq!(both().await, layers.len() + 2);
     still.clock.advance(limit::CONDEMNED_SECONDS);
     assert_eq!(both().await, layers.len() - 1);
     let left = still.world.test.db.fetch_all("SELECT digest FROM registry_blobs", &[]).await.expect("query");

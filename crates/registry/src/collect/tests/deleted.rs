@@ -28,7 +28,7 @@ impl Still {
         self.registry().restore(&Identity::operator(0), &repository, reference).await
     }
 
-    async fn acts(&self, action: &str) -> usize {
+    pub(super) async fn acts(&self, action: &str) -> usize {
         let sql = "SELECT 1 FROM ledger_leaves WHERE action = $1";
         self.world.test.db.fetch_all(sql, args![action]).await.expect("query").len()
     }

@@ -139,7 +139,7 @@ impl Still {
     }
 
     /// The fleet tells of a container.
-    async fn seen(&self, (id, revision): (&str, i64), presence: Presence, names: &[Digest]) {
+    pub(super) async fn seen(&self, (id, revision): (&str, i64), presence: Presence, names: &[Digest]) {
         let seen = ContainerSeen {
             key: ContainerKey { host: HostId::from_u128(1), runtime: "docker".into(), id: id.into() },
             revision,
