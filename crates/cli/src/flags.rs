@@ -2,6 +2,7 @@
 
 mod alert;
 mod fleet;
+mod registry;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use alert::{AlertDeadVerb, AlertTargetVerb, AlertVerb};
 pub(crate) use fleet::{ContainerList, ContainerVerb, HostVerb};
+pub(crate) use registry::{ImageVerb, RegistryVerb, RetentionVerb, RuleFlags};
 
 /// May this container image run here, and how do we know?
 #[derive(Debug, Parser)]
@@ -114,6 +116,9 @@ pub(crate) enum Verb {
     Image(ImageVerb),
     /// List images
     Images(ImageList),
+    /// What the registry keeps, and whether it is all there
+    #[command(subcommand)]
+    Registry(RegistryVerb),
     /// Containers on all hosts
     #[command(subcommand)]
     Container(ContainerVerb),
@@ -392,24 +397,6 @@ pub(crate) struct ImageList {
     /// Only repositories that begin with this
     #[arg(long, default_value = "")]
     pub(crate) repo: String,
-}
-
-/// Verbs of `image`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ImageVerb {
-    /// List images
-    List(ImageList),
-    /// What is known about one: digests, platforms, layers, who pushed it, verdicts, findings
-    #[command(after_help = "Example: seaworthy image show prod/web:1")]
-    Show {
-        /// REPOSITORY:TAG or REPOSITORY@DIGEST
-        reference: String,
-    },
-    /// Delete a tag, or a manifest by digest with all its tags
-    Delete {
-        /// REPOSITORY:TAG or REPOSITORY@DIGEST
-        reference: String,
-    },
 }
 
 /// Where an image outside the server is judged.

@@ -69,6 +69,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         }
         Verb::Images(flags) => verbs::images::list(&global, &flags.repo).await,
         Verb::Image(verb) => image(&global, verb).await,
+        Verb::Registry(verb) => verbs::registry::registry(&global, verb).await,
         Verb::Ps(flags) | Verb::Container(ContainerVerb::List(flags)) => {
             verbs::containers::list(&global, &flags).await
         }
@@ -112,6 +113,9 @@ async fn image(global: &Global, verb: ImageVerb) -> Outcome {
         ImageVerb::List(flags) => verbs::images::list(global, &flags.repo).await,
         ImageVerb::Show { reference } => verbs::image_page::show(global, &reference).await,
         ImageVerb::Delete { reference } => verbs::images::delete(global, &reference).await,
+        ImageVerb::Deleted(flags) => verbs::registry::deleted(global, &flags.repo).await,
+        ImageVerb::Restore { reference } => verbs::registry::restore(global, &reference).await,
+        ImageVerb::Explain { digest } => verbs::registry::explain(global, &digest).await,
     }
 }
 

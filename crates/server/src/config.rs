@@ -133,6 +133,15 @@ settings! {
 }
 
 impl Config {
+    /// The settings of a section.
+    fn section(name: &str) -> &'static [Setting] {
+        match name {
+            "mail" => MailConfig::SETTINGS,
+            "registry" => RegistrySettings::SETTINGS,
+            _ => &[],
+        }
+    }
+
     /// docs/reference/config.md: every setting with its default and its doc comment.
     pub fn reference() -> String {
         let mut page = String::from(
@@ -152,11 +161,7 @@ impl Config {
                 None => write("", setting, &defaults),
                 Some(section) => {
                     let name = format!("{}.", setting.key);
-                    let settings = match setting.key {
-                        "registry" => RegistrySettings::SETTINGS,
-                        _ => MailConfig::SETTINGS,
-                    };
-                    settings.iter().for_each(|it| write(&name, it, section));
+                    Self::section(setting.key).iter().for_each(|it| write(&name, it, section));
                 }
             }
         }
@@ -400,7 +405,7 @@ mod tests {
         let (sections, keys): (Vec<_>, Vec<_>) = table.into_iter().partition(|(_, value)| value.is_table());
         let below = sections.into_iter().flat_map(|(section, value)| {
             let toml::Value::Table(keys) = value else { panic!("a section") };
-            assert_eq!(keys.len(), MailConfig::SETTINGS.len());
+            assert_eq!(keys.len(), Config::section(&section).len());
             keys.into_iter().map(move |(key, value)| (format!("{section}.{key}"), value))
         });
         for (key, value) in keys.into_iter().chain(below) {
@@ -417,6 +422,9 @@ mod tests {
     #[test]
     fn complete_or_refused() {
         assert!(load("").is_ok());
+        let days = |days: u32| load(&format!("[registry]\nsoft_delete_days = {days}")).is_ok();
+        let most = seaworthy_registry::limit::SOFT_DELETE_DAYS;
+        assert!(days(0) && days(most) && !days(most + 1));
         let doors = |text| load(text).expect("valid").tls_addresses().expect("addresses").len();
         assert_eq!(doors(""), 0);
         assert_eq!(doors("tls_listen = \"localhost:8443\""), 2);

@@ -5,7 +5,11 @@
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
 
-use crate::{japanese_texts::TEXTS, limit};
+use crate::{japanese_registry, japanese_texts, limit};
+
+fn texts() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    japanese_texts::TEXTS.iter().chain(japanese_registry::TEXTS)
+}
 
 /// The problem in `language`, as its reader should see it. What is Japanese already stays.
 pub fn problem(problem: Problem, language: Language) -> Problem {
@@ -73,8 +77,7 @@ fn translate(text: &str, causes: usize) -> Option<String> {
         return None;
     }
     let literal = |key: &str| key.replace("{}", "").len();
-    let found = TEXTS
-        .iter()
+    let found = texts()
         .filter_map(|(key, japanese)| Some((literal(key), *key, *japanese, captures(key, text)?)))
         .max_by_key(|(specific, ..)| *specific);
     if let Some((_, key, japanese, arguments)) = found {
@@ -193,7 +196,7 @@ mod tests {
     #[test]
     fn every_argument_is_used_and_no_key_stands_twice() {
         let mut keys = BTreeSet::new();
-        for (key, japanese) in TEXTS {
+        for (key, japanese) in texts() {
             assert!(keys.insert(*key), "`{key}` stands twice");
             for at in 0..key.matches("{}").count() {
                 assert!(japanese.contains(&format!("{{{at}}}")), "`{japanese}` leaves out an argument");
@@ -234,7 +237,7 @@ mod tests {
 
     #[test]
     fn every_problem_of_the_code_has_a_japanese_text() {
-        let known: BTreeSet<&str> = TEXTS.iter().map(|(key, _)| *key).collect();
+        let known: BTreeSet<&str> = texts().map(|(key, _)| *key).collect();
         let mut missing = BTreeSet::new();
         let mut seen = 0;
         for name in SPEAKING {

@@ -17,7 +17,7 @@ use crate::{
     error::BlobError,
     limit,
     map::SentFile,
-    upload::{blocking, failed, remove_file, sync_directory},
+    upload::{blocking, failed, remove_file},
 };
 
 /// Immutable bytes by (room, digest): files under DATA, small ones in SQL. Cheap to clone.
@@ -170,13 +170,10 @@ impl Blobs {
     }
 
     /// Removes a copy's file, if there is one. The caller knows that no row names it, or none that is read.
+    /// A loss of power may bring it back, as a file that no row names.
     pub async fn remove(&self, room: &'static str, copy: &BlobCopy) -> Result<(), BlobError> {
         let path = self.blob_path(room, copy);
-        blocking(move || {
-            remove_file(&path)?;
-            path.parent().filter(|parent| parent.is_dir()).map_or(Ok(()), sync_directory)
-        })
-        .await
+        blocking(move || remove_file(&path)).await
     }
 
     /// Upload files of `room` that are older than `seconds`: sessions that no row remembers.

@@ -200,9 +200,10 @@ impl Upload {
         Ok(UploadState { id: self.id, offset: self.offset, hash_state })
     }
 
-    /// Verifies and stores under the digest's name, over an equal copy if there is one. `expected` is the name the client gave; with another content it is
-    /// a [`BlobError::DigestMismatch`] and the bytes are gone. When its algorithm is not the one that
-    /// was hashed so far, the bytes are hashed once more with it, from the file.
+    /// Verifies and stores under the digest's name, over an equal copy if there is one. `expected` is the
+    /// name the client gave; with another content it is a [`BlobError::DigestMismatch`] and the bytes are
+    /// gone. When its algorithm is not the one that was hashed so far, the bytes are hashed once more with
+    /// it, from the file.
     pub async fn finish(self, expected: Digest) -> Result<Stored, BlobError> {
         self.place(BlobCopy::from(&expected)).await
     }
@@ -325,7 +326,7 @@ fn create_directories(directory: &Path) -> Result<(), BlobError> {
     Ok(())
 }
 
-pub(crate) fn sync_directory(directory: &Path) -> Result<(), BlobError> {
+fn sync_directory(directory: &Path) -> Result<(), BlobError> {
     File::open(directory).and_then(|file| file.sync_all()).map_err(|source| failed("sync", directory, source))
 }
 

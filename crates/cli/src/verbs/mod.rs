@@ -16,6 +16,7 @@ pub(crate) mod ledger;
 pub(crate) mod policies;
 pub(crate) mod policy_diff;
 pub(crate) mod reference;
+pub(crate) mod registry;
 pub(crate) mod serve;
 
 use crate::{client::Server, failure::Outcome, flags::Global, render};

@@ -183,7 +183,11 @@ impl Registry {
         review: &Review,
         repository: &RepoName,
     ) -> Result<(), RegistryError> {
-        let rules = self.rules_of(repository).await?;
+        // One that is gone is looked at again when it is made anew.
+        let rules = match db::repository_locks(self.db(), repository).await? {
+            Some(_) => self.rules_of(repository).await?,
+            None => None,
+        };
         if let Some(rules) = &rules {
             let judged = self.judge_tags(repository, rules).await?;
             self.pause(Point::Judged).await;

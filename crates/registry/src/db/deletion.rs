@@ -107,10 +107,12 @@ async fn set_aside(
     manifest: Option<&Digest>,
     removal: &Removal,
 ) -> Result<(), DbError> {
+    let (first, last) = span(manifest);
     if !removal.can_be_undone() {
+        let sql = "DELETE FROM registry_pulls WHERE repository = $1 AND digest >= $2 AND digest <= $3";
+        tx.execute(sql, args![repository.as_str(), &first, &last]).await?;
         return enqueue_named(tx, repository, manifest, removal.at).await;
     }
-    let (first, last) = span(manifest);
     let (name, at, until) = (repository.as_str(), removal.at.as_micros(), removal.until.as_micros());
     let args = args![name, &first, &last, at, &removal.by, removal.reason, until];
     tx.execute(

@@ -15,6 +15,7 @@ mod ledger;
 mod live;
 mod overview;
 mod policies;
+mod registry;
 mod session;
 mod vulnerabilities;
 
@@ -119,6 +120,7 @@ pub(crate) fn routes() -> Routes<Rooms> {
         .merge(live::routes())
         .merge(overview::routes())
         .merge(policies::routes())
+        .merge(registry::routes())
         .merge(session::routes())
         .merge(vulnerabilities::routes())
 }
