@@ -523,6 +523,7 @@ const TEXTS: &[(&str, &str)] = &[
         "What becomes of each tag, and by which rule; nothing is removed",
         "各タグの扱いと、その根拠のルールを表示する。何も削除しない",
     ),
+    ("Repository", "リポジトリ"),
     ("Keep the tags that were set last", "最後に設定されたタグを保持する"),
     ("Keep what was pulled within so many days", "この日数以内にプルされたものを保持する"),
     ("Keep tags of this name; `*` stands for any characters", "この名前のタグを保持する。`*` は任意の文字列"),
