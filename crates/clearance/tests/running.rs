@@ -37,6 +37,7 @@ fn container(id: &str, name: &str) -> ContainerSeen {
         named: Some("localhost:5000/prod/web".into()),
         repository: repo("prod/web"),
         digest: Some(digest(name)),
+        names: vec![],
         content_id: Some(content(name)),
         is_awaited: false,
         settings: Settings { user: "1000".into(), ..Settings::default() },

@@ -3,6 +3,7 @@
 mod alert;
 mod bench;
 mod fleet;
+mod registry;
 mod rules;
 
 use std::path::PathBuf;
@@ -15,7 +16,8 @@ pub(crate) use bench::{
     BenchMatchFlags, BenchRegistryFlags, BenchScanFlags, BenchSetsFlags, BenchVerb,
 };
 pub(crate) use fleet::{ContainerList, ContainerVerb, HostVerb};
-pub(crate) use rules::{RegistryVerb, RulesVerb};
+pub(crate) use registry::{ImageVerb, RegistryVerb, RetentionVerb, RuleFlags};
+pub(crate) use rules::RulesVerb;
 
 /// May this container image run here, and how do we know?
 #[derive(Debug, Parser)]
@@ -121,7 +123,7 @@ pub(crate) enum Verb {
     Image(ImageVerb),
     /// List images
     Images(ImageList),
-    /// The registry itself
+    /// What the registry keeps, and whether it is all there
     #[command(subcommand)]
     Registry(RegistryVerb),
     /// Containers on all hosts
@@ -402,41 +404,6 @@ pub(crate) struct ImageList {
     /// Only repositories that begin with this
     #[arg(long, default_value = "")]
     pub(crate) repo: String,
-}
-
-/// Verbs of `image`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ImageVerb {
-    /// List images
-    List(ImageList),
-    /// What is known about one: digests, platforms, layers, who pushed it, verdicts, findings
-    #[command(after_help = "Example: seaworthy image show prod/web:1")]
-    Show {
-        /// REPOSITORY:TAG or REPOSITORY@DIGEST
-        reference: String,
-    },
-    /// Copy an image to another repository, if its clearance there allows it
-    #[command(
-        after_help = "The digest stays, and what refers to it (signatures, SBOMs) goes along. Without a tag the copy gets that of
-SRC; of an image named by digest it gets none.
-Examples:
-  seaworthy image promote dev/app@sha256:9c1e... prod/app:1.4
-  seaworthy image promote dev/app:1.4 prod/app"
-    )]
-    Promote {
-        /// REPOSITORY:TAG or REPOSITORY@DIGEST
-        source: String,
-        /// REPOSITORY or REPOSITORY:TAG
-        destination: String,
-        /// How long to wait while its inspection is under way
-        #[arg(long, default_value = "30s")]
-        wait: String,
-    },
-    /// Delete a tag, or a manifest by digest with all its tags
-    Delete {
-        /// REPOSITORY:TAG or REPOSITORY@DIGEST
-        reference: String,
-    },
 }
 
 /// Where an image outside the server is judged.

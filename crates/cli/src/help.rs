@@ -72,6 +72,11 @@ const AFTER: &[(&str, &str)] = &[
     ("findings and remedies", "検出結果と対処方法"),
     ("what runs, and what is known of it", "実行中のものと、その判明状況"),
     ("may it run here, and how do we know", "ここで実行してよいか、その根拠は何か"),
+    ("What was deleted can be restored for some days:", "削除したものは数日の間、復元できます:"),
+    (
+        "A damaged blob is healed when somebody pushes it again.",
+        "破損した blob は、もう一度プッシュすると修復されます。",
+    ),
     (
         "NAME is a container's name, the beginning of its id, or HOST/NAME.",
         "NAME はコンテナーの名前、ID の先頭、または HOST/NAME です。",
@@ -500,6 +505,61 @@ const TEXTS: &[(&str, &str)] = &[
     ("List messages that were given up, newest first", "配信を断念したメッセージを新しい順に一覧する"),
     ("Send one again, under the same id", "同じ ID で再送する"),
     ("Message id", "メッセージ ID"),
+    // What the registry keeps.
+    ("What the registry keeps, and whether it is all there", "レジストリが保持するものと、その整合性"),
+    ("List what was deleted and can be restored", "削除済みで復元できるものを一覧する"),
+    (
+        "Bring a deleted tag back with its manifest, or a deleted manifest with its tags",
+        "削除したタグをマニフェストとともに、または削除したマニフェストをタグとともに復元する",
+    ),
+    (
+        "Why a blob or manifest is still here, and who uses it",
+        "blob やマニフェストが残っている理由と、使用しているものを表示する",
+    ),
+    (
+        "DIGEST of a manifest, an index, a config or a layer",
+        "マニフェスト、インデックス、構成、レイヤーのいずれかのダイジェスト",
+    ),
+    (
+        "Compare what is stored with what is known; exits 1 when they do not agree",
+        "保存内容と記録を照合する。一致しなければ終了コード 1",
+    ),
+    ("Read all bytes, too", "すべてのバイトも読み取る"),
+    (
+        "Show what a repair would do: keep damaged blobs from readers, remove files that nobody knows",
+        "修復の内容を表示する: 破損した blob を読み取り不可にし、記録のないファイルを削除する",
+    ),
+    ("Do it", "実行する"),
+    (
+        "What would be collected, when, and why; collection itself needs no command",
+        "回収されるものと時期、理由を表示する。回収そのものに操作は不要",
+    ),
+    ("Change nothing", "何も変更しない"),
+    ("Rules of which tags repositories keep", "リポジトリが保持するタグのルール"),
+    ("List rules", "ルールを一覧する"),
+    (
+        "Set the rules of repositories at and below a prefix, in place of those it had",
+        "接頭辞とその配下のリポジトリのルールを設定する (以前のルールは置き換える)",
+    ),
+    (
+        "Repositories at and below it, such as prod or team/app; `*` is all",
+        "対象のリポジトリの接頭辞。例: prod、team/app。`*` はすべて",
+    ),
+    ("Remove the rules of a prefix", "接頭辞のルールを削除する"),
+    (
+        "What becomes of each tag, and by which rule; nothing is removed",
+        "各タグの扱いと、その根拠のルールを表示する。何も削除しない",
+    ),
+    ("Repository", "リポジトリ"),
+    ("Keep the tags that were set last", "最後に設定されたタグを保持する"),
+    ("Keep what was pulled within so many days", "この日数以内にプルされたものを保持する"),
+    ("Keep tags of this name; `*` stands for any characters", "この名前のタグを保持する。`*` は任意の文字列"),
+    ("Remove other tags that were set longer ago", "それより前に設定された他のタグを削除する (日数)"),
+    (
+        "Collect manifests that nothing leads to after so many days",
+        "どこからも参照されないマニフェストを、この日数の後に回収する",
+    ),
+    ("Keep manifests that nothing leads to", "どこからも参照されないマニフェストを保持する"),
 ];
 
 #[cfg(test)]

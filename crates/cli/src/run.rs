@@ -6,7 +6,7 @@ use crate::{
     failure::{Failure, Outcome, unable},
     flags::{
         AccessVerb, AdvisoriesVerb, Cli, ContainerVerb, ExceptionVerb, FindingVerb, Global, HostVerb,
-        ImageVerb, LedgerVerb, PolicyVerb, RegistryVerb, Verb,
+        ImageVerb, LedgerVerb, PolicyVerb, Verb,
     },
     render, verbs,
 };
@@ -69,7 +69,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         }
         Verb::Images(flags) => verbs::images::list(&global, &flags.repo).await,
         Verb::Image(verb) => image(&global, verb).await,
-        Verb::Registry(RegistryVerb::Rules(verb)) => verbs::rules::rules(&global, verb).await,
+        Verb::Registry(verb) => verbs::registry::registry(&global, verb).await,
         Verb::Ps(flags) | Verb::Container(ContainerVerb::List(flags)) => {
             verbs::containers::list(&global, &flags).await
         }
@@ -116,6 +116,9 @@ async fn image(global: &Global, verb: ImageVerb) -> Outcome {
             verbs::rules::promote(global, (&source, &destination), &wait).await
         }
         ImageVerb::Delete { reference } => verbs::images::delete(global, &reference).await,
+        ImageVerb::Deleted(flags) => verbs::registry::deleted(global, &flags.repo).await,
+        ImageVerb::Restore { reference } => verbs::registry::restore(global, &reference).await,
+        ImageVerb::Explain { digest } => verbs::registry::explain(global, &digest).await,
     }
 }
 

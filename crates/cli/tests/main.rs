@@ -28,6 +28,7 @@ mod image;
 mod killed;
 mod names;
 mod openapi;
+mod openapi_registry;
 mod people;
 mod podman;
 mod promotion;

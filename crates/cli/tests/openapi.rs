@@ -10,12 +10,13 @@ use crate::{
     agent::until,
     http::{Answer, Door},
     image::Image,
+    openapi_registry,
     receiver::Receiver,
     server::{Place, free_port},
 };
 
 /// The description, made strict: an answer may have no field that is not described.
-struct Description {
+pub(crate) struct Description {
     document: Value,
     exercised: BTreeSet<String>,
 }
@@ -72,14 +73,20 @@ impl Description {
         self.exercised.insert(format!("{name} {}", if answer.status < 300 { "ok" } else { "refused" }));
     }
 
-    fn ask(&mut self, door: &Door, (method, template): (&str, &str), path: &str, body: &Value) -> Answer {
+    pub(crate) fn ask(
+        &mut self,
+        door: &Door,
+        (method, template): (&str, &str),
+        path: &str,
+        body: &Value,
+    ) -> Answer {
         let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let answer = door.ask(method, path, "application/json", &bytes).expect("the server answers");
         self.holds(method, template, &answer);
         answer
     }
 
-    fn get(&mut self, door: &Door, template: &str, path: &str) -> Answer {
+    pub(crate) fn get(&mut self, door: &Door, template: &str, path: &str) -> Answer {
         self.ask(door, ("GET", template), path, &Value::Null)
     }
 }
@@ -108,7 +115,9 @@ fn answers_are_as_described() {
     joined(&mut it, &socket, server.port);
     alerts(&mut it, &socket);
     refusals(&mut it, &socket, &rejected);
+    openapi_registry::kept(&mut it, &socket);
     it.ask(&socket, ("DELETE", "/api/v1/images"), "/api/v1/images?image=prod/web:1", &Value::Null);
+    openapi_registry::back(&mut it, &socket);
 
     let all = it.document["paths"].as_object().expect("paths");
     for (path, item) in all {

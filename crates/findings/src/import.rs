@@ -297,7 +297,7 @@ impl Findings {
     async fn collect_garbage(&self, lease: &Lease) -> Result<(), FindingsError> {
         for (digest, size) in db::garbage(self.db()).await? {
             if size > SMALL_BLOB_BYTES as u64 {
-                self.blobs().remove(ROOM, &digest).await?;
+                self.blobs().remove(ROOM, &(&digest).into()).await?;
             }
             let removed: Result<(), DbError> = self
                 .db()

@@ -21,6 +21,7 @@ fn seen(id: u32, number: u64, (presence, revision): (Presence, i64)) -> Containe
         named: None,
         repository: "prod/web".parse().unwrap(),
         digest: None,
+        names: vec![],
         content_id: Some(content(number)),
         is_awaited: false,
         settings: Settings::default(),

@@ -45,6 +45,8 @@ pub const SCHEMA: RoomSchema = RoomSchema {
             steps: &[Step::AddColumn("fleet_images", Column::bytes("scanned").optional())],
         },
         Migration { id: 4, steps: &[Step::Create(join::INVITATIONS), Step::Create(join::CERTIFICATES)] },
+        // The registry was told nothing yet, findings not of what ran before it asked: all is told again.
+        Migration { id: 5, steps: &[Step::Sql("UPDATE fleet_containers SET told_hash = NULL")] },
     ],
 };
 

@@ -5,7 +5,14 @@ use seaworthy_model::{Actor, HostId};
 use seaworthy_store::{Db, DbError, chain};
 use tokio_util::sync::CancellationToken;
 
-use crate::{FleetError, alias::Resolver, db, join::check_name, limit, usage::Board};
+use crate::{
+    FleetError,
+    alias::Resolver,
+    db::{self, containers::Key},
+    join::check_name,
+    limit,
+    usage::Board,
+};
 
 /// What the fleet stands on.
 pub struct FleetConfig {
@@ -83,7 +90,33 @@ impl Fleet {
 
     /// Handles events, and removes what is too old, until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
+        if let Err(error) = self.tell_untold().await {
+            tracing::warn!(error = %chain(&error), "telling of containers failed, the next start will");
+        }
         tokio::join!(self.handle_events(cancel.clone()), self.clean(cancel));
+    }
+
+    /// Tells of all containers that were there before somebody wanted to know.
+    async fn tell_untold(&self) -> Result<(), FleetError> {
+        let mut after: Option<Key> = None;
+        loop {
+            let context = (after.take(), self.registry_hosts(), self.db.now());
+            let told: Vec<Key> = self
+                .db
+                .upkeep(context, |(after, hosts, now), tx| {
+                    Box::pin(async move {
+                        let keys = db::containers::untold(tx, after.as_ref(), limit::RESOLVE).await?;
+                        let resolver = Resolver::new(hosts);
+                        for key in &keys {
+                            resolver.tell(tx, key, *now).await?;
+                        }
+                        Ok::<_, DbError>(keys)
+                    })
+                })
+                .await?;
+            let Some(last) = told.last() else { return Ok(()) };
+            after = Some(last.clone());
+        }
     }
 
     async fn clean(&self, cancel: CancellationToken) {

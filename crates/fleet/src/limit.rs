@@ -55,3 +55,5 @@ pub const USAGE_STALE_SECONDS: i64 = 45;
 pub const INVITATIONS: u64 = 1_000;
 /// How long an invitation may last, in seconds: seven days.
 pub const INVITATION_SECONDS: i64 = 7 * 24 * 3_600;
+/// Digests of one container's image that are told; engines call it by a few.
+pub const NAMES: usize = 64;

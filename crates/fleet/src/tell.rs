@@ -1,5 +1,5 @@
 //! Telling clearance what runs: once for each change that a verdict could depend on. Findings hears of
-//! the same, to match first what runs.
+//! the same, to match first what runs, and the registry, which collects nothing that runs.
 
 use seaworthy_model::{ContainerKey, ContainerSeen, Event, Timestamp, consumer};
 use seaworthy_oci::{Digest, RepoName};
@@ -8,7 +8,11 @@ use seaworthy_store::{DbError, Tx};
 use crate::{
     ContainerView, Mapping, Unmapped,
     alias::{self, Resolver},
-    db::containers::{self, Key},
+    db::{
+        aliases,
+        containers::{self, Key},
+    },
+    limit,
 };
 
 impl Resolver<'_> {
@@ -16,6 +20,7 @@ impl Resolver<'_> {
     pub(crate) async fn tell(&self, tx: &mut Tx<'_>, key: &Key, now: Timestamp) -> Result<(), DbError> {
         let Some(view) = containers::view(tx, key).await? else { return Ok(()) };
         let Some(mut seen) = self.seen(key, view) else { return Ok(()) };
+        seen.names = names(tx, key).await?;
         let hash = Digest::sha256(&serde_json::to_vec(&seen).unwrap_or_default()).hex();
         let (told, last) = containers::told(tx, key).await?;
         if last.as_deref() == Some(hash.as_str()) {
@@ -24,6 +29,7 @@ impl Resolver<'_> {
         seen.revision = told + 1;
         containers::set_told(tx, key, (seen.revision, &hash)).await?;
         let event = Event::ContainerSeen(Box::new(seen));
+        tx.deliver(consumer::REGISTRY, &event, now).await?;
         tx.deliver(consumer::FINDINGS, &event, now).await?;
         tx.deliver(consumer::CLEARANCE, &event, now).await
     }
@@ -47,11 +53,24 @@ impl Resolver<'_> {
             named,
             repository,
             digest: view.image.digest.filter(|_| exact),
+            names: Vec::new(),
             content_id: view.image.content_id,
             is_awaited: view.image.reason == Some(Unmapped::NotInspected),
             settings: view.container.settings,
         })
     }
+}
+
+/// Every digest that the engine calls a container's image by.
+async fn names(tx: &mut Tx<'_>, key: &Key) -> Result<Vec<Digest>, DbError> {
+    let Some(stored) = containers::stored(tx, key).await? else { return Ok(Vec::new()) };
+    let names = stored.names;
+    let image = aliases::image(tx, names.host, &names.runtime, &names.image_id).await?;
+    let mut all = image.map(|image| alias::digests(&image.repository_digests)).unwrap_or_default();
+    all.extend(alias::as_digest(&names.image_id));
+    all.extend(names.manifest);
+    all.extend(names.image.rsplit_once('@').and_then(|(_, digest)| digest.parse::<Digest>().ok()));
+    Ok(all.into_iter().take(limit::NAMES).collect())
 }
 
 /// A foreign repository as policies select it: `reg.example:5000/web` is `reg.example_5000/web`.

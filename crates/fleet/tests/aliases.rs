@@ -1,9 +1,10 @@
 //! Names lead to contents in every order of arrival.
 
-use seaworthy_fleet::{Mapping, Unmapped};
+use seaworthy_fleet::{Mapping, Unmapped, limit};
 use seaworthy_link::{Item, Runtime, Scanned};
 use seaworthy_model::{Event, consumer};
-use seaworthy_oci::Platform;
+use seaworthy_oci::{Digest, Platform};
+use seaworthy_store::{DbError, args};
 use seaworthy_testkit::{TestDb, db_tests};
 
 use crate::world::{
@@ -12,7 +13,7 @@ use crate::world::{
 
 db_tests!(crate::world::ROOMS; every_name_leads_home_in_every_order, the_own_repository_is_preferred,
     what_is_not_sure_is_unmapped, claims_stay_on_their_host,
-    what_a_host_reads_counts_for_that_host_alone);
+    what_a_host_reads_counts_for_that_host_alone, every_name_is_told_and_told_again_after_an_upgrade);
 
 enum Step {
     Told(Box<Event>),
@@ -192,15 +193,61 @@ async fn what_a_host_reads_counts_for_that_host_alone(test: TestDb) {
         let image = world.one(name).await.image;
         assert_eq!((image.mapping, image.content_id), (Mapping::Exact, Some(content("k2"))), "{name}");
     }
-    for room in [consumer::FINDINGS, consumer::CLEARANCE] {
+    for room in [consumer::REGISTRY, consumer::FINDINGS, consumer::CLEARANCE] {
         assert!(world.db.waiting_deliveries(room).await.unwrap() >= 2, "{room:?} is told of both");
+    }
+}
+
+/// The registry keeps whatever an engine calls what it runs, known here or not.
+async fn every_name_is_told_and_told_again_after_an_upgrade(test: TestDb) {
+    let world = World::new(test).await;
+    let id = digest("config").to_string();
+    let names: Vec<String> = (0..limit::NAMES).map(|at| format!("a@{}", digest(&at.to_string()))).collect();
+    let about = |number: usize, second: i64| {
+        let mut it = container("one", &id, second);
+        it.manifest = Some(digest("manifest"));
+        it.image = format!("localhost:5000/a@{}", digest("index"));
+        vec![image(&id, &names[..number], Platform::linux_amd64()), item(it)]
+    };
+    world.receive(batch(1, 1, about(1, 1))).await.unwrap();
+    let told = world.told_names().await;
+    for name in ["config", "manifest", "index", "0"] {
+        assert!(told.contains(&digest(name)), "{name}");
+    }
+    assert_eq!(told.len(), 4);
+    // Told once; and again by a server that is new to it, without the agent saying anything.
+    world.tell(pushed("other", "x", "y")).await;
+    assert_eq!(world.db.waiting_deliveries(consumer::REGISTRY).await.unwrap(), 1);
+    let forget = "UPDATE fleet_containers SET told_hash = NULL";
+    let done: Result<u64, DbError> =
+        world.db.upkeep((), move |(), tx| Box::pin(async move { tx.execute(forget, args![]).await })).await;
+    done.unwrap();
+    world.tell(pushed("other", "x", "y")).await;
+    for room in [consumer::REGISTRY, consumer::FINDINGS, consumer::CLEARANCE] {
+        assert_eq!(world.db.waiting_deliveries(room).await.unwrap(), 2, "{room}");
+    }
+    // An engine that calls it by more names than there is room for is told of all the same.
+    world.receive(batch(1, 2, about(limit::NAMES, 2))).await.unwrap();
+    assert_eq!(world.told_names().await.len(), limit::NAMES, "three names over the limit");
+}
+
+impl World {
+    /// The names in what the registry was told last.
+    async fn told_names(&self) -> Vec<Digest> {
+        let sql = "SELECT payload FROM store_deliveries WHERE consumer = $1";
+        let rows = self.db.fetch_all(sql, args![consumer::REGISTRY]).await.unwrap();
+        let seen = rows.iter().map(|row| match row.json(0).unwrap() {
+            Event::ContainerSeen(seen) => seen,
+            other => panic!("{other:?}"),
+        });
+        seen.max_by_key(|seen| seen.revision).unwrap().names
     }
 }
 
 impl World {
     /// An empty fleet again.
     async fn forget(&self) {
-        let done: Result<_, seaworthy_store::DbError> = self
+        let done: Result<_, DbError> = self
             .db
             .upkeep((), |(), tx| {
                 Box::pin(async move {

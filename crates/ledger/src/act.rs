@@ -31,6 +31,20 @@ actions! {
     ManifestPush = "manifest.push";
     /// A manifest was deleted.
     ManifestDelete = "manifest.delete";
+    /// A manifest that nothing led to was collected.
+    ManifestCollect = "manifest.collect";
+    /// A deleted manifest was restored.
+    ManifestRestore = "manifest.restore";
+    /// A deleted tag was restored.
+    TagRestore = "tag.restore";
+    /// A tag was removed by a rule of its repository.
+    TagExpire = "tag.expire";
+    /// Rules were set of what a repository keeps.
+    RetentionSet = "retention.set";
+    /// Rules of what a repository keeps were removed.
+    RetentionRemove = "retention.remove";
+    /// Blobs' files and rows were brought to agree.
+    RegistryRepair = "registry.repair";
     /// A tag was deleted.
     TagDelete = "tag.delete";
     /// A repository's link to a blob was deleted.

@@ -9,6 +9,8 @@ use crate::{Inventory, LayerRow};
 
 /// Who receives deliveries: a consumer's name is its room's.
 pub mod consumer {
+    /// The registry room.
+    pub const REGISTRY: &str = "registry";
     /// The inspection room.
     pub const INSPECTION: &str = "inspection";
     /// The findings room.
@@ -21,7 +23,7 @@ pub mod consumer {
     pub const TELEMETRY: &str = "telemetry";
 
     /// All of them.
-    pub const ALL: &[&str] = &[INSPECTION, FINDINGS, CLEARANCE, FLEET, TELEMETRY];
+    pub const ALL: &[&str] = &[REGISTRY, INSPECTION, FINDINGS, CLEARANCE, FLEET, TELEMETRY];
 }
 
 /// What one room tells the next. The variant's payload carries all the next room needs.
@@ -38,7 +40,7 @@ pub enum Event {
     FindingsChanged(FindingsChanged),
     /// findings → clearance.
     FeedsChanged(FeedsChanged),
-    /// fleet → clearance.
+    /// fleet → registry, findings, clearance.
     ContainerSeen(Box<ContainerSeen>),
     /// clearance → telemetry.
     ClearanceChanged(Box<ClearanceChanged>),

@@ -116,6 +116,9 @@ pub struct ContainerSeen {
     pub repository: RepoName,
     /// The manifest it stands for, when what it runs is known.
     pub digest: Option<Digest>,
+    /// Every digest that its engine calls the image by: a config, a manifest, an index; known here or not.
+    #[serde(default)]
+    pub names: Vec<Digest>,
     /// What it runs, when that is known.
     pub content_id: Option<ContentId>,
     /// True when what it runs was pushed here, and an inspection is still to say what that is.

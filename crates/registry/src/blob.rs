@@ -2,14 +2,15 @@
 
 use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
-use seaworthy_model::{BlobStored, ErrorCode, Event, Problem, Scope};
+use seaworthy_model::{BlobStored, ErrorCode, Event, Problem, Scope, Timestamp, UploadId};
 use seaworthy_oci::{Digest, RepoName};
-use seaworthy_store::{BlobReader, Stored, limit::SMALL_BLOB_BYTES};
+use seaworthy_store::{BlobCopy, BlobError, BlobReader, DbError, Stored, Tx, limit::SMALL_BLOB_BYTES};
 
 use crate::{
     Door, ROOM, Refusal, Registry, RegistryError,
-    db::{self, Link},
+    db::{self, BlobRow, Entered, Link},
     limit, lock,
+    pauses::Point,
     registry::unauthorized,
 };
 
@@ -24,15 +25,35 @@ impl Registry {
     ) -> Result<u64, RegistryError> {
         let scope = Scope::repository(repository);
         if !self.access().allows(identity, Permission::Push, &scope).await? {
-            return self.readable_blob(identity, repository, digest).await;
+            return Ok(self.readable_blob(identity, repository, digest).await?.size);
         }
-        let size = db::blob_size(self.db(), digest).await?.ok_or_else(|| unknown(digest))?;
+        let row = self.readable(digest).await?;
         let principal = db::bearer(identity.principal());
         let linked = db::has_link(self.db(), repository, digest, &principal, Link::Name).await?;
-        if linked || !db::reaching(self.db(), repository, digest, "", 1).await?.is_empty() {
-            return Ok(size);
+        let visible = linked || !db::reaching(self.db(), repository, digest, "", 1).await?.is_empty();
+        if visible && self.pin(&row).await? { Ok(row.size) } else { Err(unknown(digest).into()) }
+    }
+
+    /// The row of a blob that can be read.
+    async fn readable(&self, digest: &Digest) -> Result<BlobRow, RegistryError> {
+        let row = db::blob(self.db(), digest).await?.filter(BlobRow::is_readable);
+        Ok(row.ok_or_else(|| unknown(digest))?)
+    }
+
+    /// Keeps a blob for a pusher who is told that it is here: they will not send it. False when it went
+    /// since it was looked at.
+    pub(crate) async fn pin(&self, row: &BlobRow) -> Result<bool, RegistryError> {
+        let now = self.inner.clock.now();
+        // While it is pinned nobody condemns it.
+        if !db::is_worn(row.pinned_until, now) {
+            return Ok(true);
         }
-        Err(unknown(digest).into())
+        self.db()
+            .upkeep((row.copy.digest, now), |(digest, now), tx| {
+                Box::pin(async move { db::pin(tx, digest, *now).await })
+            })
+            .await
+            .map_err(|error: DbError| RegistryError::Db(error))
     }
 
     /// Opens a blob that the caller may read: reached by a manifest that the gate lets through,
@@ -43,18 +64,28 @@ impl Registry {
         repository: &RepoName,
         digest: &Digest,
     ) -> Result<BlobReader, RegistryError> {
-        let size = self.readable_blob(identity, repository, digest).await?;
-        let reader = self.blobs().open(ROOM, digest, size).await?;
-        reader.ok_or_else(|| {
-            tracing::error!(%digest, "a blob has a row and no bytes");
-            unknown(digest).into()
-        })
+        let row = self.readable_blob(identity, repository, digest).await?;
+        match self.blobs().open(ROOM, row.copy, row.size).await {
+            Ok(Some(reader)) => Ok(reader),
+            Ok(None) => {
+                self.damaged(&row, "missing").await?;
+                Err(unknown(digest).into())
+            }
+            Err(error @ BlobError::Truncated { .. }) => {
+                self.damaged(&row, "length").await?;
+                Err(error.into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Opens a blob without asking for rights or verdicts: for other rooms' workers, never for a caller.
     pub async fn open_for_inspection(&self, digest: &Digest) -> Result<Option<BlobReader>, RegistryError> {
-        let Some(size) = db::blob_size(self.db(), digest).await? else { return Ok(None) };
-        Ok(self.blobs().open(ROOM, digest, size).await?)
+        let row = db::blob(self.db(), digest).await?.filter(BlobRow::is_present);
+        match row {
+            Some(row) => Ok(self.blobs().open(ROOM, row.copy, row.size).await?),
+            None => Ok(None),
+        }
     }
 
     async fn readable_blob(
@@ -62,11 +93,11 @@ impl Registry {
         identity: &Identity,
         repository: &RepoName,
         digest: &Digest,
-    ) -> Result<u64, RegistryError> {
+    ) -> Result<BlobRow, RegistryError> {
         self.require(identity, Permission::Pull, repository).await?;
-        let size = db::blob_size(self.db(), digest).await?.ok_or_else(|| unknown(digest))?;
+        let row = self.readable(digest).await?;
         match self.reach(identity, repository, digest).await? {
-            Reach::Open => Ok(size),
+            Reach::Open => Ok(row),
             Reach::Refused(manifest, refusal) => {
                 self.inner.refusals.record(&identity.actor, repository, &manifest, &refusal).await?;
                 Err(refusal.problem.into())
@@ -148,9 +179,14 @@ impl Registry {
         identity: &Identity,
         repository: &RepoName,
         stored: Stored,
-        session: Option<seaworthy_model::UploadId>,
+        session: Option<UploadId>,
     ) -> Result<(), RegistryError> {
-        let context = Keep {
+        let placed = match &stored {
+            Stored::File { copy, .. } => Some(*copy),
+            Stored::Small(_) => None,
+        };
+        self.pause(Point::Placed).await;
+        let keep = Keep {
             repository: repository.clone(),
             principal: db::bearer(identity.principal()),
             stored,
@@ -158,31 +194,17 @@ impl Registry {
             consumers: self.inner.config.blob_consumers,
             now: self.inner.clock.now(),
         };
-        self.db()
-            .upkeep(context, |keep, tx| {
-                Box::pin(async move {
-                    let (digest, size) = (*keep.stored.digest(), keep.stored.size());
-                    check_writable(tx, &keep.repository).await?;
-                    if let Stored::Small(small) = &keep.stored {
-                        tx.put_small_blob(ROOM, small).await?;
-                    }
-                    let new = db::insert_blob(tx, &digest, size, keep.now).await?;
-                    let bearer = (keep.principal.as_str(), Link::Read);
-                    db::insert_link(tx, &keep.repository, &digest, bearer, keep.now).await?;
-                    if let Some(id) = keep.session {
-                        db::delete_upload(tx, id).await?;
-                    }
-                    // Small ones are configs or quickly read when their manifest comes.
-                    if new && size > SMALL_BLOB_BYTES as u64 {
-                        for consumer in keep.consumers {
-                            tx.deliver(consumer, &Event::BlobStored(BlobStored { digest, size }), keep.now)
-                                .await?;
-                        }
-                    }
-                    Ok(())
-                })
-            })
-            .await
+        let entered = self.db().upkeep(keep, |keep, tx| Box::pin(async move { keep.enter(tx).await })).await;
+        let idle = match &entered {
+            Ok(Entered::Replaces(old)) => Some(*old),
+            Ok(Entered::Present) | Err(RegistryError::Refused(_)) => placed,
+            // Of other errors it is not known whether the row was stored: that copy is left to a sweep.
+            Ok(Entered::New) | Err(_) => None,
+        };
+        if let Some(copy) = idle {
+            self.blobs().remove(ROOM, &copy).await?;
+        }
+        entered.map(|_| ())
     }
 
     /// Mounts a blob from another repository; false when the caller may not see it there, which
@@ -203,8 +225,7 @@ impl Registry {
             };
         }
         let Some(link) = self.seen_in(identity, digest, from).await? else { return Ok(false) };
-        self.link(identity, repository, digest, link).await?;
-        Ok(true)
+        self.link(identity, repository, digest, link).await
     }
 
     /// Mounts a blob from wherever the caller may see it, best from where they may read it; false
@@ -231,8 +252,7 @@ impl Registry {
             }
         }
         let Some(link) = best else { return Ok(false) };
-        self.link(identity, repository, digest, link).await?;
-        Ok(true)
+        self.link(identity, repository, digest, link).await
     }
 
     /// What a mount from `from`, where the caller may pull, gives them: rights decide whether it is
@@ -244,8 +264,8 @@ impl Registry {
         from: &RepoName,
     ) -> Result<Option<Link>, RegistryError> {
         let principal = db::bearer(identity.principal());
-        let present = db::blob_size(self.db(), digest).await?.is_some();
-        let visible = present
+        let row = db::blob(self.db(), digest).await?;
+        let visible = row.is_some_and(|row| row.is_present())
             && (db::has_link(self.db(), from, digest, &principal, Link::Name).await?
                 || !db::reaching(self.db(), from, digest, "", 1).await?.is_empty());
         if !visible {
@@ -257,20 +277,25 @@ impl Registry {
         }))
     }
 
+    /// Links and pins a blob; false when it went since it was looked at.
     async fn link(
         &self,
         identity: &Identity,
         repository: &RepoName,
         digest: &Digest,
         link: Link,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<bool, RegistryError> {
         let principal = db::bearer(identity.principal());
         let context = (repository.clone(), *digest, principal, link, self.inner.clock.now());
         self.db()
             .upkeep(context, |(repository, digest, principal, link, now), tx| {
                 Box::pin(async move {
                     check_writable(tx, repository).await?;
-                    Ok(db::insert_link(tx, repository, digest, (principal, *link), *now).await?)
+                    if !db::pin(tx, digest, *now).await? {
+                        return Ok(false);
+                    }
+                    db::insert_link(tx, repository, digest, (principal, *link), *now).await?;
+                    Ok(true)
                 })
             })
             .await
@@ -284,12 +309,12 @@ impl Registry {
         digest: &Digest,
     ) -> Result<(), RegistryError> {
         self.require(identity, Permission::Delete, repository).await?;
-        let context = (repository.clone(), *digest);
-        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, digest), tx| {
+        let context = (repository.clone(), *digest, self.inner.clock.now());
+        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, digest, now), tx| {
             Box::pin(async move {
                 let locks = db::locks_of_repository(tx, repository).await?.unwrap_or_default();
                 lock::check_delete(locks, repository.as_str())?;
-                match db::unlink_blob(tx, repository, digest).await? {
+                match db::unlink_blob(tx, repository, digest, *now).await? {
                     None => {
                         Err(Problem::new(ErrorCode::Conflict, format!("a manifest still names {digest}"))
                             .hint("delete the manifest first")
@@ -308,10 +333,7 @@ impl Registry {
 }
 
 /// Refuses bytes for a repository that is locked against writing.
-pub(crate) async fn check_writable(
-    tx: &mut seaworthy_store::Tx<'_>,
-    repository: &RepoName,
-) -> Result<(), RegistryError> {
+pub(crate) async fn check_writable(tx: &mut Tx<'_>, repository: &RepoName) -> Result<(), RegistryError> {
     let locks = db::locks_of_repository(tx, repository).await?.unwrap_or_default();
     Ok(lock::check_write(locks, repository.as_str())?)
 }
@@ -332,9 +354,42 @@ struct Keep {
     repository: RepoName,
     principal: String,
     stored: Stored,
-    session: Option<seaworthy_model::UploadId>,
+    session: Option<UploadId>,
     consumers: &'static [&'static str],
-    now: seaworthy_model::Timestamp,
+    now: Timestamp,
+}
+
+impl Keep {
+    async fn enter(&self, tx: &mut Tx<'_>) -> Result<Entered, RegistryError> {
+        let size = self.stored.size();
+        let copy = match &self.stored {
+            Stored::File { copy, .. } => *copy,
+            Stored::Small(small) => BlobCopy::from(&small.digest),
+        };
+        check_writable(tx, &self.repository).await?;
+        let entered = db::enter_blob(tx, (&copy, size), self.now).await?;
+        if let Stored::Small(small) = &self.stored
+            && entered != Entered::Present
+        {
+            if entered != Entered::New {
+                tx.remove_small_blob(ROOM, &copy.digest).await?;
+            }
+            tx.put_small_blob(ROOM, small).await?;
+        }
+        let bearer = (self.principal.as_str(), Link::Read);
+        db::insert_link(tx, &self.repository, &copy.digest, bearer, self.now).await?;
+        if let Some(id) = self.session {
+            db::delete_upload(tx, id).await?;
+        }
+        // Small ones are configs or quickly read when their manifest comes.
+        if entered != Entered::Present && size > SMALL_BLOB_BYTES as u64 {
+            let event = Event::BlobStored(BlobStored { digest: copy.digest, size });
+            for consumer in self.consumers {
+                tx.deliver(consumer, &event, self.now).await?;
+            }
+        }
+        Ok(entered)
+    }
 }
 
 pub(crate) fn unknown(digest: &Digest) -> Problem {

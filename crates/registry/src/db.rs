@@ -1,11 +1,18 @@
 //! The registry's SQL.
 
 mod attributes;
+mod blobs;
+mod deleted;
 mod deletion;
+mod fates;
 mod locks;
 mod referrers;
+mod retention;
+mod reviews;
 mod rules;
+mod running;
 mod schema;
+mod storage;
 mod uploads;
 
 use seaworthy_model::{ManifestPushed, PrincipalId, Timestamp};
@@ -18,16 +25,39 @@ pub(crate) use attributes::{
     ManifestRow, Order, TagRow, config_of, manifest_row, manifests_page, repository_row, tag_row, tags_of,
     tags_page,
 };
-pub(crate) use deletion::{Emptied, delete_manifest, delete_repository, delete_tag, names_in, unlink_blob};
+pub(crate) use blobs::{
+    BlobRow, BlobState, Entered, Hold, Link, blob, blob_in, enter_blob, forget_blob, has_link, hold_on,
+    insert_link, is_worn, name_blob, pin, set_state,
+};
+pub(crate) use deleted::{
+    DeletedRow, deleted_manifest, deleted_page, deleted_tag, purge_manifest, purge_tags, undelete_manifest,
+    undelete_tag, undelete_tags,
+};
+pub(crate) use deletion::{
+    Emptied, Removal, delete_manifest, delete_repository, delete_tag, names_in, tag_target, unlink_blob,
+};
+pub(crate) use fates::{facts, manifest_facts, runners, runs};
 pub(crate) use locks::{
     kept_manifest, kept_tag, lock_manifest, lock_repository, lock_tag, locks_of_manifest,
-    locks_of_repository, locks_of_tag, repository_locks,
+    locks_of_repository, locks_of_tag, repository_locks, tag_to_move,
 };
-pub(crate) use referrers::{ReferrerRow, annotations, insert_referrer, referrers, referring};
+use referrers::insert_referrer;
+pub(crate) use referrers::{ReferrerRow, annotations, referrers, referring_after};
+pub(crate) use retention::{
+    count_retention, names_a_subject, remove_retention, retention, set_retention, tag_to_judge, tags_to_judge,
+};
+pub(crate) use reviews::{
+    Review, Subject, claim, enqueue, enqueue_named, has_due, loosen, postpone, settle, touch,
+};
 pub(crate) use rules::{
     RULES_IN, count_rules, put_rules, remove_rules, rules, rules_for, tags_on, target_of,
 };
+pub(crate) use running::put_running;
 pub use schema::SCHEMA;
+pub(crate) use storage::{
+    Waiting, blobs_page, count_damaged, links, manifest_places, naming, referring, review_of, set_damage,
+    set_scrubbed, waiting,
+};
 pub(crate) use uploads::{
     UploadRow, advance_upload, count_uploads, delete_upload, expired_uploads, insert_upload, upload,
     upload_exists,
@@ -89,6 +119,13 @@ fn read_manifest(row: &Row) -> Result<StoredManifest, DbError> {
     })
 }
 
+/// [`manifest_bytes`] as the transaction sees them.
+pub(crate) async fn bytes_of_manifest(tx: &mut Tx<'_>, digest: &Digest) -> Result<Option<Vec<u8>>, DbError> {
+    let sql = "SELECT bytes FROM registry_manifest_bytes WHERE digest = $1";
+    let row = tx.fetch_optional(sql, args![&digest.to_string()]).await?;
+    row.map(|row| Ok(row.bytes(0)?.to_vec())).transpose()
+}
+
 pub(crate) async fn manifest_bytes(db: &Db, digest: &Digest) -> Result<Option<Vec<u8>>, DbError> {
     let row = db
         .fetch_optional(
@@ -97,40 +134,6 @@ pub(crate) async fn manifest_bytes(db: &Db, digest: &Digest) -> Result<Option<Ve
         )
         .await?;
     row.map(|row| Ok(row.bytes(0)?.to_vec())).transpose()
-}
-
-pub(crate) async fn blob_size(db: &Db, digest: &Digest) -> Result<Option<u64>, DbError> {
-    let row = db
-        .fetch_optional("SELECT size FROM registry_blobs WHERE digest = $1", args![&digest.to_string()])
-        .await?;
-    row.map(|row| row.count(0)).transpose()
-}
-
-/// What a link gives to the principal that made it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Link {
-    /// It may name the blob in a manifest.
-    Name,
-    /// It may read it as well, until a manifest decides.
-    Read,
-}
-
-/// True when `principal` has a link to the blob that gives this.
-pub(crate) async fn has_link(
-    db: &Db,
-    repository: &RepoName,
-    digest: &Digest,
-    principal: &str,
-    link: Link,
-) -> Result<bool, DbError> {
-    let row = db
-        .fetch_optional(
-            "SELECT 1 FROM registry_links
-             WHERE repository = $1 AND digest = $2 AND principal = $3 AND reader >= $4",
-            args![repository.as_str(), &digest.to_string(), principal, link == Link::Read],
-        )
-        .await?;
-    Ok(row.is_some())
 }
 
 /// Manifests of the repository that name the blob, after `after` in digest order, each with its own
@@ -228,92 +231,57 @@ pub(crate) async fn images(
     .await
 }
 
-pub(crate) async fn insert_blob(
-    tx: &mut Tx<'_>,
-    digest: &Digest,
-    size: u64,
-    now: Timestamp,
-) -> Result<bool, DbError> {
-    let inserted = tx
-        .execute(
-            "INSERT INTO registry_blobs (digest, size, state, generation, pinned_until, stored_at)
-             VALUES ($1, $2, 'live', 1, 0, $3) ON CONFLICT (digest) DO NOTHING",
-            args![&digest.to_string(), size, now.as_micros()],
-        )
-        .await?;
-    Ok(inserted == 1)
+/// A manifest on its way into its tables.
+pub(crate) struct NewManifest<'m> {
+    pub(crate) pushed: &'m ManifestPushed,
+    pub(crate) artifact_type: Option<&'m str>,
+    /// JSON.
+    pub(crate) annotations: &'m str,
+    pub(crate) bytes: &'m [u8],
+    pub(crate) by: &'m str,
+    /// It is as if pushed now, whenever it was first.
+    pub(crate) now: Timestamp,
 }
 
-pub(crate) async fn insert_link(
-    tx: &mut Tx<'_>,
-    repository: &RepoName,
-    digest: &Digest,
-    bearer: (&str, Link),
-    now: Timestamp,
-) -> Result<(), DbError> {
-    let (principal, link) = bearer;
-    tx.execute(
-        "INSERT INTO registry_links (repository, digest, principal, reader, linked_at)
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (repository, digest, principal) DO UPDATE SET
-             reader = CASE WHEN registry_links.reader = 1 THEN 1 ELSE $4 END",
-        args![repository.as_str(), &digest.to_string(), principal, link == Link::Read, now.as_micros()],
-    )
-    .await
-    .map(|_| ())
-}
-
-/// True when a manifest of `repository` by `pusher` may name the blob: it is reachable there
-/// already, or the pusher brought it.
-pub(crate) async fn may_name(
-    tx: &mut Tx<'_>,
-    repository: &RepoName,
-    digest: &Digest,
-    pusher: &str,
-) -> Result<Option<u64>, DbError> {
-    let row = tx
-        .fetch_optional(
-            "SELECT size FROM registry_blobs WHERE digest = $2 AND (
-                 EXISTS (SELECT 1 FROM registry_links WHERE repository = $1 AND digest = $2 AND principal = $3)
-                 OR EXISTS (SELECT 1 FROM registry_references WHERE repository = $1 AND digest = $2))",
-            args![repository.as_str(), &digest.to_string(), pusher],
-        )
-        .await?;
-    row.map(|row| row.count(0)).transpose()
-}
-
-pub(crate) async fn insert_manifest(
-    tx: &mut Tx<'_>,
-    pushed: &ManifestPushed,
-    artifact_type: Option<&str>,
-    bytes: &[u8],
-    by: &str,
-) -> Result<(), DbError> {
+/// Stores a manifest; one that was deleted is back.
+pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> Result<(), DbError> {
+    let pushed = new.pushed;
     let (repository, digest) = (pushed.repository.as_str(), pushed.digest.to_string());
-    let now = pushed.pushed_at.as_micros();
-    tx.execute(
-        "INSERT INTO registry_repositories (path, created_at) VALUES ($1, $2) ON CONFLICT (path) DO NOTHING",
-        args![repository, now],
-    )
-    .await?;
-    tx.execute(
-        "INSERT INTO registry_manifest_bytes (digest, bytes) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING",
-        args![&digest, bytes],
-    )
-    .await?;
+    let created = tx
+        .execute(
+            "INSERT INTO registry_repositories (path, created_at) VALUES ($1, $2) ON CONFLICT (path) DO NOTHING",
+            args![repository, new.now.as_micros()],
+        )
+        .await?;
+    if created == 1 {
+        enqueue(tx, &Subject::Repository(pushed.repository.clone()), new.now, "created").await?;
+    }
+    let fresh = tx
+        .execute(
+            "INSERT INTO registry_manifest_bytes (digest, bytes) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING",
+            args![&digest, new.bytes],
+        )
+        .await?;
+    if fresh == 0 {
+        // Only what has bytes can have been deleted.
+        undelete_manifest(tx, &pushed.repository, &pushed.digest).await?;
+    }
     let subject = pushed.subject.map(|subject| subject.to_string());
     tx.execute(
         "INSERT INTO registry_manifests
-             (repository, digest, media_type, artifact_type, subject, size, pushed_at, pushed_by)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (repository, digest) DO NOTHING",
+             (repository, digest, media_type, artifact_type, subject, size, pushed_at, pushed_by, touched_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         ON CONFLICT (repository, digest) DO UPDATE SET touched_at = $9",
         args![
             repository,
             &digest,
             &pushed.media_type,
-            artifact_type,
+            new.artifact_type,
             subject.as_deref(),
-            bytes.len() as u64,
-            now,
-            by,
+            new.bytes.len() as u64,
+            pushed.pushed_at.as_micros(),
+            new.by,
+            new.now.as_micros(),
         ],
     )
     .await?;
@@ -328,7 +296,7 @@ pub(crate) async fn insert_manifest(
         )
         .await?;
     }
-    Ok(())
+    insert_referrer(tx, new).await
 }
 
 /// Children of a stored index that the repository does not have: how many, and one of them.
@@ -360,6 +328,23 @@ pub(crate) async fn set_tag(
         "INSERT INTO registry_tags (repository, name, digest, updated_at, created_at) VALUES ($1, $2, $3, $4, $4)
          ON CONFLICT (repository, name) DO UPDATE SET digest = $3, updated_at = $4",
         args![repository.as_str(), tag.as_str(), &digest.to_string(), now.as_micros()],
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Adds pulls of a manifest.
+pub(crate) async fn add_pulls(
+    tx: &mut Tx<'_>,
+    (repository, digest): (&RepoName, &Digest),
+    count: u64,
+    last: Timestamp,
+) -> Result<(), DbError> {
+    tx.execute(
+        "INSERT INTO registry_pulls (repository, digest, count, last_pull) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (repository, digest) DO UPDATE SET count = registry_pulls.count + $3,
+             last_pull = CASE WHEN registry_pulls.last_pull > $4 THEN registry_pulls.last_pull ELSE $4 END",
+        args![repository.as_str(), &digest.to_string(), count, last.as_micros()],
     )
     .await
     .map(|_| ())

@@ -8,7 +8,9 @@ use seaworthy_store::Tx;
 use serde_json::json;
 
 use crate::{
-    Registry, RegistryError, db, limit,
+    Registry, RegistryError,
+    db::{self, Removal},
+    limit,
     lock::{self, Ability},
     manifest,
     path::ManifestName,
@@ -20,7 +22,15 @@ use crate::{
 const KEEPING: i64 = Ability::Delete.bit() | Ability::Write.bit();
 
 impl Registry {
-    /// Deletes a tag, or a manifest by digest with all its tags.
+    /// A deletion that `identity` asks for now.
+    fn removal(&self, identity: &Identity) -> Removal {
+        let at = self.inner.clock.now();
+        let until = self.inner.config.collection.until(at);
+        Removal { by: identity.actor.name.clone(), reason: "request", at, until }
+    }
+
+    /// Deletes a tag, or a manifest by digest with all its tags. It is gone for everybody, and can be
+    /// restored for as long as the configuration says.
     pub async fn delete_manifest(
         &self,
         identity: &Identity,
@@ -29,20 +39,20 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         self.require(identity, Permission::Delete, repository).await?;
         let name = reference.map_or_else(ManifestName::Digest, ManifestName::Tag);
-        let context = (repository.clone(), name);
-        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, name), tx| {
+        let context = (repository.clone(), name, self.removal(identity));
+        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, name, removal), tx| {
             Box::pin(async move {
                 rules::check_deletion(tx, repository, Some(name)).await?;
                 let (deleted, act) = match name {
                     ManifestName::Tag(tag) => {
                         check_tag(tx, repository, tag).await?;
                         let act = Act::new(Action::TagDelete, format!("repositories/{repository}:{tag}"));
-                        (db::delete_tag(tx, repository, tag).await?, act)
+                        (db::delete_tag(tx, repository, tag, removal).await?, act)
                     }
                     ManifestName::Digest(digest) => {
                         check_manifest(tx, repository, digest).await?;
                         let act = Act::new(Action::ManifestDelete, object(repository, digest));
-                        (db::delete_manifest(tx, repository, digest).await?, act)
+                        (db::delete_manifest(tx, repository, digest, removal).await?, act)
                     }
                 };
                 if !deleted {
@@ -62,7 +72,8 @@ impl Registry {
         repository: &RepoName,
     ) -> Result<db::Emptied, RegistryError> {
         self.require(identity, Permission::Delete, repository).await?;
-        seaworthy_ledger::write(self.db(), &identity.actor, repository.clone(), |repository, tx| {
+        let context = (repository.clone(), self.removal(identity));
+        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, removal), tx| {
             Box::pin(async move {
                 if db::locks_of_repository(tx, repository).await?.is_none() {
                     return Err(RegistryError::from(manifest::unknown(repository)));
@@ -82,7 +93,7 @@ impl Registry {
                         .hint("delete some of its manifests first")
                         .into());
                 }
-                db::delete_repository(tx, repository).await?;
+                db::delete_repository(tx, repository, removal).await?;
                 let act = Act::new(Action::RepositoryDelete, format!("repositories/{repository}"))
                     .details(json!({"manifests": names.manifests.len(), "tags": names.tags.len()}));
                 Ok((names, vec![act]))

@@ -9,17 +9,22 @@
 
 mod attributes;
 mod blob;
+mod collect;
 mod conditional;
 mod db;
 mod deletion;
 mod drain;
 mod error;
+mod explain;
+mod fate;
 mod gate;
 mod lock;
 mod locking;
 mod manifest;
 mod path;
+mod pauses;
 mod promotion;
+mod pulls;
 mod push;
 mod range;
 mod reads;
@@ -27,21 +32,36 @@ mod referrers;
 mod refusal;
 mod registry;
 mod respond;
+mod restore;
+mod retention;
 mod routes;
 mod rules;
+mod running;
+mod scrub;
 mod upload;
+mod verify;
 
 pub mod limit;
 
+pub use collect::Preview;
 pub use db::SCHEMA;
 pub use error::RegistryError;
+pub use explain::{Forecast, ForecastPage};
+pub use fate::{Collection, Untagged};
 pub use gate::{Door, OpenGate, PullGate, Refusal};
 pub use manifest::ImageRow;
 pub use promotion::{Parts, Promoted, Promotion};
 pub use registry::{Registry, RegistryConfig, SparseIndexes};
 pub use respond::{Told, body_of};
+pub use restore::{Deleted, Restored};
+pub use retention::RetentionRules;
 pub use routes::{CredentialRejected, SendsFiles, router};
 pub use rules::{Prefix, RepositoryRules, TagPattern};
+pub use verify::{Depth, Remedy, StoragePage, StorageProblem};
+
+// The tests in this crate share the integration tests' client, which calls it by its name.
+#[cfg(test)]
+extern crate self as seaworthy_registry;
 
 /// The room's name: its tables, its blobs, its sweeps.
 pub(crate) const ROOM: &str = "registry";

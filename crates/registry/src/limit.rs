@@ -50,9 +50,57 @@ pub const CACHED_BYTES: u64 = 32 * 1024 * 1024;
 pub const CACHED_MANIFEST_BYTES: usize = 256 * 1024;
 /// Prefixes that have rules.
 pub const RULES: u64 = 1_000;
-/// Patterns of immutable tags of one prefix.
-pub const PATTERNS: usize = 50;
-/// Longest pattern, in bytes: as long as a tag.
-pub const PATTERN_BYTES: usize = 128;
 /// Manifests that one promotion copies.
 pub const PROMOTED_MANIFESTS: usize = 1_000;
+/// How long a blob is kept for whoever was told that it is here, in seconds (24 hours); prolonged when
+/// less than half of it is left.
+pub const LEASE_SECONDS: i64 = 24 * 3600;
+/// How long a condemned blob can be taken back by naming it, in seconds (15 minutes).
+pub const CONDEMNED_SECONDS: i64 = 15 * 60;
+/// Reviews claimed in one statement; the rest in the next.
+pub const REVIEW_BATCH: i64 = 256;
+/// Reviews under way at once: on SQLite they share commits.
+pub const REVIEWS_AT_ONCE: usize = 32;
+/// How long a claimed review belongs to its worker, in seconds; longer with each try.
+pub const REVIEW_SECONDS: i64 = 60;
+/// How often a server looks for reviews that are due, in seconds.
+pub const COLLECT_SECONDS: u64 = 5;
+/// Longest time in which what was deleted can be restored, in days.
+pub const SOFT_DELETE_DAYS: u32 = 90;
+/// How long a manifest stays at least that nothing leads to, in seconds (one hour): its index may be on
+/// the way.
+pub const GRACE_SECONDS: i64 = 3600;
+/// When to look again at what is locked, runs, or is kept by a rule, in seconds (one day).
+pub const RECHECK_SECONDS: i64 = 24 * 3600;
+/// Manifests whose pulls are counted between two stores.
+pub const PULLS: usize = 100_000;
+/// How often counted pulls are stored, in seconds; a multiple of 5.
+pub const PULLS_SECONDS: u64 = 10;
+/// How long the trace of an ended container is kept, in seconds: late news of it counts for nothing.
+pub const ENDED_SECONDS: i64 = 24 * 3600;
+/// Characters of a container's name that are kept.
+pub const RUNNER_CHARS: usize = 200;
+/// Containers told of at once.
+pub const RUNNING_AT_ONCE: usize = 4;
+/// Manifests, tags, containers and the like that an explanation names, of each.
+pub const EXPLAINED: i64 = 100;
+/// Bytes read by one part of a verification (256 MiB).
+pub const VERIFIED_BYTES: u64 = 256 * 1024 * 1024;
+/// A file that no row names is told of at this age, in seconds (48 hours): before, a push may still name it.
+pub const ORPHAN_SECONDS: i64 = 48 * 3600;
+/// And removed by itself at this age, in seconds (9 days).
+pub const ORPHAN_SWEEP_SECONDS: i64 = 9 * 24 * 3600;
+/// How often stored bytes are read for a while, in seconds; one of 512 folders is looked through then.
+pub const SCRUB_SECONDS: u64 = 60;
+/// How many are read then (512 MiB).
+pub const SCRUB_BYTES: u64 = 512 * 1024 * 1024;
+/// How often each blob is read, in days.
+pub const SCRUB_DAYS: i64 = 30;
+/// Prefixes of repositories with rules of what they keep.
+pub const RETENTION_PREFIXES: i64 = 1_000;
+/// Tags of a repository that rules are asked about; with more, no rule applies.
+pub const RETENTION_TAGS: usize = 100_000;
+/// Patterns of tags in one set of rules.
+pub const PATTERNS: usize = 100;
+/// Longest pattern of tags, in bytes: as long as a tag.
+pub const PATTERN_BYTES: usize = 128;

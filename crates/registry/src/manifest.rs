@@ -170,6 +170,7 @@ impl Registry {
             // Deleted between the two reads.
             Problem::new(ErrorCode::ManifestUnknown, format!("`{repository}` has no manifest `{name}`"))
         })?;
+        self.count_pull(repository, &stored.digest);
         Ok(PulledManifest { stored, bytes })
     }
 

@@ -1,5 +1,7 @@
 //! A pushed manifest on its way into one transaction.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{ChildManifest, ErrorCode, Event, LayerRef, ManifestPushed, Problem, Timestamp};
@@ -8,8 +10,11 @@ use seaworthy_store::{DbError, Tx};
 use serde_json::json;
 
 use crate::{
-    RegistryError, SparseIndexes, db, lock,
+    RegistryError, SparseIndexes,
+    db::{self, NewManifest, Subject},
+    limit, lock,
     refusal::object,
+    restore,
     rules::{self, Way},
 };
 
@@ -88,16 +93,29 @@ impl Push {
         tx: &mut Tx<'_>,
     ) -> Result<(Option<(u64, Digest)>, Vec<Act>), RegistryError> {
         let repository = &self.pushed.repository;
-        self.check_locks(tx).await?;
+        let now = self.pushed.pushed_at;
+        let left = self.check_locks(tx).await?;
         rules::check_push(tx, repository, self.way, (&self.tags, &self.pushed.digest)).await?;
         self.check_blobs(tx).await?;
-        let artifact_type = self.artifact_type.as_deref();
-        db::insert_manifest(tx, &self.pushed, artifact_type, &self.bytes, &self.by).await?;
-        let shown = (artifact_type, self.annotations.as_str());
-        db::insert_referrer(tx, &self.pushed, self.bytes.len() as u64, shown).await?;
+        let new = NewManifest {
+            pushed: &self.pushed,
+            artifact_type: self.artifact_type.as_deref(),
+            annotations: &self.annotations,
+            bytes: &self.bytes,
+            by: &self.by,
+            now,
+        };
+        db::insert_manifest(tx, &new).await?;
         let absent = self.absent_children(tx).await?;
         for tag in &self.tags {
-            db::set_tag(tx, repository, tag, &self.pushed.digest, self.pushed.pushed_at).await?;
+            db::set_tag(tx, repository, tag, &self.pushed.digest, now).await?;
+        }
+        for digest in left {
+            db::loosen(tx, repository, &digest, now, "untagged").await?;
+        }
+        if self.tags.is_empty() {
+            let subject = Subject::Manifest(repository.clone(), self.pushed.digest);
+            db::enqueue(tx, &subject, now.plus_seconds(limit::GRACE_SECONDS), "pushed").await?;
         }
         self.tell(tx).await?;
         let mut details = json!({
@@ -114,16 +132,21 @@ impl Push {
         Ok((absent, vec![act]))
     }
 
-    /// A manifest's own locks do not matter: its bytes never change, and its tags are things of their own.
-    async fn check_locks(&self, tx: &mut Tx<'_>) -> Result<(), RegistryError> {
+    /// Refuses to move what is locked; returns the manifests that its tags leave. A manifest's own locks do
+    /// not matter: its bytes never change, and its tags are things of their own.
+    async fn check_locks(&self, tx: &mut Tx<'_>) -> Result<BTreeSet<Digest>, RegistryError> {
         let repository = &self.pushed.repository;
         let locks = db::locks_of_repository(tx, repository).await?.unwrap_or_default();
         lock::check_write(locks, repository.as_str())?;
+        let mut left = BTreeSet::new();
         for tag in &self.tags {
-            let locks = db::locks_of_tag(tx, repository, tag).await?.unwrap_or_default();
-            lock::check_write(locks, &format!("{repository}:{tag}"))?;
+            if let Some((locks, digest)) = db::tag_to_move(tx, repository, tag).await? {
+                lock::check_write(locks, &format!("{repository}:{tag}"))?;
+                left.insert(digest);
+            }
         }
-        Ok(())
+        left.remove(&self.pushed.digest);
+        Ok(left)
     }
 
     async fn absent_children(&self, tx: &mut Tx<'_>) -> Result<Option<(u64, Digest)>, RegistryError> {
@@ -131,7 +154,14 @@ impl Push {
             return Ok(None);
         }
         let repository = &self.pushed.repository;
-        let absent = db::absent_children(tx, repository, &self.pushed.digest).await?;
+        let mut absent = db::absent_children(tx, repository, &self.pushed.digest).await?;
+        if absent.is_some() {
+            // Those that were collected or deleted while the index was made are wanted after all.
+            for child in &self.pushed.children {
+                restore::manifest_back(tx, repository, &child.digest, self.pushed.pushed_at).await?;
+            }
+            absent = db::absent_children(tx, repository, &self.pushed.digest).await?;
+        }
         match (absent, self.sparse) {
             (Some((_, digest)), SparseIndexes::Refuse) => {
                 Err(RegistryError::BlobMissing { repository: repository.clone(), digest })
@@ -143,7 +173,8 @@ impl Push {
     async fn check_blobs(&self, tx: &mut Tx<'_>) -> Result<(), RegistryError> {
         let repository = &self.pushed.repository;
         for (digest, claimed) in &self.sizes {
-            let Some(size) = db::may_name(tx, repository, digest, &self.pusher).await? else {
+            let now = self.pushed.pushed_at;
+            let Some(size) = db::name_blob(tx, repository, digest, &self.pusher, now).await? else {
                 return Err(RegistryError::BlobMissing { repository: repository.clone(), digest: *digest });
             };
             if size != *claimed {

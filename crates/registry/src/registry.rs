@@ -9,7 +9,10 @@ use seaworthy_oci::RepoName;
 use seaworthy_store::{Blobs, Db, Hold, UploadLock};
 use tokio_util::sync::CancellationToken;
 
-use crate::{PullGate, RegistryError, db, limit, reads::Reads, refusal::Refusals, rules::Known};
+use crate::{
+    Collection, PullGate, RegistryError, db, limit, pulls::Pulls, reads::Reads, refusal::Refusals,
+    rules::Known,
+};
 
 /// Whether an index may name manifests that its repository does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub struct RegistryConfig {
     pub blob_consumers: &'static [&'static str],
     /// Who hears of every pushed manifest.
     pub manifest_consumers: &'static [&'static str],
+    /// What goes by itself, and how long what went can come back.
+    pub collection: Collection,
 }
 
 /// The registry room. Cheap to clone.
@@ -54,6 +59,9 @@ pub(crate) struct Inner {
     pub(crate) refusals: Refusals,
     pub(crate) reads: Reads,
     pub(crate) rules: Known,
+    pub(crate) pulls: Pulls,
+    #[cfg(test)]
+    pub(crate) pauses: crate::pauses::Pauses,
 }
 
 impl Registry {
@@ -63,7 +71,19 @@ impl Registry {
         let refusals = Refusals::new(config.db.clone());
         let reads = Reads::new(config.db.clone());
         let rules = Known::new(config.db.clone());
-        Self { inner: Arc::new(Inner { config, clock, busy: Mutex::default(), refusals, reads, rules }) }
+        Self {
+            inner: Arc::new(Inner {
+                config,
+                clock,
+                busy: Mutex::default(),
+                refusals,
+                reads,
+                rules,
+                pulls: Pulls::default(),
+                #[cfg(test)]
+                pauses: crate::pauses::Pauses::default(),
+            }),
+        }
     }
 
     pub(crate) fn db(&self) -> &Db {
@@ -171,16 +191,28 @@ impl Registry {
                 () = tokio::time::sleep(std::time::Duration::from_secs(5)) => {}
                 () = cancel.cancelled() => {
                     self.inner.refusals.close(crate::refusal::Which::All).await;
+                    self.store_pulls().await;
                     return;
                 }
             }
             self.inner.refusals.close(crate::refusal::Which::Old).await;
             ticks += 5;
+            if ticks.is_multiple_of(limit::PULLS_SECONDS) {
+                self.store_pulls().await;
+            }
             if ticks.is_multiple_of(limit::SWEEP_SECONDS)
                 && let Err(error) = self.sweep().await
             {
                 tracing::warn!(error = %seaworthy_store::chain(&error), "sweeping uploads failed");
             }
+        }
+    }
+}
+
+impl Registry {
+    async fn store_pulls(&self) {
+        if let Err(error) = self.flush_pulls().await {
+            tracing::warn!(error = %seaworthy_store::chain(&error), "storing pulls failed");
         }
     }
 }

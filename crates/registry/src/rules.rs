@@ -28,6 +28,11 @@ impl Prefix {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    /// The repository; empty for all.
+    pub fn name(&self) -> &str {
+        self.0.as_ref().map_or("", RepoName::as_str)
+    }
+
     /// Where rights on it are looked for.
     pub fn scope(&self) -> Result<Scope, Problem> {
         match &self.0 {
@@ -73,30 +78,29 @@ impl From<Prefix> for String {
     }
 }
 
-/// Tags by their names: `*` stands for any letters, `v1.*`.
+/// Tags by their names: `*` stands for any letters, everything else for itself, as in `v1.*`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TagPattern(String);
 
 impl TagPattern {
     /// True when the whole name fits.
-    pub fn matches(&self, tag: &Tag) -> bool {
+    pub fn fits(&self, tag: &str) -> bool {
         let mut parts = self.0.split('*');
-        let Some(mut rest) = tag.as_str().strip_prefix(parts.next().unwrap_or_default()) else {
-            return false;
-        };
-        let mut parts = parts.peekable();
-        if parts.peek().is_none() {
-            return rest.is_empty();
-        }
-        while let Some(part) = parts.next() {
-            if parts.peek().is_none() {
-                return rest.ends_with(part);
-            }
+        let Some(mut rest) = parts.next().and_then(|first| tag.strip_prefix(first)) else { return false };
+        let mut parts: Vec<&str> = parts.collect();
+        let Some(last) = parts.pop() else { return rest.is_empty() };
+        for part in parts {
             let Some((_, behind)) = rest.split_once(part) else { return false };
             rest = behind;
         }
-        true
+        rest.ends_with(last)
+    }
+}
+
+impl fmt::Display for TagPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -143,7 +147,7 @@ pub struct RepositoryRules {
 
 impl RepositoryRules {
     fn freeze(&self, tag: &Tag) -> bool {
-        self.immutable.iter().any(|pattern| pattern.matches(tag))
+        self.immutable.iter().any(|pattern| pattern.fits(tag.as_str()))
     }
 }
 
@@ -339,14 +343,14 @@ mod tests {
 
     #[test]
     fn a_pattern_fits_whole_names() {
-        let fits = |pattern: &str, tag: &str| {
-            pattern.parse::<TagPattern>().expect("a pattern").matches(&tag.parse().expect("a tag"))
-        };
+        let fits = |pattern: &str, tag: &str| pattern.parse::<TagPattern>().expect("a pattern").fits(tag);
         for (pattern, tag) in [
             ("v1", "v1"),
             ("v*", "v"),
             ("v*", "v1.2"),
             ("*", "latest"),
+            ("*-rc*", "1.0-rc2"),
+            ("*.*", "1.2.3"),
             ("*-release", "a-release"),
             ("v*.*", "v1.2"),
             ("a*b*c", "abc"),

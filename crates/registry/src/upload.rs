@@ -36,7 +36,7 @@ impl Registry {
             self.blobs().discard(ROOM, id).await?;
             return Err(error);
         }
-        let stored = upload.finish(digest).await?;
+        let stored = upload.finish_copy(digest).await?;
         self.keep_blob(identity, repository, stored, None).await
     }
 
@@ -133,7 +133,7 @@ impl Registry {
             self.blobs().resume(ROOM, row.state).await?
         };
         receive(&mut upload, body.into_data_stream()).await?;
-        match upload.finish(digest).await {
+        match upload.finish_copy(digest).await {
             Ok(stored) => self.keep_blob(identity, repository, stored, Some(id)).await,
             Err(error) => {
                 // The bytes are wrong or gone: the session ends, the client starts over.

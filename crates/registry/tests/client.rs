@@ -83,10 +83,15 @@ pub(crate) struct Client {
 
 impl World {
     pub(crate) async fn new(test: TestDb) -> Self {
+        Self::set_up(test, |_| {}).await
+    }
+
+    /// A registry that is set up as `change` says.
+    pub(crate) async fn set_up(test: TestDb, change: impl FnOnce(&mut RegistryConfig)) -> Self {
         let seal = Seal::open(test.path()).expect("seal");
         let access = Access::open(test.db.clone(), &seal, "registry.test").await.expect("access");
         let gate = Arc::new(ListGate::default());
-        let config = RegistryConfig {
+        let mut config = RegistryConfig {
             db: test.db.clone(),
             blobs: Blobs::new(test.path().to_owned(), test.db.clone(), 0),
             access: access.clone(),
@@ -94,7 +99,9 @@ impl World {
             sparse_indexes: SparseIndexes::Allow,
             blob_consumers: &["inspection"],
             manifest_consumers: &["inspection", "clearance"],
+            collection: seaworthy_registry::Collection { soft_delete_days: 0, ..Default::default() },
         };
+        change(&mut config);
         let registry = Registry::new(config.clone());
         Self { config, test, registry, access, gate }
     }

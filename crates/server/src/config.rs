@@ -6,7 +6,7 @@ use std::{
 
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
-use seaworthy_registry::SparseIndexes;
+use seaworthy_registry::{Collection, SparseIndexes, Untagged};
 use serde::{Deserialize, Serialize};
 
 use crate::webhook::Network;
@@ -97,6 +97,27 @@ settings! {
     trusted_ca: String = String::new();
     /// The section `[mail]`: where mails of alerts are handed in.
     mail: MailConfig = MailConfig::default();
+    /// The section `[registry]`: what goes by itself, and how long what went can come back.
+    registry: RegistrySettings = RegistrySettings::default();
+}
+
+settings! {
+    /// The section `[registry]`.
+    RegistrySettings:
+    /// Days for which a deleted manifest or tag can be restored, 0 to 90. With 0 it is gone at once.
+    soft_delete_days: u32 = 7;
+    /// Days after which a manifest is collected that no tag and no index leads to, that no container runs,
+    /// and that nobody pushed or pulled meanwhile. With 0 it is one hour.
+    untagged_days: u32 = 7;
+    /// Whether such manifests are kept for ever instead.
+    keep_untagged: bool = false;
+}
+
+impl RegistrySettings {
+    pub(crate) const fn collection(&self) -> Collection {
+        let untagged = if self.keep_untagged { Untagged::Keep } else { Untagged::Days(self.untagged_days) };
+        Collection { untagged, soft_delete_days: self.soft_delete_days }
+    }
 }
 
 settings! {
@@ -118,6 +139,15 @@ settings! {
 }
 
 impl Config {
+    /// The settings of a section.
+    fn section(name: &str) -> &'static [Setting] {
+        match name {
+            "mail" => MailConfig::SETTINGS,
+            "registry" => RegistrySettings::SETTINGS,
+            _ => &[],
+        }
+    }
+
     /// docs/reference/config.md: every setting with its default and its doc comment.
     pub fn reference() -> String {
         let mut page = String::from(
@@ -137,7 +167,7 @@ impl Config {
                 None => write("", setting, &defaults),
                 Some(section) => {
                     let name = format!("{}.", setting.key);
-                    MailConfig::SETTINGS.iter().for_each(|it| write(&name, it, section));
+                    Self::section(setting.key).iter().for_each(|it| write(&name, it, section));
                 }
             }
         }
@@ -230,6 +260,10 @@ impl Config {
         }
         if !matches!(self.sparse_indexes.as_str(), "allow" | "refuse") {
             return Err(bad("sparse_indexes", &self.sparse_indexes));
+        }
+        let days = self.registry.soft_delete_days;
+        if days > seaworthy_registry::limit::SOFT_DELETE_DAYS {
+            return Err(bad("registry.soft_delete_days", &days.to_string()));
         }
         if self.inspectors > 64 {
             return Err(bad("inspectors", &self.inspectors.to_string()));
@@ -377,7 +411,7 @@ mod tests {
         let (sections, keys): (Vec<_>, Vec<_>) = table.into_iter().partition(|(_, value)| value.is_table());
         let below = sections.into_iter().flat_map(|(section, value)| {
             let toml::Value::Table(keys) = value else { panic!("a section") };
-            assert_eq!(keys.len(), MailConfig::SETTINGS.len());
+            assert_eq!(keys.len(), Config::section(&section).len());
             keys.into_iter().map(move |(key, value)| (format!("{section}.{key}"), value))
         });
         for (key, value) in keys.into_iter().chain(below) {
@@ -394,6 +428,9 @@ mod tests {
     #[test]
     fn complete_or_refused() {
         assert!(load("").is_ok());
+        let days = |days: u32| load(&format!("[registry]\nsoft_delete_days = {days}")).is_ok();
+        let most = seaworthy_registry::limit::SOFT_DELETE_DAYS;
+        assert!(days(0) && days(most) && !days(most + 1));
         let doors = |text| load(text).expect("valid").tls_addresses().expect("addresses").len();
         assert_eq!(doors(""), 0);
         assert_eq!(doors("tls_listen = \"localhost:8443\""), 2);

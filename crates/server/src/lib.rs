@@ -17,7 +17,7 @@ mod error;
 mod group;
 /// Problems in the reader's language.
 pub mod japanese;
-mod japanese_registry_texts;
+mod japanese_registry;
 mod japanese_texts;
 mod live;
 mod local_ca;

@@ -35,7 +35,12 @@ const POLICIES: &[Action] =
 const IMAGES: &[Action] = &[
     Action::ManifestPush,
     Action::ManifestDelete,
+    Action::ManifestCollect,
+    Action::ManifestRestore,
     Action::TagDelete,
+    Action::TagExpire,
+    Action::TagRestore,
+    Action::RepositoryDelete,
     Action::BlobDelete,
     Action::ClearanceDecide,
 ];

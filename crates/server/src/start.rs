@@ -103,6 +103,9 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     tasks.spawn("telemetry", rooms.telemetry.clone().run(tasks.cancel()));
     tasks.spawn("alerts", rooms.post.clone().run(tasks.cancel()));
     tasks.spawn("registry upkeep", rooms.registry.clone().upkeep(tasks.cancel()));
+    tasks.spawn("registry", rooms.registry.clone().listen(tasks.cancel()));
+    tasks.spawn("registry scrub", rooms.registry.clone().scrub(tasks.cancel()));
+    tasks.spawn("registry collection", rooms.registry.clone().collection(tasks.cancel()));
     let app = application(&rooms);
     let socket = data.socket();
     let spoken = middleware::from_fn_with_state(rooms.language, speak::to_the_caller);
@@ -186,6 +189,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         sparse_indexes: config.sparse_indexes(),
         blob_consumers: &[consumer::INSPECTION],
         manifest_consumers: &[consumer::INSPECTION, consumer::CLEARANCE, consumer::FLEET],
+        collection: config.registry.collection(),
     });
     let source = RegistryLayers(std::sync::OnceLock::from(registry.clone()));
     let inspection = Inspection::new(InspectionConfig {

@@ -220,6 +220,7 @@ fn seen(n: u32) -> ContainerSeen {
         named: Some("localhost:5000/dev/web".into()),
         repository: "dev/web".parse().expect("name"),
         digest: None,
+        names: vec![],
         content_id: None,
         is_awaited: false,
         settings: Settings { user: "0".into(), ..Settings::default() },

@@ -17,7 +17,7 @@ use crate::{
     error::BlobError,
     limit,
     map::SentFile,
-    upload::{blocking, failed, remove_file, sync_directory},
+    upload::{blocking, failed, remove_file},
 };
 
 /// Immutable bytes by (room, digest): files under DATA, small ones in SQL. Cheap to clone.
@@ -42,6 +42,25 @@ pub struct SmallBlob {
     pub digest: Digest,
     /// Its bytes.
     pub bytes: Bytes,
+}
+
+/// One stored copy of a blob.
+///
+/// A room that removes blobs while others are pushed calls each copy by the upload that brought it: a
+/// name is used once, so who is late to remove one copy cannot hit the next. Other rooms keep one copy
+/// for ever, called by its digest alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BlobCopy {
+    /// The blob.
+    pub digest: Digest,
+    /// The upload that brought this copy, where copies are called by it.
+    pub upload: Option<UploadId>,
+}
+
+impl From<&Digest> for BlobCopy {
+    fn from(digest: &Digest) -> Self {
+        Self { digest: *digest, upload: None }
+    }
 }
 
 /// An open blob.
@@ -99,10 +118,12 @@ impl Blobs {
     pub async fn open(
         &self,
         room: &'static str,
-        digest: &Digest,
+        copy: impl Into<BlobCopy>,
         size: u64,
     ) -> Result<Option<BlobReader>, BlobError> {
-        let truncated = |found| BlobError::Truncated { digest: *digest, found, expected: size };
+        let copy = copy.into();
+        let digest = &copy.digest;
+        let truncated = |found| BlobError::Truncated { digest: copy.digest, found, expected: size };
         if size <= limit::SMALL_BLOB_BYTES as u64 {
             let row = self
                 .inner
@@ -121,7 +142,7 @@ impl Blobs {
                 Err(truncated(found))
             };
         }
-        let path = self.blob_path(room, digest);
+        let path = self.blob_path(room, &copy);
         let opened = blocking(move || match File::open(&path) {
             Ok(file) => {
                 let found = file.metadata().map_err(|source| failed("inspect", &path, source))?.len();
@@ -148,14 +169,11 @@ impl Blobs {
         upload.finish(digest).await
     }
 
-    /// Removes a blob's file. The caller has removed its row, and small bytes, before.
-    pub async fn remove(&self, room: &'static str, digest: &Digest) -> Result<(), BlobError> {
-        let path = self.blob_path(room, digest);
-        blocking(move || {
-            remove_file(&path)?;
-            path.parent().filter(|parent| parent.is_dir()).map_or(Ok(()), sync_directory)
-        })
-        .await
+    /// Removes a copy's file, if there is one. The caller knows that no row names it, or none that is read.
+    /// A loss of power may bring it back, as a file that no row names.
+    pub async fn remove(&self, room: &'static str, copy: &BlobCopy) -> Result<(), BlobError> {
+        let path = self.blob_path(room, copy);
+        blocking(move || remove_file(&path)).await
     }
 
     /// Upload files of `room` that are older than `seconds`: sessions that no row remembers.
@@ -191,10 +209,22 @@ impl Blobs {
         Ok(())
     }
 
-    pub(crate) fn blob_path(&self, room: &str, digest: &Digest) -> PathBuf {
-        let hex = digest.hex();
+    pub(crate) fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.inner.db
+    }
+
+    pub(crate) fn blob_path(&self, room: &str, copy: &BlobCopy) -> PathBuf {
+        let hex = copy.digest.hex();
         let fan = hex.get(..2).unwrap_or_default();
-        self.inner.root.join("blobs").join(room).join(digest.algorithm().name()).join(fan).join(&hex)
+        let folder = self.inner.root.join("blobs").join(room).join(copy.digest.algorithm().name()).join(fan);
+        match copy.upload {
+            None => folder.join(&hex),
+            Some(upload) => folder.join(format!("{hex}.{upload}")),
+        }
     }
 
     pub(crate) fn upload_path(&self, room: &str, id: UploadId) -> PathBuf {

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use seaworthy_model::UploadId;
 use seaworthy_oci::{Algorithm, Digest, Hasher};
 
-use crate::{Blobs, SmallBlob, error::BlobError, limit};
+use crate::{BlobCopy, Blobs, SmallBlob, error::BlobError, limit};
 
 /// What a session must remember between two requests to go on after a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub enum Stored {
     /// Is on disk, fsynced, under its final name.
     File {
         /// Its name.
-        digest: Digest,
+        copy: BlobCopy,
         /// Its length in bytes.
         size: u64,
     },
@@ -92,7 +92,7 @@ impl Stored {
     pub const fn digest(&self) -> &Digest {
         match self {
             Self::Small(small) => &small.digest,
-            Self::File { digest, .. } => digest,
+            Self::File { copy, .. } => &copy.digest,
         }
     }
 
@@ -200,18 +200,30 @@ impl Upload {
         Ok(UploadState { id: self.id, offset: self.offset, hash_state })
     }
 
-    /// Verifies and stores. `expected` is the name the client gave; with another content it is
-    /// a [`BlobError::DigestMismatch`] and the bytes are gone. When its algorithm is not the one that
-    /// was hashed so far, the bytes are hashed once more with it, from the file.
-    pub async fn finish(mut self, expected: Digest) -> Result<Stored, BlobError> {
+    /// Verifies and stores under the digest's name, over an equal copy if there is one. `expected` is the
+    /// name the client gave; with another content it is a [`BlobError::DigestMismatch`] and the bytes are
+    /// gone. When its algorithm is not the one that was hashed so far, the bytes are hashed once more with
+    /// it, from the file.
+    pub async fn finish(self, expected: Digest) -> Result<Stored, BlobError> {
+        self.place(BlobCopy::from(&expected)).await
+    }
+
+    /// [`Upload::finish`], as a copy of its own: who then finds that there is one already removes this
+    /// one ([`Blobs::remove`]).
+    pub async fn finish_copy(self, expected: Digest) -> Result<Stored, BlobError> {
+        let upload = Some(self.id);
+        self.place(BlobCopy { digest: expected, upload }).await
+    }
+
+    async fn place(mut self, copy: BlobCopy) -> Result<Stored, BlobError> {
         let Some(sink) = self.sink.take() else {
             return Err(BlobError::UploadLost { found: 0, expected: self.offset });
         };
         let pending = self.pending.take();
         let (size, path) = (self.offset, self.path.clone());
-        let target = self.blobs.blob_path(self.room, &expected);
+        let target = self.blobs.blob_path(self.room, &copy);
         self.blobs.check_floor()?;
-        blocking(move || store(sink, &pending, expected, size, &Places { path, target })).await
+        blocking(move || store(sink, &pending, size, &Places { copy, path, target })).await
     }
 
     async fn flush(&mut self) -> Result<(), BlobError> {
@@ -231,17 +243,13 @@ impl Upload {
 }
 
 struct Places {
+    copy: BlobCopy,
     path: PathBuf,
     target: PathBuf,
 }
 
-fn store(
-    mut sink: Sink,
-    pending: &[Bytes],
-    expected: Digest,
-    size: u64,
-    places: &Places,
-) -> Result<Stored, BlobError> {
+fn store(mut sink: Sink, pending: &[Bytes], size: u64, places: &Places) -> Result<Stored, BlobError> {
+    let expected = places.copy.digest;
     if sink.hasher.algorithm() != expected.algorithm() {
         sink.hasher = hash_again(sink.file.as_mut(), expected.algorithm(), &places.path)?;
     }
@@ -271,7 +279,7 @@ fn store(
     create_directories(directory)?;
     fs::rename(&places.path, &places.target).map_err(|source| failed("rename", &places.path, source))?;
     sync_directory(directory)?;
-    Ok(Stored::File { digest: actual, size })
+    Ok(Stored::File { copy: places.copy, size })
 }
 
 /// A client that begins a session need not say by which algorithm it will end it. What was written
@@ -318,7 +326,7 @@ fn create_directories(directory: &Path) -> Result<(), BlobError> {
     Ok(())
 }
 
-pub(crate) fn sync_directory(directory: &Path) -> Result<(), BlobError> {
+fn sync_directory(directory: &Path) -> Result<(), BlobError> {
     File::open(directory).and_then(|file| file.sync_all()).map_err(|source| failed("sync", directory, source))
 }
 

@@ -4,11 +4,12 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use seaworthy_model::UploadId;
 use seaworthy_oci::{Algorithm, Digest};
-use seaworthy_store::{BlobError, Blobs, DbError, Stored, UploadState, limit};
+use seaworthy_store::{BlobCopy, BlobError, Blobs, DbError, Found, Stored, UploadState, limit};
 use seaworthy_testkit::{TestDb, db_tests};
 
 db_tests!(&[]; bytes_come_back, a_wrong_digest_stores_nothing, a_suspended_upload_goes_on,
-    what_was_not_acknowledged_is_cut_off, the_floor_refuses, pieces_of_any_length_keep_their_order);
+    what_was_not_acknowledged_is_cut_off, the_floor_refuses, pieces_of_any_length_keep_their_order,
+    what_is_stored_is_looked_after, copies_have_names_of_their_own);
 
 async fn store(test: &TestDb, blobs: &Blobs, bytes: &[u8]) -> (Digest, u64) {
     let stored = blobs.put("t", Bytes::copy_from_slice(bytes)).await.expect("stored");
@@ -130,4 +131,56 @@ async fn pieces_of_any_length_keep_their_order(test: TestDb) {
     assert_eq!(stored.size(), whole.len() as u64);
     let reader = blobs.open("t", stored.digest(), stored.size()).await.expect("open").expect("stored");
     assert!(reader.read_all().await.expect("read") == whole);
+}
+
+async fn what_is_stored_is_looked_after(test: TestDb) {
+    let blobs = Blobs::new(test.path().to_owned(), test.db.clone(), 0);
+    let small = store(&test, &blobs, &pattern(100)).await;
+    let large = store(&test, &blobs, &pattern(100_000)).await;
+    for (digest, size) in [small, large] {
+        let copy = BlobCopy::from(&digest);
+        assert_eq!(blobs.look("t", copy, size).await.expect("look"), Found::Whole);
+        assert_eq!(blobs.hash("t", copy, size).await.expect("hash"), Found::Whole);
+        assert_eq!(blobs.hash("t", copy, size + 1).await.expect("hash"), Found::Length(size));
+    }
+    let fan = u8::from_str_radix(&large.0.hex()[..2], 16).expect("hex");
+    let path = test.path().join("blobs/t/sha256").join(&large.0.hex()[..2]);
+    std::fs::write(path.join("something else"), "x").expect("write");
+    let files = blobs.folder("t", "sha256", fan).await.expect("list");
+    assert_eq!(
+        files.iter().map(|file| (file.copy, file.size)).collect::<Vec<_>>(),
+        [(BlobCopy::from(&large.0), large.1)]
+    );
+    assert!(blobs.folder("t", "sha512", fan).await.expect("list").is_empty());
+    let mut bytes = pattern(100_000);
+    bytes[77_777] ^= 1;
+    std::fs::write(path.join(large.0.hex()), &bytes).expect("write");
+    let copy = BlobCopy::from(&large.0);
+    assert_eq!(blobs.look("t", copy, large.1).await.expect("look"), Found::Whole);
+    assert_eq!(blobs.hash("t", copy, large.1).await.expect("hash"), Found::Rotten);
+    blobs.remove("t", &copy).await.expect("removed");
+    assert_eq!(blobs.hash("t", copy, large.1).await.expect("hash"), Found::Missing);
+}
+
+/// Removing one copy leaves the other, and a copy is found under its own name alone.
+async fn copies_have_names_of_their_own(test: TestDb) {
+    let blobs = Blobs::new(test.path().to_owned(), test.db.clone(), 0);
+    let bytes = pattern(50_000);
+    let digest = Digest::sha256(&bytes);
+    let mut copies = Vec::new();
+    for _ in 0..2 {
+        let mut upload = blobs.begin("t", UploadId::generate(), Algorithm::Sha256).expect("begin");
+        upload.write(bytes.clone().into()).await.expect("write");
+        let Stored::File { copy, size } = upload.finish_copy(digest).await.expect("stored") else {
+            panic!("it is large")
+        };
+        assert_eq!(size, 50_000);
+        copies.push(copy);
+    }
+    assert!(blobs.open("t", &digest, 50_000).await.expect("open").is_none());
+    let fan = u8::from_str_radix(&digest.hex()[..2], 16).expect("hex");
+    assert_eq!(blobs.folder("t", "sha256", fan).await.expect("list").len(), 2);
+    blobs.remove("t", &copies[0]).await.expect("removed");
+    let open = async |copy| blobs.open("t", copy, 50_000).await.expect("open");
+    assert!(open(copies[0]).await.is_none() && open(copies[1]).await.is_some());
 }

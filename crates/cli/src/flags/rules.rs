@@ -2,14 +2,6 @@
 
 use clap::Subcommand;
 
-/// Verbs of `registry`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum RegistryVerb {
-    /// Which repositories promotion alone writes, and which tags never move
-    #[command(subcommand)]
-    Rules(RulesVerb),
-}
-
 /// Verbs of `registry rules`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RulesVerb {

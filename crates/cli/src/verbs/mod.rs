@@ -16,6 +16,7 @@ pub(crate) mod ledger;
 pub(crate) mod policies;
 pub(crate) mod policy_diff;
 pub(crate) mod reference;
+pub(crate) mod registry;
 pub(crate) mod rules;
 pub(crate) mod serve;
 

@@ -288,6 +288,22 @@ pub(crate) async fn told(tx: &mut Tx<'_>, key: &Key) -> Result<(i64, Option<Stri
     Ok((row.int_opt(0)?.unwrap_or(0), row.text_opt(1)?.map(str::to_owned)))
 }
 
+/// Containers that are there and were not told of, behind a key, in order.
+pub(crate) async fn untold(tx: &mut Tx<'_>, after: Option<&Key>, most: usize) -> Result<Vec<Key>, DbError> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let (host, runtime, id) =
+        after.map_or((&[][..], "", ""), |key| (key.host.as_bytes(), key.runtime.as_str(), key.id.as_str()));
+    let rows = tx
+        .fetch_all(
+            "SELECT host, runtime, id FROM fleet_containers
+             WHERE told_hash IS NULL AND presence <> 'gone' AND (host, runtime, id) > ($1, $2, $3)
+             ORDER BY host, runtime, id LIMIT $4",
+            args![host, runtime, id, most],
+        )
+        .await?;
+    rows.iter().map(read_key).collect()
+}
+
 pub(crate) async fn set_told(tx: &mut Tx<'_>, key: &Key, (told, hash): (i64, &str)) -> Result<(), DbError> {
     tx.execute(
         "UPDATE fleet_containers SET told = $4, told_hash = $5 WHERE host = $1 AND runtime = $2 AND id = $3",

@@ -1,16 +1,71 @@
-//! Taking tags, manifests and blobs out of a repository.
+//! Taking tags, manifests and blobs out of a repository: at once, or so that they can come back.
 
+use seaworthy_model::Timestamp;
 use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{DbError, Row, Tx, args};
 
-pub(crate) async fn delete_tag(tx: &mut Tx<'_>, repository: &RepoName, tag: &Tag) -> Result<bool, DbError> {
-    let deleted = tx
-        .execute(
-            "DELETE FROM registry_tags WHERE repository = $1 AND name = $2",
-            args![repository.as_str(), tag.as_str()],
+use super::{
+    Subject, enqueue, enqueue_named,
+    reviews::{enqueue_followers, loosen, span},
+};
+
+/// A deletion: by whom, why, when, and until when it can be undone.
+#[derive(Clone, Debug)]
+pub(crate) struct Removal {
+    pub(crate) by: String,
+    /// `request`, `untagged`, `retention`.
+    pub(crate) reason: &'static str,
+    pub(crate) at: Timestamp,
+    /// Not after `at`: it cannot be.
+    pub(crate) until: Timestamp,
+}
+
+impl Removal {
+    fn can_be_undone(&self) -> bool {
+        self.until > self.at
+    }
+}
+
+/// The manifest that a tag points at.
+pub(crate) async fn tag_target(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    tag: &Tag,
+) -> Result<Option<Digest>, DbError> {
+    let sql = "SELECT digest FROM registry_tags WHERE repository = $1 AND name = $2";
+    let row = tx.fetch_optional(sql, args![repository.as_str(), tag.as_str()]).await?;
+    row.map(|row| row.parsed(0)).transpose()
+}
+
+/// Deletes a tag; false when it was not there.
+pub(crate) async fn delete_tag(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    tag: &Tag,
+    removal: &Removal,
+) -> Result<bool, DbError> {
+    let Some(digest) = tag_target(tx, repository, tag).await? else { return Ok(false) };
+    if removal.can_be_undone() {
+        tx.execute(
+            "INSERT INTO registry_deleted (repository, kind, name, digest, deleted_at, deleted_by, reason, until)
+             VALUES ($1, 'tag', $2, $3, $4, $5, $6, $7) ON CONFLICT (repository, kind, name, digest)
+             DO UPDATE SET deleted_at = $4, deleted_by = $5, reason = $6, until = $7",
+            args![
+                repository.as_str(),
+                tag.as_str(),
+                &digest.to_string(),
+                removal.at.as_micros(),
+                &removal.by,
+                removal.reason,
+                removal.until.as_micros(),
+            ],
         )
         .await?;
-    Ok(deleted == 1)
+    }
+    let sql = "DELETE FROM registry_tags WHERE repository = $1 AND name = $2";
+    tx.execute(sql, args![repository.as_str(), tag.as_str()]).await?;
+    loosen(tx, repository, &digest, removal.at, "untagged").await?;
+    Ok(true)
 }
 
 /// Deletes a manifest of a repository with its tags and references; false when it was not there.
@@ -18,27 +73,116 @@ pub(crate) async fn delete_manifest(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: &Digest,
+    removal: &Removal,
 ) -> Result<bool, DbError> {
     let (name, text) = (repository.as_str(), digest.to_string());
+    let sql = "SELECT 1 FROM registry_manifests WHERE repository = $1 AND digest = $2";
+    if tx.fetch_optional(sql, args![name, &text]).await?.is_none() {
+        return Ok(false);
+    }
+    enqueue_followers(tx, repository, digest, removal.at).await?;
+    set_aside(tx, repository, Some(digest), removal).await?;
+    delete_rows(tx, repository, Some(digest)).await?;
+    Ok(true)
+}
+
+/// Deletes a repository with all that it holds. Uploads that are under way end with their sessions.
+pub(crate) async fn delete_repository(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    removal: &Removal,
+) -> Result<(), DbError> {
+    let name = repository.as_str();
+    set_aside(tx, repository, None, removal).await?;
+    delete_rows(tx, repository, None).await?;
+    tx.execute("DELETE FROM registry_links WHERE repository = $1", args![name]).await?;
+    tx.execute("DELETE FROM registry_repositories WHERE path = $1", args![name]).await.map(|_| ())
+}
+
+/// Keeps what is needed to undo a deletion, and has it looked at when that is over. Without undo the
+/// blobs are looked at now.
+async fn set_aside(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    manifest: Option<&Digest>,
+    removal: &Removal,
+) -> Result<(), DbError> {
+    let (first, last) = span(manifest);
+    if !removal.can_be_undone() {
+        let sql = "DELETE FROM registry_pulls WHERE repository = $1 AND digest >= $2 AND digest <= $3";
+        tx.execute(sql, args![repository.as_str(), &first, &last]).await?;
+        return enqueue_named(tx, repository, manifest, removal.at).await;
+    }
+    let (name, at, until) = (repository.as_str(), removal.at.as_micros(), removal.until.as_micros());
+    let args = args![name, &first, &last, at, &removal.by, removal.reason, until];
     tx.execute(
-        "DELETE FROM registry_referrers WHERE repository = $1 AND digest = $2
-         AND subject = (SELECT subject FROM registry_manifests WHERE repository = $1 AND digest = $2)",
-        args![name, &text],
+        "INSERT INTO registry_deleted (repository, kind, name, digest, media_type, pushed_at, pushed_by,
+             deleted_at, deleted_by, reason, until)
+         SELECT repository, 'manifest', '', digest, media_type, pushed_at, pushed_by,
+             CAST($4 AS BIGINT), CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS BIGINT)
+         FROM registry_manifests WHERE repository = $1 AND digest >= $2 AND digest <= $3
+         ON CONFLICT (repository, kind, name, digest) DO UPDATE SET deleted_at = excluded.deleted_at,
+             deleted_by = excluded.deleted_by, reason = excluded.reason, until = excluded.until",
+        args,
     )
     .await?;
-    let deleted = tx
-        .execute("DELETE FROM registry_manifests WHERE repository = $1 AND digest = $2", args![name, &text])
-        .await?;
-    tx.execute("DELETE FROM registry_tags WHERE repository = $1 AND digest = $2", args![name, &text]).await?;
-    tx.execute("DELETE FROM registry_references WHERE repository = $1 AND manifest = $2", args![name, &text])
-        .await?;
     tx.execute(
-        "DELETE FROM registry_manifest_bytes WHERE digest = $1
-         AND NOT EXISTS (SELECT 1 FROM registry_manifests WHERE digest = $1)",
-        args![&text],
+        "INSERT INTO registry_deleted (repository, kind, name, digest, deleted_at, deleted_by, reason, until)
+         SELECT repository, 'tag', name, digest,
+             CAST($4 AS BIGINT), CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS BIGINT)
+         FROM registry_tags WHERE repository = $1 AND digest >= $2 AND digest <= $3
+         ON CONFLICT (repository, kind, name, digest) DO UPDATE SET deleted_at = excluded.deleted_at,
+             deleted_by = excluded.deleted_by, reason = excluded.reason, until = excluded.until",
+        args,
     )
     .await?;
-    Ok(deleted == 1)
+    tx.execute(
+        "INSERT INTO registry_deleted_references (repository, manifest, kind, digest)
+         SELECT repository, manifest, kind, digest FROM registry_references
+         WHERE repository = $1 AND manifest >= $2 AND manifest <= $3
+         ON CONFLICT (repository, manifest, kind, digest) DO NOTHING",
+        args![name, &first, &last],
+    )
+    .await?;
+    tx.execute(
+        "INSERT INTO registry_reviews (kind, repository, digest, due, tries, reason, epoch)
+         SELECT 'manifest', repository, digest, CAST($4 AS BIGINT), 0, 'deleted', 0 FROM registry_manifests
+         WHERE repository = $1 AND digest >= $2 AND digest <= $3
+         ON CONFLICT (kind, repository, digest) DO UPDATE SET reason = excluded.reason,
+             epoch = registry_reviews.epoch + 1,
+             due = CASE WHEN registry_reviews.due < excluded.due THEN registry_reviews.due ELSE excluded.due END",
+        args![name, &first, &last, until],
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Deletes the rows of a manifest, or of all of a repository.
+async fn delete_rows(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    manifest: Option<&Digest>,
+) -> Result<(), DbError> {
+    let (first, last) = span(manifest);
+    let args = args![repository.as_str(), &first, &last];
+    for sql in [
+        "DELETE FROM registry_manifest_bytes WHERE
+             digest IN (SELECT digest FROM registry_manifests
+                 WHERE repository = $1 AND digest >= $2 AND digest <= $3)
+             AND NOT EXISTS (SELECT 1 FROM registry_manifests AS m
+                 WHERE m.digest = registry_manifest_bytes.digest AND m.repository <> $1)
+             AND NOT EXISTS (SELECT 1 FROM registry_deleted AS d
+                 WHERE d.digest = registry_manifest_bytes.digest AND d.kind = 'manifest')",
+        "DELETE FROM registry_referrers WHERE repository = $1 AND (subject, digest) IN
+             (SELECT subject, digest FROM registry_manifests
+              WHERE repository = $1 AND digest >= $2 AND digest <= $3)",
+        "DELETE FROM registry_tags WHERE repository = $1 AND digest >= $2 AND digest <= $3",
+        "DELETE FROM registry_references WHERE repository = $1 AND manifest >= $2 AND manifest <= $3",
+        "DELETE FROM registry_manifests WHERE repository = $1 AND digest >= $2 AND digest <= $3",
+    ] {
+        tx.execute(sql, args).await?;
+    }
+    Ok(())
 }
 
 /// Takes a blob's links out of a repository; `None` when a manifest there still names it.
@@ -46,6 +190,7 @@ pub(crate) async fn unlink_blob(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: &Digest,
+    now: Timestamp,
 ) -> Result<Option<bool>, DbError> {
     let (name, text) = (repository.as_str(), digest.to_string());
     let named = tx
@@ -60,6 +205,9 @@ pub(crate) async fn unlink_blob(
     let removed = tx
         .execute("DELETE FROM registry_links WHERE repository = $1 AND digest = $2", args![name, &text])
         .await?;
+    if removed > 0 {
+        enqueue(tx, &Subject::Blob(*digest), now, "unlinked").await?;
+    }
     Ok(Some(removed > 0))
 }
 
@@ -89,23 +237,4 @@ pub(crate) async fn names_in(tx: &mut Tx<'_>, repository: &RepoName, most: i64) 
 
 fn texts(rows: &[Row]) -> Result<Vec<String>, DbError> {
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
-}
-
-/// Deletes a repository with all that it holds. Uploads that are under way end with their sessions.
-pub(crate) async fn delete_repository(tx: &mut Tx<'_>, repository: &RepoName) -> Result<(), DbError> {
-    let name = repository.as_str();
-    tx.execute(
-        "DELETE FROM registry_manifest_bytes WHERE
-             digest IN (SELECT digest FROM registry_manifests WHERE repository = $1)
-             AND NOT EXISTS (SELECT 1 FROM registry_manifests AS m
-                 WHERE m.digest = registry_manifest_bytes.digest AND m.repository <> $1)",
-        args![name],
-    )
-    .await?;
-    tx.execute("DELETE FROM registry_referrers WHERE repository = $1", args![name]).await?;
-    tx.execute("DELETE FROM registry_tags WHERE repository = $1", args![name]).await?;
-    tx.execute("DELETE FROM registry_references WHERE repository = $1", args![name]).await?;
-    tx.execute("DELETE FROM registry_manifests WHERE repository = $1", args![name]).await?;
-    tx.execute("DELETE FROM registry_links WHERE repository = $1", args![name]).await?;
-    tx.execute("DELETE FROM registry_repositories WHERE path = $1", args![name]).await.map(|_| ())
 }

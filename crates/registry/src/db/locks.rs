@@ -49,6 +49,21 @@ pub(crate) async fn locks_of_tag(
     )
 }
 
+/// A tag's own locks, and the manifest that it points at.
+pub(crate) async fn tag_to_move(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    tag: &Tag,
+) -> Result<Option<(Locks, Digest)>, DbError> {
+    let row = tx
+        .fetch_optional(
+            "SELECT COALESCE(locks, 0), digest FROM registry_tags WHERE repository = $1 AND name = $2",
+            args![repository.as_str(), tag.as_str()],
+        )
+        .await?;
+    row.map(|row| Ok((Locks::from_bits(row.int(0)?), row.parsed(1)?))).transpose()
+}
+
 /// A manifest's own locks.
 pub(crate) async fn locks_of_manifest(
     tx: &mut Tx<'_>,

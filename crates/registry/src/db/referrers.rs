@@ -1,9 +1,9 @@
 //! Manifests by the manifest they refer to.
 
-use seaworthy_model::ManifestPushed;
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{Db, DbError, Tx, args};
 
+use super::NewManifest;
 use crate::lock::Ability;
 
 /// One referrer, without its annotations.
@@ -79,13 +79,9 @@ pub(crate) async fn annotations(
     row.map_or(Ok(None), |row| Ok(row.text_opt(0)?.map(str::to_owned)))
 }
 
-/// Enters a pushed manifest that has a subject. `shown` is its artifact type and annotations.
-pub(crate) async fn insert_referrer(
-    tx: &mut Tx<'_>,
-    pushed: &ManifestPushed,
-    size: u64,
-    (artifact_type, annotations): (Option<&str>, &str),
-) -> Result<(), DbError> {
+/// Enters a manifest that has a subject.
+pub(super) async fn insert_referrer(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> Result<(), DbError> {
+    let pushed = new.pushed;
     let Some(subject) = pushed.subject else { return Ok(()) };
     tx.execute(
         "INSERT INTO registry_referrers
@@ -94,12 +90,12 @@ pub(crate) async fn insert_referrer(
         args![
             pushed.repository.as_str(),
             &subject.to_string(),
-            artifact_type.unwrap_or_default(),
+            new.artifact_type.unwrap_or_default(),
             &pushed.digest.to_string(),
             &pushed.media_type,
-            size,
-            annotations,
-            annotations.len() as u64,
+            new.bytes.len() as u64,
+            new.annotations,
+            new.annotations.len() as u64,
         ],
     )
     .await
@@ -107,7 +103,7 @@ pub(crate) async fn insert_referrer(
 }
 
 /// Manifests that refer to `subject`, in digest order after `after`.
-pub(crate) async fn referring(
+pub(crate) async fn referring_after(
     db: &Db,
     repository: &RepoName,
     subject: &Digest,

@@ -1,7 +1,8 @@
 use seaworthy_store::schema::{Column, Index, Migration, RoomSchema, Step, Table};
 
 /// The registry's tables.
-pub const SCHEMA: RoomSchema = RoomSchema { room: "registry", migrations: &[FIRST, REFERRERS, LOCKS, RULES] };
+pub const SCHEMA: RoomSchema =
+    RoomSchema { room: "registry", migrations: &[FIRST, REFERRERS, LOCKS, RULES, COLLECTION] };
 
 const FIRST: Migration = Migration {
     id: 1,
@@ -159,4 +160,95 @@ const RULES: Migration = Migration {
         primary_key: &["prefix"],
         indexes: &[],
     })],
+};
+
+/// What may go is looked at when it is due; what went can come back for a while. All that is there from
+/// before is looked at once.
+const COLLECTION: Migration = Migration {
+    id: 5,
+    steps: &[
+        // The upload that a copy is called by; NULL: called by the digest alone, from before.
+        Step::AddColumn("registry_blobs", Column::bytes("copy").optional()),
+        // When the state became this.
+        Step::AddColumn("registry_blobs", Column::int("changed_at").optional()),
+        // Why the bytes cannot be served, found by looking; NULL: nothing is known against them.
+        Step::AddColumn("registry_blobs", Column::text("damage").optional()),
+        Step::AddColumn("registry_blobs", Column::int("scrubbed_at").optional()),
+        // When it was last pushed, or lost a tag.
+        Step::AddColumn("registry_manifests", Column::int("touched_at").optional()),
+        Step::Create(Table {
+            name: "registry_reviews",
+            columns: &[
+                Column::text("kind"),
+                // Empty for blobs, which are the same everywhere.
+                Column::text("repository"),
+                Column::text("digest"),
+                Column::int("due"),
+                Column::int("tries"),
+                Column::text("reason"),
+                // Grows with each claim and each new reason: who settles knows nothing came in between.
+                Column::int("epoch"),
+            ],
+            primary_key: &["kind", "repository", "digest"],
+            indexes: &[Index::on(&["due"])],
+        }),
+        Step::Create(super::running::RUNNING),
+        Step::Create(super::retention::RETENTION),
+        Step::Create(DELETED),
+        Step::Create(Table {
+            name: "registry_deleted_references",
+            columns: &[
+                Column::text("repository"),
+                Column::text("manifest"),
+                Column::text("kind"),
+                Column::text("digest"),
+            ],
+            primary_key: &["repository", "manifest", "kind", "digest"],
+            indexes: &[Index::on(&["digest", "repository"])],
+        }),
+        Step::Create(Table {
+            name: "registry_pulls",
+            columns: &[
+                Column::text("repository"),
+                Column::text("digest"),
+                Column::int("count"),
+                Column::int("last_pull"),
+            ],
+            primary_key: &["repository", "digest"],
+            indexes: &[],
+        }),
+        Step::Sql(
+            "INSERT INTO registry_reviews (kind, repository, digest, due, tries, reason, epoch)
+             SELECT 'blob', '', digest, 0, 0, 'upgrade', 0 FROM registry_blobs",
+        ),
+        Step::Sql(
+            "INSERT INTO registry_reviews (kind, repository, digest, due, tries, reason, epoch)
+             SELECT 'manifest', m.repository, m.digest, 0, 0, 'upgrade', 0 FROM registry_manifests AS m
+             WHERE NOT EXISTS (SELECT 1 FROM registry_tags AS t
+                 WHERE t.repository = m.repository AND t.digest = m.digest)",
+        ),
+    ],
+};
+
+/// Manifests and tags that were deleted and can be restored: a manifest with what its row said, a tag
+/// with the manifest that it pointed at.
+const DELETED: Table = Table {
+    name: "registry_deleted",
+    columns: &[
+        Column::text("repository"),
+        // `manifest` or `tag`.
+        Column::text("kind"),
+        // Of a tag; else empty.
+        Column::text("name"),
+        Column::text("digest"),
+        Column::text("media_type").optional(),
+        Column::int("pushed_at").optional(),
+        Column::text("pushed_by").optional(),
+        Column::int("deleted_at"),
+        Column::text("deleted_by"),
+        Column::text("reason"),
+        Column::int("until"),
+    ],
+    primary_key: &["repository", "kind", "name", "digest"],
+    indexes: &[Index::on(&["digest", "repository"])],
 };

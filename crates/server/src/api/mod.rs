@@ -16,6 +16,7 @@ mod live;
 mod overview;
 mod policies;
 mod promotion;
+mod registry;
 mod session;
 mod vulnerabilities;
 
@@ -123,6 +124,7 @@ pub(crate) fn routes() -> Routes<Rooms> {
         .merge(overview::routes())
         .merge(policies::routes())
         .merge(promotion::routes())
+        .merge(registry::routes())
         .merge(session::routes())
         .merge(vulnerabilities::routes())
 }
@@ -204,10 +206,12 @@ async fn metrics(State(rooms): State<Rooms>) -> Result<String, ApiError> {
         let _ = writeln!(out, "seaworthy_deliveries_waiting{{consumer=\"{consumer}\"}} {waiting}");
     }
     let failed = rooms.db.failed_deliveries(1_000).await?.len();
+    let damaged = rooms.registry.damaged_blobs().await?;
     let messages = rooms.telemetry.counts().await?;
     let connections = rooms.slots.count();
     let gauges = [
         ("deliveries_failed", failed.to_string()),
+        ("registry_blobs_damaged", damaged.to_string()),
         ("alert_messages_waiting", messages.waiting.to_string()),
         ("alert_messages_dead", messages.dead.to_string()),
         ("alert_messages_dropped", messages.dropped.to_string()),
@@ -247,6 +251,7 @@ async fn status(State(rooms): State<Rooms>, Extension(identity): Extension<Ident
         "pid": std::process::id(),
         "waiting": waiting,
         "failed": failed,
+        "damaged_blobs": rooms.registry.damaged_blobs().await?,
         "alerts": rooms.telemetry.counts().await?,
         "advisories": {"generation": feeds.generation, "state": feeds.state, "feeds": feeds.feeds.len()},
     })))

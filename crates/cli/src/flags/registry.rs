@@ -1,0 +1,158 @@
+//! Flags of images, and of what the registry keeps.
+
+use clap::{Args, Subcommand};
+
+use super::{ImageList, RulesVerb};
+
+/// Verbs of `image`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageVerb {
+    /// List images
+    List(ImageList),
+    /// What is known about one: digests, platforms, layers, who pushed it, verdicts, findings
+    #[command(after_help = "Example: seaworthy image show prod/web:1")]
+    Show {
+        /// REPOSITORY:TAG or REPOSITORY@DIGEST
+        reference: String,
+    },
+    /// Copy an image to another repository, if its clearance there allows it
+    #[command(
+        after_help = "The digest stays, and what refers to it (signatures, SBOMs) goes along. Without a tag the copy gets that of
+SRC; of an image named by digest it gets none.
+Examples:
+  seaworthy image promote dev/app@sha256:9c1e... prod/app:1.4
+  seaworthy image promote dev/app:1.4 prod/app"
+    )]
+    Promote {
+        /// REPOSITORY:TAG or REPOSITORY@DIGEST
+        source: String,
+        /// REPOSITORY or REPOSITORY:TAG
+        destination: String,
+        /// How long to wait while its inspection is under way
+        #[arg(long, default_value = "30s")]
+        wait: String,
+    },
+    /// Delete a tag, or a manifest by digest with all its tags
+    #[command(
+        after_help = "What was deleted can be restored for some days: seaworthy image restore prod/web:1"
+    )]
+    Delete {
+        /// REPOSITORY:TAG or REPOSITORY@DIGEST
+        reference: String,
+    },
+    /// List what was deleted and can be restored
+    #[command(after_help = "Example: seaworthy image deleted --repo prod/")]
+    Deleted(ImageList),
+    /// Bring a deleted tag back with its manifest, or a deleted manifest with its tags
+    #[command(after_help = "Examples:
+  seaworthy image restore prod/web:1
+  seaworthy image restore prod/web@sha256:9c1e…")]
+    Restore {
+        /// REPOSITORY:TAG or REPOSITORY@DIGEST
+        reference: String,
+    },
+    /// Why a blob or manifest is still here, and who uses it
+    #[command(after_help = "Example: seaworthy image explain sha256:9c1e…")]
+    Explain {
+        /// DIGEST of a manifest, an index, a config or a layer
+        digest: String,
+    },
+}
+
+/// Verbs of `registry`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RegistryVerb {
+    /// Compare what is stored with what is known; exits 1 when they do not agree
+    #[command(after_help = "Examples:
+  seaworthy registry verify
+  seaworthy registry verify --deep -o json")]
+    Verify {
+        /// Read all bytes, too
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Show what a repair would do: keep damaged blobs from readers, remove files that nobody knows
+    #[command(after_help = "Examples:
+  seaworthy registry repair
+  seaworthy registry repair --deep --apply
+A damaged blob is healed when somebody pushes it again.")]
+    Repair {
+        /// Read all bytes, too
+        #[arg(long)]
+        deep: bool,
+        /// Do it
+        #[arg(long)]
+        apply: bool,
+    },
+    /// What would be collected, when, and why; collection itself needs no command
+    #[command(after_help = "Example: seaworthy registry gc --dry-run")]
+    Gc {
+        /// Change nothing
+        #[arg(long, required = true)]
+        dry_run: bool,
+    },
+    /// Rules of which tags repositories keep
+    #[command(subcommand)]
+    Retention(RetentionVerb),
+    /// Which repositories promotion alone writes, and which tags never move
+    #[command(subcommand)]
+    Rules(RulesVerb),
+}
+
+/// Verbs of `registry retention`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RetentionVerb {
+    /// List rules
+    List,
+    /// Set the rules of repositories at and below a prefix, in place of those it had
+    #[command(after_help = "Examples:
+  seaworthy registry retention set dev --keep-last 10 --remove-older-than 30
+  seaworthy registry retention set prod --keep-tag 'v*' --keep-pulled 90 --remove-older-than 180
+  seaworthy registry retention set '*' --untagged 14")]
+    Set {
+        /// Repositories at and below it, such as prod or team/app; `*` is all
+        prefix: String,
+        /// The rules.
+        #[command(flatten)]
+        rules: RuleFlags,
+    },
+    /// Remove the rules of a prefix
+    Remove {
+        /// Repositories at and below it, such as prod or team/app; `*` is all
+        prefix: String,
+    },
+    /// What becomes of each tag, and by which rule; nothing is removed
+    #[command(after_help = "Examples:
+  seaworthy registry retention preview prod/web
+  seaworthy registry retention preview prod/web --keep-last 5 --remove-older-than 30")]
+    Preview {
+        /// Repository
+        repository: String,
+        /// Other rules than those that hold.
+        #[command(flatten)]
+        rules: RuleFlags,
+    },
+}
+
+/// Rules of what is kept.
+#[derive(Debug, Args)]
+pub(crate) struct RuleFlags {
+    /// Keep the tags that were set last
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_last: Option<u32>,
+    /// Keep what was pulled within so many days
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) keep_pulled: Option<u32>,
+    /// Keep tags of this name; `*` stands for any characters
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) keep_tag: Vec<String>,
+    /// Remove other tags that were set longer ago
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) remove_older_than: Option<u32>,
+    /// Collect manifests that nothing leads to after so many days
+    #[arg(long, value_name = "DAYS", conflicts_with = "keep_untagged")]
+    pub(crate) untagged: Option<u32>,
+    /// Keep manifests that nothing leads to
+    #[arg(long)]
+    pub(crate) keep_untagged: bool,
+}

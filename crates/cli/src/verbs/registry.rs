@@ -1,0 +1,193 @@
+//! What the registry keeps and lets go.
+
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Server, encode},
+    failure::{Failure, Outcome},
+    flags::{Global, RegistryVerb, RetentionVerb, RuleFlags},
+    render,
+};
+
+pub(crate) async fn registry(global: &Global, verb: RegistryVerb) -> Outcome {
+    match verb {
+        RegistryVerb::Verify { deep } => look(global, "verify", &json!({"deep": deep})).await,
+        RegistryVerb::Repair { deep, apply } => {
+            look(global, "repair", &json!({"deep": deep, "apply": apply})).await
+        }
+        RegistryVerb::Gc { .. } => forecast(global).await,
+        RegistryVerb::Retention(verb) => retention(global, verb).await,
+        RegistryVerb::Rules(verb) => super::rules::rules(global, verb).await,
+    }
+}
+
+async fn retention(global: &Global, verb: RetentionVerb) -> Outcome {
+    let server = Server::of(global)?;
+    let path = "/api/v1/registry/retention";
+    match verb {
+        RetentionVerb::List => {
+            let columns = [("PREFIX", "/prefix"), ("RULES", "/rules"), ("SET", "/set_at"), ("BY", "/set_by")];
+            render::list(global, &server.get(path).await?, "/prefix", &columns);
+        }
+        RetentionVerb::Set { prefix, rules } => {
+            let body = json!({"prefix": prefix, "rules": written(&rules)});
+            render::record(global, &server.post(path, &body).await?);
+        }
+        RetentionVerb::Remove { prefix } => {
+            let answer = server.delete(&format!("{path}?prefix={}", encode(&prefix))).await?;
+            render::record(global, &answer);
+        }
+        RetentionVerb::Preview { repository, rules } => {
+            preview(global, &server, &repository, &written(&rules)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The rules as the API takes them: what was not said is not there.
+fn written(flags: &RuleFlags) -> Value {
+    let mut rules = serde_json::Map::new();
+    for (key, value) in [
+        ("keep_last", flags.keep_last),
+        ("keep_pulled_days", flags.keep_pulled),
+        ("remove_older_than_days", flags.remove_older_than),
+        ("untagged_days", flags.untagged),
+    ] {
+        if let Some(value) = value {
+            rules.insert(key.to_owned(), value.into());
+        }
+    }
+    if !flags.keep_tag.is_empty() {
+        rules.insert("keep_tags".to_owned(), json!(flags.keep_tag));
+    }
+    if flags.keep_untagged {
+        rules.insert("keep_untagged".to_owned(), true.into());
+    }
+    Value::Object(rules)
+}
+
+async fn preview(global: &Global, server: &Server, repository: &str, rules: &Value) -> Outcome {
+    let mut all: Vec<Value> = Vec::new();
+    loop {
+        let after = last(&all, "tag");
+        let mut body = json!({"repository": repository, "after": after});
+        if let (Some(fields), false) = (body.as_object_mut(), *rules == json!({})) {
+            fields.insert("rules".to_owned(), rules.clone());
+        }
+        match server.post("/api/v1/registry/retention/preview", &body).await? {
+            Value::Array(page) if !page.is_empty() => all.extend(page),
+            _ => break,
+        }
+    }
+    let columns = [
+        ("TAG", "/tag"),
+        ("ACTION", "/action"),
+        ("RULE", "/rule"),
+        ("SET", "/set_at"),
+        ("PULLED", "/last_pull"),
+        ("DIGEST", "/digest"),
+    ];
+    render::list(global, &Value::Array(all), "/tag", &columns);
+    Ok(())
+}
+
+pub(crate) async fn deleted(global: &Global, repository: &str) -> Outcome {
+    let server = Server::of(global)?;
+    let mut all: Vec<Value> = Vec::new();
+    loop {
+        let path = format!(
+            "/api/v1/registry/deleted?repository={}&after_repository={}&after_tag={}&after_digest={}",
+            encode(repository),
+            encode(last(&all, "repository")),
+            encode(last(&all, "tag")),
+            encode(last(&all, "digest"))
+        );
+        match server.get(&path).await? {
+            Value::Array(page) if !page.is_empty() => all.extend(page),
+            _ => break,
+        }
+    }
+    let columns = [
+        ("REPOSITORY", "/repository"),
+        ("TAG", "/tag"),
+        ("DIGEST", "/digest"),
+        ("DELETED", "/deleted_at"),
+        ("BY", "/deleted_by"),
+        ("WHY", "/reason"),
+        ("RESTORABLE UNTIL", "/restorable_until"),
+    ];
+    render::list(global, &Value::Array(all), "/digest", &columns);
+    Ok(())
+}
+
+fn last<'v>(all: &'v [Value], key: &str) -> &'v str {
+    all.last().and_then(|row| row.get(key)).and_then(Value::as_str).unwrap_or("")
+}
+
+pub(crate) async fn restore(global: &Global, reference: &str) -> Outcome {
+    let body = json!({"image": reference});
+    render::record(global, &Server::of(global)?.post("/api/v1/registry/restore", &body).await?);
+    Ok(())
+}
+
+pub(crate) async fn explain(global: &Global, digest: &str) -> Outcome {
+    let path = format!("/api/v1/registry/explain?digest={}", encode(digest));
+    render::record(global, &Server::of(global)?.get(&path).await?);
+    Ok(())
+}
+
+/// Looks at everything, part by part. What does not agree, and stays so, is a no.
+async fn look(global: &Global, verb: &str, body: &Value) -> Outcome {
+    let server = Server::of(global)?;
+    let (mut problems, mut after) = (Vec::new(), String::new());
+    loop {
+        let mut body = body.clone();
+        if let Some(fields) = body.as_object_mut() {
+            fields.insert("after".to_owned(), after.clone().into());
+        }
+        let mut part = server.post(&format!("/api/v1/registry/{verb}"), &body).await?;
+        if let Some(Value::Array(found)) = part.get_mut("problems").map(Value::take) {
+            problems.extend(found);
+        }
+        match part.get("next").and_then(Value::as_str) {
+            Some(next) => next.clone_into(&mut after),
+            None => break,
+        }
+    }
+    let is_left = problems.iter().any(|it| it.get("done").and_then(Value::as_str) == Some("none"));
+    let columns = [
+        ("DIGEST", "/digest"),
+        ("PROBLEM", "/problem"),
+        ("BYTES", "/bytes"),
+        ("REPOSITORIES", "/repositories"),
+        ("DONE", "/done"),
+    ];
+    render::list(global, &Value::Array(problems), "/digest", &columns);
+    if is_left { Err(Failure::No) } else { Ok(()) }
+}
+
+async fn forecast(global: &Global) -> Outcome {
+    let server = Server::of(global)?;
+    let (mut items, mut after) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/api/v1/registry/collection?after={}", encode(&after));
+        let mut part = server.get(&path).await?;
+        if let Some(Value::Array(found)) = part.get_mut("items").map(Value::take) {
+            items.extend(found);
+        }
+        match part.get("next").and_then(Value::as_str) {
+            Some(next) => next.clone_into(&mut after),
+            None => break,
+        }
+    }
+    let columns = [
+        ("KIND", "/kind"),
+        ("REPOSITORY", "/repository"),
+        ("DIGEST", "/digest"),
+        ("BYTES", "/bytes"),
+        ("NOT BEFORE", "/at"),
+        ("WHY", "/why"),
+    ];
+    render::list(global, &Value::Array(items), "/digest", &columns);
+    Ok(())
+}

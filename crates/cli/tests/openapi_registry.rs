@@ -1,0 +1,51 @@
+//! The routes of what the registry keeps answer as described.
+
+use serde_json::{Value, json};
+
+use crate::{http::Door, openapi::Description};
+
+/// While `prod/web:1` is there.
+pub(crate) fn kept(it: &mut Description, socket: &Door) {
+    let path = "/api/v1/registry/retention";
+    let rules = json!({"keep_last": 3, "keep_tags": ["v*"], "remove_older_than_days": 30});
+    it.ask(socket, ("POST", path), path, &json!({"prefix": "prod", "rules": rules}));
+    let wrong = it.ask(socket, ("POST", path), path, &json!({"prefix": "prod", "rules": {}}));
+    assert_eq!(wrong.status, 400, "{}", wrong.text());
+    let listed = it.get(socket, path, path).json();
+    assert_eq!(listed[0]["rules"], rules);
+    let preview = "/api/v1/registry/retention/preview";
+    let shown = it.ask(socket, ("POST", preview), preview, &json!({"repository": "prod/web"})).json();
+    assert_eq!(shown[0]["rule"], "keep_last: 3", "{shown:#}");
+    let gone = format!("{path}?prefix=prod");
+    assert_eq!(it.ask(socket, ("DELETE", path), &gone, &Value::Null).status, 200);
+    assert_eq!(it.ask(socket, ("DELETE", path), &gone, &Value::Null).status, 404);
+
+    let images = socket.get("GET", "/api/v1/images?repository=prod/web").json();
+    let digest = images[0]["digest"].as_str().expect("a digest").to_owned();
+    let explain = "/api/v1/registry/explain";
+    let told = it.get(socket, explain, &format!("{explain}?digest={digest}")).json();
+    assert_eq!(told["manifests"][0]["kept_by"], "tag", "{told:#}");
+    let unknown = format!("{explain}?digest=sha256:{}", "0".repeat(64));
+    assert_eq!(it.get(socket, explain, &unknown).status, 404);
+    for path in ["/api/v1/registry/verify", "/api/v1/registry/repair"] {
+        let part = it.ask(socket, ("POST", path), path, &json!({"deep": true})).json();
+        assert!(part["problems"].as_array().expect("a list").is_empty(), "{part:#}");
+        let last = it.ask(socket, ("POST", path), path, &json!({"after": "files:511"})).json();
+        assert_eq!(last["next"], Value::Null);
+    }
+}
+
+/// After `prod/web:1` was deleted.
+pub(crate) fn back(it: &mut Description, socket: &Door) {
+    let (deleted, restore) = ("/api/v1/registry/deleted", "/api/v1/registry/restore");
+    let listed = it.get(socket, deleted, &format!("{deleted}?repository=prod/")).json();
+    assert_eq!((&listed[0]["tag"], &listed[0]["reason"]), (&json!("1"), &json!("request")), "{listed:#}");
+    let collection = "/api/v1/registry/collection";
+    let told = it.get(socket, collection, collection).json();
+    assert!(told["items"].is_array(), "{told:#}");
+    let layers = socket.get("GET", "/api/v1/images/show?image=prod/web:1");
+    assert_eq!(layers.status, 404, "{}", layers.text());
+    let back = json!({"image": "prod/web:1"});
+    assert_eq!(it.ask(socket, ("POST", restore), restore, &back).json()["tags"], json!(["1"]));
+    assert_eq!(it.ask(socket, ("POST", restore), restore, &back).status, 404);
+}

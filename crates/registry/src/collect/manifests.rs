@@ -1,0 +1,97 @@
+//! Manifests that nothing leads to, and what was deleted for good.
+
+use seaworthy_ledger::{Act, Action};
+use seaworthy_model::{Actor, Timestamp};
+use seaworthy_oci::{Digest, RepoName};
+use seaworthy_store::Tx;
+use serde_json::json;
+
+use crate::{
+    Collection, Registry, RegistryError, Untagged,
+    db::{self, Removal, Review},
+    fate::{self, Fate},
+    limit,
+    refusal::object,
+};
+
+/// A look at one manifest.
+struct Look {
+    review: Review,
+    repository: RepoName,
+    digest: Digest,
+    untagged: Untagged,
+    collection: Collection,
+    now: Timestamp,
+}
+
+impl Registry {
+    /// Ends what was deleted, and collects what nothing leads to.
+    pub(super) async fn review_manifest(
+        &self,
+        review: &Review,
+        repository: &RepoName,
+        digest: Digest,
+    ) -> Result<(), RegistryError> {
+        // A pull that this server knows of counts, wherever it is written.
+        self.flush_pulls().await?;
+        let collection = self.inner.config.collection;
+        let look = Look {
+            review: review.clone(),
+            repository: repository.clone(),
+            digest,
+            untagged: self.untagged(repository).await?,
+            collection,
+            now: self.inner.clock.now(),
+        };
+        seaworthy_ledger::write(self.db(), &Actor::system(), look, |look, tx| {
+            Box::pin(async move { Ok(((), look.judge(tx).await?)) })
+        })
+        .await
+    }
+}
+
+impl Look {
+    async fn judge(&self, tx: &mut Tx<'_>) -> Result<Vec<Act>, RegistryError> {
+        let (repository, digest, now) = (&self.repository, &self.digest, self.now);
+        db::purge_tags(tx, repository, digest, now).await?;
+        if let Some(deleted) = db::deleted_manifest(tx, repository, digest).await? {
+            return self.end(tx, deleted.until).await;
+        }
+        if self.review.reason == "upgrade" {
+            // Nobody knew that it would go, nor what ran.
+            db::touch(tx, repository, digest, now).await?;
+        }
+        let Some(facts) = db::manifest_facts(tx, repository, digest).await? else {
+            db::settle(tx, &self.review).await?;
+            return Ok(vec![]);
+        };
+        match fate::decide(&facts, self.untagged, now) {
+            Fate::Kept(_) => db::settle(tx, &self.review).await?,
+            Fate::KeptUntil(_, due) => db::postpone(tx, &self.review, due).await?,
+            Fate::Goes => {
+                let until = self.collection.until(now);
+                let by = Actor::system().name;
+                let removal = Removal { by, reason: "untagged", at: now, until };
+                db::settle(tx, &self.review).await?;
+                db::delete_manifest(tx, repository, digest, &removal).await?;
+                let act = Act::new(Action::ManifestCollect, object(repository, digest))
+                    .details(json!({"reason": removal.reason, "restorable_until": until.to_string()}));
+                return Ok(vec![act]);
+            }
+        }
+        Ok(vec![])
+    }
+
+    /// Ends a deleted manifest when its time is over and nothing runs it.
+    async fn end(&self, tx: &mut Tx<'_>, until: Timestamp) -> Result<Vec<Act>, RegistryError> {
+        if until > self.now {
+            db::postpone(tx, &self.review, until).await?;
+        } else if db::runs(tx, &self.repository, &self.digest).await? {
+            db::postpone(tx, &self.review, self.now.plus_seconds(limit::RECHECK_SECONDS)).await?;
+        } else {
+            db::purge_manifest(tx, &self.repository, &self.digest, self.now).await?;
+            db::settle(tx, &self.review).await?;
+        }
+        Ok(vec![])
+    }
+}

@@ -1,0 +1,259 @@
+//! Tags that the rules of their repository do not keep.
+
+use seaworthy_access::{Identity, Permission};
+use seaworthy_ledger::{Act, Action};
+use seaworthy_model::{Actor, ErrorCode, Problem, Scope, Timestamp};
+use seaworthy_oci::{Digest, RepoName, Tag};
+use seaworthy_store::DbError;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    Registry, RegistryError, RetentionRules, Untagged,
+    db::{self, Removal, Review},
+    limit,
+    pauses::Point,
+    retention::{self, Exception, Ruling, TagFacts},
+};
+
+/// What becomes of one tag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Preview {
+    /// The tag.
+    pub tag: String,
+    /// What it points at.
+    pub digest: Digest,
+    /// When it was set to that.
+    pub set_at: Timestamp,
+    /// When that was pulled last.
+    pub last_pull: Option<Timestamp>,
+    /// `keep` or `remove`.
+    pub action: &'static str,
+    /// The rule that says so.
+    pub rule: String,
+}
+
+impl Registry {
+    /// RetentionRules of all prefixes that `identity` may read about.
+    pub async fn retention(&self, identity: &Identity) -> Result<Vec<Value>, RegistryError> {
+        let mut out = Vec::new();
+        for row in db::retention(self.db(), limit::RETENTION_PREFIXES).await? {
+            let scope = scope_of(&row.prefix)?;
+            if self.access().allows(identity, Permission::MetadataRead, &scope).await? {
+                out.push(json!({
+                    "prefix": if row.prefix.is_empty() { "*" } else { &row.prefix }, "rules": row.rules, "set_at": row.set_at, "set_by": row.set_by,
+                }));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Sets what repositories at and below a prefix keep. It is looked at right away, and every day.
+    pub async fn set_retention(
+        &self,
+        identity: &Identity,
+        prefix: &str,
+        rules: &RetentionRules,
+    ) -> Result<(), RegistryError> {
+        self.check_retention(identity, prefix, Permission::Delete).await?;
+        rules.check()?;
+        let context = (prefix.to_owned(), json!(rules), identity.actor.name.clone(), self.inner.clock.now());
+        seaworthy_ledger::write(self.db(), &identity.actor, context, |(prefix, rules, by, now), tx| {
+            Box::pin(async move {
+                db::set_retention(tx, (prefix, &rules.to_string()), by, *now).await?;
+                if db::count_retention(tx).await? > limit::RETENTION_PREFIXES {
+                    let message =
+                        format!("there are rules for {} prefixes already", limit::RETENTION_PREFIXES);
+                    return Err(RegistryError::from(Problem::new(ErrorCode::TooLarge, message)));
+                }
+                let act = Act::new(Action::RetentionSet, object(prefix)).details(rules.clone());
+                Ok(((), vec![act]))
+            })
+        })
+        .await
+    }
+
+    /// Removes the rules of a prefix.
+    pub async fn remove_retention(&self, identity: &Identity, prefix: &str) -> Result<(), RegistryError> {
+        self.check_retention(identity, prefix, Permission::Delete).await?;
+        seaworthy_ledger::write(self.db(), &identity.actor, prefix.to_owned(), |prefix, tx| {
+            Box::pin(async move {
+                if !db::remove_retention(tx, prefix).await? {
+                    let message = format!("there are no rules for `{prefix}`");
+                    return Err(RegistryError::from(Problem::new(ErrorCode::NotFound, message)));
+                }
+                Ok(((), vec![Act::new(Action::RetentionRemove, object(prefix))]))
+            })
+        })
+        .await
+    }
+
+    async fn check_retention(
+        &self,
+        identity: &Identity,
+        prefix: &str,
+        permission: Permission,
+    ) -> Result<(), RegistryError> {
+        let scope = scope_of(prefix)?;
+        if self.access().allows(identity, permission, &scope).await? {
+            return Ok(());
+        }
+        let message = format!("rules for `{scope}` need the right to {} there", permission.word());
+        Err(Problem::new(ErrorCode::Denied, message).into())
+    }
+
+    /// What becomes of the tags of a repository after `after`, by given rules or by its own: `most` and no
+    /// more than [`limit::PAGE`].
+    pub async fn preview_retention(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        rules: Option<RetentionRules>,
+        (after, most): (&str, u32),
+    ) -> Result<Vec<Preview>, RegistryError> {
+        self.require(identity, Permission::MetadataRead, repository).await?;
+        let rules = match rules {
+            Some(rules) => rules,
+            None => self.rules_of(repository).await?.unwrap_or_default(),
+        };
+        let judged = self.judge_tags(repository, &rules).await?;
+        let page = judged.into_iter().filter(|(tag, _)| tag.name.as_str() > after);
+        let preview = |(tag, ruling): (TagFacts, Ruling)| Preview {
+            tag: tag.name,
+            digest: tag.digest,
+            set_at: tag.set_at,
+            last_pull: tag.last_pull,
+            action: if ruling.keeps { "keep" } else { "remove" },
+            rule: ruling.rule,
+        };
+        Ok(page.take(most.min(limit::PAGE) as usize).map(preview).collect())
+    }
+
+    async fn rules_of(&self, repository: &RepoName) -> Result<Option<RetentionRules>, RegistryError> {
+        let rows = db::retention(self.db(), limit::RETENTION_PREFIXES).await?;
+        let all: Vec<(String, RetentionRules)> =
+            rows.into_iter().map(|row| (row.prefix, row.rules)).collect();
+        Ok(retention::rules_of(&all, repository).cloned())
+    }
+
+    /// How long manifests of a repository stay that nothing leads to.
+    pub(crate) async fn untagged(&self, repository: &RepoName) -> Result<Untagged, RegistryError> {
+        let configured = self.inner.config.collection.untagged;
+        Ok(self.rules_of(repository).await?.map_or(configured, |rules| rules.untagged(configured)))
+    }
+
+    /// All tags of a repository, and what the rules say of them.
+    async fn judge_tags(
+        &self,
+        repository: &RepoName,
+        rules: &RetentionRules,
+    ) -> Result<Vec<(TagFacts, Ruling)>, RegistryError> {
+        self.flush_pulls().await?;
+        let mut tags: Vec<TagFacts> = Vec::new();
+        loop {
+            let after = tags.last().map(|tag| tag.name.clone()).unwrap_or_default();
+            let page = db::tags_to_judge(self.db(), repository, &after, limit::PAGE.into()).await?;
+            let is_last = page.len() < limit::PAGE as usize;
+            tags.extend(page);
+            if tags.len() > limit::RETENTION_TAGS {
+                let message =
+                    format!("`{repository}` has more than {} tags: no rules apply", limit::RETENTION_TAGS);
+                return Err(Problem::new(ErrorCode::TooLarge, message).into());
+            }
+            if is_last {
+                break;
+            }
+        }
+        let now = self.inner.clock.now();
+        let first = retention::decide(rules, &tags, now);
+        // What is costly to find out is asked of what would go.
+        for (tag, _) in tags.iter_mut().zip(&first).filter(|(_, ruling)| !ruling.keeps) {
+            if !db::runners(self.db(), repository, &tag.digest, 1).await?.is_empty() {
+                tag.exception = Some(Exception::Runs);
+            } else if db::names_a_subject(self.db(), repository, &tag.name).await? {
+                tag.exception = Some(Exception::Subject);
+            }
+        }
+        let rulings = retention::decide(rules, &tags, now);
+        Ok(tags.into_iter().zip(rulings).collect())
+    }
+
+    /// Removes the tags that a repository does not keep; what they leave is collected in time.
+    pub(super) async fn review_repository(
+        &self,
+        review: &Review,
+        repository: &RepoName,
+    ) -> Result<(), RegistryError> {
+        // One that is gone is looked at again when it is made anew.
+        let rules = match db::repository_locks(self.db(), repository).await? {
+            Some(_) => self.rules_of(repository).await?,
+            None => None,
+        };
+        if let Some(rules) = &rules {
+            let judged = self.judge_tags(repository, rules).await?;
+            self.pause(Point::Judged).await;
+            for (tag, ruling) in judged.into_iter().filter(|(_, ruling)| !ruling.keeps) {
+                self.expire(repository, tag, ruling).await?;
+            }
+        }
+        let again = self.inner.clock.now().plus_seconds(limit::RECHECK_SECONDS);
+        let context = (review.clone(), rules.is_some(), again);
+        self.db()
+            .upkeep(context, |(review, has_rules, again), tx| {
+                Box::pin(async move {
+                    match has_rules {
+                        true => db::postpone(tx, review, *again).await,
+                        false => db::settle(tx, review).await,
+                    }
+                })
+            })
+            .await
+            .map_err(|error: DbError| RegistryError::Db(error))
+    }
+
+    /// Removes a tag that is still what was judged: not moved, locked, pulled or started since.
+    async fn expire(
+        &self,
+        repository: &RepoName,
+        judged: TagFacts,
+        ruling: Ruling,
+    ) -> Result<(), RegistryError> {
+        self.flush_pulls().await?;
+        let Ok(name) = judged.name.parse::<Tag>() else { return Ok(()) };
+        let at = self.inner.clock.now();
+        let until = self.inner.config.collection.until(at);
+        let removal = Removal { by: Actor::system().name, reason: "retention", at, until };
+        let context = (repository.clone(), name, judged, ruling, removal);
+        seaworthy_ledger::write(self.db(), &Actor::system(), context, |context, tx| {
+            Box::pin(async move {
+                let (repository, name, judged, ruling, removal) = context;
+                let now = db::tag_to_judge(tx, repository, name).await?;
+                if now.as_ref() != Some(judged) || db::runs(tx, repository, &judged.digest).await? {
+                    return Ok::<_, RegistryError>(((), vec![]));
+                }
+                db::delete_tag(tx, repository, name, removal).await?;
+                let act = Act::new(Action::TagExpire, format!("repositories/{repository}:{name}"))
+                    .details(json!({"digest": judged.digest, "rule": ruling.rule}));
+                Ok(((), vec![act]))
+            })
+        })
+        .await
+    }
+}
+
+fn object(prefix: &str) -> String {
+    format!("repositories/{prefix}")
+}
+
+/// RetentionRules are about the repositories below a prefix, so they need rights there.
+fn scope_of(prefix: &str) -> Result<Scope, RegistryError> {
+    if prefix.is_empty() {
+        let all = "/repositories".parse::<Scope>();
+        return all.map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()).into());
+    }
+    let repository: RepoName = prefix.parse().map_err(|_| {
+        Problem::new(ErrorCode::NameInvalid, format!("`{prefix}` is no prefix of repositories"))
+            .hint("give whole parts of names, such as `prod` or `team/app`; `*` is all of them")
+    })?;
+    Ok(Scope::repository(&repository))
+}

@@ -1,0 +1,375 @@
+//! Blobs that go while somebody counts on them.
+
+use http::StatusCode;
+use seaworthy_oci::Digest;
+use seaworthy_testkit::{TestDb, db_tests};
+
+use super::{DAY, HOUR, Still, client::ROOMS, file, manifest_of};
+use crate::{Registry, db, limit, pauses::Point};
+
+db_tests!(super::ROOMS; gc_vs_head_then_manifest, gc_vs_mount, gc_vs_reupload_while_deleting,
+    a_late_deleter_hits_nothing, two_gc_workers_two_replicas, lease_survives_restart,
+    crash_between_rename_and_sql, crash_after_sql_before_reply, crash_mid_gc_delete, clock_jumps_backwards,
+    what_is_named_stays, a_batch_is_bounded, pins_are_prolonged_at_half);
+
+/// Two blobs that nobody names any more: `file(1)` is in a file, `b"small"` in the database.
+async fn unnamed(still: &Still) -> [Vec<u8>; 2] {
+    let layers = [file(1), b"small".to_vec()];
+    let (digest, _) = still.client.put_image("a:1", &[&layers[0], &layers[1]]).await;
+    still.delete(&format!("a/manifests/{digest}")).await;
+    layers
+}
+
+async fn gc_vs_head_then_manifest(test: TestDb) {
+    let still = Still::new(test).await;
+    let [kept, _] = unnamed(&still).await;
+    let other = file(2);
+    still.client.put_blob("a", &other).await;
+    // The pins of the pushes end in a second. Then one of two clients looks.
+    still.pass(limit::LEASE_SECONDS - 1).await;
+    assert_eq!(still.head("a", &Digest::sha256(&kept)).await, StatusCode::OK);
+    still.client.put_blob("a", super::CONFIG).await;
+    still.pass(1).await;
+    still.pass(limit::CONDEMNED_SECONDS).await;
+    assert_eq!(still.state(&Digest::sha256(&other)).await, "", "nobody looked");
+    assert_eq!(still.copies(&Digest::sha256(&other)), 0);
+    // Half a lease is what HEAD promises, whenever the pin was made.
+    still.pass(limit::LEASE_SECONDS / 2).await;
+    let answer = still.client.put_manifest("a", "1", &manifest_of(&kept)).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+    still.pass(3 * DAY).await;
+    still.reads("a", &kept).await;
+    // Between the look at the row and the pin it was condemned: then it is taken back.
+    still.client.put_blob("a", &other).await;
+    let seen = db::blob(&still.world.test.db, &Digest::sha256(&other)).await.expect("read").expect("row");
+    still.pass(limit::LEASE_SECONDS).await;
+    assert_eq!(still.state(&Digest::sha256(&other)).await, "condemned");
+    assert!(still.registry().pin(&seen).await.expect("pinned"));
+    assert_eq!(still.state(&Digest::sha256(&other)).await, "live");
+    // Who names it without looking has it back as well.
+    still.pass(limit::LEASE_SECONDS).await;
+    assert_eq!(still.state(&Digest::sha256(&other)).await, "condemned");
+    let named = still.client.put_manifest("a", "2", &manifest_of(&other)).await;
+    assert_eq!(named.status, StatusCode::CREATED, "{}", named.text());
+    still.reads("a", &other).await;
+    still.delete(&format!("a/manifests/{}", named.header("docker-content-digest"))).await;
+    // And if it went altogether, HEAD does not say that it is here.
+    still.pass(limit::LEASE_SECONDS).await;
+    still.pass(limit::CONDEMNED_SECONDS).await;
+    still.clock.advance(-2 * DAY);
+    assert!(
+        !still
+            .registry()
+            .pin(&db::BlobRow { pinned_until: still.world.test.db.now(), ..seen })
+            .await
+            .expect("no")
+    );
+}
+
+async fn gc_vs_mount(test: TestDb) {
+    let still = Still::new(test).await;
+    let layers = unnamed(&still).await;
+    still.pass(limit::LEASE_SECONDS).await;
+    let mount = async |digest: &Digest| {
+        let path = format!("/v2/b/blobs/uploads/?mount={digest}&from=a");
+        still.client.send("POST", &path, &[], "").await.status
+    };
+    for layer in &layers {
+        let digest = Digest::sha256(layer);
+        assert_eq!(still.state(&digest).await, "condemned");
+        assert_eq!(still.head("a", &digest).await, StatusCode::NOT_FOUND, "absent to who asks");
+        assert_eq!(still.client.get(&format!("/v2/a/blobs/{digest}")).await.status, StatusCode::NOT_FOUND);
+        assert_eq!(mount(&digest).await, StatusCode::CREATED, "back to who names it");
+        assert_eq!(still.state(&digest).await, "live");
+    }
+    still.pass(limit::CONDEMNED_SECONDS).await;
+    for layer in &layers {
+        still.reads("b", layer).await;
+    }
+    // While its bytes are removed it cannot be mounted, and is sent.
+    still.pass(limit::LEASE_SECONDS).await;
+    let digest = Digest::sha256(&layers[0]);
+    assert_eq!(still.state(&digest).await, "condemned");
+    let (seen, go) = still.registry().hold_at(Point::Deleting);
+    still.clock.advance(limit::CONDEMNED_SECONDS);
+    let mounted = async {
+        seen.await.expect("held");
+        let mounted = mount(&digest).await;
+        go.send(()).expect("held");
+        mounted
+    };
+    let (mounted, ()) = futures_util::future::join(mounted, still.collect()).await;
+    assert_eq!(mounted, StatusCode::ACCEPTED);
+    assert_eq!(still.state(&digest).await, "");
+}
+
+async fn gc_vs_reupload_while_deleting(test: TestDb) {
+    let still = Still::new(test).await;
+    for point in [Point::Deleting, Point::Removed] {
+        for which in [0, 1] {
+            let layer = unnamed(&still).await[which].clone();
+            let digest = Digest::sha256(&layer);
+            still.pass(limit::LEASE_SECONDS).await;
+            assert_eq!(still.state(&digest).await, "condemned", "{point:?}");
+            // Only this one goes.
+            let others =
+                "UPDATE registry_reviews SET due = due + 86400000000 WHERE kind = 'blob' AND digest <> $1";
+            let moved = (digest.to_string(), others);
+            postpone_others(&still, moved).await;
+            let (seen, go) = still.registry().hold_at(point);
+            still.clock.advance(limit::CONDEMNED_SECONDS);
+            let push = async {
+                seen.await.expect("held");
+                assert_eq!(still.state(&digest).await, "deleting");
+                still.client.put_blob("a", &layer).await;
+                go.send(()).expect("held");
+            };
+            futures_util::future::join(push, still.collect()).await;
+            still.pass(limit::CONDEMNED_SECONDS).await;
+            assert_eq!(still.state(&digest).await, "live");
+            still.reads("a", &layer).await;
+            let generation =
+                still.query("SELECT generation FROM registry_blobs WHERE digest = $1", &digest).await;
+            assert_eq!(
+                generation.expect("row").int(0).expect("generation"),
+                4,
+                "live, condemned, deleting, live"
+            );
+            assert_eq!(still.copies(&digest), usize::from(layer.len() > 16_384), "the first copy is gone");
+            still.pass(2 * DAY).await;
+            still.pass(limit::CONDEMNED_SECONDS).await;
+        }
+    }
+}
+
+async fn postpone_others(still: &Still, (digest, sql): (String, &'static str)) {
+    let done = still.world.test.db.upkeep(digest, move |digest, tx| {
+        Box::pin(async move { tx.execute(sql, seaworthy_store::args![digest]).await })
+    });
+    done.await.map_err(|error: seaworthy_store::DbError| panic!("{error}")).ok();
+}
+
+/// A server that slept while another did its work, and a third brought the blob again.
+async fn a_late_deleter_hits_nothing(test: TestDb) {
+    let still = Still::new(test).await;
+    let layer = file(1);
+    let digest = still.client.put_blob("a", &layer).await;
+    still.pass(limit::LEASE_SECONDS).await;
+    still.clock.advance(limit::CONDEMNED_SECONDS);
+    let sleeper = still.replica();
+    let (seen, go) = sleeper.hold_at(Point::Deleting);
+    let awake = async {
+        seen.await.expect("held");
+        // Its claim ends, and another takes over.
+        still.pass(2 * limit::REVIEW_SECONDS).await;
+        assert_eq!((still.state(&digest).await.as_str(), still.copies(&digest)), ("", 0));
+        still.client.put_blob("a", &layer).await;
+        go.send(()).expect("held");
+    };
+    let (collected, ()) = futures_util::future::join(sleeper.collect(), awake).await;
+    assert_eq!(collected.expect("collected"), 1);
+    assert_eq!(still.state(&digest).await, "live");
+    still.reads("a", &layer).await;
+}
+
+async fn two_gc_workers_two_replicas(test: TestDb) {
+    let still = Still::new(test).await;
+    let layers: Vec<Vec<u8>> = (0..60u8).map(file).chain((0..60u8).map(|seed| vec![seed])).collect();
+    for layer in &layers {
+        still.client.put_blob("a", layer).await;
+    }
+    let kept = still.client.put_image("a:1", &[&layers[7]]).await;
+    let (one, two) = (still.replica(), still.replica());
+    let both = async || {
+        let (mut first, mut second) = (0, 0);
+        loop {
+            let (a, b) = futures_util::future::join(one.collect(), two.collect()).await;
+            let (a, b) = (a.expect("collected"), b.expect("collected"));
+            if a + b == 0 {
+                return first + second;
+            }
+            first += a;
+            second += b;
+        }
+    };
+    still.clock.advance(limit::LEASE_SECONDS);
+    // Every one is looked at by one of them: the config of the image and its repository too.
+    assert_eq!(both().await, layers.len() + 2);
+    still.clock.advance(limit::CONDEMNED_SECONDS);
+    assert_eq!(both().await, layers.len() - 1);
+    let left = still.world.test.db.fetch_all("SELECT digest FROM registry_blobs", &[]).await.expect("query");
+    assert_eq!(left.len(), 2, "a layer and a config");
+    still.reads("a", &layers[7]).await;
+    assert_eq!(layers.iter().map(|layer| still.copies(&Digest::sha256(layer))).sum::<usize>(), 1);
+    let answer = still.client.get(&format!("/v2/a/manifests/{}", kept.0)).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+async fn lease_survives_restart(test: TestDb) {
+    let still = Still::new(test).await;
+    let [layer, _] = unnamed(&still).await;
+    let digest = Digest::sha256(&layer);
+    still.pass(limit::LEASE_SECONDS - 1).await;
+    assert_eq!(still.head("a", &digest).await, StatusCode::OK);
+    // The server is another one now.
+    let mut config = still.registry().inner.config.clone();
+    config.db = still.world.test.reopen(still.clock.clone()).await;
+    let restarted = Registry::new(config);
+    still.clock.advance(limit::LEASE_SECONDS / 2);
+    while restarted.collect().await.expect("collected") > 0 {}
+    still.clock.advance(limit::CONDEMNED_SECONDS);
+    while restarted.collect().await.expect("collected") > 0 {}
+    assert_eq!(still.state(&digest).await, "live");
+    still.reads("a", &layer).await;
+}
+
+/// The bytes are in place, and the server is killed before the row is written.
+async fn crash_between_rename_and_sql(test: TestDb) {
+    let still = Still::new(test).await;
+    let layer = file(1);
+    let digest = Digest::sha256(&layer);
+    let (seen, go) = still.registry().hold_at(Point::Placed);
+    let killed = tokio::spawn({
+        let (client, layer) = (still.client.clone(), layer.clone());
+        async move { client.put_blob("a", &layer).await }
+    });
+    seen.await.expect("held");
+    killed.abort();
+    assert!(killed.await.is_err());
+    drop(go);
+    assert_eq!((still.copies(&digest), still.state(&digest).await.as_str()), (1, ""));
+    assert_eq!(still.head("a", &digest).await, StatusCode::NOT_FOUND, "nothing was acknowledged");
+    // The client tries again, and what it is told now holds.
+    still.client.put_blob("a", &layer).await;
+    still.reads("a", &layer).await;
+}
+
+/// The row is written, and the server is killed before it says so.
+async fn crash_after_sql_before_reply(test: TestDb) {
+    let still = Still::new(test).await;
+    let layer = file(1);
+    let digest = Digest::sha256(&layer);
+    let location = still.client.begin("a").await;
+    still.client.close(&location, digest, layer.clone()).await;
+    // The answer was lost. The session is over, the blob is there, and sending it anew is no mistake.
+    let again = still.client.close(&location, digest, layer.clone()).await;
+    assert_eq!(again.code(), "BLOB_UPLOAD_UNKNOWN");
+    assert_eq!(still.head("a", &digest).await, StatusCode::OK);
+    still.client.put_blob("a", &layer).await;
+    assert_eq!(still.copies(&digest), 1, "the second copy was not kept");
+    let (pushed, manifest) = still.client.put_image("a:1", &[&layer]).await;
+    let again = still.client.put_manifest("a", "1", &manifest).await;
+    assert_eq!(
+        (again.status, again.header("docker-content-digest")),
+        (StatusCode::CREATED, pushed.to_string().as_str())
+    );
+    still.reads("a", &layer).await;
+}
+
+async fn crash_mid_gc_delete(test: TestDb) {
+    let still = Still::new(test).await;
+    for point in [Point::Deleting, Point::Removed] {
+        let layer = file(1);
+        let digest = still.client.put_blob("a", &layer).await;
+        still.pass(limit::LEASE_SECONDS).await;
+        still.clock.advance(limit::CONDEMNED_SECONDS);
+        let dying = still.replica();
+        let (seen, go) = dying.hold_at(point);
+        let killed = tokio::spawn(async move { dying.collect().await });
+        seen.await.expect("held");
+        killed.abort();
+        assert!(killed.await.is_err());
+        drop(go);
+        assert_eq!(still.state(&digest).await, "deleting");
+        assert_eq!(still.head("a", &digest).await, StatusCode::NOT_FOUND);
+        still.collect().await;
+        assert_eq!(still.state(&digest).await, "deleting", "the claim of the dead holds for a while");
+        still.pass(2 * limit::REVIEW_SECONDS).await;
+        assert_eq!((still.state(&digest).await.as_str(), still.copies(&digest)), ("", 0), "{point:?}");
+        let reviews = still.query("SELECT 1 FROM registry_reviews WHERE digest = $1", &digest).await;
+        assert!(reviews.is_none(), "and nothing is left to be done");
+    }
+}
+
+async fn clock_jumps_backwards(test: TestDb) {
+    let still = Still::new(test).await;
+    let [layer, small] = unnamed(&still).await;
+    let digest = Digest::sha256(&layer);
+    // Condemned, and then it is yesterday: who condemned it waits its quarter of an hour all the same.
+    still.pass(limit::LEASE_SECONDS).await;
+    still.clock.advance(-DAY);
+    still.collect().await;
+    assert_eq!(still.state(&digest).await, "condemned");
+    // What is told now holds, from now on.
+    still.client.put_blob("a", &layer).await;
+    still.pass(HOUR).await;
+    assert_eq!(still.state(&digest).await, "live");
+    still.clock.advance(-30 * DAY);
+    assert_eq!(still.head("a", &digest).await, StatusCode::OK);
+    for _ in 0..4 {
+        still.pass(limit::LEASE_SECONDS / 8).await;
+        still.reads("a", &layer).await;
+    }
+    // When time is what it was, the rest goes.
+    still.pass(40 * DAY).await;
+    still.pass(limit::CONDEMNED_SECONDS).await;
+    assert_eq!(still.state(&Digest::sha256(&small)).await, "");
+    assert_eq!(still.state(&digest).await, "");
+}
+
+async fn what_is_named_stays(test: TestDb) {
+    let still = Still::new(test).await;
+    let layer = file(1);
+    let (digest, _) = still.client.put_image("a:1", &[&layer]).await;
+    still.client.put_image("b:1", &[&layer]).await;
+    still.pass(3 * DAY).await;
+    let left = still.world.test.db.fetch_all("SELECT 1 FROM registry_reviews", &[]).await.expect("query");
+    assert!(left.is_empty(), "what is needed is not looked at again");
+    still.delete(&format!("a/manifests/{digest}")).await;
+    still.pass(limit::CONDEMNED_SECONDS).await;
+    still.pass(limit::CONDEMNED_SECONDS).await;
+    still.reads("b", &layer).await;
+    // Named nowhere, and brought long ago: it goes in two steps.
+    still.delete(&format!("b/manifests/{digest}")).await;
+    still.pass(0).await;
+    assert_eq!(still.state(&Digest::sha256(&layer)).await, "condemned");
+    still.pass(limit::CONDEMNED_SECONDS - 1).await;
+    // Being looked at again early changes nothing.
+    still.delete(&format!("a/blobs/{}", Digest::sha256(&layer))).await;
+    still.collect().await;
+    assert_eq!(still.state(&Digest::sha256(&layer)).await, "condemned");
+    still.pass(1).await;
+    assert_eq!(still.state(&Digest::sha256(&layer)).await, "");
+    // A link to what is gone opens nothing when another brings it.
+    let links = still.query("SELECT 1 FROM registry_links WHERE digest = $1", &Digest::sha256(&layer)).await;
+    assert!(links.is_none());
+}
+
+async fn a_batch_is_bounded(test: TestDb) {
+    let still = Still::new(test).await;
+    let most = usize::try_from(limit::REVIEW_BATCH).expect("small");
+    assert!(limit::REVIEWS_AT_ONCE <= most);
+    let blobs: Vec<_> = (0..=most).map(|at| format!("blob {at}").into_bytes()).collect();
+    let pushes = blobs.iter().map(|blob| still.client.put_blob("a", blob));
+    futures_util::future::join_all(pushes).await;
+    still.clock.advance(limit::LEASE_SECONDS);
+    for count in [most, 1, 0] {
+        assert_eq!(still.registry().collect().await.expect("collected"), count);
+    }
+}
+
+async fn pins_are_prolonged_at_half(test: TestDb) {
+    let still = Still::new(test).await;
+    let digest = still.client.put_blob("a", b"blob").await;
+    let pinned = async || {
+        let row = still.query("SELECT pinned_until FROM registry_blobs WHERE digest = $1", &digest).await;
+        row.expect("row").int(0).expect("a time")
+    };
+    let first = pinned().await;
+    still.clock.advance(limit::LEASE_SECONDS / 2);
+    assert_eq!(still.head("a", &digest).await, StatusCode::OK);
+    assert_eq!(pinned().await, first, "at the limit");
+    still.clock.advance(1);
+    assert_eq!(still.head("a", &digest).await, StatusCode::OK);
+    assert_eq!(pinned().await, first + (limit::LEASE_SECONDS / 2 + 1) * 1_000_000, "one past it");
+}

@@ -1,0 +1,313 @@
+//! Manifests that nothing leads to, and all that may.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::StatusCode;
+use seaworthy_model::{ContainerKey, ContainerSeen, Event, HostId, Presence, Settings, consumer};
+use seaworthy_oci::Digest;
+use seaworthy_store::{DbError, args};
+use seaworthy_testkit::{TestDb, db_tests};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    CONFIG, DAY, Still,
+    client::{IMAGE, INDEX, ROOMS, artifact},
+    file, index_of, manifest_of,
+};
+use crate::{Collection, Untagged, limit};
+
+db_tests!(super::ROOMS; gc_vs_index_of_untagged_children, subject_deleted_keeps_signed_history,
+    untagged_manifests_go, what_runs_stays, pulled_manifests_stay, tag_move_vs_delete, locked_manifests_stay,
+    from_before_time_begins_at_the_upgrade, pulls_are_counted_to_a_limit);
+
+/// An image without a tag is pushed, loses its tag, or is left by it.
+async fn untagged_manifests_go(test: TestDb) {
+    let still = Still::new(test).await;
+    let never = still.untagged("a", &file(1)).await;
+    let (moved, _) = still.client.put_image("a:moves", &[&file(2)]).await;
+    let (deleted, _) = still.client.put_image("a:deleted", &[&file(3)]).await;
+    let (tagged, _) = still.client.put_image("a:stays", &[&file(5)]).await;
+    still.pass(5 * DAY).await;
+    still.client.put_image("a:moves", &[&file(4)]).await;
+    still.delete("a/manifests/deleted").await;
+    still.pass(2 * DAY - 1).await;
+    assert_eq!(still.get(&format!("a/manifests/{never}")).await, StatusCode::OK);
+    // A pull is a reason to stay: this one's time begins anew.
+    still.pass(1).await;
+    assert_eq!(still.get(&format!("a/manifests/{never}")).await, StatusCode::OK);
+    still.pass(5 * DAY - 1).await;
+    for digest in [moved, deleted] {
+        assert_eq!(still.head_manifest("a", &digest).await, StatusCode::OK);
+    }
+    still.pass(1).await;
+    for digest in [moved, deleted] {
+        assert_eq!(still.head_manifest("a", &digest).await, StatusCode::NOT_FOUND);
+    }
+    still.pass(2 * DAY).await;
+    assert_eq!(still.head_manifest("a", &never).await, StatusCode::NOT_FOUND);
+    still.pass(DAY).await;
+    still.pass(limit::CONDEMNED_SECONDS).await;
+    for (seed, copies) in [(1, 0), (2, 0), (3, 0), (4, 1), (5, 1)] {
+        assert_eq!(still.copies(&Digest::sha256(&file(seed))), copies, "{seed}");
+    }
+    assert_eq!(still.get(&format!("a/manifests/{tagged}")).await, StatusCode::OK);
+    let sql = "SELECT actor FROM ledger_leaves WHERE action = 'manifest.collect'";
+    let acts = still.world.test.db.fetch_all(sql, args![]).await.expect("query");
+    assert_eq!(acts.len(), 3);
+}
+
+/// The children come first, without tags. Their time is over when the index comes.
+async fn gc_vs_index_of_untagged_children(test: TestDb) {
+    let still = Still::with(test, Collection { untagged: Untagged::Days(0), soft_delete_days: 7 }).await;
+    let children = [still.untagged("a", &file(1)).await, still.untagged("a", &file(2)).await];
+    let index = index_of(&children);
+    // It begins in time, and ends when they are gone.
+    let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<Bytes>>(1);
+    let chunks = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|chunk| (chunk, receiver))
+    });
+    let pusher = still.client.clone();
+    let push = tokio::spawn(async move {
+        let body = Body::from_stream(chunks);
+        pusher.send("PUT", "/v2/a/manifests/1", &[("content-type", INDEX)], body).await
+    });
+    let (head, tail) = index.split_at(10);
+    sender.send(Ok(Bytes::copy_from_slice(head.as_bytes()))).await.expect("taken");
+    drop(sender.reserve().await.expect("taken"));
+    still.pass(limit::GRACE_SECONDS).await;
+    for child in &children {
+        assert_eq!(still.get(&format!("a/manifests/{child}")).await, StatusCode::NOT_FOUND);
+    }
+    sender.send(Ok(Bytes::copy_from_slice(tail.as_bytes()))).await.expect("taken");
+    drop(sender);
+    let answer = push.await.expect("pushed");
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+    assert_eq!(answer.header("warning"), "", "they are all there");
+    still.pass(30 * DAY).await;
+    for (child, seed) in children.iter().zip([1, 2]) {
+        assert_eq!(still.get(&format!("a/manifests/{child}")).await, StatusCode::OK);
+        still.reads("a", &file(seed)).await;
+    }
+    // With the index they lose what kept them.
+    still.delete(&format!("a/manifests/{}", Digest::sha256(index.as_bytes()))).await;
+    still.pass(7 * DAY - 1).await;
+    for child in &children {
+        assert_eq!(still.head_manifest("a", child).await, StatusCode::OK, "the index can be restored");
+    }
+    still.pass(1).await;
+    still.pass(limit::GRACE_SECONDS).await;
+    for child in &children {
+        assert_eq!(still.head_manifest("a", child).await, StatusCode::NOT_FOUND);
+    }
+}
+
+async fn subject_deleted_keeps_signed_history(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    let (image, _) = still.client.put_image("a:1", &[&file(1)]).await;
+    still.client.put_blob("a", b"{}").await;
+    let signature = still.push("a", IMAGE, &artifact(&image, "application/sig", "{}")).await;
+    let of_it = still.push("a", IMAGE, &artifact(&signature, "application/countersig", "{}")).await;
+    let tagged = artifact(&image, "application/tagged", "{}");
+    assert_eq!(still.client.put_as("/v2/a/manifests/sig", IMAGE, &tagged).await.status, StatusCode::CREATED);
+    still.pass(60 * DAY).await;
+    let listed = async || still.client.get(&format!("/v2/a/referrers/{image}")).await.text();
+    assert!(listed().await.contains(&signature.to_string()), "it stays with its subject");
+    still.delete(&format!("a/manifests/{image}")).await;
+    still.pass(7 * DAY - 1).await;
+    assert!(listed().await.contains(&signature.to_string()), "which can be restored");
+    let restored = still.restore("a", Err(image)).await.expect("restored");
+    assert_eq!(restored.tags.len(), 1);
+    still.pass(60 * DAY).await;
+    assert!(listed().await.contains(&signature.to_string()), "and is, and was");
+    // This time for good: first the subject goes, then what signed it, then what signed that.
+    still.delete(&format!("a/manifests/{image}")).await;
+    still.pass(7 * DAY).await;
+    still.pass(7 * DAY - 1).await;
+    assert!(listed().await.contains(&signature.to_string()), "the grace begins when the subject is gone");
+    still.pass(1).await;
+    assert!(!listed().await.contains(&signature.to_string()));
+    assert_eq!(still.head_manifest("a", &of_it).await, StatusCode::OK);
+    still.pass(7 * DAY).await;
+    still.pass(7 * DAY).await;
+    assert_eq!(still.head_manifest("a", &of_it).await, StatusCode::NOT_FOUND);
+    assert!(listed().await.contains(&Digest::sha256(tagged.as_bytes()).to_string()), "a tag keeps anything");
+}
+
+impl Still {
+    async fn head_manifest(&self, repository: &str, digest: &Digest) -> StatusCode {
+        self.client.send("HEAD", &format!("/v2/{repository}/manifests/{digest}"), &[], "").await.status
+    }
+
+    /// The fleet tells of a container.
+    pub(super) async fn seen(&self, (id, revision): (&str, i64), presence: Presence, names: &[Digest]) {
+        let seen = ContainerSeen {
+            key: ContainerKey { host: HostId::from_u128(1), runtime: "docker".into(), id: id.into() },
+            revision,
+            host_name: "h1".into(),
+            name: "web".into(),
+            presence,
+            started_at: None,
+            reported: "a:1".into(),
+            named: None,
+            repository: "a".parse().expect("name"),
+            digest: None,
+            names: names.to_vec(),
+            content_id: None,
+            is_awaited: false,
+            settings: Settings::default(),
+        };
+        let (db, now) = (&self.world.test.db, self.world.test.db.now());
+        let event = Event::ContainerSeen(Box::new(seen));
+        let sent: Result<(), DbError> = db
+            .upkeep(event, move |event, tx| {
+                Box::pin(async move { tx.deliver(consumer::REGISTRY, event, now).await })
+            })
+            .await;
+        sent.expect("sent");
+        let cancel = CancellationToken::new();
+        let listening = tokio::spawn(self.registry().clone().listen(cancel.clone()));
+        while db.waiting_deliveries(consumer::REGISTRY).await.expect("count") > 0 {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+        listening.await.expect("ended");
+        assert!(db.failed_deliveries(1).await.expect("query").is_empty());
+    }
+}
+
+/// Whatever an engine calls an image keeps it, all of it, and what it is part of.
+async fn what_runs_stays(test: TestDb) {
+    let still = Still::new(test).await;
+    let image = still.untagged("a", &file(1)).await;
+    let other = still.untagged("a", &file(2)).await;
+    let index = still.push("a", INDEX, &index_of(&[image])).await;
+    let gone = still.untagged("b", b"nobody runs this").await;
+    let names = [image, index, Digest::sha256(CONFIG)];
+    for (at, name) in names.into_iter().enumerate() {
+        let id = at.to_string();
+        // One without an index, which only its config's name leads to.
+        let lone = still.untagged("c", b"lone").await;
+        still.seen((&id, 5), Presence::Live, &[Digest::sha256(b"unknown"), name]).await;
+        still.seen((&id, 4), Presence::Gone, &[]).await;
+        for _ in 0..3 {
+            still.pass(10 * DAY).await;
+        }
+        assert_eq!(still.get(&format!("a/manifests/{index}")).await, StatusCode::OK, "{at}");
+        assert_eq!(still.get(&format!("a/manifests/{image}")).await, StatusCode::OK, "{at}");
+        still.reads("a", &file(1)).await;
+        let expected = if at == 2 { StatusCode::OK } else { StatusCode::NOT_FOUND };
+        assert_eq!(still.head_manifest("c", &lone).await, expected, "{at}");
+        // A container that stands still may start again.
+        still.seen((&id, 6), Presence::Stopped, &[name]).await;
+        still.pass(10 * DAY).await;
+        assert_eq!(still.get(&format!("a/manifests/{image}")).await, StatusCode::OK, "{at}");
+        still.seen((&id, 7), Presence::Gone, &[name]).await;
+        if at == 0 {
+            assert_eq!(still.get(&format!("a/manifests/{other}")).await, StatusCode::NOT_FOUND);
+            assert_eq!(still.get(&format!("b/manifests/{gone}")).await, StatusCode::NOT_FOUND);
+        }
+    }
+    still.pass(8 * DAY).await;
+    assert_eq!(still.get(&format!("a/manifests/{index}")).await, StatusCode::NOT_FOUND);
+    still.pass(8 * DAY).await;
+    assert_eq!(still.get(&format!("a/manifests/{image}")).await, StatusCode::NOT_FOUND);
+    // Traces of what ended are forgotten.
+    still.seen(("z", 1), Presence::Gone, &[]).await;
+    still.pass(limit::ENDED_SECONDS).await;
+    let traces = async || {
+        let sql = "SELECT 1 FROM registry_running";
+        still.world.test.db.fetch_all(sql, &[]).await.expect("query").len()
+    };
+    still.seen(("y", 1), Presence::Gone, &[]).await;
+    assert_eq!(traces().await, 2, "at the limit");
+    still.pass(1).await;
+    still.seen(("y", 2), Presence::Gone, &[]).await;
+    assert_eq!(traces().await, 1, "one past it");
+    const { assert!(limit::RUNNING_AT_ONCE > 0) };
+}
+
+async fn pulled_manifests_stay(test: TestDb) {
+    let still = Still::new(test).await;
+    let pulled = still.untagged("a", &file(1)).await;
+    let headed = still.untagged("a", &file(2)).await;
+    for _ in 0..5 {
+        still.clock.advance(6 * DAY);
+        assert_eq!(still.get(&format!("a/manifests/{pulled}")).await, StatusCode::OK);
+        // Counted by the server that collects, and not stored yet: that is enough.
+        still.collect().await;
+    }
+    assert_eq!(still.head_manifest("a", &headed).await, StatusCode::NOT_FOUND);
+    let count = still.query("SELECT count FROM registry_pulls WHERE digest = $1", &pulled).await;
+    still.registry().flush_pulls().await.expect("stored");
+    assert!(count.is_some_and(|row| row.int(0).expect("count") >= 4));
+    still.pass(7 * DAY).await;
+    assert_eq!(still.head_manifest("a", &pulled).await, StatusCode::NOT_FOUND);
+}
+
+async fn pulls_are_counted_to_a_limit(test: TestDb) {
+    let still = Still::new(test).await;
+    let repository = "a".parse().expect("name");
+    for at in 0..=limit::PULLS as u64 {
+        still.registry().count_pull(&repository, &Digest::sha256(&at.to_le_bytes()));
+    }
+    let waiting = still.registry().inner.pulls.waiting();
+    assert_eq!(waiting, limit::PULLS, "one past the limit");
+    still.registry().count_pull(&repository, &Digest::sha256(&0u64.to_le_bytes()));
+    const { assert!(limit::PULLS_SECONDS.is_multiple_of(5) && limit::PULLS_SECONDS > 0) };
+}
+
+/// A tag moves while the manifest it leaves is deleted: the tag is where it was put, or gone with it.
+async fn tag_move_vs_delete(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    let (one, first) = still.client.put_image("a:1", &[&file(1)]).await;
+    let (two, second) = still.client.put_image("a:2", &[&file(2)]).await;
+    for _ in 0..10 {
+        still.client.put_manifest("a", "1", &first).await;
+        let path = format!("/v2/a/manifests/{one}");
+        let (moved, deleted) = futures_util::future::join(
+            still.client.put_manifest("a", "1", &second),
+            still.client.send("DELETE", &path, &[], ""),
+        )
+        .await;
+        assert_eq!((moved.status, deleted.status), (StatusCode::CREATED, StatusCode::ACCEPTED));
+        let now = still.client.get("/v2/a/manifests/1").await;
+        assert_eq!(now.header("docker-content-digest"), two.to_string(), "whichever was first");
+        assert_eq!(still.get(&format!("a/manifests/{one}")).await, StatusCode::NOT_FOUND);
+    }
+}
+
+async fn locked_manifests_stay(test: TestDb) {
+    let still = Still::new(test).await;
+    let digest = still.untagged("a", &file(1)).await;
+    let lock = async |attributes: &str| {
+        let path = format!("/acr/v1/a/_manifests/{digest}");
+        let answer = still.client.send("PATCH", &path, &[], attributes.to_owned()).await;
+        assert_eq!(answer.status, StatusCode::OK);
+    };
+    lock(r#"{"deleteEnabled":false}"#).await;
+    still.pass(30 * DAY).await;
+    still.reads("a", &file(1)).await;
+    lock(r#"{"deleteEnabled":true}"#).await;
+    still.pass(limit::RECHECK_SECONDS).await;
+    assert_eq!(still.head_manifest("a", &digest).await, StatusCode::NOT_FOUND);
+}
+
+/// Nobody was told that untagged manifests go, nor was it known what runs.
+async fn from_before_time_begins_at_the_upgrade(test: TestDb) {
+    let still = Still::new(test).await;
+    let digest = still.untagged("a", &file(1)).await;
+    still.clock.advance(300 * DAY);
+    let upgrade = "UPDATE registry_reviews SET reason = 'upgrade', due = 0 WHERE kind = 'manifest'";
+    let done: Result<u64, DbError> = still
+        .world
+        .test
+        .db
+        .upkeep((), move |(), tx| Box::pin(async move { tx.execute(upgrade, args![]).await }))
+        .await;
+    done.expect("as after the migration");
+    still.pass(7 * DAY - 1).await;
+    still.reads("a", &file(1)).await;
+    still.collect().await;
+    assert_eq!(still.head_manifest("a", &digest).await, StatusCode::OK);
+    assert!(manifest_of(&file(1)).contains("layers"));
+}

@@ -1,0 +1,293 @@
+//! Tags go by the rules of their repository, and by nothing else.
+
+use http::StatusCode;
+use seaworthy_access::Identity;
+use seaworthy_model::{ErrorCode, Presence, Problem};
+use seaworthy_oci::{Digest, RepoName};
+use seaworthy_store::{DbError, args};
+use seaworthy_testkit::{TestDb, db_tests};
+
+use super::{
+    DAY, Still,
+    client::{IMAGE, ROOMS, artifact},
+    file,
+};
+use crate::{Collection, RetentionRules, limit, pauses::Point};
+
+db_tests!(super::ROOMS; retention_races_pull, rules_are_applied_every_day, the_preview_names_the_rules,
+    removed_tags_come_back, rules_need_rights, prefixes_have_their_own_time_for_untagged,
+    too_many_tags_are_left_alone, prefixes_are_counted);
+
+fn rules(text: &str) -> RetentionRules {
+    serde_json::from_str(text).expect("rules")
+}
+
+fn repo(name: &str) -> RepoName {
+    name.parse().expect("name")
+}
+
+impl Still {
+    async fn set_rules(&self, prefix: &str, text: &str) {
+        let done = self.registry().set_retention(&Identity::operator(0), prefix, &rules(text)).await;
+        done.expect("set");
+    }
+
+    async fn preview(&self, repository: &str, text: Option<&str>) -> Vec<(String, &'static str, String)> {
+        let (mut out, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = self
+                .registry()
+                .preview_retention(&Identity::operator(0), &repo(repository), text.map(rules), (&after, 2))
+                .await
+                .expect("previewed");
+            let Some(last) = page.last() else { return out };
+            after.clone_from(&last.tag);
+            out.extend(page.into_iter().map(|it| (it.tag, it.action, it.rule)));
+        }
+    }
+}
+
+/// Whatever happens to a tag after it was judged counts.
+async fn retention_races_pull(test: TestDb) {
+    let still = Still::new(test).await;
+    for (seed, name) in ["goes", "pulled", "moved", "locked", "started", "new"].into_iter().enumerate() {
+        still.client.put_image(&format!("a:{name}"), &[&file(u8::try_from(seed).expect("small"))]).await;
+    }
+    let started =
+        still.client.get("/v2/a/manifests/started").await.header("docker-content-digest").to_owned();
+    still.pass(31 * DAY).await;
+    still.set_rules("a", r#"{"remove_older_than_days":30,"keep_pulled_days":1}"#).await;
+    assert!(still.preview("a", None).await.iter().all(|(_, action, _)| *action == "remove"));
+    let (judged, go) = still.registry().hold_at(Point::Judged);
+    let meanwhile = async {
+        judged.await.expect("held");
+        let answer = still.client.get("/v2/a/manifests/pulled").await;
+        assert_eq!(answer.status, StatusCode::OK);
+        still.client.put_image("a:moved", &[&file(99)]).await;
+        still.client.send("PATCH", "/acr/v1/a/_tags/locked", &[], r#"{"deleteEnabled":false}"#).await;
+        still.seen(("1", 1), Presence::Live, &[started.parse().expect("digest")]).await;
+        go.send(()).expect("held");
+    };
+    futures_util::future::join(meanwhile, still.collect()).await;
+    for name in ["pulled", "moved", "locked", "started"] {
+        assert_eq!(still.get(&format!("a/manifests/{name}")).await, StatusCode::OK, "{name}");
+    }
+    for name in ["goes", "new"] {
+        assert_eq!(still.get(&format!("a/manifests/{name}")).await, StatusCode::NOT_FOUND, "{name}");
+    }
+}
+
+async fn rules_are_applied_every_day(test: TestDb) {
+    let still = Still::new(test).await;
+    for day in 0..6u8 {
+        still.client.put_image(&format!("prod/web:{day}"), &[&file(day)]).await;
+        still.client.put_image(&format!("production:{day}"), &[&file(day)]).await;
+        still.pass(DAY).await;
+    }
+    still.set_rules("prod", r#"{"keep_last":2,"remove_older_than_days":3,"keep_tags":["0"]}"#).await;
+    let left = async |name: &str| {
+        let text = still.client.get(&format!("/v2/{name}/tags/list")).await.text();
+        let list: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        list["tags"]
+            .as_array()
+            .expect("tags")
+            .iter()
+            .map(|it| it.as_str().expect("text").to_owned())
+            .collect::<String>()
+    };
+    still.pass(0).await;
+    assert_eq!(left("prod/web").await, "045", "set four days ago and longer");
+    still.pass(DAY).await;
+    still.client.put_image("prod/web:new", &[&file(9)]).await;
+    still.pass(DAY).await;
+    assert_eq!(left("prod/web").await, "05new");
+    assert_eq!(left("production").await, "012345", "another name");
+    // A repository that comes later is looked at as well.
+    still.client.put_image("prod/late:1", &[&file(1)]).await;
+    still.client.put_image("prod/late:2", &[&file(1)]).await;
+    still.client.put_image("prod/late:3", &[&file(1)]).await;
+    for _ in 0..4 {
+        still.pass(DAY).await;
+    }
+    assert_eq!(left("prod/late").await, "23");
+    // Without rules nothing goes.
+    still.registry().remove_retention(&Identity::operator(0), "prod").await.expect("removed");
+    for _ in 0..9 {
+        still.pass(DAY).await;
+    }
+    assert_eq!(left("prod/late").await, "23");
+    let again = still.registry().remove_retention(&Identity::operator(0), "prod").await.expect_err("none");
+    assert_eq!(Problem::from(again).code, ErrorCode::NotFound);
+    for (action, count) in [("retention.set", 1), ("retention.remove", 1), ("tag.expire", 5)] {
+        assert_eq!(still.acts(action).await, count, "{action}");
+    }
+}
+
+async fn the_preview_names_the_rules(test: TestDb) {
+    let still = Still::new(test).await;
+    let (signed, _) = still.client.put_image("a:old", &[&file(1)]).await;
+    still.client.put_image("a:v1", &[&file(2)]).await;
+    let (runs, _) = still.client.put_image("a:runs", &[&file(3)]).await;
+    still.client.put_blob("a", b"{}").await;
+    let signature = artifact(&signed, "application/sig", "{}");
+    still.client.put_as("/v2/a/manifests/signature", IMAGE, &signature).await;
+    // As cosign calls it, without a subject.
+    let cosign = format!("sha256-{}.sig", signed.hex());
+    still.client.put_image(&format!("a:{cosign}"), &[&file(4)]).await;
+    still.seen(("1", 1), Presence::Live, &[runs]).await;
+    still.pass(40 * DAY).await;
+    still.client.put_image("a:new", &[&file(5)]).await;
+    let text = r#"{"keep_last":1,"keep_tags":["v*"],"remove_older_than_days":30}"#;
+    let expected = [
+        ("new", "keep", "keep_last: 1"),
+        ("old", "remove", "remove_older_than_days: 30"),
+        ("runs", "keep", "container"),
+        (&cosign, "keep", "subject"),
+        ("signature", "keep", "subject"),
+        ("v1", "keep", "keep_tags: v*"),
+    ];
+    let expected: Vec<_> =
+        expected.into_iter().map(|(tag, action, rule)| (tag.to_owned(), action, rule.to_owned())).collect();
+    assert_eq!(still.preview("a", Some(text)).await, expected, "before they are set");
+    let nothing = still.preview("a", None).await;
+    assert!(
+        nothing.iter().all(|(_, action, rule)| *action == "keep" && (rule == "no rule" || rule != "remove"))
+    );
+    still.set_rules("", text).await;
+    assert_eq!(still.preview("a", None).await, expected);
+    still.collect().await;
+    assert_eq!(still.preview("a", None).await.len(), expected.len() - 1, "and so it is");
+    assert_eq!(still.get("a/manifests/old").await, StatusCode::NOT_FOUND);
+}
+
+async fn removed_tags_come_back(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    still.client.put_image("a:old", &[&file(1)]).await;
+    still.pass(40 * DAY).await;
+    still.set_rules("a", r#"{"remove_older_than_days":30,"untagged_days":0}"#).await;
+    still.pass(0).await;
+    assert_eq!(still.get("a/manifests/old").await, StatusCode::NOT_FOUND);
+    still.pass(6 * DAY).await;
+    let restored = still.restore("a", Ok("old".parse().expect("tag"))).await.expect("restored");
+    assert_eq!(restored.tags.len(), 1);
+    // It was set now, so it is not old.
+    still.pass(3 * DAY).await;
+    assert_eq!(still.get("a/manifests/old").await, StatusCode::OK);
+    let acts = "SELECT leaf FROM ledger_leaves WHERE action = 'tag.expire'";
+    let acts = still.world.test.db.fetch_all(acts, &[]).await.expect("query");
+    assert!(
+        acts[0].text(0).expect("leaf").contains("remove_older_than_days: 30"),
+        "the rule is in the record"
+    );
+}
+
+async fn rules_need_rights(test: TestDb) {
+    let still = Still::new(test).await;
+    let registry = still.registry();
+    let deleter = still.world.identity("deleter", "AcrDelete", "/repositories/a").await;
+    let pusher = still.world.identity("pusher", "AcrPush", "/repositories/a").await;
+    let some = rules(r#"{"remove_older_than_days":30}"#);
+    for (who, prefix, may) in [
+        (&deleter, "a", true),
+        (&deleter, "a/b", true),
+        (&deleter, "", false),
+        (&deleter, "ab", false),
+        (&pusher, "a", false),
+    ] {
+        let set = registry.set_retention(who, prefix, &some).await;
+        assert_eq!(set.is_ok(), may, "{prefix}");
+        if let Err(error) = set {
+            assert_eq!(Problem::from(error).code, ErrorCode::Denied, "{prefix}");
+        }
+    }
+    for wrong in ["A", "a/", "/", "a b"] {
+        let error =
+            registry.set_retention(&Identity::operator(0), wrong, &some).await.expect_err("no prefix");
+        assert_eq!(Problem::from(error).code, ErrorCode::NameInvalid, "{wrong}");
+    }
+    assert!(registry.set_retention(&Identity::operator(0), "a", &RetentionRules::default()).await.is_err());
+    let stranger = still.world.identity("stranger", "AcrPull", "/repositories/c").await;
+    assert!(registry.retention(&stranger).await.expect("list").is_empty());
+    assert_eq!(registry.retention(&Identity::operator(0)).await.expect("list").len(), 2);
+    let error =
+        registry.preview_retention(&stranger, &repo("a"), None, ("", 1)).await.expect_err("not theirs");
+    assert_eq!(Problem::from(error).code, ErrorCode::NameUnknown);
+}
+
+async fn prefixes_have_their_own_time_for_untagged(test: TestDb) {
+    let still = Still::new(test).await;
+    still.set_rules("keep", r#"{"keep_untagged":true}"#).await;
+    still.set_rules("short", r#"{"untagged_days":1}"#).await;
+    let digests = [
+        ("keep", still.untagged("keep", &file(1)).await),
+        ("short", still.untagged("short", &file(1)).await),
+        ("other", still.untagged("other", &file(1)).await),
+    ];
+    let there = async || {
+        let mut there = Vec::new();
+        for (name, digest) in &digests {
+            let head = still.client.send("HEAD", &format!("/v2/{name}/manifests/{digest}"), &[], "").await;
+            if head.status == StatusCode::OK {
+                there.push(*name);
+            }
+        }
+        there
+    };
+    still.pass(DAY).await;
+    assert_eq!(there().await, ["keep", "other"]);
+    still.pass(6 * DAY).await;
+    assert_eq!(there().await, ["keep"]);
+    still.pass(100 * DAY).await;
+    assert_eq!(there().await, ["keep"]);
+}
+
+async fn too_many_tags_are_left_alone(test: TestDb) {
+    let still = Still::new(test).await;
+    let (digest, _) = still.client.put_image("a:0", &[&file(1)]).await;
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < $1)
+         INSERT INTO registry_tags (repository, name, digest, updated_at) SELECT 'a', 't' || i, $2, 0 FROM n";
+    let insert = async |sql: &'static str, most: usize| {
+        let context = (digest.to_string(), i64::try_from(most).expect("small"));
+        let done: Result<u64, DbError> = still
+            .world
+            .test
+            .db
+            .upkeep(context, move |(digest, most), tx| {
+                Box::pin(async move { tx.execute(sql, args![*most, digest]).await })
+            })
+            .await;
+        done.expect("inserted");
+    };
+    insert(many, limit::RETENTION_TAGS).await;
+    let last = rules(r#"{"keep_last":1}"#);
+    let preview = async || {
+        let who = Identity::operator(0);
+        still.registry().preview_retention(&who, &repo("a"), Some(last.clone()), ("", 1)).await
+    };
+    assert_eq!(preview().await.expect("at the limit").len(), 1);
+    let one =
+        "INSERT INTO registry_tags (repository, name, digest, updated_at) VALUES ('a', 'u' || $1, $2, 0)";
+    insert(one, 1).await;
+    assert_eq!(Problem::from(preview().await.expect_err("one past it")).code, ErrorCode::TooLarge);
+    assert!(Digest::sha256(&file(1)).to_string().starts_with("sha256:"));
+}
+
+async fn prefixes_are_counted(test: TestDb) {
+    let still = Still::new(test).await;
+    let most = limit::RETENTION_PREFIXES;
+    let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < $1)
+         INSERT INTO registry_retention (prefix, rules, set_at, set_by)
+         SELECT 'p' || i, '{\"keep_last\":1}', 0, 'x' FROM n";
+    let done: Result<u64, DbError> = still
+        .world
+        .test
+        .db
+        .upkeep(most, move |most, tx| Box::pin(async move { tx.execute(fill, args![*most]).await }))
+        .await;
+    done.expect("filled");
+    still.set_rules("one", r#"{"keep_last":1}"#).await;
+    still.set_rules("one", r#"{"keep_last":2}"#).await;
+    let over =
+        still.registry().set_retention(&Identity::operator(0), "two", &rules(r#"{"keep_last":1}"#)).await;
+    assert_eq!(Problem::from(over.expect_err("one past it")).code, ErrorCode::TooLarge);
+}

@@ -1,0 +1,190 @@
+//! Rows of blobs one after the other: for looking after their bytes, and for telling of them.
+
+use seaworthy_model::Timestamp;
+use seaworthy_oci::{Digest, RepoName};
+use seaworthy_store::{Db, DbError, Tx, args};
+
+use super::blobs::{BlobRow, read_blob};
+
+/// Blobs after a digest, in order, whose bytes were not read since then.
+pub(crate) async fn blobs_page(
+    db: &Db,
+    after: &str,
+    read_before: Timestamp,
+    most: i64,
+) -> Result<Vec<BlobRow>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT copy, size, state, generation, pinned_until, changed_at, damage, digest
+             FROM registry_blobs WHERE digest > $1 AND COALESCE(scrubbed_at, 0) < $2 ORDER BY digest LIMIT $3",
+            args![after, read_before.as_micros(), most],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let digest: Digest = row.parsed(7)?;
+            read_blob(&digest, row)
+        })
+        .collect()
+}
+
+/// Notes that a copy's bytes were read and are right.
+pub(crate) async fn set_scrubbed(tx: &mut Tx<'_>, row: &BlobRow, now: Timestamp) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE registry_blobs SET scrubbed_at = $3 WHERE digest = $1 AND generation = $2",
+        args![&row.copy.digest.to_string(), row.generation, now.as_micros()],
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Notes that a copy's bytes cannot be served; false when it is another by now.
+pub(crate) async fn set_damage(
+    tx: &mut Tx<'_>,
+    row: &BlobRow,
+    damage: &str,
+    now: Timestamp,
+) -> Result<bool, DbError> {
+    let changed = tx
+        .execute(
+            "UPDATE registry_blobs SET damage = $3, generation = generation + 1, scrubbed_at = $4
+             WHERE digest = $1 AND generation = $2 AND state <> 'deleting'",
+            args![&row.copy.digest.to_string(), row.generation, damage, now.as_micros()],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// How many blobs are damaged.
+pub(crate) async fn count_damaged(db: &Db) -> Result<u64, DbError> {
+    let sql = "SELECT COUNT(*) FROM registry_blobs WHERE damage IS NOT NULL";
+    db.fetch_optional(sql, args![]).await?.map_or(Ok(0), |row| row.count(0))
+}
+
+/// A manifest that names something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Naming {
+    pub(crate) repository: RepoName,
+    pub(crate) manifest: Digest,
+    pub(crate) kind: String,
+    /// It was deleted, and can be restored.
+    pub(crate) is_deleted: bool,
+}
+
+/// Manifests that name a digest, in any repository.
+pub(crate) async fn naming(db: &Db, digest: &Digest, most: i64) -> Result<Vec<Naming>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT repository, manifest, kind, 0 FROM registry_references WHERE digest = $1
+             UNION ALL SELECT repository, manifest, kind, 1 FROM registry_deleted_references WHERE digest = $1
+             ORDER BY 1, 2, 3 LIMIT $2",
+            args![&digest.to_string(), most],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Naming {
+                repository: row.parsed(0)?,
+                manifest: row.parsed(1)?,
+                kind: row.text(2)?.to_owned(),
+                is_deleted: row.int(3)? != 0,
+            })
+        })
+        .collect()
+}
+
+/// Repositories that have a manifest, or had it and can have it back until then.
+pub(crate) async fn manifest_places(
+    db: &Db,
+    digest: &Digest,
+    most: i64,
+) -> Result<Vec<(RepoName, Option<Timestamp>)>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT repository, NULL FROM registry_manifests WHERE digest = $1
+             UNION ALL SELECT repository, until FROM registry_deleted WHERE digest = $1 AND kind = 'manifest'
+             ORDER BY 1 LIMIT $2",
+            args![&digest.to_string(), most],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.parsed(0)?, row.int_opt(1)?.map(Timestamp::from_micros)))).collect()
+}
+
+/// Repositories that somebody brought a blob to, and when last.
+pub(crate) async fn links(
+    db: &Db,
+    digest: &Digest,
+    most: i64,
+) -> Result<Vec<(RepoName, Timestamp)>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT repository, MAX(linked_at) FROM registry_links WHERE digest = $1
+             GROUP BY repository ORDER BY repository LIMIT $2",
+            args![&digest.to_string(), most],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.parsed(0)?, Timestamp::from_micros(row.int(1)?)))).collect()
+}
+
+/// Manifests that refer to one, as far as it is in the repository.
+pub(crate) async fn referring(
+    db: &Db,
+    repository: &RepoName,
+    subject: &Digest,
+    most: i64,
+) -> Result<Vec<Digest>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT digest FROM registry_referrers WHERE repository = $1 AND subject = $2
+             ORDER BY digest LIMIT $3",
+            args![repository.as_str(), &subject.to_string(), most],
+        )
+        .await?;
+    rows.iter().map(|row| row.parsed(0)).collect()
+}
+
+/// A review as it waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) kind: String,
+    pub(crate) repository: String,
+    pub(crate) digest: String,
+    pub(crate) reason: String,
+}
+
+/// Reviews that wait, after one, in order.
+pub(crate) async fn waiting(db: &Db, after: (&str, &str, &str), most: i64) -> Result<Vec<Waiting>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT kind, repository, digest, reason FROM registry_reviews
+             WHERE (kind, repository, digest) > ($1, $2, $3) ORDER BY kind, repository, digest LIMIT $4",
+            args![after.0, after.1, after.2, most],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Waiting {
+                kind: row.text(0)?.to_owned(),
+                repository: row.text(1)?.to_owned(),
+                digest: row.text(2)?.to_owned(),
+                reason: row.text(3)?.to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// The review of a blob or a manifest.
+pub(crate) async fn review_of(
+    db: &Db,
+    kind: &str,
+    repository: &str,
+    digest: &Digest,
+) -> Result<Option<(Timestamp, String)>, DbError> {
+    let row = db
+        .fetch_optional(
+            "SELECT due, reason FROM registry_reviews WHERE kind = $1 AND repository = $2 AND digest = $3",
+            args![kind, repository, &digest.to_string()],
+        )
+        .await?;
+    row.map(|row| Ok((Timestamp::from_micros(row.int(0)?), row.text(1)?.to_owned()))).transpose()
+}

@@ -1,0 +1,226 @@
+//! Why something is still here, and what would go.
+
+use seaworthy_access::{Identity, Permission};
+use seaworthy_model::{ErrorCode, Problem, Scope, Timestamp};
+use seaworthy_oci::{Digest, RepoName};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    Registry, RegistryError,
+    db::{self, BlobState, Hold, Waiting},
+    fate::{self, Fate, Keeper},
+    limit,
+};
+
+/// What would go, or not before when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Forecast {
+    /// `blob`, `manifest`, or `deleted`: a deleted manifest at its end.
+    pub kind: &'static str,
+    /// Of a manifest.
+    pub repository: Option<RepoName>,
+    /// Which.
+    pub digest: Digest,
+    /// Length in bytes of a blob.
+    pub bytes: u64,
+    /// When it goes, if nothing comes in between.
+    pub at: Timestamp,
+    /// Why: `unnamed`, `condemned`, `deleting`, `untagged`, `deleted`; what keeps it until then: `lease`,
+    /// `grace`, `deleted_tag`.
+    pub why: &'static str,
+}
+
+/// A part of what would go.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ForecastPage {
+    /// In the order of the queue.
+    pub items: Vec<Forecast>,
+    /// What to go on with; `None` at the end.
+    pub next: Option<String>,
+}
+
+impl Registry {
+    /// Why a blob or manifest is here and who uses it, as far as `identity` may pull there.
+    pub async fn explain(&self, identity: &Identity, digest: &Digest) -> Result<Value, RegistryError> {
+        let mut manifests = Vec::new();
+        for (repository, until) in db::manifest_places(self.db(), digest, limit::EXPLAINED).await? {
+            if self.sees(identity, &repository).await? {
+                manifests.push(self.explain_manifest(&repository, digest, until).await?);
+            }
+        }
+        let blob = self.explain_blob(identity, digest).await?;
+        if manifests.is_empty() && blob.is_none() {
+            let message = format!("nothing here is called {digest}");
+            return Err(Problem::new(ErrorCode::NotFound, message).into());
+        }
+        Ok(json!({"digest": digest, "manifests": manifests, "blob": blob}))
+    }
+
+    async fn sees(&self, identity: &Identity, repository: &RepoName) -> Result<bool, RegistryError> {
+        Ok(self.access().allows(identity, Permission::Pull, &Scope::repository(repository)).await?)
+    }
+
+    async fn explain_manifest(
+        &self,
+        repository: &RepoName,
+        digest: &Digest,
+        until: Option<Timestamp>,
+    ) -> Result<Value, RegistryError> {
+        let (db, now, most) = (self.db(), self.inner.clock.now(), limit::EXPLAINED);
+        let runners = db::runners(db, repository, digest, most).await?;
+        let containers: Vec<Value> =
+            runners.iter().map(|it| json!({"host": it.host, "container": it.container})).collect();
+        if let Some(until) = until {
+            return Ok(json!({
+                "repository": repository, "state": "deleted", "restorable_until": until, "containers": containers,
+            }));
+        }
+        let naming = db::naming(db, digest, most).await?;
+        let indexes: Vec<&Digest> =
+            naming.iter().filter(|it| it.repository == *repository).map(|it| &it.manifest).collect();
+        let facts = db::facts(db, repository, digest, !runners.is_empty()).await?;
+        let untagged = self.untagged(repository).await?;
+        let (kept_by, at) = match facts.map(|facts| fate::decide(&facts, untagged, now)) {
+            Some(Fate::Kept(keeper)) => (Some(keeper.word()), None),
+            Some(Fate::KeptUntil(keeper, at)) => (Some(keeper.word()), Some(at)),
+            Some(Fate::Goes) | None => (None, Some(now)),
+        };
+        Ok(json!({
+            "repository": repository,
+            "state": "live",
+            "kept_by": kept_by,
+            "looked_at_again": at,
+            "tags": db::tags_of(db, repository, digest, most).await?,
+            "indexes": indexes,
+            "referrers": db::referring(db, repository, digest, most).await?,
+            "containers": containers,
+        }))
+    }
+
+    /// A blob that this caller knows of: by a manifest that they may pull, or by having brought it there.
+    async fn explain_blob(
+        &self,
+        identity: &Identity,
+        digest: &Digest,
+    ) -> Result<Option<Value>, RegistryError> {
+        let (db, most) = (self.db(), limit::EXPLAINED);
+        let Some(row) = db::blob(db, digest).await? else { return Ok(None) };
+        let mut named_by = Vec::new();
+        for it in db::naming(db, digest, most).await? {
+            if it.kind != "child" && self.sees(identity, &it.repository).await? {
+                let tags = db::tags_of(db, &it.repository, &it.manifest, most).await?;
+                let runs = db::runners(db, &it.repository, &it.manifest, most).await?;
+                let containers: Vec<Value> =
+                    runs.iter().map(|it| json!({"host": it.host, "container": it.container})).collect();
+                named_by.push(json!({
+                    "repository": it.repository, "manifest": it.manifest, "as": it.kind, "tags": tags,
+                    "deleted": it.is_deleted, "containers": containers,
+                }));
+            }
+        }
+        let mut brought_to = Vec::new();
+        for (repository, at) in db::links(db, digest, most).await? {
+            if self.sees(identity, &repository).await? {
+                brought_to.push(json!({"repository": repository, "at": at}));
+            }
+        }
+        if named_by.is_empty() && brought_to.is_empty() {
+            return Ok(None);
+        }
+        let review = db::review_of(db, "blob", "", digest).await?;
+        Ok(Some(json!({
+            "bytes": row.size,
+            "state": row.state.word(),
+            "generation": row.generation,
+            "pinned_until": row.pinned_until,
+            "damage": row.damage,
+            "named_by": named_by,
+            "brought_to": brought_to,
+            "looked_at_again": review.map(|(at, _)| at),
+        })))
+    }
+
+    /// A part of what would go, behind `cursor`: at most [`limit::PAGE`] of what is to be looked at. Nothing
+    /// is changed.
+    pub async fn forecast(&self, cursor: &str) -> Result<ForecastPage, RegistryError> {
+        let wrong = || Problem::new(ErrorCode::Invalid, "`after` is not what a page before said");
+        let after: Vec<&str> = cursor.split(' ').collect();
+        let after = match after.as_slice() {
+            [""] => ("", "", ""),
+            [kind, repository, digest] => (*kind, *repository, *digest),
+            _ => return Err(wrong().into()),
+        };
+        let rows = db::waiting(self.db(), after, limit::PAGE.into()).await?;
+        let mut page = ForecastPage::default();
+        for row in &rows {
+            page.items.extend(self.foresee(row).await?);
+        }
+        page.next = rows
+            .last()
+            .filter(|_| rows.len() == limit::PAGE as usize)
+            .map(|row| format!("{} {} {}", row.kind, row.repository, row.digest));
+        Ok(page)
+    }
+
+    async fn foresee(&self, review: &Waiting) -> Result<Option<Forecast>, RegistryError> {
+        let Ok(digest) = review.digest.parse() else { return Ok(None) };
+        match review.kind.as_str() {
+            "blob" => self.foresee_blob(digest).await,
+            "manifest" => match review.repository.parse() {
+                Ok(repository) => self.foresee_manifest(repository, digest, &review.reason).await,
+                Err(_) => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    async fn foresee_blob(&self, digest: Digest) -> Result<Option<Forecast>, RegistryError> {
+        let now = self.inner.clock.now();
+        let Some(row) = db::blob(self.db(), &digest).await? else { return Ok(None) };
+        // A transaction, as collection looks at it, that writes nothing.
+        let look = (row.clone(), now);
+        let hold = self
+            .db()
+            .upkeep(look, |(row, now), tx| Box::pin(async move { db::hold_on(tx, row, *now).await }))
+            .await
+            .map_err(|error: seaworthy_store::DbError| RegistryError::Db(error))?;
+        let condemned = |at: Timestamp| at.plus_seconds(limit::CONDEMNED_SECONDS);
+        let (at, why) = match (hold, row.state) {
+            (_, BlobState::Deleting) => (now, "deleting"),
+            (Hold::Named, _) => return Ok(None),
+            (Hold::Until(at), _) => (condemned(at), "lease"),
+            (Hold::Nothing, BlobState::Live) => (condemned(now), "unnamed"),
+            (Hold::Nothing, BlobState::Condemned) => (condemned(row.changed_at), "condemned"),
+        };
+        Ok(Some(Forecast { kind: "blob", repository: None, digest, bytes: row.size, at, why }))
+    }
+
+    async fn foresee_manifest(
+        &self,
+        repository: RepoName,
+        digest: Digest,
+        reason: &str,
+    ) -> Result<Option<Forecast>, RegistryError> {
+        let (now, untagged) = (self.inner.clock.now(), self.untagged(&repository).await?);
+        let runs = !db::runners(self.db(), &repository, &digest, 1).await?.is_empty();
+        let forecast = |kind, at, why| {
+            Some(Forecast { kind, repository: Some(repository.clone()), digest, bytes: 0, at, why })
+        };
+        let Some(mut facts) = db::facts(self.db(), &repository, &digest, runs).await? else {
+            let places = db::manifest_places(self.db(), &digest, limit::EXPLAINED).await?;
+            let until = places.into_iter().find(|(place, _)| *place == repository).and_then(|it| it.1);
+            return Ok(until.filter(|_| !runs).and_then(|until| forecast("deleted", until, "deleted")));
+        };
+        if reason == "upgrade" {
+            facts.touched_at = now;
+        }
+        Ok(match fate::decide(&facts, untagged, now) {
+            Fate::Goes => forecast("manifest", now, "untagged"),
+            Fate::KeptUntil(keeper @ (Keeper::Grace | Keeper::DeletedTag), at) => {
+                forecast("manifest", at, keeper.word())
+            }
+            Fate::Kept(_) | Fate::KeptUntil(..) => None,
+        })
+    }
+}

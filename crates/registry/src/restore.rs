@@ -1,0 +1,192 @@
+//! What was deleted: listing it, and bringing it back.
+
+use seaworthy_access::{Identity, Permission};
+use seaworthy_ledger::{Act, Action};
+use seaworthy_model::{ErrorCode, Problem, Scope, Timestamp};
+use seaworthy_oci::{Digest, Manifest, RepoName, Tag};
+use seaworthy_store::Tx;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    Registry, RegistryError, blob,
+    db::{self, DeletedRow, NewManifest},
+    limit,
+    path::ManifestName,
+    push::describe,
+    refusal::object,
+};
+
+/// One manifest or tag that was deleted and can be restored.
+#[derive(Clone, Debug, Serialize)]
+pub struct Deleted {
+    /// Repository.
+    pub repository: RepoName,
+    /// The tag; `None` for a manifest.
+    pub tag: Option<String>,
+    /// The manifest, or the one that the tag pointed at.
+    pub digest: Digest,
+    /// Of a manifest.
+    pub media_type: Option<String>,
+    /// When it was deleted.
+    pub deleted_at: Timestamp,
+    /// By whom; `system` by collection.
+    pub deleted_by: String,
+    /// `request`, `untagged` or `retention`.
+    pub reason: String,
+    /// Until when it can be restored.
+    pub restorable_until: Timestamp,
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Restored {
+    /// The manifest.
+    pub digest: Digest,
+    /// Tags that point at it again.
+    pub tags: Vec<Tag>,
+}
+
+impl Registry {
+    /// What was deleted in repositories that begin with `prefix` and that `identity` may pull from, in
+    /// order after (repository, tag, digest): `most` of it and no more than [`limit::PAGE`].
+    pub async fn deleted(
+        &self,
+        identity: &Identity,
+        prefix: &str,
+        after: (&str, &str, &str),
+        most: u32,
+    ) -> Result<Vec<Deleted>, RegistryError> {
+        let most = most.min(limit::PAGE) as usize;
+        let mut after = (after.0.to_owned(), after.1.to_owned(), after.2.to_owned());
+        let mut out = Vec::new();
+        loop {
+            let from = (after.0.as_str(), after.1.as_str(), after.2.as_str());
+            let rows = db::deleted_page(self.db(), prefix, from, limit::PAGE.into()).await?;
+            let is_last = rows.len() < limit::PAGE as usize;
+            for row in rows {
+                if out.len() == most {
+                    return Ok(out);
+                }
+                let tag = row.tag.clone().unwrap_or_default();
+                after = (row.repository.to_string(), tag, row.digest.to_string());
+                let scope = Scope::repository(&row.repository);
+                if self.access().allows(identity, Permission::Pull, &scope).await? {
+                    out.push(deleted(row));
+                }
+            }
+            if is_last {
+                return Ok(out);
+            }
+        }
+    }
+
+    /// Brings a deleted tag back with its manifest, or a deleted manifest with the tags that went with it.
+    /// A tag that points elsewhere now stays there.
+    pub async fn restore(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        reference: Result<Tag, Digest>,
+    ) -> Result<Restored, RegistryError> {
+        self.require(identity, Permission::Delete, repository).await?;
+        let name = reference.map_or_else(ManifestName::Digest, ManifestName::Tag);
+        let context = (repository.clone(), name, self.inner.clock.now());
+        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, name, now), tx| {
+            Box::pin(async move {
+                blob::check_writable(tx, repository).await?;
+                let (restored, action) = match name {
+                    ManifestName::Tag(tag) => {
+                        (tag_back(tx, repository, tag, *now).await?, Action::TagRestore)
+                    }
+                    ManifestName::Digest(digest) => {
+                        let tags = manifest_back(tx, repository, digest, *now).await?;
+                        let restored = tags.map(|tags| Restored { digest: *digest, tags });
+                        (restored, Action::ManifestRestore)
+                    }
+                };
+                let restored = restored.ok_or_else(|| {
+                    let message = format!("`{repository}` has no deleted `{name}` that can be restored");
+                    Problem::new(ErrorCode::ManifestUnknown, message).hint("see `seaworthy image deleted`")
+                })?;
+                let act = Act::new(action, object(repository, &restored.digest))
+                    .details(json!({"tags": restored.tags}));
+                Ok::<_, RegistryError>((restored, vec![act]))
+            })
+        })
+        .await
+    }
+}
+
+async fn tag_back(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    tag: &Tag,
+    now: Timestamp,
+) -> Result<Option<Restored>, RegistryError> {
+    let Some(digest) = db::deleted_tag(tx, repository, tag).await? else { return Ok(None) };
+    if let Some(other) = db::tag_target(tx, repository, tag).await? {
+        let message = format!("`{repository}:{tag}` points at {other} now");
+        let hint = "delete the tag first, or restore the manifest by its digest";
+        return Err(Problem::new(ErrorCode::Conflict, message).hint(hint).into());
+    }
+    let is_here = db::manifest_facts(tx, repository, &digest).await?.is_some();
+    let mut tags = Vec::new();
+    if !is_here {
+        match manifest_back(tx, repository, &digest, now).await? {
+            Some(back) => tags = back,
+            None => return Ok(None),
+        }
+    }
+    if !tags.contains(tag) {
+        db::set_tag(tx, repository, tag, &digest, now).await?;
+        db::undelete_tag(tx, repository, tag, &digest).await?;
+        tags.push(tag.clone());
+    }
+    Ok(Some(Restored { digest, tags }))
+}
+
+/// Brings a deleted manifest back; returns the tags that came with it. `None` when it was not deleted.
+pub(crate) async fn manifest_back(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    digest: &Digest,
+    now: Timestamp,
+) -> Result<Option<Vec<Tag>>, RegistryError> {
+    let Some(deleted) = db::deleted_manifest(tx, repository, digest).await? else { return Ok(None) };
+    let Some(bytes) = db::bytes_of_manifest(tx, digest).await? else { return Ok(None) };
+    let manifest = Manifest::parse(&bytes, Some(&deleted.media_type))?;
+    let pushed = describe(repository, *digest, &manifest, deleted.pushed_at);
+    let annotations = json!(manifest.annotations()).to_string();
+    let new = NewManifest {
+        pushed: &pushed,
+        artifact_type: manifest.artifact_type(),
+        annotations: &annotations,
+        bytes: &bytes,
+        by: &deleted.pushed_by,
+        now,
+    };
+    let tags = db::undelete_tags(tx, repository, digest, deleted.deleted_at).await?;
+    db::insert_manifest(tx, &new).await?;
+    for tag in &tags {
+        db::set_tag(tx, repository, tag, digest, now).await?;
+        db::undelete_tag(tx, repository, tag, digest).await?;
+    }
+    if tags.is_empty() {
+        db::enqueue(tx, &db::Subject::Manifest(repository.clone(), *digest), now, "restored").await?;
+    }
+    Ok(Some(tags))
+}
+
+fn deleted(row: DeletedRow) -> Deleted {
+    Deleted {
+        repository: row.repository,
+        tag: row.tag,
+        digest: row.digest,
+        media_type: row.media_type,
+        deleted_at: row.deleted_at,
+        deleted_by: row.deleted_by,
+        reason: row.reason,
+        restorable_until: row.until,
+    }
+}

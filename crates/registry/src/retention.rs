@@ -1,0 +1,306 @@
+//! Which tags a repository keeps: pure.
+
+use std::collections::BTreeSet;
+
+use seaworthy_model::{ErrorCode, Problem, Timestamp};
+use seaworthy_oci::{Digest, RepoName};
+use serde::{Deserialize, Serialize};
+
+use crate::{TagPattern, Untagged, fate::DAY_SECONDS, limit};
+
+/// What the repositories below a prefix keep. Whatever one rule keeps stays; the rest goes when it is old.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionRules {
+    /// The tags that were set last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_last: Option<u32>,
+    /// Tags whose manifest was pulled within so many days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_pulled_days: Option<u32>,
+    /// Tags with such names; `*` stands for any characters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keep_tags: Vec<TagPattern>,
+    /// Other tags are removed when they were set longer ago; absent: none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remove_older_than_days: Option<u32>,
+    /// Manifests that nothing leads to are collected after so many days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untagged_days: Option<u32>,
+    /// Or never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_untagged: Option<bool>,
+}
+
+impl RetentionRules {
+    /// Refuses what nobody means.
+    pub(crate) fn check(&self) -> Result<(), Problem> {
+        let invalid = |message: String| Err(Problem::new(ErrorCode::Invalid, message));
+        if self.keep_tags.len() > limit::PATTERNS {
+            return invalid(format!("there are more than {} patterns of tags to keep", limit::PATTERNS));
+        }
+        if self.untagged_days.is_some() && self.keep_untagged == Some(true) {
+            return invalid("`untagged_days` and `keep_untagged` exclude each other".to_owned());
+        }
+        if *self == Self::default() {
+            return invalid("the rules say nothing".to_owned());
+        }
+        Ok(())
+    }
+
+    /// How long manifests stay that nothing leads to.
+    pub(crate) fn untagged(&self, otherwise: Untagged) -> Untagged {
+        match (self.keep_untagged, self.untagged_days) {
+            (Some(true), _) => Untagged::Keep,
+            (_, Some(days)) => Untagged::Days(days),
+            _ => otherwise,
+        }
+    }
+}
+
+/// The rules of a repository: those of the longest prefix that it lies below.
+pub(crate) fn rules_of<'r>(
+    all: &'r [(String, RetentionRules)],
+    repository: &RepoName,
+) -> Option<&'r RetentionRules> {
+    let name = repository.as_str();
+    let covers = |prefix: &str| {
+        prefix.is_empty()
+            || name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    all.iter()
+        .filter(|(prefix, _)| covers(prefix))
+        .max_by_key(|(prefix, _)| prefix.len())
+        .map(|(_, rules)| rules)
+}
+
+/// What keeps a tag whatever the rules say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exception {
+    /// It, its manifest or its repository is locked.
+    Locked,
+    /// A container runs its manifest.
+    Runs,
+    /// It is a signature, or the like, of a manifest that is here.
+    Subject,
+}
+
+/// What is known of a tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TagFacts {
+    pub(crate) name: String,
+    pub(crate) digest: Digest,
+    /// When it was set to that.
+    pub(crate) set_at: Timestamp,
+    pub(crate) last_pull: Option<Timestamp>,
+    pub(crate) exception: Option<Exception>,
+}
+
+/// What becomes of a tag, and by which rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ruling {
+    pub(crate) keeps: bool,
+    /// `locked`, `container`, `subject`, `keep_tags: v*`, `keep_last: 10`, `keep_pulled_days: 30`,
+    /// `remove_older_than_days: 90`, or `no rule`.
+    pub(crate) rule: String,
+}
+
+/// Decides about all tags of a repository, in their order.
+pub(crate) fn decide(rules: &RetentionRules, tags: &[TagFacts], now: Timestamp) -> Vec<Ruling> {
+    let last = newest(tags, rules.keep_last.unwrap_or(0));
+    let decide = |tag: &TagFacts| {
+        let keeps = |rule: String| Ruling { keeps: true, rule };
+        match tag.exception {
+            Some(Exception::Locked) => return keeps("locked".to_owned()),
+            Some(Exception::Runs) => return keeps("container".to_owned()),
+            Some(Exception::Subject) => return keeps("subject".to_owned()),
+            None => {}
+        }
+        if let Some(pattern) = rules.keep_tags.iter().find(|pattern| pattern.fits(&tag.name)) {
+            return keeps(format!("keep_tags: {pattern}"));
+        }
+        if let Some(number) = rules.keep_last
+            && last.contains(tag.name.as_str())
+        {
+            return keeps(format!("keep_last: {number}"));
+        }
+        if let (Some(days), Some(pulled)) = (rules.keep_pulled_days, tag.last_pull)
+            && is_within(pulled, days, now)
+        {
+            return keeps(format!("keep_pulled_days: {days}"));
+        }
+        match rules.remove_older_than_days {
+            None => keeps("no rule".to_owned()),
+            Some(days) => Ruling {
+                keeps: is_within(tag.set_at, days, now),
+                rule: format!("remove_older_than_days: {days}"),
+            },
+        }
+    };
+    tags.iter().map(decide).collect()
+}
+
+fn is_within(at: Timestamp, days: u32, now: Timestamp) -> bool {
+    at.plus_seconds(i64::from(days) * DAY_SECONDS) > now
+}
+
+/// The names of the tags that were set last.
+fn newest(tags: &[TagFacts], most: u32) -> BTreeSet<&str> {
+    let mut order: Vec<&TagFacts> = tags.iter().collect();
+    order.sort_unstable_by(|a, b| (b.set_at, &b.name).cmp(&(a.set_at, &a.name)));
+    order.into_iter().take(most as usize).map(|tag| tag.name.as_str()).collect()
+}
+
+/// The manifest that a tag of a signature is named after, as cosign does: `sha256-<hex>.sig`.
+pub(crate) fn named_subject(tag: &str) -> Option<Digest> {
+    let (name, _) = tag.split_once('.')?;
+    name.replacen('-', ":", 1).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_000_000_000);
+
+    fn tag(name: &str, days_ago: i64) -> TagFacts {
+        TagFacts {
+            name: name.to_owned(),
+            digest: Digest::sha256(name.as_bytes()),
+            set_at: NOW.plus_seconds(-days_ago * DAY_SECONDS),
+            last_pull: None,
+            exception: None,
+        }
+    }
+
+    fn check(rules: &str, tags: &[TagFacts], expected: &[(&str, bool)]) {
+        let rules: RetentionRules = serde_json::from_str(rules).expect("rules");
+        rules.check().expect("meaningful");
+        let rulings = decide(&rules, tags, NOW);
+        let actual: Vec<(&str, bool)> = rulings.iter().map(|it| (it.rule.as_str(), it.keeps)).collect();
+        assert_eq!(actual, expected);
+    }
+
+    #[test]
+    fn each_rule_says_what_it_keeps() {
+        let pulled = TagFacts { last_pull: Some(NOW.plus_seconds(-3 * DAY_SECONDS)), ..tag("pulled", 99) };
+        let locked = TagFacts { exception: Some(Exception::Locked), ..tag("locked", 99) };
+        let runs = TagFacts { exception: Some(Exception::Runs), ..tag("runs", 99) };
+        let signature = TagFacts { exception: Some(Exception::Subject), ..tag("sig", 99) };
+        let tags =
+            [tag("new", 1), tag("v1", 99), pulled, locked, runs, signature, tag("old", 90), tag("edge", 30)];
+        let rules = r#"{"keep_last":1,"keep_pulled_days":7,"keep_tags":["v*"],"remove_older_than_days":31}"#;
+        let old = "remove_older_than_days: 31";
+        let expected = [
+            ("keep_last: 1", true),
+            ("keep_tags: v*", true),
+            ("keep_pulled_days: 7", true),
+            ("locked", true),
+            ("container", true),
+            ("subject", true),
+            (old, false),
+            (old, true),
+        ];
+        check(rules, &tags, &expected);
+        check(
+            r#"{"keep_last":1}"#,
+            &[tag("a", 1), tag("b", 99)],
+            &[("keep_last: 1", true), ("no rule", true)],
+        );
+        check(
+            r#"{"remove_older_than_days":30}"#,
+            &[tag("edge", 30)],
+            &[("remove_older_than_days: 30", false)],
+        );
+    }
+
+    #[test]
+    fn the_longest_prefix_counts() {
+        let rules = |days| RetentionRules { untagged_days: Some(days), ..RetentionRules::default() };
+        let all =
+            [(String::new(), rules(1)), ("prod".to_owned(), rules(2)), ("prod/web".to_owned(), rules(3))];
+        for (repository, days) in
+            [("dev", 1), ("prod", 2), ("prod/api", 2), ("prod/web/x", 3), ("production", 1)]
+        {
+            let found = rules_of(&all, &repository.parse().expect("name")).expect("rules");
+            assert_eq!(found.untagged(Untagged::Keep), Untagged::Days(days), "{repository}");
+        }
+        assert!(rules_of(&[], &"a".parse().expect("name")).is_none());
+    }
+
+    #[test]
+    fn rules_are_bounded() {
+        let with = |count: usize| RetentionRules {
+            keep_tags: vec!["v*".parse().expect("a pattern"); count],
+            ..RetentionRules::default()
+        };
+        assert!(with(limit::PATTERNS).check().is_ok());
+        assert!(with(limit::PATTERNS + 1).check().is_err());
+        assert!(RetentionRules::default().check().is_err(), "they say nothing");
+        let both =
+            RetentionRules { keep_untagged: Some(true), untagged_days: Some(1), ..RetentionRules::default() };
+        assert!(both.check().is_err());
+    }
+
+    #[test]
+    fn signatures_are_named_after_their_subject() {
+        let digest = Digest::sha256(b"x");
+        assert_eq!(named_subject(&format!("sha256-{}.sig", digest.hex())), Some(digest));
+        assert_eq!(named_subject("sha256-12.sig"), None);
+        assert_eq!(named_subject("v1.2"), None);
+    }
+
+    prop_compose! {
+        fn any_tag()(name in "[a-c]{1,3}", days in 0i64..100, pulled in proptest::option::of(0i64..100), odd in 0u8..8)
+            -> TagFacts {
+            let exception = match odd {
+                0 => Some(Exception::Locked),
+                1 => Some(Exception::Runs),
+                2 => Some(Exception::Subject),
+                _ => None,
+            };
+            let last_pull = pulled.map(|days| NOW.plus_seconds(-days * DAY_SECONDS));
+            TagFacts { last_pull, exception, ..tag(&name, days) }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_removed_is_old_and_wanted_by_nothing(
+            tags in proptest::collection::btree_map("[a-c]{1,3}", any_tag(), 0..20),
+            (last, pulled, old) in (0u32..6, 0u32..60, 0u32..60),
+        ) {
+            let tags: Vec<TagFacts> = tags.into_iter().map(|(name, tag)| TagFacts { name, ..tag }).collect();
+            let rules = RetentionRules {
+                keep_last: Some(last),
+                keep_pulled_days: Some(pulled),
+                keep_tags: vec!["a*".parse().expect("a pattern")],
+                remove_older_than_days: Some(old),
+                ..RetentionRules::default()
+            };
+            let rulings = decide(&rules, &tags, NOW);
+            let ago = |at: Timestamp| (NOW.as_seconds() - at.as_seconds()) / DAY_SECONDS;
+            let mut left = Vec::new();
+            for (tag, ruling) in tags.iter().zip(&rulings) {
+                if ruling.keeps {
+                    left.push(tag.clone());
+                    continue;
+                }
+                prop_assert!(tag.exception.is_none() && !tag.name.starts_with('a'));
+                prop_assert!(ago(tag.set_at) >= i64::from(old));
+                prop_assert!(tag.last_pull.is_none_or(|at| ago(at) >= i64::from(pulled)));
+                let newer = tags.iter().filter(|it| (it.set_at, &it.name) > (tag.set_at, &tag.name)).count();
+                prop_assert!(newer >= last as usize);
+            }
+            // Nothing more goes the second time, and the order of the tags says nothing.
+            prop_assert!(decide(&rules, &left, NOW).iter().all(|ruling| ruling.keeps));
+            let mut turned = tags.clone();
+            turned.reverse();
+            let mut again = decide(&rules, &turned, NOW);
+            again.reverse();
+            prop_assert_eq!(again, rulings);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Whether rows and files agree; and bringing them to.
+//!
+//! A blob whose bytes are wrong is marked: nobody is given them, and who pushes it again is asked for
+//! them, which heals it. A file that no row names is left over from a push that was cut off; its name is
+//! never used again, so removing it late is safe.
+
+use seaworthy_ledger::{Act, Action};
+use seaworthy_model::{Actor, ErrorCode, Problem, Timestamp};
+use seaworthy_oci::{Digest, RepoName};
+use seaworthy_store::{Found, StoredFile};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    ROOM, Registry, RegistryError,
+    db::{self, BlobRow, BlobState},
+    limit,
+};
+
+/// How closely to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// At what is there, and how long it is.
+    Lengths,
+    /// At all bytes.
+    Bytes,
+}
+
+/// What to do about it.
+#[derive(Clone, Debug)]
+pub enum Remedy {
+    /// Nothing.
+    Tell,
+    /// Mark what is damaged, and remove what is left over: in this name.
+    Apply(Actor),
+}
+
+/// What is wrong with one file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StorageProblem {
+    /// The blob.
+    pub digest: Digest,
+    /// `missing`, `length`, `rot`, or `orphan`: a file that no row names.
+    pub problem: &'static str,
+    /// Length in bytes by its row, or of the file that no row names.
+    pub bytes: u64,
+    /// Repositories whose manifests name it, the first ones.
+    pub repositories: Vec<RepoName>,
+    /// `none`, `marked` or `removed`.
+    pub done: &'static str,
+}
+
+/// A part of a look at everything.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct StoragePage {
+    /// Blobs and files looked at.
+    pub checked: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// What is wrong.
+    pub problems: Vec<StorageProblem>,
+    /// What to go on with; `None` at the end.
+    pub next: Option<String>,
+}
+
+impl Registry {
+    /// Looks at blobs, then at files, behind `cursor`: at most [`limit::PAGE`] blobs or
+    /// [`limit::VERIFIED_BYTES`], or one folder of files. What is marked or removed is recorded.
+    pub async fn verify(
+        &self,
+        cursor: &str,
+        depth: Depth,
+        remedy: &Remedy,
+    ) -> Result<StoragePage, RegistryError> {
+        match Cursor::parse(cursor)? {
+            Cursor::Blobs { after } => self.verify_blobs(&after, depth, remedy).await,
+            Cursor::Files { folder } => self.verify_files(folder, remedy).await,
+        }
+    }
+
+    async fn verify_blobs(
+        &self,
+        after: &str,
+        depth: Depth,
+        remedy: &Remedy,
+    ) -> Result<StoragePage, RegistryError> {
+        let mut page = StoragePage::default();
+        let all = Timestamp::from_micros(i64::MAX);
+        let rows = db::blobs_page(self.db(), after, all, limit::PAGE.into()).await?;
+        let mut last = rows.last().filter(|_| rows.len() == limit::PAGE as usize);
+        for row in &rows {
+            page.checked += 1;
+            if depth == Depth::Bytes {
+                page.bytes += row.size;
+            }
+            if let Some(damage) = self.look_at(row, depth).await? {
+                page.problems.push(self.told(row, damage, remedy).await?);
+            }
+            if page.bytes >= limit::VERIFIED_BYTES {
+                last = Some(row);
+                break;
+            }
+        }
+        let next = last
+            .map_or(Cursor::Files { folder: 0 }, |row| Cursor::Blobs { after: row.copy.digest.to_string() });
+        page.next = Some(next.text());
+        Ok(page)
+    }
+
+    /// What is wrong with a blob that is to be there.
+    pub(crate) async fn look_at(
+        &self,
+        row: &BlobRow,
+        depth: Depth,
+    ) -> Result<Option<&'static str>, RegistryError> {
+        if row.state == BlobState::Deleting {
+            return Ok(None);
+        }
+        let found = match depth {
+            Depth::Lengths => self.blobs().look(ROOM, row.copy, row.size).await?,
+            Depth::Bytes => self.blobs().hash(ROOM, row.copy, row.size).await?,
+        };
+        let damage = match found {
+            Found::Whole => None,
+            Found::Missing => Some("missing"),
+            Found::Length(_) => Some("length"),
+            Found::Rotten => Some("rot"),
+        };
+        if damage.is_none() {
+            return Ok(None);
+        }
+        // It may have gone, or have been replaced, while we looked.
+        let now = db::blob(self.db(), &row.copy.digest).await?;
+        Ok(damage.filter(|_| now.is_some_and(|now| now.generation == row.generation)))
+    }
+
+    async fn told(
+        &self,
+        row: &BlobRow,
+        problem: &'static str,
+        remedy: &Remedy,
+    ) -> Result<StorageProblem, RegistryError> {
+        let named = db::naming(self.db(), &row.copy.digest, limit::EXPLAINED).await?;
+        let mut repositories: Vec<RepoName> = named.into_iter().map(|it| it.repository).collect();
+        repositories.dedup();
+        let done = match remedy {
+            Remedy::Tell => "none",
+            Remedy::Apply(actor) => {
+                self.repaired(actor, row, problem).await?;
+                "marked"
+            }
+        };
+        Ok(StorageProblem { digest: row.copy.digest, problem, bytes: row.size, repositories, done })
+    }
+
+    async fn repaired(
+        &self,
+        actor: &Actor,
+        row: &BlobRow,
+        problem: &'static str,
+    ) -> Result<(), RegistryError> {
+        let context = (row.clone(), problem, self.inner.clock.now());
+        seaworthy_ledger::write(self.db(), actor, context, |(row, problem, now), tx| {
+            Box::pin(async move {
+                let is_new = row.damage.is_none() && db::set_damage(tx, row, problem, *now).await?;
+                let act = Act::new(Action::RegistryRepair, format!("blobs/{}", row.copy.digest))
+                    .details(json!({"problem": problem}));
+                Ok::<_, RegistryError>(((), if is_new { vec![act] } else { vec![] }))
+            })
+        })
+        .await
+    }
+
+    async fn verify_files(&self, folder: u16, remedy: &Remedy) -> Result<StoragePage, RegistryError> {
+        let mut page = StoragePage::default();
+        if folder + 1 < FOLDERS {
+            page.next = Some(Cursor::Files { folder: folder + 1 }.text());
+        }
+        for file in self.orphans(folder, limit::ORPHAN_SECONDS, &mut page.checked).await? {
+            let done = match remedy {
+                Remedy::Tell => "none",
+                Remedy::Apply(actor) => {
+                    self.remove_orphan(actor, &file).await?;
+                    "removed"
+                }
+            };
+            page.problems.push(StorageProblem {
+                digest: file.copy.digest,
+                problem: "orphan",
+                bytes: file.size,
+                repositories: Vec::new(),
+                done,
+            });
+        }
+        Ok(page)
+    }
+
+    /// Files of a folder that no row names and that are so old.
+    pub(crate) async fn orphans(
+        &self,
+        folder: u16,
+        age_seconds: i64,
+        checked: &mut u64,
+    ) -> Result<Vec<StoredFile>, RegistryError> {
+        let (algorithm, fan) = place(folder);
+        let before = self.inner.clock.now().plus_seconds(-age_seconds);
+        let mut out = Vec::new();
+        for file in self.blobs().folder(ROOM, algorithm, fan).await? {
+            *checked += 1;
+            // A push that ends now may have been writing to it for a day.
+            if file.modified_at > before {
+                continue;
+            }
+            let row = db::blob(self.db(), &file.copy.digest).await?;
+            if row.is_none_or(|row| row.copy != file.copy) {
+                out.push(file);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Removes a file that no row names. That it is to go is recorded before.
+    pub(crate) async fn remove_orphan(&self, actor: &Actor, file: &StoredFile) -> Result<(), RegistryError> {
+        seaworthy_ledger::write(self.db(), actor, *file, |file, _| {
+            Box::pin(async move {
+                let act = Act::new(Action::RegistryRepair, format!("blobs/{}", file.copy.digest))
+                    .details(json!({"problem": "orphan", "bytes": file.size}));
+                Ok::<_, RegistryError>(((), vec![act]))
+            })
+        })
+        .await?;
+        Ok(self.blobs().remove(ROOM, &file.copy).await?)
+    }
+}
+
+/// Folders of files: two algorithms, 256 each.
+pub(crate) const FOLDERS: u16 = 512;
+
+pub(crate) fn place(folder: u16) -> (&'static str, u8) {
+    let algorithm = if folder < 256 { "sha256" } else { "sha512" };
+    (algorithm, u8::try_from(folder % 256).unwrap_or_default())
+}
+
+/// Where a look at everything stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Cursor {
+    Blobs { after: String },
+    Files { folder: u16 },
+}
+
+impl Cursor {
+    fn text(&self) -> String {
+        match self {
+            Self::Blobs { after } => format!("blobs:{after}"),
+            Self::Files { folder } => format!("files:{folder}"),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let wrong = || Problem::new(ErrorCode::Invalid, "`after` is not what a page before said");
+        match text.split_once(':') {
+            None if text.is_empty() => Ok(Self::Blobs { after: String::new() }),
+            Some(("blobs", after)) => Ok(Self::Blobs { after: after.to_owned() }),
+            Some(("files", folder)) => {
+                let folder = folder.parse().ok().filter(|folder| *folder < FOLDERS);
+                Ok(Self::Files { folder: folder.ok_or_else(wrong)? })
+            }
+            _ => Err(wrong()),
+        }
+    }
+}

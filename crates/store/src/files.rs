@@ -1,0 +1,141 @@
+//! Looking after what is stored: whether it is all there, and what nobody knows.
+
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
+
+use seaworthy_model::Timestamp;
+use seaworthy_oci::{Digest, Hasher};
+
+use crate::{
+    BlobCopy, Blobs, args,
+    error::BlobError,
+    limit,
+    upload::{blocking, failed},
+};
+
+/// What is there of a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Missing,
+    /// So many bytes, which is not what its row says.
+    Length(u64),
+    /// All of it, by its length.
+    Whole,
+    /// Other bytes of that length.
+    Rotten,
+}
+
+/// A file of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredFile {
+    /// What it is called.
+    pub copy: BlobCopy,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When it was last written to, by the clock of its disk.
+    pub modified_at: Timestamp,
+}
+
+impl Blobs {
+    /// Whether a copy has the `size` bytes of its row.
+    pub async fn look(&self, room: &'static str, copy: BlobCopy, size: u64) -> Result<Found, BlobError> {
+        let found = if size <= limit::SMALL_BLOB_BYTES as u64 {
+            self.small_bytes(room, &copy).await?.map(|bytes| bytes.len() as u64)
+        } else {
+            let path = self.blob_path(room, &copy);
+            blocking(move || match fs::metadata(&path) {
+                Ok(data) => Ok(Some(data.len())),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(source) => Err(failed("inspect", &path, source)),
+            })
+            .await?
+        };
+        Ok(match found {
+            None => Found::Missing,
+            Some(length) if length == size => Found::Whole,
+            Some(length) => Found::Length(length),
+        })
+    }
+
+    /// [`Blobs::look`], and whether the bytes are those of the digest: all of them are read.
+    pub async fn hash(&self, room: &'static str, copy: BlobCopy, size: u64) -> Result<Found, BlobError> {
+        let found = self.look(room, copy, size).await?;
+        if found != Found::Whole {
+            return Ok(found);
+        }
+        let mut hasher = Hasher::new(copy.digest.algorithm());
+        if size <= limit::SMALL_BLOB_BYTES as u64 {
+            hasher.update(&self.small_bytes(room, &copy).await?.unwrap_or_default());
+        } else {
+            let path = self.blob_path(room, &copy);
+            hasher = blocking(move || hash_file(hasher, &path)).await?;
+        }
+        Ok(if hasher.finish() == copy.digest { Found::Whole } else { Found::Rotten })
+    }
+
+    async fn small_bytes(&self, room: &'static str, copy: &BlobCopy) -> Result<Option<Vec<u8>>, BlobError> {
+        let sql = "SELECT bytes FROM store_small_blobs WHERE room = $1 AND digest = $2";
+        let row = self.db().fetch_optional(sql, args![room, &copy.digest.to_string()]).await?;
+        Ok(row.map(|row| row.bytes(0).map(<[u8]>::to_vec)).transpose()?)
+    }
+
+    /// The blobs' files of one folder: a digest's algorithm and its first two digits. What is called
+    /// otherwise is none of ours.
+    pub async fn folder(
+        &self,
+        room: &'static str,
+        algorithm: &'static str,
+        fan: u8,
+    ) -> Result<Vec<StoredFile>, BlobError> {
+        let folder = self.root().join("blobs").join(room).join(algorithm).join(format!("{fan:02x}"));
+        blocking(move || {
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(source) => return Err(failed("list", &folder, source)),
+            };
+            let mut files = Vec::new();
+            for entry in entries {
+                let entry = entry.map_err(|source| failed("list", &folder, source))?;
+                let name = entry.file_name();
+                let Some(copy) = name.to_str().and_then(|name| named(algorithm, name)) else { continue };
+                // It went while the folder was read.
+                let Ok(data) = entry.metadata() else { continue };
+                let modified_at = Timestamp::from_micros(
+                    data.mtime().saturating_mul(1_000_000) + data.mtime_nsec() / 1_000,
+                );
+                files.push(StoredFile { copy, size: data.len(), modified_at });
+            }
+            files.sort_by_key(|file| (file.copy.digest, file.copy.upload));
+            Ok(files)
+        })
+        .await
+    }
+}
+
+/// The copy that a file is called after.
+fn named(algorithm: &str, name: &str) -> Option<BlobCopy> {
+    let (hex, upload) = name.split_once('.').map_or((name, None), |(hex, upload)| (hex, Some(upload)));
+    let digest: Digest = format!("{algorithm}:{hex}").parse().ok()?;
+    let upload = match upload {
+        None => None,
+        Some(upload) => Some(upload.parse().ok()?),
+    };
+    Some(BlobCopy { digest, upload })
+}
+
+fn hash_file(mut hasher: Hasher, path: &Path) -> Result<Hasher, BlobError> {
+    let read = |source| failed("read", path, source);
+    let mut file = File::open(path).map_err(read)?;
+    let mut buffer = vec![0; limit::UPLOAD_CHUNK_BYTES];
+    loop {
+        let length = file.read(&mut buffer).map_err(read)?;
+        let Some(chunk) = buffer.get(..length).filter(|chunk| !chunk.is_empty()) else { return Ok(hasher) };
+        hasher.update(chunk);
+    }
+}
