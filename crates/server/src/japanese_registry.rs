@@ -13,8 +13,8 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ),
     ("`{}` is no prefix of repositories", "`{0}` はリポジトリの接頭辞ではありません"),
     (
-        "give whole parts of names, such as `prod` or `team/app`; nothing stands for all",
-        "`prod` や `team/app` のように名前の区切りまで指定してください。空はすべてを表します",
+        "give whole parts of names, such as `prod` or `team/app`; `*` is all of them",
+        "`prod` や `team/app` のように名前の区切りまで指定してください。`*` はすべてを表します",
     ),
     ("see `seaworthy image deleted`", "`seaworthy image deleted` を参照してください"),
     ("the rules say nothing", "ルールの内容がありません"),
@@ -59,8 +59,6 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("`{}` is no pattern of tags", "`{0}` はタグのパターンではありません"),
     ("write `v*`, `*-release` or a tag", "`v*`、`*-release`、またはタグ名を指定してください"),
     ("more than {} patterns of immutable tags", "変更できないタグのパターンが {0} 件を超えています"),
-    ("there are rules for {} prefixes already", "ルールのあるプレフィックスがすでに {0} 件あります"),
-    ("there are no rules for `{}`", "`{0}` のルールはありません"),
     (
         "`{}` names another image than {}: a copy keeps its digest",
         "`{0}` は {1} とは別のイメージを指しています。コピーのダイジェストは変わりません",

@@ -170,12 +170,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
     let ca = Arc::new(LocalCa::open(&db, &seal).await.map_err(StartError::Ca)?);
     let access = Access::open(db.clone(), &seal, "seaworthy").await?;
     let blobs = Blobs::new(places.blobs, db.clone(), config.disk_floor_bytes);
-    let sandbox = |limits: Limits| {
-        let confinement =
-            if config.sandbox == "seccomp-only" { Confinement::SeccompOnly } else { Confinement::Full };
-        Arc::new(Sandbox::new(limits).confinement(confinement))
-    };
-    let layers = sandbox(Limits::default());
+    let layers = sandbox(config);
     let probe = layers.clone();
     tokio::task::spawn_blocking(move || probe.probe()).await.map_or(Ok(()), |probed| probed.map(|_| ()))?;
     let clearance = Clearance::open(db.clone()).await?;
@@ -199,7 +194,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         reader: LayerReader::Sandboxed(layers),
         concurrency: config.inspectors,
     });
-    let feeds = FeedReader::Sandboxed(sandbox(Limits::default()));
+    let feeds = FeedReader::Sandboxed(sandbox(config));
     let findings = Findings::open(FindingsConfig { db: db.clone(), blobs, reader: feeds }).await?;
     let fleet = Fleet::new(FleetConfig { db: db.clone(), registry_hosts: names_of(&registry_host, config)? });
     let telemetry = Telemetry::new(db.clone());
@@ -229,6 +224,13 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         registry_host,
     };
     Ok(Built { rooms, sequencer, db })
+}
+
+/// Where hostile bytes are read.
+fn sandbox(config: &Config) -> Arc<Sandbox> {
+    let confinement =
+        if config.sandbox == "seccomp-only" { Confinement::SeccompOnly } else { Confinement::Full };
+    Arc::new(Sandbox::new(Limits::default()).confinement(confinement))
 }
 
 /// What sends alerts, as configured.

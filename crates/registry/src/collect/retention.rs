@@ -34,7 +34,7 @@ pub struct Preview {
 }
 
 impl Registry {
-    /// RetentionRules of all prefixes that `identity` may read about.
+    /// Rules of all prefixes that `identity` may read about.
     pub async fn retention(&self, identity: &Identity) -> Result<Vec<Value>, RegistryError> {
         let mut out = Vec::new();
         for row in db::retention(self.db(), limit::RETENTION_PREFIXES).await? {
@@ -245,7 +245,7 @@ fn object(prefix: &str) -> String {
     format!("repositories/{prefix}")
 }
 
-/// RetentionRules are about the repositories below a prefix, so they need rights there.
+/// Rules are about the repositories below a prefix, so they need rights there.
 fn scope_of(prefix: &str) -> Result<Scope, RegistryError> {
     if prefix.is_empty() {
         let all = "/repositories".parse::<Scope>();

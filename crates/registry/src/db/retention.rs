@@ -1,4 +1,4 @@
-//! RetentionRules of what repositories keep, and what they are asked about.
+//! Rules of what repositories keep, and what they are asked about.
 
 use seaworthy_model::Timestamp;
 use seaworthy_oci::{Digest, RepoName, Tag};
@@ -25,7 +25,7 @@ pub(super) const RETENTION: Table = Table {
     indexes: &[],
 };
 
-/// RetentionRules as they were set.
+/// Rules as they were set.
 #[derive(Clone, Debug)]
 pub(crate) struct RetentionRow {
     pub(crate) prefix: String,
