@@ -30,7 +30,11 @@ impl Registry {
                 () = tokio::time::sleep(Duration::from_secs(limit::SCRUB_SECONDS)) => {}
                 () = cancel.cancelled() => return,
             }
-            if let Err(error) = self.scrub_as(&owner, &mut round).await {
+            let scrubbed = tokio::select! {
+                scrubbed = self.scrub_as(&owner, &mut round) => scrubbed,
+                () = cancel.cancelled() => return,
+            };
+            if let Err(error) = scrubbed {
                 tracing::warn!(error = %chain(&error), "reading stored bytes failed");
             }
         }

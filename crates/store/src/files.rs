@@ -73,7 +73,13 @@ impl Blobs {
             hasher.update(&self.small_bytes(room, &copy).await?.unwrap_or_default());
         } else {
             let path = self.blob_path(room, &copy);
-            hasher = blocking(move || hash_file(hasher, &path)).await?;
+            let mut file =
+                blocking(move || File::open(&path).map_err(|source| failed("open", &path, source))).await?;
+            // In slices: who is cancelled does not read a large one to its end.
+            let mut is_more = true;
+            while is_more {
+                (hasher, file, is_more) = blocking(move || hash_slice(hasher, file)).await?;
+            }
         }
         Ok(if hasher.finish() == copy.digest { Found::Whole } else { Found::Rotten })
     }
@@ -129,13 +135,15 @@ fn named(algorithm: &str, name: &str) -> Option<BlobCopy> {
     Some(BlobCopy { digest, upload })
 }
 
-fn hash_file(mut hasher: Hasher, path: &Path) -> Result<Hasher, BlobError> {
-    let read = |source| failed("read", path, source);
-    let mut file = File::open(path).map_err(read)?;
+/// Hashes the next slice of a file; false when that was the last.
+fn hash_slice(mut hasher: Hasher, mut file: File) -> Result<(Hasher, File, bool), BlobError> {
     let mut buffer = vec![0; limit::UPLOAD_CHUNK_BYTES];
-    loop {
-        let length = file.read(&mut buffer).map_err(read)?;
-        let Some(chunk) = buffer.get(..length).filter(|chunk| !chunk.is_empty()) else { return Ok(hasher) };
-        hasher.update(chunk);
+    for _ in 0..limit::SLICE_CHUNKS {
+        let length = file.read(&mut buffer).map_err(|source| failed("read", Path::new("blob"), source))?;
+        match buffer.get(..length).filter(|chunk| !chunk.is_empty()) {
+            Some(chunk) => hasher.update(chunk),
+            None => return Ok((hasher, file, false)),
+        }
     }
+    Ok((hasher, file, true))
 }

@@ -152,6 +152,11 @@ async fn what_is_stored_is_looked_after(test: TestDb) {
         [(BlobCopy::from(&large.0), large.1)]
     );
     assert!(blobs.folder("t", "sha512", fan).await.expect("list").is_empty());
+    let slice = limit::SLICE_CHUNKS * limit::UPLOAD_CHUNK_BYTES;
+    for length in [slice, slice + 1] {
+        let (digest, size) = store(&test, &blobs, &pattern(length)).await;
+        assert_eq!(blobs.hash("t", (&digest).into(), size).await.expect("hash"), Found::Whole, "{length}");
+    }
     let mut bytes = pattern(100_000);
     bytes[77_777] ^= 1;
     std::fs::write(path.join(large.0.hex()), &bytes).expect("write");

@@ -22,7 +22,7 @@ use crate::{
 
 db_tests!(super::ROOMS; damage_is_found_and_healed_by_a_push, a_missing_file_is_no_endless_500,
     orphans_are_told_of_and_removed, a_crash_before_the_row_leaves_an_orphan, scrubbing_finds_rot,
-    verification_is_in_pages, why_it_is_here, what_would_go);
+    verification_is_in_pages, why_it_is_here, what_would_go, files_from_before_are_read_replaced_and_removed);
 
 impl Still {
     /// The path of a blob's only file.
@@ -273,6 +273,40 @@ impl Still {
             .await;
         done.expect("stored");
     }
+}
+
+/// They are called by their digest alone, and so are their rows.
+async fn files_from_before_are_read_replaced_and_removed(test: TestDb) {
+    let still = Still::new(test).await;
+    let digest = still.client.put_blob("a", &file(1)).await;
+    let age = async || {
+        let path = still.path(&digest);
+        std::fs::rename(&path, path.with_file_name(digest.hex())).expect("renamed");
+        let sql = "UPDATE registry_blobs SET copy = NULL, changed_at = NULL WHERE digest = $1";
+        let done: Result<u64, DbError> = still
+            .world
+            .test
+            .db
+            .upkeep(digest.to_string(), move |digest, tx| {
+                Box::pin(async move { tx.execute(sql, args![digest]).await })
+            })
+            .await;
+        assert_eq!(done.expect("as before"), 1);
+    };
+    age().await;
+    still.reads("a", &file(1)).await;
+    assert!(still.verify(Depth::Bytes, Remedy::Tell).await.is_empty());
+    still.client.put_blob("a", &file(1)).await;
+    assert_eq!(still.path(&digest).file_name().expect("a name").to_string_lossy(), digest.hex(), "it stays");
+    rot(&still.path(&digest));
+    still.verify(Depth::Bytes, apply()).await;
+    still.client.put_blob("a", &file(1)).await;
+    still.reads("a", &file(1)).await;
+    assert_eq!(still.copies(&digest), 1, "the one from before is gone");
+    age().await;
+    still.pass(DAY).await;
+    still.pass(limit::CONDEMNED_SECONDS).await;
+    assert_eq!((still.state(&digest).await.as_str(), still.copies(&digest)), ("", 0));
 }
 
 async fn verification_is_in_pages(test: TestDb) {
