@@ -1,11 +1,11 @@
 const ASSETS: &[Asset] = &[
     Asset {
-        path: "/assets/index-CV11RRJv.js",
+        path: "/assets/index-S5FwI4FG.js",
         media_type: "text/javascript; charset=utf-8",
-        etag: "\"4023794953634574a2830793ad3e0e74\"",
-        identity: include_bytes!("assets/index-CV11RRJv.js"),
-        brotli: include_bytes!("assets/index-CV11RRJv.js.br"),
-        gzip: include_bytes!("assets/index-CV11RRJv.js.gz"),
+        etag: "\"75ce84c71c5e4a59211985b9cd07f2d8\"",
+        identity: include_bytes!("assets/index-S5FwI4FG.js"),
+        brotli: include_bytes!("assets/index-S5FwI4FG.js.br"),
+        gzip: include_bytes!("assets/index-S5FwI4FG.js.gz"),
     },
     Asset {
         path: "/assets/mark-BBqwChrl.svg",
@@ -26,7 +26,7 @@ const ASSETS: &[Asset] = &[
     Asset {
         path: "/index.html",
         media_type: "text/html; charset=utf-8",
-        etag: "\"7c1021caf31aba54e2bffded4ddba927\"",
+        etag: "\"318eda757e861749eb78baa820636ce8\"",
         identity: include_bytes!("index.html"),
         brotli: include_bytes!("index.html.br"),
         gzip: include_bytes!("index.html.gz"),

@@ -95,7 +95,7 @@ export interface Exception {
 }
 export interface RemedyRow { source: string; version: string; type: string; fixed_version: string | null; state: State; vulnerabilities: number; exploited: number; severities: Severities; images: number }
 export interface VulnerabilityRow { id: string; aliases: string[]; summary: string; severity: Severity; exploited: boolean; epss: number | null; fixable: boolean; sources: string[]; images: number }
-export interface Rows<T> { total: number; rows: T[]; next: number | null; complete: boolean }
+export interface Rows<T> { total: number; rows: T[]; next: number | null; complete: boolean; unknown: number }
 export interface LedgerRow { index: number; record: { id: string; at: string; actor: Actor; action: string; object: string; details?: unknown } }
 export interface LedgerReport { size: number; broken: string[]; key: string }
 export interface LedgerProof { index: number; leaf: string; path: string[]; checkpoint: string; key: string }

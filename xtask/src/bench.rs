@@ -42,6 +42,12 @@ pub(crate) fn command() -> Outcome {
             })?;
         }
         steps.run("registry", || registry(&["bench", "registry"], None))?;
+        steps.run("registry, inspection off", || {
+            registry(
+                &["bench", "registry", "--no-inspection", "--only", "push,push-streamed,manifest-put,tiny"],
+                None,
+            )
+        })?;
         for peer in PEERS {
             steps.run(peer.name, || peer.bench())?;
         }

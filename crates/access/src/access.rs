@@ -2,7 +2,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{
-    Actor, ActorKind, AuthMethod, Clock, CredentialId, PrincipalId, RoleAssignmentId, Scope,
+    Actor, ActorKind, AuthMethod, Clock, CredentialId, PrincipalId, RoleAssignmentId, Scope, Timestamp,
 };
 use seaworthy_oci::Digest;
 use seaworthy_seal::{Seal, sealed_item};
@@ -39,9 +39,25 @@ pub(crate) struct Inner {
     snapshot: RwLock<Arc<Snapshot>>,
     /// Claims of verified tokens by the token's hash; epochs are checked on every use.
     verified: quick_cache::sync::Cache<Digest, Arc<Claims>>,
+    /// Secrets that were right, by a hash of name and secret.
+    proved: quick_cache::sync::Cache<Digest, Proved>,
     pub(crate) hasher: Hasher,
     pub(crate) throttle: Throttle,
     pub(crate) refused: RefusedSignIns,
+}
+
+/// A name and a secret that were right.
+#[derive(Clone, Copy, Debug)]
+struct Proved {
+    /// Nothing about anybody's credentials has changed since.
+    revision: i64,
+    expires_at: Option<Timestamp>,
+}
+
+impl Proved {
+    fn holds(&self, revision: i64, now: Timestamp) -> bool {
+        self.revision == revision && self.expires_at.is_none_or(|end| now < end)
+    }
 }
 
 /// A principal that was just created, with its first secret if it has one.
@@ -71,6 +87,7 @@ impl Access {
                 service: service.to_owned(),
                 snapshot: RwLock::new(Arc::new(snapshot)),
                 verified: quick_cache::sync::Cache::new(limit::TOKEN_CACHE),
+                proved: quick_cache::sync::Cache::new(limit::SECRET_CACHE),
                 hasher: Hasher::new(pepper)?,
                 throttle: Throttle::new(),
                 refused: RefusedSignIns::new(db.clone()),
@@ -121,11 +138,18 @@ impl Access {
         let principal = snapshot.principal(user).filter(|principal| !principal.disabled);
         let Some(principal) = principal else { return Err(AccessError::BadCredential) };
         let now = self.inner.clock.now();
-        let held = db::credentials(&self.inner.db, principal.id).await?;
-        // Every credential is compared: how long it takes must not tell which one nearly fits.
-        let fits = held.iter().fold(false, |fits, credential| credential.accepts(secret, now) | fits);
-        if !fits {
-            return Err(AccessError::BadCredential);
+        let key = Digest::sha256(format!("{} {user}{secret}", user.len()).as_bytes());
+        let proved = self.inner.proved.get(&key).filter(|proved| proved.holds(snapshot.revision, now));
+        if proved.is_none() {
+            let held = db::credentials(&self.inner.db, principal.id).await?;
+            // Every credential is compared: how long it takes must not tell which one nearly fits.
+            let accepts = |found, credential: &Credential| {
+                let accepted = credential.accepts(secret, now);
+                if accepted { Some(credential.expires_at) } else { found }
+            };
+            let found = held.iter().fold(None, accepts);
+            let expires_at = found.ok_or(AccessError::BadCredential)?;
+            self.inner.proved.insert(key, Proved { revision: snapshot.revision, expires_at });
         }
         let actor = actor_of(principal, AuthMethod::ClientSecret, source);
         Ok(Identity { actor, rights: Rights::Principal(principal.id), session: None })
@@ -498,6 +522,7 @@ impl Access {
                     CredentialKind::Login if live.len() >= limit::LOGINS => {
                         if let Some(oldest) = live.first() {
                             db::delete_credential(tx, credential.principal, *oldest).await?;
+                            db::bump(tx, None).await?;
                         }
                     }
                     _ => {}
@@ -506,10 +531,11 @@ impl Access {
                 let act = Act::new(Action::CredentialAdd, format!("principals/{name}")).details(
                     json!({"credential": credential.id, "kind": kind, "expires_at": credential.expires_at}),
                 );
-                Ok(((), vec![act]))
+                Ok::<_, AccessError>(((), vec![act]))
             })
         })
-        .await
+        .await?;
+        self.reload().await.map(|_| ())
     }
 
     /// Removes a credential. Tokens issued with it end at their next request.
@@ -672,4 +698,19 @@ pub(crate) fn actor_of(principal: &Principal, method: AuthMethod, source: Option
         PrincipalKind::ServicePrincipal => ActorKind::ServicePrincipal,
     };
     Actor { kind, principal: Some(principal.id), name: principal.name.to_string(), method, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_that_were_right_are_bounded() {
+        let proved = quick_cache::sync::Cache::new(limit::SECRET_CACHE);
+        for number in 0..2 * limit::SECRET_CACHE {
+            let key = Digest::sha256(&number.to_be_bytes());
+            proved.insert(key, Proved { revision: 1, expires_at: None });
+        }
+        assert!(proved.len() <= limit::SECRET_CACHE);
+    }
 }

@@ -43,6 +43,8 @@ pub mod limit {
     pub const TOKEN_BYTES: usize = 8 * 1024;
     /// Verified tokens remembered; others are verified again.
     pub const TOKEN_CACHE: usize = 4_096;
+    /// Names and secrets that were right and are remembered, as hashes; others are looked up again.
+    pub const SECRET_CACHE: usize = 4_096;
     /// Scopes one token request may ask for.
     pub const TOKEN_SCOPES: usize = 64;
     /// Custom roles; one more is refused.

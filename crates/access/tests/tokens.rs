@@ -15,7 +15,7 @@ use crate::{open, scope, service};
 
 db_tests!(&[seaworthy_seal::SCHEMA, seaworthy_ledger::SCHEMA, seaworthy_access::SCHEMA]; token_scope_subset,
     token_replay_other_service, refresh_token_revoked, refresh_tokens_are_for_the_registry,
-    everybody_reads_what_anonymous_may);
+    everybody_reads_what_anonymous_may, a_secret_that_was_right_is_right_no_longer_than_it_is);
 
 fn asked(text: &str) -> Vec<DockerScope> {
     DockerScope::parse_all(std::iter::once(text))
@@ -193,4 +193,57 @@ async fn everybody_reads_what_anonymous_may(test: TestDb) {
     access.disable(&actor, &new.principal).await.expect("disabled");
     assert!(refused(&access.issue_token(&nobody, &[]).await));
     assert!(refused(&access.authenticate_token(&token, None).await));
+}
+
+async fn a_secret_that_was_right_is_right_no_longer_than_it_is(test: TestDb) {
+    let clock = Arc::new(FixedClock::at(Timestamp::from_seconds(1_800_000_000)));
+    let access = open(&test, &test.reopen(clock.clone()).await).await;
+    let actor = Actor::system();
+    let (_, secret) = service(&access, "ci").await;
+    let principal = access.principal("ci").await.expect("principal");
+    // Twice: the second time it is remembered.
+    let right = async |user: &str, secret: &str| {
+        let first = access.authenticate_secret(user, secret, None).await.is_ok();
+        assert_eq!(first, access.authenticate_secret(user, secret, None).await.is_ok());
+        first
+    };
+    assert!(right("ci", &secret).await);
+    assert!(!right("ci", &format!("{secret}x")).await && !right("cis", &secret).await);
+
+    // One that gives way to newer ones.
+    let oldest = access.add_login(&actor, &principal, "oldest").await.expect("a login");
+    assert!(right("ci", oldest.secret.expose()).await);
+    for _ in 1..limit::LOGINS {
+        access.add_login(&actor, &principal, "newer").await.expect("a login");
+    }
+    assert!(right("ci", oldest.secret.expose()).await, "at the limit");
+    let newest = access.add_login(&actor, &principal, "newest").await.expect("a login");
+    assert!(!right("ci", oldest.secret.expose()).await, "one past it");
+
+    // One that ends.
+    assert!(right("ci", newest.secret.expose()).await);
+    clock.advance(limit::LOGIN_SECONDS - 1);
+    assert!(right("ci", newest.secret.expose()).await);
+    clock.advance(1);
+    assert!(!right("ci", newest.secret.expose()).await);
+
+    // One that another server takes away.
+    let other = open(&test, &test.db).await;
+    if test.db.dialect() == seaworthy_store::schema::Dialect::Postgres {
+        let second = access.add_secret(&actor, &principal, "second").await.expect("second");
+        assert!(right("ci", second.secret.expose()).await);
+        other.remove_credential(&actor, &principal, second.credential.id).await.expect("removed");
+        assert!(!right("ci", second.secret.expose()).await);
+    }
+
+    // One whose principal is disabled, and one that is removed.
+    let (_, theirs) = service(&access, "cd").await;
+    assert!(right("cd", &theirs).await);
+    access.disable(&actor, &access.principal("cd").await.expect("principal")).await.expect("disabled");
+    assert!(!right("cd", &theirs).await);
+    assert!(right("ci", &secret).await);
+    for held in access.credentials(principal.id).await.expect("credentials") {
+        access.remove_credential(&actor, &principal, held.id).await.expect("removed");
+    }
+    assert!(!right("ci", &secret).await);
 }

@@ -123,8 +123,31 @@ impl Clearance {
         digest: &Digest,
         workload: WorkloadFacts,
     ) -> Result<Option<Unrecorded>, ClearanceError> {
-        let row =
-            self.db().fetch_optional(db::SUBJECT, args![repository.as_str(), &digest.to_string()]).await?;
+        let Some(facts) = self.facts_of(repository, digest, repository).await? else { return Ok(None) };
+        self.decide_unrecorded(facts.for_workload(workload)).await.map(Some)
+    }
+
+    /// The answer for an image that is stored in `source`, to be pulled, as if it stood in `destination`:
+    /// computed, never recorded. Pending while its inspection can still settle it. `None` for what is no
+    /// image.
+    pub async fn judge_as(
+        &self,
+        source: &RepoName,
+        digest: &Digest,
+        destination: &RepoName,
+    ) -> Result<Option<Unrecorded>, ClearanceError> {
+        let Some(facts) = self.facts_of(source, digest, destination).await? else { return Ok(None) };
+        self.decide_unrecorded(facts).await.map(Some)
+    }
+
+    /// What is known of an image that is stored in `source`, for judging it in `repository`.
+    async fn facts_of(
+        &self,
+        source: &RepoName,
+        digest: &Digest,
+        repository: &RepoName,
+    ) -> Result<Option<Facts>, ClearanceError> {
+        let row = self.db().fetch_optional(db::SUBJECT, args![source.as_str(), &digest.to_string()]).await?;
         let content_id = match row.map(|row| db::read_subject(&row)).transpose()? {
             Some(Subject::Image(content_id)) => content_id,
             Some(Subject::Index(_) | Subject::Artifact(_)) => return Ok(None),
@@ -138,9 +161,8 @@ impl Clearance {
         let complete = inventory.is_some() && findings.is_some();
         let image = if complete { Settling::Settled } else { Settling::UnderWay };
         let feeds = db::feeds_now(self.db()).await?;
-        let facts =
-            Facts::from_events(repository, inventory.as_ref(), findings.as_ref(), feeds.as_ref(), image);
-        self.decide_unrecorded(facts.for_workload(workload)).await.map(Some)
+        let (inventory, findings) = (inventory.as_ref(), findings.as_ref());
+        Ok(Some(Facts::from_events(repository, inventory, findings, feeds.as_ref(), image)))
     }
 
     async fn decide_unrecorded(&self, facts: Facts) -> Result<Unrecorded, ClearanceError> {

@@ -232,6 +232,27 @@ const TEXTS: &[(&str, &str)] = &[
         "1 つのイメージについて分かっていることを表示する: ダイジェスト、プラットフォーム、レイヤー、プッシュした人、判定、検出結果",
     ),
     (
+        "Copy an image to another repository, if its clearance there allows it",
+        "コピー先での使用可否判定が許可の場合に、イメージを別のリポジトリへコピーする（昇格）",
+    ),
+    ("REPOSITORY or REPOSITORY:TAG", "REPOSITORY または REPOSITORY:TAG"),
+    ("How long to wait while its inspection is under way", "検査中の場合に待つ時間"),
+    (
+        "Which repositories promotion alone writes, and which tags never move",
+        "昇格のみで書き込めるリポジトリと、変更できないタグ",
+    ),
+    (
+        "Set the rules of a prefix, instead of those that it has",
+        "プレフィックスのルールを設定する（既存のルールは置き換える）",
+    ),
+    ("Repository, with all below it; `*` is all of them", "リポジトリとその配下。`*` はすべてのリポジトリ"),
+    (
+        "Nobody pushes there: images come by `image promote`",
+        "プッシュを禁止し、`image promote` による昇格だけを許可する",
+    ),
+    ("Tags that are set once, and neither moved nor deleted", "一度設定したら変更も削除もできないタグ"),
+    ("Remove the rules of a prefix", "プレフィックスのルールを削除する"),
+    (
         "Delete a tag, or a manifest by digest with all its tags",
         "タグを削除する。ダイジェスト指定ではマニフェストをすべてのタグごと削除する",
     ),
@@ -383,6 +404,10 @@ const TEXTS: &[(&str, &str)] = &[
         "要求者の名前。パスワードは `SEAWORTHY_BENCH_PASSWORD` から読む",
     ),
     ("Only these workloads, by comma", "指定した負荷だけを実行する（コンマ区切り）"),
+    (
+        "Inspect nothing: what a push costs the registry alone",
+        "検査を行わない（レジストリ単独のプッシュ負荷を測る）",
+    ),
     ("Large blobs pushed; four times as many are pulled", "プッシュする大きな blob の数（プルはその 4 倍）"),
     ("Size of a large blob, in MiB", "大きな blob のサイズ（MiB）"),
     ("Requests of each small kind; a quarter as many pushes", "小さな要求の数（プッシュはその 4 分の 1）"),
@@ -518,7 +543,6 @@ const TEXTS: &[(&str, &str)] = &[
         "Repositories at and below it, such as prod or team/app; '' is all",
         "対象のリポジトリの接頭辞。例: prod、team/app。'' はすべて",
     ),
-    ("Remove the rules of a prefix", "接頭辞のルールを削除する"),
     (
         "What becomes of each tag, and by which rule; nothing is removed",
         "各タグの扱いと、その根拠のルールを表示する。何も削除しない",

@@ -112,6 +112,9 @@ async fn image(global: &Global, verb: ImageVerb) -> Outcome {
     match verb {
         ImageVerb::List(flags) => verbs::images::list(global, &flags.repo).await,
         ImageVerb::Show { reference } => verbs::image_page::show(global, &reference).await,
+        ImageVerb::Promote { source, destination, wait } => {
+            verbs::rules::promote(global, (&source, &destination), &wait).await
+        }
         ImageVerb::Delete { reference } => verbs::images::delete(global, &reference).await,
         ImageVerb::Deleted(flags) => verbs::registry::deleted(global, &flags.repo).await,
         ImageVerb::Restore { reference } => verbs::registry::restore(global, &reference).await,

@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     http::Door,
@@ -267,4 +268,59 @@ fn a_port_that_is_left_to_the_system_is_told() {
     child.kill().expect("it ends");
     child.wait().expect("it ended");
     assert_eq!(answer, Some(200), "{line}");
+}
+
+/// Who opens connections and says nothing uses up its own share of them, and no more.
+#[tokio::test]
+async fn silent_connections_leave_room_for_others() {
+    const ROOM: u64 = 64;
+    let place = Place::new();
+    let port = free_port();
+    let files = seaworthy_server::limit::FILES_KEPT + ROOM * seaworthy_server::limit::FILES_PER_CONNECTION;
+    let server = place.try_up_with_files(port, files).expect("it starts");
+    let connect = |from: &str| {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind(format!("{from}:0").parse().expect("an address")).expect("loopback");
+        socket.connect(format!("127.0.0.1:{port}").parse().expect("an address"))
+    };
+    let mut silent = Vec::new();
+    for _ in 0..3 * ROOM {
+        silent.push(connect("127.0.0.2").await.expect("connected"));
+    }
+    let mut answer = String::new();
+    let mut stream = connect("127.0.0.3").await.expect("connected");
+    let request = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.expect("sent");
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    let share = ROOM / u64::try_from(seaworthy_server::limit::CONNECTION_SHARES).expect("small");
+    assert!(answer.contains(&format!("\nseaworthy_connections_most {ROOM}\n")), "{answer}");
+    assert!(answer.contains(&format!("\nseaworthy_connections_open {}\n", share + 1)), "{answer}");
+    let closed = format!("\nseaworthy_connections_closed_total{{reason=\"share\"}} {}\n", 3 * ROOM - share);
+    assert!(answer.contains(&closed), "{answer}");
+    drop(server);
+}
+
+#[test]
+fn who_asks_too_much_is_told_when_to_come_back() {
+    let place = Place::new();
+    let config = place.path("limits.toml");
+    fs::write(&config, "requests_per_minute = 60\nanonymous_requests_per_minute = 6\n").expect("written");
+    let config = config.to_str().expect("a path");
+    let server = place.try_up_with(free_port(), &["--config", config]).expect("it starts");
+    let door = place.login(server.port);
+    // At 60 a minute ten may come at once.
+    let answers: Vec<_> = (0..30).map(|_| door.get("GET", "/v2/_catalog")).collect();
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
+    assert!(answers.iter().take(10).all(|answer| answer.status == 200), "{answers:?}");
+    let last = refused.last().unwrap_or_else(|| panic!("none of 30 was refused: {answers:?}"));
+    assert_eq!(last.json()["errors"][0]["code"], "TOOMANYREQUESTS");
+    assert_eq!(last.header("retry-after"), Some("1"));
+    let nobody = Door::Page { port: server.port, headers: vec![] };
+    let answers: Vec<_> = (0..5).map(|_| nobody.get("GET", "/v2/")).collect();
+    assert_eq!(answers[0].status, 401);
+    assert!(answers.iter().any(|answer| answer.status == 429), "an account of its own: {answers:?}");
+    assert_eq!(nobody.get("GET", "/livez").status, 200);
+    for _ in 0..20 {
+        assert_eq!(place.socket().get("GET", "/api/v1/whoami").status, 200, "the operator is not counted");
+    }
 }

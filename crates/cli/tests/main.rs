@@ -31,6 +31,7 @@ mod openapi;
 mod openapi_registry;
 mod people;
 mod podman;
+mod promotion;
 mod receiver;
 mod remote;
 mod running;

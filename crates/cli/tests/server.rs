@@ -127,39 +127,43 @@ impl Place {
         for feed in feeds {
             flags.extend(["--advisories", feed.to_str().expect("a path")]);
         }
-        self.start(port, (&flags, Some(language)), None)
+        self.start(port, Launch { flags: &flags, language, ..Launch::default() })
     }
 
     /// Starts a server on a port with more flags.
     pub(crate) fn try_up_with(&self, port: u16, flags: &[&str]) -> Result<Server, String> {
-        self.start(port, (flags, None), None)
+        self.start(port, Launch { flags, ..Launch::default() })
+    }
+
+    /// Starts a server on a port that may open so many files.
+    pub(crate) fn try_up_with_files(&self, port: u16, files: u64) -> Result<Server, String> {
+        self.start(port, Launch { files: Some(files), ..Launch::default() })
     }
 
     /// Starts a server on a port, and beside it the agent of the engine at `docker_host`.
     pub(crate) fn try_up_beside(&self, port: u16, docker_host: &str) -> Result<Server, String> {
-        self.start(port, (&[], None), Some(docker_host))
+        self.start(port, Launch { docker_host: Some(docker_host), ..Launch::default() })
     }
 
     /// Tests share the machine's engine with nobody: only who names one gets an agent.
-    fn start(
-        &self,
-        port: u16,
-        (flags, language): (&[&str], Option<&str>),
-        docker_host: Option<&str>,
-    ) -> Result<Server, String> {
+    fn start(&self, port: u16, launch: Launch<'_>) -> Result<Server, String> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).expect("log");
         // It ends with the thread that started it, whatever becomes of the test.
         let mut command = Command::new(program("setpriv").unwrap_or_else(|| "setpriv".into()));
         settle(&mut command);
-        command.args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_seaworthy"), "up", "--data"]);
+        command.args(["--pdeathsig", "KILL"]);
+        if let Some(files) = launch.files {
+            command.arg("prlimit").arg(format!("--nofile={files}:{files}"));
+        }
+        command.args([env!("CARGO_BIN_EXE_seaworthy"), "up", "--data"]);
         command.arg(self.data()).args(["--listen", &format!("localhost:{port}")]);
         command
-            .args(flags)
-            .env("SEAWORTHY_LANG", language.unwrap_or("en"))
+            .args(launch.flags)
+            .env("SEAWORTHY_LANG", launch.language)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log);
-        match docker_host {
+        match launch.docker_host {
             Some(host) => command.env("DOCKER_HOST", host),
             None => command.arg("--no-agent"),
         };
@@ -175,6 +179,22 @@ impl Place {
         drop(child.kill());
         drop(child.wait());
         Err(self.log())
+    }
+}
+
+/// How a server is started.
+#[derive(Clone, Copy)]
+struct Launch<'a> {
+    flags: &'a [&'a str],
+    language: &'a str,
+    docker_host: Option<&'a str>,
+    /// That it may open.
+    files: Option<u64>,
+}
+
+impl Default for Launch<'_> {
+    fn default() -> Self {
+        Self { flags: &[], language: "en", docker_host: None, files: None }
     }
 }
 

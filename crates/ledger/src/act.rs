@@ -53,6 +53,12 @@ actions! {
     RepositoryDelete = "repository.delete";
     /// A repository, a manifest or a tag was locked or unlocked.
     LockChange = "lock.change";
+    /// An image was copied to another repository because its clearance there allows it.
+    ImagePromote = "image.promote";
+    /// Rules were set for the repositories below a prefix.
+    RepositoryRuleSet = "repository.rule.set";
+    /// The rules of a prefix were removed.
+    RepositoryRuleRemove = "repository.rule.remove";
     /// A pull was refused.
     PullRefuse = "pull.refuse";
     /// Repeats of a refused pull within the minute, counted.

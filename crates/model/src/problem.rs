@@ -33,6 +33,8 @@ pub enum ErrorCode {
     TooManyRequests,
     /// The requested range cannot be served.
     RangeInvalid,
+    /// The clearance says no.
+    Blocked,
     /// The answer is not decided yet.
     Pending,
     /// The disk is at its floor, or full.
@@ -79,6 +81,7 @@ impl ErrorCode {
         Self::UriTooLong,
         Self::TooManyRequests,
         Self::RangeInvalid,
+        Self::Blocked,
         Self::Pending,
         Self::NoSpace,
         Self::Unavailable,
@@ -100,7 +103,7 @@ impl ErrorCode {
         match self {
             Self::Unauthorized => 401,
             // interface.md §5: a pending image is refused like a blocked one, with `Retry-After`.
-            Self::Denied | Self::Pending | Self::StepUp => 403,
+            Self::Denied | Self::Blocked | Self::Pending | Self::StepUp => 403,
             Self::NotFound
             | Self::BlobUnknown
             | Self::BlobUploadUnknown
@@ -129,7 +132,7 @@ impl ErrorCode {
     /// Exit code of the command line (interface.md §2).
     pub const fn exit_code(self) -> u8 {
         match self {
-            Self::Pending => 1,
+            Self::Blocked | Self::Pending => 1,
             Self::Invalid
             | Self::NotFound
             | Self::NameInvalid
@@ -143,7 +146,7 @@ impl ErrorCode {
     pub const fn oci_code(self) -> &'static str {
         match self {
             Self::Unauthorized => "UNAUTHORIZED",
-            Self::Denied | Self::Pending | Self::StepUp | Self::Locked => "DENIED",
+            Self::Denied | Self::Blocked | Self::Pending | Self::StepUp | Self::Locked => "DENIED",
             Self::NotFound | Self::NameUnknown => "NAME_UNKNOWN",
             Self::TooManyRequests => "TOOMANYREQUESTS",
             Self::BlobUnknown => "BLOB_UNKNOWN",

@@ -9,6 +9,7 @@ mod locks;
 mod referrers;
 mod retention;
 mod reviews;
+mod rules;
 mod running;
 mod schema;
 mod storage;
@@ -33,7 +34,7 @@ pub(crate) use deleted::{
     undelete_tag, undelete_tags,
 };
 pub(crate) use deletion::{
-    Emptied, Removal, delete_manifest, delete_repository, delete_tag, names_in, tag_target, unlink_blob,
+    Emptied, Removal, delete_manifest, delete_repository, delete_tag, names_in, unlink_blob,
 };
 pub(crate) use fates::{facts, manifest_facts, runners, runs};
 pub(crate) use locks::{
@@ -41,18 +42,21 @@ pub(crate) use locks::{
     locks_of_repository, locks_of_tag, repository_locks, tag_to_move,
 };
 use referrers::insert_referrer;
-pub(crate) use referrers::{ReferrerRow, annotations, referrers};
+pub(crate) use referrers::{ReferrerRow, annotations, referrers, referring};
 pub(crate) use retention::{
     count_retention, names_a_subject, remove_retention, retention, set_retention, tag_to_judge, tags_to_judge,
 };
 pub(crate) use reviews::{
     Review, Subject, claim, enqueue, enqueue_named, has_due, loosen, postpone, settle, touch,
 };
+pub(crate) use rules::{
+    RULES_IN, count_rules, put_rules, remove_rules, rules, rules_for, tags_on, target_of,
+};
 pub(crate) use running::put_running;
 pub use schema::SCHEMA;
 pub(crate) use storage::{
-    Waiting, blobs_page, count_damaged, links, manifest_places, naming, referring, review_of, set_damage,
-    set_scrubbed, waiting,
+    Waiting, blobs_page, count_damaged, links, manifest_places, naming, review_of, set_damage, set_scrubbed,
+    waiting,
 };
 pub(crate) use uploads::{
     UploadRow, advance_upload, count_uploads, delete_upload, expired_uploads, insert_upload, upload,
@@ -74,19 +78,26 @@ pub(crate) struct StoredManifest {
     pub(crate) locks: Locks,
 }
 
+/// The tables that [`manifest`] and [`tagged`] read.
+pub(crate) const NAMED_BY: &[&str] = &["registry_tags", "registry_manifests", "registry_repositories"];
+
+const MANIFEST: &str = "SELECT m.digest, m.media_type, m.size, COALESCE(m.locks, 0) | COALESCE(r.locks, 0)
+     FROM registry_manifests AS m JOIN registry_repositories AS r ON r.path = m.repository
+     WHERE m.repository = $1 AND m.digest = $2";
+
+const TAGGED: &str = "SELECT m.digest, m.media_type, m.size,
+         COALESCE(t.locks, 0) | COALESCE(m.locks, 0) | COALESCE(r.locks, 0)
+     FROM registry_tags AS t
+     JOIN registry_manifests AS m ON m.repository = t.repository AND m.digest = t.digest
+     JOIN registry_repositories AS r ON r.path = t.repository
+     WHERE t.repository = $1 AND t.name = $2";
+
 pub(crate) async fn manifest(
     db: &Db,
     repository: &RepoName,
     digest: &Digest,
 ) -> Result<Option<StoredManifest>, DbError> {
-    let row = db
-        .fetch_optional(
-            "SELECT m.digest, m.media_type, m.size, COALESCE(m.locks, 0) | COALESCE(r.locks, 0)
-             FROM registry_manifests AS m JOIN registry_repositories AS r ON r.path = m.repository
-             WHERE m.repository = $1 AND m.digest = $2",
-            args![repository.as_str(), &digest.to_string()],
-        )
-        .await?;
+    let row = db.fetch_optional(MANIFEST, args![repository.as_str(), &digest.to_string()]).await?;
     row.map(|row| read_manifest(&row)).transpose()
 }
 
@@ -95,17 +106,7 @@ pub(crate) async fn tagged(
     repository: &RepoName,
     tag: &Tag,
 ) -> Result<Option<StoredManifest>, DbError> {
-    let row = db
-        .fetch_optional(
-            "SELECT m.digest, m.media_type, m.size,
-                 COALESCE(t.locks, 0) | COALESCE(m.locks, 0) | COALESCE(r.locks, 0)
-             FROM registry_tags AS t
-             JOIN registry_manifests AS m ON m.repository = t.repository AND m.digest = t.digest
-             JOIN registry_repositories AS r ON r.path = t.repository
-             WHERE t.repository = $1 AND t.name = $2",
-            args![repository.as_str(), tag.as_str()],
-        )
-        .await?;
+    let row = db.fetch_optional(TAGGED, args![repository.as_str(), tag.as_str()]).await?;
     row.map(|row| read_manifest(&row)).transpose()
 }
 
@@ -347,4 +348,24 @@ pub(crate) async fn add_pulls(
     )
     .await
     .map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is kept of these rows is dropped when their tables change: so it must know all of them.
+    #[test]
+    fn names_are_read_from_the_tables_that_are_watched() {
+        let mut read: Vec<&str> = [MANIFEST, TAGGED]
+            .iter()
+            .flat_map(|sql| sql.split_whitespace())
+            .filter(|word| word.starts_with("registry_"))
+            .collect();
+        read.sort_unstable();
+        read.dedup();
+        let mut watched = NAMED_BY.to_vec();
+        watched.sort_unstable();
+        assert_eq!(read, watched);
+    }
 }

@@ -15,6 +15,7 @@ use crate::{
     manifest,
     path::ManifestName,
     refusal::object,
+    rules,
 };
 
 /// Locks that keep a thing from being deleted.
@@ -41,6 +42,7 @@ impl Registry {
         let context = (repository.clone(), name, self.removal(identity));
         seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, name, removal), tx| {
             Box::pin(async move {
+                rules::check_deletion(tx, repository, Some(name)).await?;
                 let (deleted, act) = match name {
                     ManifestName::Tag(tag) => {
                         check_tag(tx, repository, tag).await?;
@@ -78,6 +80,7 @@ impl Registry {
                 }
                 check_repository(tx, repository).await?;
                 check_kept_tag(tx, repository, None).await?;
+                rules::check_deletion(tx, repository, None).await?;
                 if let Some((digest, locks)) = db::kept_manifest(tx, repository, KEEPING).await? {
                     lock::check_delete(locks, &format!("{repository}@{digest}"))?;
                 }

@@ -42,6 +42,20 @@ pub const REFERRERS_BYTES: u64 = 2 * 1024 * 1024;
 pub const MOUNT_SOURCES: i64 = 64;
 /// When to try again, in seconds, unless the refusal says it.
 pub const RETRY_SECONDS: u32 = 1;
+/// Names of manifests that are kept in memory with what they stand for.
+pub const CACHED_NAMES: usize = 16_384;
+/// Bytes of manifests that are kept in memory, all together.
+pub const CACHED_BYTES: u64 = 32 * 1024 * 1024;
+/// Longer manifests are read each time, in bytes.
+pub const CACHED_MANIFEST_BYTES: usize = 256 * 1024;
+/// Prefixes that have rules.
+pub const RULES: u64 = 1_000;
+/// Patterns of immutable tags of one prefix.
+pub const PATTERNS: usize = 50;
+/// Longest pattern, in bytes: as long as a tag.
+pub const PATTERN_BYTES: usize = 128;
+/// Manifests that one promotion copies.
+pub const PROMOTED_MANIFESTS: usize = 1_000;
 /// How long a blob is kept for whoever was told that it is here, in seconds (24 hours); prolonged when
 /// less than half of it is left.
 pub const LEASE_SECONDS: i64 = 24 * 3600;
@@ -90,7 +104,5 @@ pub const SCRUB_DAYS: i64 = 30;
 pub const RETENTION_PREFIXES: i64 = 1_000;
 /// Tags of a repository that rules are asked about; with more, no rule applies.
 pub const RETENTION_TAGS: usize = 100_000;
-/// Patterns of tags in one set of rules.
-pub const PATTERNS: usize = 100;
-/// Longest pattern of tags, in bytes.
-pub const PATTERN_BYTES: usize = 128;
+/// Patterns of tags to keep in one set of rules.
+pub const KEPT_PATTERNS: usize = 100;

@@ -14,6 +14,7 @@ use crate::{
     limit, lock,
     path::ManifestName,
     push::{Push, claimed_sizes, describe},
+    rules::Way,
 };
 
 /// A manifest and its exact bytes.
@@ -84,6 +85,7 @@ impl Registry {
         }
         let subject = pushed.subject;
         let push = Push {
+            way: Way::Push,
             pusher: db::bearer(identity.principal()),
             by: identity.actor.name.clone(),
             tags: put.tags,
@@ -124,7 +126,7 @@ impl Registry {
     /// True unless the config shows that no runtime starts what calls itself an artifact: engines
     /// look at the config's content, not at what it or the manifest is called. What cannot be
     /// read may be run.
-    async fn may_be_run(&self, config: &Digest) -> Result<bool, RegistryError> {
+    pub(crate) async fn may_be_run(&self, config: &Digest) -> Result<bool, RegistryError> {
         let Some(blob) = self.open_for_inspection(config).await? else { return Ok(true) };
         if blob.size > seaworthy_oci::limit::CONFIG_BYTES as u64 {
             return Ok(true);
@@ -140,11 +142,7 @@ impl Registry {
         name: &ManifestName,
     ) -> Result<StoredManifest, RegistryError> {
         self.require(identity, Permission::Pull, repository).await?;
-        let found = match name {
-            ManifestName::Tag(tag) => db::tagged(self.db(), repository, tag).await?,
-            ManifestName::Digest(digest) => db::manifest(self.db(), repository, digest).await?,
-        };
-        let found = found.ok_or_else(|| {
+        let found = self.inner.reads.named(repository, name).await?.ok_or_else(|| {
             Problem::new(ErrorCode::ManifestUnknown, format!("`{repository}` has no manifest `{name}`"))
         })?;
         lock::check_read(found.locks, &named(repository, name))?;
@@ -168,12 +166,12 @@ impl Registry {
                 return Err(refusal.problem.into());
             }
         }
-        let bytes = db::manifest_bytes(self.db(), &stored.digest).await?.ok_or_else(|| {
+        let bytes = self.inner.reads.bytes(&stored.digest).await?.ok_or_else(|| {
             // Deleted between the two reads.
             Problem::new(ErrorCode::ManifestUnknown, format!("`{repository}` has no manifest `{name}`"))
         })?;
         self.count_pull(repository, &stored.digest);
-        Ok(PulledManifest { stored, bytes: bytes.into() })
+        Ok(PulledManifest { stored, bytes })
     }
 
     /// The digest a reference stands for, without asking for rights: for rooms that have decided them.

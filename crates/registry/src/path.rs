@@ -8,7 +8,7 @@ use seaworthy_oci::{Digest, RepoName, Tag};
 use crate::limit;
 
 /// A manifest by its movable or its immutable name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ManifestName {
     Tag(Tag),
     Digest(Digest),

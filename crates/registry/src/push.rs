@@ -15,6 +15,7 @@ use crate::{
     limit, lock,
     refusal::object,
     restore,
+    rules::{self, Way},
 };
 
 pub(crate) fn describe(
@@ -71,6 +72,7 @@ pub(crate) fn claimed_sizes(manifest: &Manifest) -> Vec<(Digest, u64)> {
 
 /// A push on its way into one transaction.
 pub(crate) struct Push {
+    pub(crate) way: Way,
     pub(crate) pushed: ManifestPushed,
     pub(crate) pusher: String,
     pub(crate) by: String,
@@ -93,6 +95,7 @@ impl Push {
         let repository = &self.pushed.repository;
         let now = self.pushed.pushed_at;
         let left = self.check_locks(tx).await?;
+        rules::check_push(tx, repository, self.way, (&self.tags, &self.pushed.digest)).await?;
         self.check_blobs(tx).await?;
         let new = NewManifest {
             pushed: &self.pushed,

@@ -9,7 +9,10 @@ use seaworthy_oci::RepoName;
 use seaworthy_store::{Blobs, Db, Hold, UploadLock};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Collection, PullGate, RegistryError, db, limit, pulls::Pulls, refusal::Refusals};
+use crate::{
+    Collection, PullGate, RegistryError, db, limit, pulls::Pulls, reads::Reads, refusal::Refusals,
+    rules::Known,
+};
 
 /// Whether an index may name manifests that its repository does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +57,8 @@ pub(crate) struct Inner {
     /// Uploads that a request of this process is working on: one at a time each.
     busy: Mutex<HashSet<UploadId>>,
     pub(crate) refusals: Refusals,
+    pub(crate) reads: Reads,
+    pub(crate) rules: Known,
     pub(crate) pulls: Pulls,
     #[cfg(test)]
     pub(crate) pauses: crate::pauses::Pauses,
@@ -64,12 +69,16 @@ impl Registry {
     pub fn new(config: RegistryConfig) -> Self {
         let clock = config.db.clock();
         let refusals = Refusals::new(config.db.clone());
+        let reads = Reads::new(config.db.clone());
+        let rules = Known::new(config.db.clone());
         Self {
             inner: Arc::new(Inner {
                 config,
                 clock,
                 busy: Mutex::default(),
                 refusals,
+                reads,
+                rules,
                 pulls: Pulls::default(),
                 #[cfg(test)]
                 pauses: crate::pauses::Pauses::default(),

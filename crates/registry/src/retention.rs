@@ -36,8 +36,8 @@ impl Rules {
     /// Refuses what nobody means.
     pub(crate) fn check(&self) -> Result<(), Problem> {
         let invalid = |message: String| Err(Problem::new(ErrorCode::Invalid, message));
-        if self.keep_tags.len() > limit::PATTERNS {
-            return invalid(format!("there are more than {} patterns of tags to keep", limit::PATTERNS));
+        if self.keep_tags.len() > limit::KEPT_PATTERNS {
+            return invalid(format!("there are more than {} patterns of tags to keep", limit::KEPT_PATTERNS));
         }
         if let Some(pattern) =
             self.keep_tags.iter().find(|it| it.is_empty() || it.len() > limit::PATTERN_BYTES)
@@ -82,6 +82,8 @@ pub(crate) fn rules_of<'r>(all: &'r [(String, Rules)], repository: &RepoName) ->
 pub(crate) enum Exception {
     /// It, its manifest or its repository is locked.
     Locked,
+    /// It is set once, by the rules of the repository.
+    Immutable,
     /// A container runs its manifest.
     Runs,
     /// It is a signature, or the like, of a manifest that is here.
@@ -103,7 +105,7 @@ pub(crate) struct TagFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ruling {
     pub(crate) keeps: bool,
-    /// `locked`, `container`, `subject`, `keep_tags: v*`, `keep_last: 10`, `keep_pulled_days: 30`,
+    /// `locked`, `immutable`, `container`, `subject`, `keep_tags: v*`, `keep_last: 10`, `keep_pulled_days: 30`,
     /// `remove_older_than_days: 90`, or `no rule`.
     pub(crate) rule: String,
 }
@@ -115,6 +117,7 @@ pub(crate) fn decide(rules: &Rules, tags: &[TagFacts], now: Timestamp) -> Vec<Ru
         let keeps = |rule: String| Ruling { keeps: true, rule };
         match tag.exception {
             Some(Exception::Locked) => return keeps("locked".to_owned()),
+            Some(Exception::Immutable) => return keeps("immutable".to_owned()),
             Some(Exception::Runs) => return keeps("container".to_owned()),
             Some(Exception::Subject) => return keeps("subject".to_owned()),
             None => {}
@@ -206,6 +209,8 @@ mod tests {
         let pulled = TagFacts { last_pull: Some(NOW.plus_seconds(-3 * DAY_SECONDS)), ..tag("pulled", 99) };
         let locked = TagFacts { exception: Some(Exception::Locked), ..tag("locked", 99) };
         let runs = TagFacts { exception: Some(Exception::Runs), ..tag("runs", 99) };
+        let frozen = TagFacts { exception: Some(Exception::Immutable), ..tag("frozen", 99) };
+        check(r#"{"remove_older_than_days":1}"#, &[frozen], &[("immutable", true)]);
         let signature = TagFacts { exception: Some(Exception::Subject), ..tag("sig", 99) };
         let tags =
             [tag("new", 1), tag("v1", 99), pulled, locked, runs, signature, tag("old", 90), tag("edge", 30)];
@@ -272,8 +277,8 @@ mod tests {
             keep_tags: vec!["v".repeat(length); count],
             ..Rules::default()
         };
-        assert!(with(limit::PATTERNS, limit::PATTERN_BYTES).check().is_ok());
-        assert!(with(limit::PATTERNS + 1, 1).check().is_err());
+        assert!(with(limit::KEPT_PATTERNS, limit::PATTERN_BYTES).check().is_ok());
+        assert!(with(limit::KEPT_PATTERNS + 1, 1).check().is_err());
         assert!(with(1, limit::PATTERN_BYTES + 1).check().is_err());
         assert!(Rules::default().check().is_err(), "they say nothing");
         let both = Rules { keep_untagged: Some(true), untagged_days: Some(1), ..Rules::default() };

@@ -17,4 +17,5 @@ mod locks;
 mod manifests;
 mod protocol;
 mod referrers;
+mod rules;
 mod uploads;

@@ -8,7 +8,7 @@ use seaworthy_testkit::{TestDb, db_tests};
 
 use crate::client::{IMAGE, INDEX, ROOMS, World, sha512};
 
-db_tests!(super::ROOMS; manifest_bytes_exact, accept_many_header_lines, accept_missing, manifest_4mib_ok_5mib_413,
+db_tests!(super::ROOMS; what_is_acknowledged_is_what_is_read, manifest_bytes_exact, accept_many_header_lines, accept_missing, manifest_4mib_ok_5mib_413,
     manifest_100k_layers, media_type_confusion, tags_by_parameter, tags_of_a_push_are_bounded,
     absent_children_by_policy, foreign_layers_need_no_blob);
 
@@ -58,6 +58,55 @@ async fn manifest_bytes_exact(test: TestDb) {
 }
 
 /// skopeo and podman send one line for each type; what is stored is answered, whatever they say.
+/// Readers who ask all the time never see what was before the last change that its maker was told of.
+async fn what_is_acknowledged_is_what_is_read(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (first, manifest) = client.put_image("a:tag", &[b"x"]).await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (client, stop) = (client.clone(), stop.clone());
+        readers.spawn(async move {
+            let mut read = 0_u64;
+            while !stop.is_cancelled() {
+                for name in ["tag".to_owned(), first.to_string()] {
+                    let answer = client.get(&format!("/v2/a/manifests/{name}")).await;
+                    assert!(!answer.status.is_server_error(), "{}", answer.text());
+                    read += 1;
+                }
+                tokio::task::yield_now().await;
+            }
+            read
+        });
+    }
+    let seen = async |name: &str| {
+        let answer = client.get(&format!("/v2/a/manifests/{name}")).await;
+        answer.header("docker-content-digest").to_owned()
+    };
+    for turn in 0..40 {
+        let other = manifest.replacen('{', &format!("{{{}", " ".repeat(turn + 1)), 1);
+        let moved = Digest::sha256(other.as_bytes()).to_string();
+        assert_eq!(client.put_manifest("a", "tag", &other).await.status, StatusCode::CREATED);
+        assert_eq!(seen("tag").await, moved);
+        assert_eq!(seen(&moved).await, moved);
+        // A lock, which is in a row beside it.
+        let lock = |reads: bool| format!(r#"{{"readEnabled":{reads}}}"#);
+        let path = format!("/acr/v1/a/_manifests/{moved}");
+        assert_eq!(client.send("PATCH", &path, &[], lock(false)).await.status, StatusCode::OK);
+        assert_eq!(seen("tag").await, "", "it is locked");
+        assert_eq!(client.send("PATCH", &path, &[], lock(true)).await.status, StatusCode::OK);
+        assert_eq!(seen("tag").await, moved);
+        let gone = client.send("DELETE", &format!("/v2/a/manifests/{moved}"), &[], "").await;
+        assert_eq!(gone.status, StatusCode::ACCEPTED);
+        assert_eq!((seen("tag").await, seen(&moved).await), (String::new(), String::new()));
+        assert_eq!(client.put_manifest("a", "tag", &manifest).await.status, StatusCode::CREATED);
+        assert_eq!(seen("tag").await, first.to_string());
+    }
+    stop.cancel();
+    assert!(readers.join_all().await.into_iter().all(|read| read > 0));
+}
+
 async fn accept_many_header_lines(test: TestDb) {
     let world = World::new(test).await;
     let client = world.operator();

@@ -69,10 +69,16 @@ settings! {
     language: String = "en".into();
     /// Uploads are refused while less than this many bytes are free on the data disk.
     disk_floor_bytes: u64 = seaworthy_store::limit::DISK_FLOOR_BYTES;
+    /// Requests a minute that each principal may send over the network, with bursts of ten seconds of them; more
+    /// are answered with 429 and `Retry-After`. `0`: as many as it likes.
+    requests_per_minute: u32 = 0;
+    /// The same for each network address that nobody signs in from.
+    anonymous_requests_per_minute: u32 = 0;
     /// Indexes that name manifests their repository does not have: `allow` stores them and warns the pusher,
     /// `refuse` wants every child pushed before.
     sparse_indexes: String = "allow".into();
-    /// Layers inspected at the same time, 1 to 64.
+    /// Layers inspected at the same time, up to 64. `0`: none here; what is pushed stays undecided until a server that
+    /// shares the database inspects it.
     inspectors: usize = 2;
     /// `required`: refuse to inspect when the kernel has no Landlock. `seccomp-only`: go on without it.
     sandbox: String = "required".into();
@@ -259,7 +265,7 @@ impl Config {
         if days > seaworthy_registry::limit::SOFT_DELETE_DAYS {
             return Err(bad("registry.soft_delete_days", &days.to_string()));
         }
-        if !(1..=64).contains(&self.inspectors) {
+        if self.inspectors > 64 {
             return Err(bad("inspectors", &self.inspectors.to_string()));
         }
         if !(self.database.is_empty()
@@ -447,7 +453,8 @@ mod tests {
             "shared = \"/srv/seaworthy\"",
             "shared = \"relative\"\ndatabase = \"postgres://u@h/d\"",
             "sandbox = \"off\"",
-            "inspectors = 0",
+            "inspectors = 65",
+            "inspectors = -1",
             "sparse_indexes = \"sometimes\"",
             "database = \"mysql://x\"",
             "ledger_origin = \"a b\"",

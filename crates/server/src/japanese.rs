@@ -5,10 +5,13 @@
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
 
-use crate::{japanese_registry, japanese_texts, limit};
+use crate::{japanese_keeping_texts, japanese_registry_texts, japanese_texts, limit};
 
+/// All texts: one table would be too long a file.
 fn texts() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    japanese_texts::TEXTS.iter().chain(japanese_registry::TEXTS)
+    [japanese_texts::TEXTS, japanese_registry_texts::TEXTS, japanese_keeping_texts::TEXTS]
+        .into_iter()
+        .flatten()
 }
 
 /// The problem in `language`, as its reader should see it. What is Japanese already stays.
@@ -54,6 +57,7 @@ const fn headline(code: ErrorCode) -> &'static str {
         ErrorCode::UriTooLong => "URL が長すぎます",
         ErrorCode::TooManyRequests => "要求が多すぎます",
         ErrorCode::RangeInvalid => "範囲が正しくありません",
+        ErrorCode::Blocked => "ブロックされています",
         ErrorCode::Pending => "判定待ちです",
         ErrorCode::NoSpace => "ディスクの空きがありません",
         ErrorCode::Unavailable => "現在利用できません",
@@ -220,7 +224,7 @@ mod tests {
         "server",
         "cli",
     ];
-    const BEFORE_TEXTS: &[&str] = &[
+    const BEFORE_MESSAGES: &[&str] = &[
         "#[error(",
         "Problem::new(",
         "Self::new(",
@@ -270,7 +274,7 @@ mod tests {
     /// The literals with words in them that stand in the brackets of what makes a problem.
     fn texts_of(source: &str) -> Vec<String> {
         let mut found = Vec::new();
-        for opening in BEFORE_TEXTS {
+        for opening in BEFORE_MESSAGES {
             for (at, _) in source.match_indices(opening) {
                 let (mut depth, mut rest) = (1, &source[at + opening.len()..]);
                 while depth > 0 && !rest.is_empty() {

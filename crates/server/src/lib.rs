@@ -10,18 +10,21 @@ pub mod alerts;
 mod api;
 mod auth;
 mod config;
+mod connections;
 mod console;
 mod cookie;
 mod error;
 mod group;
 /// Problems in the reader's language.
 pub mod japanese;
-mod japanese_registry;
+mod japanese_keeping_texts;
+mod japanese_registry_texts;
 mod japanese_texts;
 mod live;
 mod local_ca;
 pub mod mail;
 mod plain_door;
+mod rate;
 mod refusal;
 mod remedies;
 mod route;
@@ -94,10 +97,44 @@ pub mod limit {
     pub const PASSWORD_BYTES: u64 = 4 * 1024;
     /// Longest `Accept-Encoding` that is looked at, in bytes.
     pub const ENCODINGS_BYTES: usize = 1_024;
-    /// TLS handshakes at the same time; more wait to be accepted.
-    pub const HANDSHAKES: usize = 256;
-    /// How long one may take, in seconds.
+    /// Files that this process may open, if the system lets it.
+    pub const FILES: u64 = 65_536;
+    /// Of them, those that are not for connections: the database, the ledger, uploads between requests.
+    pub const FILES_KEPT: u64 = 256;
+    /// Files that a connection may have open: its socket, a blob, an upload.
+    pub const FILES_PER_CONNECTION: u64 = 3;
+    /// Connections at the network doors, all together; more wait to be accepted.
+    pub const CONNECTIONS: usize = 8_192;
+    /// Connections there are place for at the least, however few files may be opened.
+    pub const CONNECTIONS_LEAST: usize = 16;
+    /// One network address gets this part of them; beyond it connections are closed.
+    pub const CONNECTION_SHARES: usize = 4;
+
+    /// Connections that a process has place for that may open `files` files.
+    pub fn connections(files: u64) -> usize {
+        let room = files.saturating_sub(FILES_KEPT) / FILES_PER_CONNECTION;
+        usize::try_from(room).unwrap_or(CONNECTIONS).clamp(CONNECTIONS_LEAST, CONNECTIONS)
+    }
+
+    /// How long a TLS handshake may take, in seconds.
     pub const HANDSHAKE_SECONDS: u64 = 10;
+    /// How long a connection may take for the head of its first request, in seconds.
+    pub const HEAD_SECONDS: u64 = 20;
+    /// How long one may be without a request later, in seconds: longer than clients keep connections
+    /// that they do not use (Go: 90 s), so that it is they who close them.
+    pub const IDLE_SECONDS: u64 = 120;
+    /// How long the body of a request may stand still while it is read, in seconds.
+    pub const READ_STALL_SECONDS: u64 = 120;
+    /// How long an answer may stand still, in seconds: its reader may write to a slow disk.
+    pub const WRITE_STALL_SECONDS: u64 = 300;
+    /// How long a connection that ends may take to say so, in seconds.
+    pub const PARTING_SECONDS: u64 = 1;
+    /// A rate of requests may be used up for so many seconds at once.
+    pub const BURST_SECONDS: u64 = 10;
+    /// Askers whose requests are counted; who asked long ago is forgotten first.
+    pub const ASKERS: usize = 16_384;
+    /// Requests at once on one HTTP/2 connection.
+    pub const STREAMS: u32 = 100;
     /// After how many seconds the certificate of the HTTPS door is made anew: 30 days.
     pub const CERTIFICATE_SECONDS: u64 = 30 * 24 * 3_600;
     /// How long a host may be invited for, in seconds, when nothing is said: one hour.

@@ -7,7 +7,6 @@
 
 use std::{
     io::{self, IoSlice},
-    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -15,7 +14,7 @@ use std::{
 use seaworthy_store::map::file_behind;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
 
 /// Bytes that one call lets the kernel copy: a disk that is slow holds up a thread for no longer.
@@ -23,28 +22,8 @@ const SENT_AT_ONCE: usize = 1 << 20;
 /// Shorter pieces are written: a call for each would cost more than it saves.
 const SENT_AT_LEAST: usize = 16 << 10;
 
-/// The listener.
-pub(crate) struct PlainListener(pub(crate) TcpListener);
-
 /// One connection.
 pub(crate) struct PlainStream(TcpStream);
-
-impl axum::serve::Listener for PlainListener {
-    type Io = PlainStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (PlainStream, SocketAddr) {
-        // It waits and tries again when no file is left.
-        let (stream, address) = axum::serve::Listener::accept(&mut self.0).await;
-        // A head that waits for its body would wait for the other end's acknowledgement.
-        drop(stream.set_nodelay(true));
-        (PlainStream(stream), address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-}
 
 /// True of bytes that may be a file's.
 fn is_long(bytes: &[u8]) -> bool {
@@ -52,6 +31,11 @@ fn is_long(bytes: &[u8]) -> bool {
 }
 
 impl PlainStream {
+    /// A connection at the plain door.
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self(stream)
+    }
+
     /// Sends from the file behind `bytes`; `None` when there is none.
     fn poll_send(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Option<io::Result<usize>>> {
         let Some((sent, mut offset)) = file_behind(bytes) else { return Poll::Ready(None) };
@@ -132,7 +116,10 @@ mod tests {
     use std::{io::Write as _, sync::Arc};
 
     use seaworthy_store::map::SentFile;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
 
     use super::*;
 

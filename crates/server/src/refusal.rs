@@ -15,8 +15,17 @@ pub(crate) fn problem(
     answer: &Answer,
     language: Language,
 ) -> Problem {
-    let name = format!("{repository}@{digest}");
-    if answer.verdict == Verdict::Pending {
+    let reasons = answer.stored.as_ref().map(|stored| stored.reasons.as_slice()).unwrap_or_default();
+    of_reasons(&format!("{repository}@{digest}"), (answer.verdict, reasons), language)
+}
+
+/// The problem for a verdict that is not `allowed`, about the image of this name.
+pub(crate) fn of_reasons(
+    name: &str,
+    (verdict, reasons): (Verdict, &[Reason]),
+    language: Language,
+) -> Problem {
+    if verdict == Verdict::Pending {
         let (message, hint) = match language {
             Language::English => (format!("{name} is pending"), "inspection is under way, try again"),
             Language::Japanese => {
@@ -25,7 +34,6 @@ pub(crate) fn problem(
         };
         return Problem::new(ErrorCode::Pending, message).hint(hint).retry_after(RETRY_SECONDS);
     }
-    let reasons = answer.stored.as_ref().map(|stored| stored.reasons.as_slice()).unwrap_or_default();
     let blocking: Vec<&Reason> = reasons
         .iter()
         .filter(|reason| reason.mode == Mode::Enforce && reason.result != RuleResult::Pass)
@@ -56,7 +64,7 @@ pub(crate) fn problem(
             Language::Japanese => format!("{name} はブロックされています"),
         });
     }
-    let problem = Problem::new(ErrorCode::Denied, parts.join("; "));
+    let problem = Problem::new(ErrorCode::Blocked, parts.join("; "));
     match said.first().and_then(|cause| cause.hint(language)) {
         Some(hint) => problem.hint(hint),
         None => problem,

@@ -1,6 +1,6 @@
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use axum::{Extension, Router, extract::connect_info::Connected, middleware, serve::IncomingStream};
+use axum::{Extension, Router, middleware};
 use seaworthy_access::Access;
 use seaworthy_clearance::Clearance;
 use seaworthy_findings::{FeedReader, Findings, FindingsConfig};
@@ -21,17 +21,18 @@ use crate::{
     adapt::{ClearanceGate, RegistryLayers},
     alerts::{Links, Post, PostConfig},
     api::{self, Rooms},
-    auth, console,
+    auth,
+    connections::{self, Door, Slots},
+    console,
     group::{Accounts, OperatorGroup},
     limit,
     live::Live,
     local_ca::LocalCa,
     mail::Mail,
-    plain_door::PlainListener,
+    rate::{self, Rates},
     speak,
     tasks::Tasks,
-    tls::{self, Caller},
-    token, trusted,
+    tls, token, trusted,
     webhook::Webhook,
 };
 
@@ -91,7 +92,9 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     let Built { rooms, sequencer, db } = built;
     let doors = tls::open(&data, config, &rooms.ca).await?;
     tasks.spawn("ledger sequencer", sequencer.run(tasks.cancel()));
-    tasks.spawn("inspection", rooms.inspection.clone().run(tasks.cancel()));
+    if config.inspectors > 0 {
+        tasks.spawn("inspection", rooms.inspection.clone().run(tasks.cancel()));
+    }
     tasks.spawn("findings", rooms.findings.clone().run(tasks.cancel()));
     tasks.spawn("clearance", rooms.clearance.clone().run(tasks.cancel()));
     tasks.spawn("fleet", rooms.fleet.clone().run(tasks.cancel()));
@@ -109,16 +112,18 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     let operators = app.clone().layer(middleware::from_fn_with_state(group, auth::operator)).layer(spoken);
     let listener = open_socket(&data, group)?;
     serve_socket(&tasks, operators, listener);
+    let rates = Rates::new(config.requests_per_minute, config.anonymous_requests_per_minute);
     let network = app
+        .layer(middleware::from_fn_with_state(rates, rate::limited))
         .layer(middleware::from_fn_with_state(rooms.access.clone(), auth::network))
         .layer(middleware::from_fn_with_state(rooms.fleet.clone(), auth::host))
         .layer(middleware::from_fn_with_state(rooms.language, speak::to_the_caller));
     let plain = network.clone().layer(Extension(seaworthy_registry::SendsFiles));
     for listener in listeners {
-        serve_network(&tasks, &plain, PlainListener(listener));
+        serve_network(&tasks, &rooms.slots, &plain, (listener, Door::Plain));
     }
-    for listener in doors {
-        serve_network(&tasks, &network, listener);
+    for (listener, acceptor) in doors {
+        serve_network(&tasks, &rooms.slots, &network, (listener, Door::Tls(acceptor)));
     }
     Ok(Running { url, rooms, tasks, db, socket, _data: data })
 }
@@ -153,6 +158,10 @@ struct Built {
     db: Db,
 }
 
+fn confinement(config: &Config) -> Confinement {
+    if config.sandbox == "seccomp-only" { Confinement::SeccompOnly } else { Confinement::Full }
+}
+
 async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result<Built, StartError> {
     let db = open_database(data, config).await?;
     let places = Places::of(data, config)?;
@@ -165,11 +174,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
     let ca = Arc::new(LocalCa::open(&db, &seal).await.map_err(StartError::Ca)?);
     let access = Access::open(db.clone(), &seal, "seaworthy").await?;
     let blobs = Blobs::new(places.blobs, db.clone(), config.disk_floor_bytes);
-    let sandbox = |limits: Limits| {
-        let confinement =
-            if config.sandbox == "seccomp-only" { Confinement::SeccompOnly } else { Confinement::Full };
-        Arc::new(Sandbox::new(limits).confinement(confinement))
-    };
+    let sandbox = |limits: Limits| Arc::new(Sandbox::new(limits).confinement(confinement(config)));
     let layers = sandbox(Limits::default());
     let probe = layers.clone();
     tokio::task::spawn_blocking(move || probe.probe()).await.map_or(Ok(()), |probed| probed.map(|_| ()))?;
@@ -217,6 +222,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         ca,
         tls_url: tls_url(config)?,
         live: Live::new(),
+        slots: Slots::for_files(connections::raise_files()),
         verifier: signer.verifier(),
         ledger: places.ledger,
         language: config.language(),
@@ -364,20 +370,9 @@ fn close_files(data: &std::path::Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn serve_network<L>(tasks: &Tasks, app: &Router, listener: L)
-where
-    L: axum::serve::Listener<Addr = SocketAddr>,
-    Caller: for<'s> Connected<IncomingStream<'s, L>>,
-{
-    let service = app.clone().into_make_service_with_connect_info::<Caller>();
-    let stop = tasks.cancel();
+fn serve_network(tasks: &Tasks, slots: &Slots, app: &Router, (listener, door): (TcpListener, Door)) {
     let name = listener.local_addr().map_or("a listener".to_owned(), |it| format!("requests at {it}"));
-    tasks.spawn(name, async move {
-        let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "a listener ended");
-        }
-    });
+    tasks.spawn(name, connections::serve(listener, door, app.clone(), slots.clone(), tasks.cancel()));
 }
 
 fn serve_socket(tasks: &Tasks, app: Router, listener: UnixListener) {

@@ -1,15 +1,12 @@
-//! The HTTPS door: handshakes beside each other, each with a deadline; agents prove who they are by
-//! the certificate that they got when they joined.
+//! The HTTPS door: what it shows, and whom it believes. Agents prove who they are by the certificate that
+//! they got when they joined.
 
 use std::{
-    io,
     net::SocketAddr,
     path::Path,
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
 };
 
-use axum::{extract::connect_info::Connected, serve::IncomingStream};
 use rustls::{
     RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -19,16 +16,12 @@ use rustls::{
 use seaworthy_link::CONTROL_PLANE;
 use seaworthy_model::{Clock, SystemClock};
 use seaworthy_store::DataDir;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
-};
+use tokio::net::TcpListener;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
     Config, StartError, limit,
     local_ca::{Issued, LocalCa},
-    plain_door::PlainListener,
 };
 
 /// SHA-256.
@@ -48,87 +41,10 @@ pub(crate) struct Caller {
     pub(crate) certificate: Option<[u8; 32]>,
 }
 
-impl Connected<IncomingStream<'_, PlainListener>> for Caller {
-    fn connect_info(stream: IncomingStream<'_, PlainListener>) -> Self {
-        Self { address: *stream.remote_addr(), is_secure: false, certificate: None }
-    }
-}
-
-impl Connected<IncomingStream<'_, TlsListener>> for Caller {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        let shown = stream.io().get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let certificate = shown.map(|certificate| hash(certificate));
-        Self { address: *stream.remote_addr(), is_secure: true, certificate }
-    }
-}
-
-type Shaken = (TlsStream<TcpStream>, SocketAddr);
-
-/// Connections whose handshake is done.
-pub(crate) struct TlsListener {
-    address: SocketAddr,
-    shaken: mpsc::Receiver<Shaken>,
-    acceptor: tokio::task::JoinHandle<()>,
-}
-
-impl TlsListener {
-    /// Shakes hands at `listener` until it is dropped.
-    pub(crate) fn new(listener: TcpListener, config: Arc<ServerConfig>) -> io::Result<Self> {
-        let address = listener.local_addr()?;
-        let (sender, shaken) = mpsc::channel(1);
-        let acceptor = tokio::spawn(accept(listener, TlsAcceptor::from(config), sender));
-        Ok(Self { address, shaken, acceptor })
-    }
-}
-
-impl Drop for TlsListener {
-    fn drop(&mut self) {
-        self.acceptor.abort();
-    }
-}
-
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, sender: mpsc::Sender<Shaken>) {
-    let room = Arc::new(Semaphore::new(limit::HANDSHAKES));
-    loop {
-        let Ok(place) = room.clone().acquire_owned().await else { return };
-        let (stream, address) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // No file is left, or the other end was gone already.
-                tracing::debug!(%error, "a connection was not accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let (acceptor, sender) = (acceptor.clone(), sender.clone());
-        tokio::spawn(async move {
-            let _place = place;
-            drop(stream.set_nodelay(true));
-            let deadline = Duration::from_secs(limit::HANDSHAKE_SECONDS);
-            match tokio::time::timeout(deadline, acceptor.accept(stream)).await {
-                // Nobody takes it any more when the server stops.
-                Ok(Ok(stream)) => drop(sender.send((stream, address)).await),
-                Ok(Err(error)) => tracing::debug!(%address, %error, "a TLS handshake failed"),
-                Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
-            }
-        });
-    }
-}
-
-impl axum::serve::Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        match self.shaken.recv().await {
-            Some(shaken) => shaken,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
-    }
+/// What the other end of a connection proved to be.
+pub(crate) fn certificate<S>(stream: &TlsStream<S>) -> Option<[u8; 32]> {
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    shown.map(|certificate| hash(certificate))
 }
 
 /// Opens the HTTPS door, if the configuration says so, and writes the CA's certificate where
@@ -137,7 +53,7 @@ pub(crate) async fn open(
     data: &DataDir,
     config: &Config,
     ca: &Arc<LocalCa>,
-) -> Result<Vec<TlsListener>, StartError> {
+) -> Result<Vec<(TcpListener, TlsAcceptor)>, StartError> {
     let addresses = config.tls_addresses()?;
     if addresses.is_empty() {
         return Ok(Vec::new());
@@ -152,13 +68,12 @@ pub(crate) async fn open(
     let tls = server_config(Certificates::new(ca.clone(), clock, config.domain.clone(), given)?)?;
     let mut doors = Vec::new();
     for address in addresses {
-        let listening = match TcpListener::bind(address).await {
-            Ok(listener) => TlsListener::new(listener, tls.clone()),
+        match TcpListener::bind(address).await {
+            Ok(listener) => doors.push((listener, TlsAcceptor::from(tls.clone()))),
             // A machine without IPv6 serves IPv4 alone.
-            Err(_) if !doors.is_empty() => continue,
-            Err(error) => Err(error),
-        };
-        doors.push(listening.map_err(|source| StartError::Listen { address, source })?);
+            Err(_) if !doors.is_empty() => {}
+            Err(source) => return Err(StartError::Listen { address, source }),
+        }
     }
     Ok(doors)
 }
@@ -261,13 +176,9 @@ fn server_config(certificates: Certificates) -> Result<Arc<ServerConfig>, StartE
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::serve::Listener as _;
-    use rustls::{ClientConfig, pki_types::ServerName};
+pub(crate) mod tests {
     use seaworthy_model::{FixedClock, Timestamp};
     use seaworthy_store::Db;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio_rustls::TlsConnector;
 
     use super::*;
 
@@ -282,19 +193,10 @@ mod tests {
         Arc::new(ca)
     }
 
-    fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-        Arc::new(rustls::crypto::aws_lc_rs::default_provider())
-    }
-
-    fn client(ca: &LocalCa) -> TlsConnector {
-        let mut roots = RootCertStore::empty();
-        roots.add(ca.certificate().clone()).expect("a CA");
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .expect("TLS")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        TlsConnector::from(Arc::new(config))
+    /// What shakes hands at a door for `localhost`.
+    pub(crate) async fn acceptor() -> TlsAcceptor {
+        let shown = Certificates::new(ca().await, Arc::new(SystemClock), "localhost".to_owned(), None);
+        TlsAcceptor::from(server_config(shown.expect("certificates")).expect("TLS"))
     }
 
     #[tokio::test]
@@ -312,36 +214,5 @@ mod tests {
         assert_ne!(second.cert, first.cert);
         assert_eq!(shown.for_domain().cert, second.cert);
         assert_ne!(shown.agents.cert, second.cert);
-    }
-
-    /// As many silent connections as there is room for hold up the next one no longer than a deadline.
-    #[tokio::test]
-    async fn who_says_nothing_holds_up_nobody_for_long() {
-        let ca = ca().await;
-        let shown = Certificates::new(ca.clone(), Arc::new(SystemClock), "localhost".to_owned(), None);
-        let config = server_config(shown.expect("certificates")).expect("TLS");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("bound");
-        let mut door = TlsListener::new(listener, config).expect("a door");
-        let echo = tokio::spawn(async move {
-            let (mut stream, _) = door.accept().await;
-            let mut byte = [0];
-            stream.read_exact(&mut byte).await.expect("a byte");
-            stream.write_all(&byte).await.expect("sent");
-            stream.shutdown().await.expect("closed");
-        });
-        let began = std::time::Instant::now();
-        let mut silent = Vec::new();
-        for _ in 0..limit::HANDSHAKES {
-            silent.push(TcpStream::connect(address).await.expect("connected"));
-        }
-        let stream = TcpStream::connect(address).await.expect("connected");
-        let name = ServerName::try_from("localhost").expect("a name");
-        let mut stream = client(&ca).connect(name, stream).await.expect("a handshake");
-        assert!(began.elapsed() >= Duration::from_secs(limit::HANDSHAKE_SECONDS - 1), "there was no limit");
-        stream.write_all(b"x").await.expect("sent");
-        let mut byte = [0];
-        stream.read_exact(&mut byte).await.expect("an echo");
-        echo.await.expect("ended");
     }
 }

@@ -8,18 +8,19 @@ use std::{
 use futures_util::future::BoxFuture;
 use seaworthy_model::{Clock, Timestamp};
 use sqlx::{
-    Connection as _, PgPool, SqlitePool,
+    PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::Notify;
 
 use crate::{
     Arg, Row,
-    error::DbError,
+    error::{DbError, DriverError},
     limit,
     schema::{self, Dialect, RoomSchema},
     sql::{self, Conn, Tx},
+    sqlite::{Connection, Purpose, Readers},
+    watch::{Watch, Watches},
     writer::Writer,
 };
 
@@ -40,7 +41,7 @@ struct Inner {
 }
 
 enum Engine {
-    Sqlite { writer: Writer, readers: SqlitePool },
+    Sqlite { writer: Writer, readers: Readers, watches: Arc<Watches> },
     Postgres(PgPool),
 }
 
@@ -50,25 +51,19 @@ pub type TxFuture<'t, T, E> = BoxFuture<'t, Result<T, E>>;
 impl Db {
     /// Opens (or creates) the SQLite file `path`: WAL, `synchronous=FULL`, one writer.
     pub async fn open_sqlite(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, DbError> {
-        let failed = |source| DbError::Open { place: path.display().to_string(), source: Arc::new(source) };
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(10))
-            .pragma("temp_store", "MEMORY")
-            .pragma("cache_size", "-16384");
-        let writer = sqlx::SqliteConnection::connect_with(&options).await.map_err(failed)?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(limit::SQLITE_READERS)
-            .max_lifetime(None)
-            .idle_timeout(None)
-            .connect_with(options.read_only(true).create_if_missing(false))
-            .await
-            .map_err(failed)?;
-        Ok(Self::new(Engine::Sqlite { writer: Writer::start(writer), readers }, clock))
+        let path = path.to_owned();
+        let failed = {
+            let place = path.display().to_string();
+            move |error: rusqlite::Error| DbError::Open { place, source: Arc::new(error.into()) }
+        };
+        let opened = tokio::task::spawn_blocking(move || {
+            let writer = Connection::open(&path, Purpose::Write)?;
+            Ok((writer, Readers::open(&path)?))
+        });
+        let (writer, readers) = opened.await.map_err(|_| DbError::WriterGone)?.map_err(failed)?;
+        let watches = Arc::new(Watches::default());
+        let writer = Writer::start(writer, watches.clone()).map_err(|_| DbError::WriterGone)?;
+        Ok(Self::new(Engine::Sqlite { writer, readers, watches }, clock))
     }
 
     /// Connects to PostgreSQL; `url` is `postgres://user@host/database`.
@@ -76,15 +71,16 @@ impl Db {
         let place = |options: &PgConnectOptions| {
             format!("postgres://{}/{}", options.get_host(), options.get_database().unwrap_or_default())
         };
-        let options: PgConnectOptions = url
-            .parse()
-            .map_err(|source| DbError::Open { place: "postgres".into(), source: Arc::new(source) })?;
+        let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| DbError::Open {
+            place: "postgres".into(),
+            source: Arc::new(error.into()),
+        })?;
         let pool = PgPoolOptions::new()
             .max_connections(limit::POSTGRES_CONNECTIONS)
             .acquire_timeout(Duration::from_secs(30))
             .connect_with(options.clone())
             .await
-            .map_err(|source| DbError::Open { place: place(&options), source: Arc::new(source) })?;
+            .map_err(|error| DbError::Open { place: place(&options), source: Arc::new(error.into()) })?;
         Ok(Self::new(Engine::Postgres(pool), clock))
     }
 
@@ -115,21 +111,22 @@ impl Db {
         }
     }
 
+    /// A count of the commits that may have changed one of `tables`; `None` where others commit too.
+    pub fn watch(&self, tables: &'static [&'static str]) -> Option<Watch> {
+        match &self.inner.engine {
+            Engine::Sqlite { watches, .. } => Some(watches.add(tables)),
+            Engine::Postgres(_) => None,
+        }
+    }
+
     /// All rows of one query, outside any transaction.
     pub async fn fetch_all(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, DbError> {
-        let failed = |source| DbError::Statement { statement: sql::head(sql), source: Arc::new(source) };
         match &self.inner.engine {
-            Engine::Sqlite { readers, .. } => sql::sqlite_query(sql, args)
-                .fetch_all(readers)
-                .await
-                .map_err(failed)?
-                .iter()
-                .map(|row| sql::sqlite_row(sql, row))
-                .collect(),
+            Engine::Sqlite { readers, .. } => readers.fetch_all(sql, args).await,
             Engine::Postgres(pool) => sql::postgres_query(sql, args)
                 .fetch_all(pool)
                 .await
-                .map_err(failed)?
+                .map_err(|error| DbError::statement(sql, error))?
                 .iter()
                 .map(|row| sql::postgres_row(sql, row))
                 .collect(),
@@ -211,7 +208,7 @@ impl Db {
     /// Closes all connections after what is running has finished.
     pub async fn close(&self) {
         match &self.inner.engine {
-            Engine::Sqlite { writer, readers } => {
+            Engine::Sqlite { writer, readers, .. } => {
                 readers.close().await;
                 writer.close().await;
             }
@@ -233,7 +230,7 @@ where
         }
         let mut transaction = match pool.begin_with("BEGIN ISOLATION LEVEL SERIALIZABLE").await {
             Ok(transaction) => transaction,
-            Err(source) => return (Err(DbError::Commit { source: Arc::new(source) }.into()), Vec::new()),
+            Err(error) => return (Err(uncommitted(error).into()), Vec::new()),
         };
         let mut tx = Tx::new(Conn::Postgres(&mut transaction));
         let outcome = work(context, &mut tx).await;
@@ -247,12 +244,18 @@ where
             }
             Ok(value) => match transaction.commit().await {
                 Ok(()) => return (Ok(value), wakes),
-                Err(source) if sql::is_lost_race(&source) => {}
-                Err(source) => {
-                    return (Err(DbError::Commit { source: Arc::new(source) }.into()), Vec::new());
+                Err(error) => {
+                    let source = DriverError::from(error);
+                    if !source.is_lost_race() {
+                        return (Err(uncommitted(source).into()), Vec::new());
+                    }
                 }
             },
         }
     }
     (Err(DbError::Contended { attempts: limit::TX_ATTEMPTS }.into()), Vec::new())
+}
+
+fn uncommitted(error: impl Into<DriverError>) -> DbError {
+    DbError::Commit { source: Arc::new(error.into()) }
 }

@@ -3,6 +3,35 @@ use std::{io, path::PathBuf, sync::Arc};
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_oci::Digest;
 
+use crate::sql::head;
+
+/// What a database's driver said.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// SQLite's.
+    #[error(transparent)]
+    Sqlite(rusqlite::Error),
+    /// PostgreSQL's.
+    #[error(transparent)]
+    Postgres(#[from] sqlx::Error),
+}
+
+impl DriverError {
+    /// SQLite's extended result code, or an SQLSTATE.
+    fn code(&self) -> Option<String> {
+        match self {
+            Self::Sqlite(error) => Some(error.sqlite_error()?.extended_code.to_string()),
+            Self::Postgres(error) => Some(error.as_database_error()?.code()?.into_owned()),
+        }
+    }
+
+    /// PostgreSQL: serialisation failure and deadlock; a unique violation may be the same race seen
+    /// earlier, but it is left to the caller, whose `ON CONFLICT` decides.
+    pub(crate) fn is_lost_race(&self) -> bool {
+        matches!(self.code().as_deref(), Some("40001" | "40P01"))
+    }
+}
+
 /// Why the database did not do what was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DbError {
@@ -12,7 +41,7 @@ pub enum DbError {
         /// File name, or PostgreSQL host and database; never a password.
         place: String,
         /// The driver's word.
-        source: Arc<sqlx::Error>,
+        source: Arc<DriverError>,
     },
     /// A statement failed.
     #[error("failed to run `{statement}`")]
@@ -20,13 +49,13 @@ pub enum DbError {
         /// The first words of the SQL text.
         statement: String,
         /// The driver's word.
-        source: Arc<sqlx::Error>,
+        source: Arc<DriverError>,
     },
     /// The transaction did not commit: nothing of it is stored.
     #[error("failed to commit")]
     Commit {
         /// The driver's word.
-        source: Arc<sqlx::Error>,
+        source: Arc<DriverError>,
     },
     /// The transaction lost every race it was allowed.
     #[error("transaction lost {attempts} serialisation races")]
@@ -47,6 +76,9 @@ pub enum DbError {
     /// The writer is gone: shutting down, or the transaction's code panicked.
     #[error("the database writer is gone")]
     WriterGone,
+    /// The database was closed.
+    #[error("the database is closed")]
+    Closed,
     /// The schema was written by a newer version.
     #[error("database has migration {found} of `{room}`, this version knows {known}")]
     Newer {
@@ -89,7 +121,7 @@ impl DbError {
     pub fn is_disk_away(&self) -> bool {
         let Some(code) = self.code() else { return false };
         // PostgreSQL `read_only_sql_transaction`, `io_error`.
-        if matches!(code.as_ref(), "25006" | "58030") {
+        if matches!(code.as_str(), "25006" | "58030") {
             return true;
         }
         // SQLITE_READONLY, SQLITE_IOERR: the low byte of what may be an extended code. Five
@@ -97,9 +129,13 @@ impl DbError {
         code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xFF, 8 | 10))
     }
 
-    fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
+    fn code(&self) -> Option<String> {
         let (Self::Statement { source, .. } | Self::Commit { source }) = self else { return None };
-        source.as_database_error()?.code()
+        source.code()
+    }
+
+    pub(crate) fn statement(sql: &str, error: impl Into<DriverError>) -> Self {
+        Self::Statement { statement: head(sql), source: Arc::new(error.into()) }
     }
 }
 
@@ -116,7 +152,7 @@ impl From<DbError> for Problem {
             DbError::Contended { .. } => {
                 Self::new(ErrorCode::Unavailable, "the database is busy").retry_after(1)
             }
-            DbError::WriterGone => {
+            DbError::WriterGone | DbError::Closed => {
                 Self::new(ErrorCode::Unavailable, "the server is shutting down").retry_after(5)
             }
             other => {

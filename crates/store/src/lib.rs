@@ -16,7 +16,9 @@ mod error;
 mod files;
 mod lease;
 mod sql;
+mod sqlite;
 mod upload;
+mod watch;
 mod writer;
 
 pub mod limit;
@@ -28,8 +30,9 @@ pub use blobs::{BlobBody, BlobCopy, BlobReader, BlobSource, Blobs, Piece, SmallB
 pub use datadir::{DataDir, DataDirError};
 pub use db::{Db, TxFuture};
 pub use delivery::{Delivery, FailedDelivery, WorkerConfig, work};
-pub use error::{BlobError, DbError, chain};
+pub use error::{BlobError, DbError, DriverError, chain};
 pub use files::{Found, StoredFile};
 pub use lease::Lease;
 pub use sql::{Arg, Row, Tx};
 pub use upload::{Hold, Stored, Upload, UploadLock, UploadState};
+pub use watch::Watch;

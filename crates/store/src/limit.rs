@@ -7,7 +7,9 @@ pub const WRITER_QUEUE: usize = 1_024;
 /// Attempts of one PostgreSQL transaction that lost a serialisation race.
 pub const TX_ATTEMPTS: u32 = 30;
 /// Read connections to SQLite.
-pub const SQLITE_READERS: u32 = 4;
+pub const SQLITE_READERS: usize = 4;
+/// How long a connection waits for one that locks the file, such as a checkpoint, in seconds.
+pub const SQLITE_BUSY_SECONDS: u64 = 10;
 /// Connections to PostgreSQL.
 pub const POSTGRES_CONNECTIONS: u32 = 16;
 /// Blobs up to this many bytes live in SQL, in the transaction that names them.

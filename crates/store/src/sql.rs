@@ -1,9 +1,10 @@
-use std::sync::Arc;
+use sqlx::{Column as _, PgConnection, Postgres, Row as _, TypeInfo as _, ValueRef as _};
 
-use sqlx::{Column as _, Row as _, TypeInfo as _, ValueRef as _};
-use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection};
-
-use crate::error::DbError;
+use crate::{
+    error::{DbError, DriverError},
+    sqlite::Connection,
+    watch::Touched,
+};
 
 /// One argument of a statement. `NULL` keeps its type, which PostgreSQL asks for.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +81,7 @@ macro_rules! args {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Value {
+pub(crate) enum Value {
     Null,
     Int(i64),
     Text(String),
@@ -95,6 +96,10 @@ pub struct Row {
 }
 
 impl Row {
+    pub(crate) fn new(values: Vec<Value>, statement: &'static str) -> Self {
+        Self { values, statement }
+    }
+
     /// An integer column that is not `NULL`.
     pub fn int(&self, column: usize) -> Result<i64, DbError> {
         self.int_opt(column)?.ok_or_else(|| self.wrong(column, "an integer"))
@@ -160,7 +165,7 @@ impl Row {
 
 /// A connection of either engine.
 pub(crate) enum Conn<'c> {
-    Sqlite(&'c mut SqliteConnection),
+    Sqlite(&'c mut Connection),
     Postgres(&'c mut PgConnection),
 }
 
@@ -168,17 +173,23 @@ pub(crate) enum Conn<'c> {
 pub struct Tx<'c> {
     conn: Conn<'c>,
     wakes: Vec<&'static str>,
+    touched: Touched,
     lost_race: bool,
 }
 
 impl<'c> Tx<'c> {
-    pub(crate) const fn new(conn: Conn<'c>) -> Self {
-        Self { conn, wakes: Vec::new(), lost_race: false }
+    pub(crate) fn new(conn: Conn<'c>) -> Self {
+        Self { conn, wakes: Vec::new(), touched: Touched::default(), lost_race: false }
     }
 
     /// Consumers to wake when the transaction has committed.
     pub(crate) fn take_wakes(&mut self) -> Vec<&'static str> {
         std::mem::take(&mut self.wakes)
+    }
+
+    /// Tables that may be different when it has committed.
+    pub(crate) fn take_touched(&mut self) -> Touched {
+        std::mem::take(&mut self.touched)
     }
 
     /// Rings the bell of `consumer` (see [`crate::Db::bell`]) when the transaction has committed.
@@ -195,24 +206,21 @@ impl<'c> Tx<'c> {
 
     /// Runs a statement; returns how many rows it changed.
     pub async fn execute(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64, DbError> {
-        let outcome = match &mut self.conn {
-            Conn::Sqlite(conn) => {
-                sqlite_query(sql, args).execute(&mut **conn).await.map(|done| done.rows_affected())
-            }
+        self.touched.note(sql);
+        match &mut self.conn {
+            Conn::Sqlite(conn) => conn.execute(sql, args).map_err(|error| DbError::statement(sql, error)),
             Conn::Postgres(conn) => {
-                postgres_query(sql, args).execute(&mut **conn).await.map(|done| done.rows_affected())
+                let done = postgres_query(sql, args).execute(&mut **conn).await;
+                done.map(|done| done.rows_affected()).map_err(|error| self.failed(sql, error))
             }
-        };
-        outcome.map_err(|error| self.failed(sql, error))
+        }
     }
 
     /// All rows of a query.
     pub async fn fetch_all(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, DbError> {
+        self.touched.note(sql);
         match &mut self.conn {
-            Conn::Sqlite(conn) => match sqlite_query(sql, args).fetch_all(&mut **conn).await {
-                Ok(rows) => rows.iter().map(|row| sqlite_row(sql, row)).collect(),
-                Err(error) => Err(self.failed(sql, error)),
-            },
+            Conn::Sqlite(conn) => conn.fetch_all(sql, args),
             Conn::Postgres(conn) => match postgres_query(sql, args).fetch_all(&mut **conn).await {
                 Ok(rows) => rows.iter().map(|row| postgres_row(sql, row)).collect(),
                 Err(error) => Err(self.failed(sql, error)),
@@ -242,19 +250,11 @@ impl<'c> Tx<'c> {
         }
     }
 
-    fn failed(&mut self, sql: &'static str, error: sqlx::Error) -> DbError {
-        self.lost_race |= is_lost_race(&error);
-        DbError::Statement { statement: head(sql), source: Arc::new(error) }
+    fn failed(&mut self, sql: &str, error: sqlx::Error) -> DbError {
+        let source = DriverError::from(error);
+        self.lost_race |= source.is_lost_race();
+        DbError::statement(sql, source)
     }
-}
-
-/// PostgreSQL: serialisation failure and deadlock; a unique violation
-/// may be the same race seen earlier, but it is left to the caller, whose `ON CONFLICT` decides.
-pub(crate) fn is_lost_race(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .and_then(sqlx::error::DatabaseError::code)
-        .is_some_and(|code| code == "40001" || code == "40P01")
 }
 
 pub(crate) fn head(sql: &str) -> String {
@@ -263,16 +263,7 @@ pub(crate) fn head(sql: &str) -> String {
     words
 }
 
-type SqliteQuery = sqlx::query::Query<'static, Sqlite, <Sqlite as sqlx::Database>::Arguments>;
 type PostgresQuery = sqlx::query::Query<'static, Postgres, <Postgres as sqlx::Database>::Arguments>;
-
-pub(crate) fn sqlite_query(sql: &'static str, args: &[Arg<'_>]) -> SqliteQuery {
-    args.iter().fold(sqlx::query(sql), |query, arg| match *arg {
-        Arg::Int(value) => query.bind(value),
-        Arg::Text(value) => query.bind(value.map(str::to_owned)),
-        Arg::Bytes(value) => query.bind(value.map(<[u8]>::to_vec)),
-    })
-}
 
 pub(crate) fn postgres_query(sql: &'static str, args: &[Arg<'_>]) -> PostgresQuery {
     args.iter().fold(sqlx::query(sql), |query, arg| match *arg {
@@ -282,31 +273,11 @@ pub(crate) fn postgres_query(sql: &'static str, args: &[Arg<'_>]) -> PostgresQue
     })
 }
 
-pub(crate) fn sqlite_row(statement: &'static str, row: &sqlx::sqlite::SqliteRow) -> Result<Row, DbError> {
-    let mut values = Vec::with_capacity(row.columns().len());
-    for column in row.columns() {
-        let at = column.ordinal();
-        let failed = |source| DbError::Statement { statement: head(statement), source: Arc::new(source) };
-        let raw = row.try_get_raw(at).map_err(failed)?;
-        let value = if raw.is_null() {
-            Value::Null
-        } else {
-            match raw.type_info().name() {
-                "INTEGER" | "BOOLEAN" => Value::Int(row.try_get_unchecked(at).map_err(failed)?),
-                "TEXT" => Value::Text(row.try_get_unchecked(at).map_err(failed)?),
-                _ => Value::Bytes(row.try_get_unchecked(at).map_err(failed)?),
-            }
-        };
-        values.push(value);
-    }
-    Ok(Row { values, statement })
-}
-
 pub(crate) fn postgres_row(statement: &'static str, row: &sqlx::postgres::PgRow) -> Result<Row, DbError> {
     let mut values = Vec::with_capacity(row.columns().len());
     for column in row.columns() {
         let at = column.ordinal();
-        let failed = |source| DbError::Statement { statement: head(statement), source: Arc::new(source) };
+        let failed = |error: sqlx::Error| DbError::statement(statement, error);
         let raw = row.try_get_raw(at).map_err(failed)?;
         let value = if raw.is_null() {
             Value::Null
@@ -327,15 +298,14 @@ pub(crate) fn postgres_row(statement: &'static str, row: &sqlx::postgres::PgRow)
 impl Tx<'_> {
     /// Runs rendered DDL: the one place where SQL is not a literal, and it holds no input.
     pub(crate) async fn execute_ddl(&mut self, sql: String) -> Result<(), DbError> {
-        let statement = head(&sql);
-        let query = sqlx::raw_sql(sqlx::AssertSqlSafe(sql));
-        let outcome = match &mut self.conn {
-            Conn::Sqlite(conn) => query.execute(&mut **conn).await.map(|_| ()),
-            Conn::Postgres(conn) => query.execute(&mut **conn).await.map(|_| ()),
-        };
-        outcome.map_err(|error| {
-            self.lost_race |= is_lost_race(&error);
-            DbError::Statement { statement, source: Arc::new(error) }
-        })
+        self.touched = Touched::everything();
+        match &mut self.conn {
+            Conn::Sqlite(conn) => conn.run(&sql).map_err(|error| DbError::statement(&sql, error)),
+            Conn::Postgres(conn) => {
+                let statement = head(&sql);
+                let done = sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut **conn).await;
+                done.map(|_| ()).map_err(|error| self.failed(&statement, error))
+            }
+        }
     }
 }

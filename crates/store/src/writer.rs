@@ -1,13 +1,15 @@
-//! The one SQLite writer: transactions that wait together share one commit, one fsync.
+//! The one SQLite writer, a thread of its own: transactions that wait together share one commit, one fsync.
 //!
-//! Each transaction runs inside a savepoint of the batch's transaction, so one that fails
-//! takes nothing else with it. Its caller hears of success only after the commit.
+//! Each of several runs inside a savepoint of the batch's transaction, so one that fails takes nothing else
+//! with it. Its caller hears of success only after the commit.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use sqlx::{Connection as _, SqliteConnection};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, mpsc, oneshot},
+};
 
 use crate::{
     Arg, Row,
@@ -15,11 +17,14 @@ use crate::{
     error::DbError,
     limit,
     sql::{Conn, Tx},
+    sqlite::{Connection, OwnedArg},
+    watch::{Touched, Watches},
 };
 
 pub(crate) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
-    task: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// Ends when the connection is closed.
+    closed: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 /// A transaction on its way through the writer.
@@ -28,6 +33,10 @@ trait Job: Send {
     fn run<'a>(&'a mut self, tx: &'a mut Tx<'_>) -> BoxFuture<'a, bool>;
     /// Tells the caller, after the batch committed or did not.
     fn finish(self: Box<Self>, committed: Result<(), DbError>);
+    /// Tables that its commit may have changed.
+    fn touched(&self) -> Option<&Touched> {
+        None
+    }
     /// True when nothing is taken in after it.
     fn is_last(&self) -> bool {
         false
@@ -40,6 +49,7 @@ struct Pending<C, T, E, F> {
     context: C,
     closure: F,
     result: Option<Answer<T, E>>,
+    touched: Touched,
     reply: oneshot::Sender<Answer<T, E>>,
 }
 
@@ -55,8 +65,13 @@ where
             let outcome = (self.closure)(&self.context, tx).await;
             let keep = outcome.is_ok();
             self.result = Some((outcome, tx.take_wakes()));
+            self.touched = tx.take_touched();
             keep
         })
+    }
+
+    fn touched(&self) -> Option<&Touched> {
+        Some(&self.touched)
     }
 
     fn finish(self: Box<Self>, committed: Result<(), DbError>) {
@@ -72,9 +87,16 @@ where
 }
 
 impl Writer {
-    pub(crate) fn start(connection: SqliteConnection) -> Self {
+    /// Of the runtime that this is called in: what a transaction awaits is polled by the writer's thread.
+    pub(crate) fn start(connection: Connection, watches: Arc<Watches>) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel(limit::WRITER_QUEUE);
-        Self { jobs, task: Mutex::new(Some(tokio::spawn(serve(connection, queue)))) }
+        let (closing, closed) = oneshot::channel();
+        let runtime = Handle::current();
+        std::thread::Builder::new().name("database writer".to_owned()).spawn(move || {
+            serve(connection, queue, (&runtime, &watches));
+            drop(closing);
+        })?;
+        Ok(Self { jobs, closed: Mutex::new(Some(closed)) })
     }
 
     pub(crate) async fn run<C, T, E, F>(&self, context: C, work: F) -> Answer<T, E>
@@ -86,20 +108,18 @@ impl Writer {
     {
         let (reply, answer) = oneshot::channel();
         let gone = || (Err(DbError::WriterGone.into()), Vec::new());
-        if self.jobs.send(Box::new(Pending { context, closure: work, result: None, reply })).await.is_err() {
+        let touched = Touched::default();
+        let job = Pending { context, closure: work, result: None, touched, reply };
+        if self.jobs.send(Box::new(job)).await.is_err() {
             return gone();
         }
         answer.await.unwrap_or_else(|_| gone())
     }
 
     pub(crate) async fn claim(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, DbError> {
-        let owned: Vec<OwnedArg> = args.iter().map(OwnedArg::from).collect();
         let (result, _) = self
-            .run(owned, move |owned, tx| {
-                Box::pin(async move {
-                    let args: Vec<Arg<'_>> = owned.iter().map(OwnedArg::lend).collect();
-                    tx.fetch_all(sql, &args).await
-                })
+            .run(OwnedArg::all(args), move |owned, tx| {
+                Box::pin(async move { tx.fetch_all(sql, &OwnedArg::lend_all(owned)).await })
             })
             .await;
         result
@@ -111,34 +131,8 @@ impl Writer {
         if self.jobs.send(Box::new(Stop { reply })).await.is_ok() {
             drop(answer.await);
         }
-        if let Some(task) = self.task.lock().await.take() {
-            drop(task.await);
-        }
-    }
-}
-
-enum OwnedArg {
-    Int(Option<i64>),
-    Text(Option<String>),
-    Bytes(Option<Vec<u8>>),
-}
-
-impl From<&Arg<'_>> for OwnedArg {
-    fn from(arg: &Arg<'_>) -> Self {
-        match *arg {
-            Arg::Int(value) => Self::Int(value),
-            Arg::Text(value) => Self::Text(value.map(str::to_owned)),
-            Arg::Bytes(value) => Self::Bytes(value.map(<[u8]>::to_vec)),
-        }
-    }
-}
-
-impl OwnedArg {
-    fn lend(&self) -> Arg<'_> {
-        match self {
-            Self::Int(value) => Arg::Int(*value),
-            Self::Text(value) => Arg::Text(value.as_deref()),
-            Self::Bytes(value) => Arg::Bytes(value.as_deref()),
+        if let Some(closed) = self.closed.lock().await.take() {
+            drop(closed.await);
         }
     }
 }
@@ -162,10 +156,14 @@ impl Job for Stop {
     }
 }
 
-async fn serve(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Box<dyn Job>>) {
+fn serve(
+    mut connection: Connection,
+    mut queue: mpsc::Receiver<Box<dyn Job>>,
+    (runtime, watches): (&Handle, &Watches),
+) {
     let mut batch: Vec<Box<dyn Job>> = Vec::with_capacity(limit::GROUP_COMMIT);
-    while queue.recv_many(&mut batch, limit::GROUP_COMMIT).await > 0 {
-        let committed = run_batch(&mut connection, &mut batch).await;
+    while queue.blocking_recv_many(&mut batch, limit::GROUP_COMMIT) > 0 {
+        let committed = run_batch(&mut connection, &mut batch, runtime);
         if let Err(error) = &committed {
             tracing::error!(error = %crate::error::chain(error), transactions = batch.len(), "batch did not commit");
         }
@@ -173,48 +171,61 @@ async fn serve(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Box<d
             // Who sends now is told that the writer is gone; what is queued already still runs.
             queue.close();
         }
+        // Of all of them before anybody hears of one. One that failed touched nothing that stays.
+        batch.iter().filter_map(|job| job.touched()).for_each(|touched| watches.tell(touched));
         for job in batch.drain(..) {
             job.finish(committed.clone());
         }
     }
-    if let Err(error) = connection.close().await {
+    if let Err(error) = connection.close() {
         tracing::warn!(%error, "database did not close cleanly");
     }
 }
 
-async fn run_batch(connection: &mut SqliteConnection, batch: &mut [Box<dyn Job>]) -> Result<(), DbError> {
-    control(connection, "BEGIN IMMEDIATE").await?;
+fn run_batch(
+    connection: &mut Connection,
+    batch: &mut [Box<dyn Job>],
+    runtime: &Handle,
+) -> Result<(), DbError> {
+    connection.control("BEGIN IMMEDIATE")?;
+    if let [only] = batch {
+        if perform(connection, only.as_mut(), runtime) {
+            return commit(connection);
+        }
+        // Its error is its own, and whatever ended the transaction already has done the same.
+        drop(connection.control("ROLLBACK"));
+        return Ok(());
+    }
     for job in batch.iter_mut() {
-        if let Err(error) = run_one(connection, job.as_mut()).await {
+        if let Err(error) = run_one(connection, job.as_mut(), runtime) {
             // The savepoint itself failed (a full disk ends the whole transaction): nothing of
             // this batch may be acknowledged.
-            drop(control(connection, "ROLLBACK").await);
+            drop(connection.control("ROLLBACK"));
             return Err(error);
         }
     }
-    let committed = control(connection, "COMMIT").await;
+    commit(connection)
+}
+
+fn commit(connection: &Connection) -> Result<(), DbError> {
+    let committed = connection.control("COMMIT");
     if committed.is_err() {
-        drop(control(connection, "ROLLBACK").await);
+        drop(connection.control("ROLLBACK"));
     }
     committed
 }
 
-async fn run_one(connection: &mut SqliteConnection, job: &mut dyn Job) -> Result<(), DbError> {
-    control(connection, "SAVEPOINT work").await?;
-    let keep = {
-        let mut tx = Tx::new(Conn::Sqlite(connection));
-        AssertUnwindSafe(job.run(&mut tx)).catch_unwind().await.unwrap_or(false)
-    };
-    if !keep {
-        control(connection, "ROLLBACK TO work").await?;
+fn run_one(connection: &mut Connection, job: &mut dyn Job, runtime: &Handle) -> Result<(), DbError> {
+    connection.control("SAVEPOINT work")?;
+    if !perform(connection, job, runtime) {
+        connection.control("ROLLBACK TO work")?;
     }
-    control(connection, "RELEASE work").await
+    connection.control("RELEASE work")
 }
 
-async fn control(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), DbError> {
-    sqlx::query(sql)
-        .execute(connection)
-        .await
-        .map(|_| ())
-        .map_err(|source| DbError::Commit { source: Arc::new(source) })
+/// Runs a transaction's work; false when it must be rolled back.
+fn perform(connection: &mut Connection, job: &mut dyn Job, runtime: &Handle) -> bool {
+    let mut tx = Tx::new(Conn::Sqlite(connection));
+    let work = AssertUnwindSafe(job.run(&mut tx)).catch_unwind();
+    runtime.block_on(work).unwrap_or(false)
 }

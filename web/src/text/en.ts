@@ -189,6 +189,7 @@ export const en = {
   noContainers: "No container is known. The agent of a host reports them:",
   noContainersMatch: "No container matches the filters.",
   unknownFindings: (count: number) => `Of ${of(count, "container", "containers")} on this page the image is not known; they are not shown.`,
+  unknownImages: (count: number) => `${of(count, "image", "images")} could not be judged whole: not read, or not covered by the loaded feeds.`,
   host: "Host",
   state: "State",
   containerState: { created: "created", running: "running", paused: "paused", restarting: "restarting", removing: "being removed", exited: "ended", dead: "dead" } as Record<string, string>,

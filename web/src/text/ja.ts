@@ -186,6 +186,7 @@ export const ja: Catalogue = {
   noContainers: "コンテナはまだ報告されていません。ホストのエージェントが報告します:",
   noContainersMatch: "条件に一致するコンテナはありません。",
   unknownFindings: (count) => `このページのうち ${n(count)} 件はイメージが不明のため表示していません。`,
+  unknownImages: (count) => `${n(count)} 件のイメージは完全には判定できません。読み取れていないか、読み込んだフィードの判定範囲外です。`,
   host: "ホスト",
   state: "状態",
   containerState: { created: "作成済み", running: "実行中", paused: "一時停止", restarting: "再起動中", removing: "削除中", exited: "終了", dead: "異常終了" },

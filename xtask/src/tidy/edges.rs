@@ -64,7 +64,7 @@ const PURE: &[&str] =
     &["oci", "package", "model", "link", "layer", "inventory", "advisories", "trust", "policy"];
 
 /// What a pure crate's tree must not contain.
-const IMPURE: &[&str] = &["tokio", "sqlx", "sqlx-core", "hyper", "axum", "reqwest", "rustls"];
+const IMPURE: &[&str] = &["tokio", "sqlx", "sqlx-core", "rusqlite", "hyper", "axum", "reqwest", "rustls"];
 
 fn find(name: &str) -> Option<&'static Row> {
     TABLE.iter().find(|row| row.name == name)

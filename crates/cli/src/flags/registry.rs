@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::ImageList;
+use super::{ImageList, rules::RulesVerb};
 
 /// Verbs of `image`.
 #[derive(Debug, Subcommand)]
@@ -14,6 +14,23 @@ pub(crate) enum ImageVerb {
     Show {
         /// REPOSITORY:TAG or REPOSITORY@DIGEST
         reference: String,
+    },
+    /// Copy an image to another repository, if its clearance there allows it
+    #[command(
+        after_help = "The digest stays, and what refers to it (signatures, SBOMs) goes along. Without a tag the copy gets that of
+SRC; of an image named by digest it gets none.
+Examples:
+  seaworthy image promote dev/app@sha256:9c1e... prod/app:1.4
+  seaworthy image promote dev/app:1.4 prod/app"
+    )]
+    Promote {
+        /// REPOSITORY:TAG or REPOSITORY@DIGEST
+        source: String,
+        /// REPOSITORY or REPOSITORY:TAG
+        destination: String,
+        /// How long to wait while its inspection is under way
+        #[arg(long, default_value = "30s")]
+        wait: String,
     },
     /// Delete a tag, or a manifest by digest with all its tags
     #[command(
@@ -45,6 +62,9 @@ pub(crate) enum ImageVerb {
 /// Verbs of `registry`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RegistryVerb {
+    /// Which repositories promotion alone writes, and which tags never move
+    #[command(subcommand)]
+    Rules(RulesVerb),
     /// Compare what is stored with what is known; exits 1 when they do not agree
     #[command(after_help = "Examples:
   seaworthy registry verify

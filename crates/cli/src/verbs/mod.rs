@@ -17,6 +17,7 @@ pub(crate) mod policies;
 pub(crate) mod policy_diff;
 pub(crate) mod reference;
 pub(crate) mod registry;
+pub(crate) mod rules;
 pub(crate) mod serve;
 
 use crate::{client::Server, failure::Outcome, flags::Global, render};

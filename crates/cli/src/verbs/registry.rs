@@ -11,6 +11,7 @@ use crate::{
 
 pub(crate) async fn registry(global: &Global, verb: RegistryVerb) -> Outcome {
     match verb {
+        RegistryVerb::Rules(verb) => super::rules::rules(global, verb).await,
         RegistryVerb::Verify { deep } => look(global, "verify", &json!({"deep": deep})).await,
         RegistryVerb::Repair { deep, apply } => {
             look(global, "repair", &json!({"deep": deep, "apply": apply})).await

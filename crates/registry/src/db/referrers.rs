@@ -101,3 +101,20 @@ pub(super) async fn insert_referrer(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
     .await
     .map(|_| ())
 }
+
+/// Manifests that refer to `subject`, in digest order after `after`.
+pub(crate) async fn referring(
+    db: &Db,
+    repository: &RepoName,
+    subject: &Digest,
+    (after, most): (&str, i64),
+) -> Result<Vec<Digest>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT digest FROM registry_referrers WHERE repository = $1 AND subject = $2 AND digest > $3
+             ORDER BY digest LIMIT $4",
+            args![repository.as_str(), &subject.to_string(), after, most],
+        )
+        .await?;
+    rows.iter().map(|row| row.parsed(0)).collect()
+}

@@ -2,7 +2,7 @@ use seaworthy_store::schema::{Column, Index, Migration, RoomSchema, Step, Table}
 
 /// The registry's tables.
 pub const SCHEMA: RoomSchema =
-    RoomSchema { room: "registry", migrations: &[FIRST, REFERRERS, LOCKS, COLLECTION] };
+    RoomSchema { room: "registry", migrations: &[FIRST, REFERRERS, LOCKS, RULES, COLLECTION] };
 
 const FIRST: Migration = Migration {
     id: 1,
@@ -146,10 +146,26 @@ const LOCKS: Migration = Migration {
     ],
 };
 
+/// Rules of the repositories below a prefix; `*` is all of them.
+const RULES: Migration = Migration {
+    id: 4,
+    steps: &[Step::Create(Table {
+        name: "registry_rules",
+        columns: &[
+            Column::text("prefix"),
+            Column::int("promotion_only"),
+            // JSON: patterns of tags.
+            Column::text("immutable"),
+        ],
+        primary_key: &["prefix"],
+        indexes: &[],
+    })],
+};
+
 /// What may go is looked at when it is due; what went can come back for a while. All that is there from
 /// before is looked at once.
 const COLLECTION: Migration = Migration {
-    id: 4,
+    id: 5,
     steps: &[
         // The upload that a copy is called by; NULL: called by the digest alone, from before.
         Step::AddColumn("registry_blobs", Column::bytes("copy").optional()),

@@ -56,6 +56,7 @@ impl Call<'_> {
     ) -> Answer {
         // Rights before the body: nobody uploads 4 MiB to be told no.
         self.registry.require(self.identity, Permission::Push, name).await?;
+        self.registry.check_open(name).await?;
         let asked = self.asked_tags()?;
         let content_type = text_header(request.headers(), &header::CONTENT_TYPE);
         let too_long =

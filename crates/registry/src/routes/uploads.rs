@@ -16,6 +16,7 @@ use crate::{
 impl Call<'_> {
     pub(super) async fn post_upload(&self, name: &RepoName, request: Request) -> Answer {
         self.registry.require(self.identity, Permission::Push, name).await?;
+        self.registry.check_open(name).await?;
         let mounted = self.query.get("mount").map(path::digest).transpose()?;
         if let Some(digest) = &mounted {
             if self.mount(name, digest).await? {

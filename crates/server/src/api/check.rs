@@ -23,7 +23,7 @@ use super::{
 use crate::{limit, report, route::Routes};
 
 /// How often a pending answer about a container is computed again while somebody waits.
-const AGAIN: Duration = Duration::from_millis(200);
+pub(super) const AGAIN: Duration = Duration::from_millis(200);
 
 pub(super) fn routes() -> Routes<Rooms> {
     Routes::new().get("/api/v1/check", check).post("/api/v1/check", check_asked)
@@ -39,7 +39,7 @@ struct Target {
     _fail_on: Option<String>,
 }
 
-fn waiting(seconds: Option<u64>) -> Duration {
+pub(super) fn waiting(seconds: Option<u64>) -> Duration {
     Duration::from_secs(seconds.unwrap_or(0).min(limit::WAIT_SECONDS))
 }
 

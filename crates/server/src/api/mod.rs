@@ -15,6 +15,7 @@ mod ledger;
 mod live;
 mod overview;
 mod policies;
+mod promotion;
 mod registry;
 mod session;
 mod vulnerabilities;
@@ -40,7 +41,7 @@ use seaworthy_telemetry::Telemetry;
 use seaworthy_trust::Verifier;
 use serde_json::{Value, json};
 
-use crate::{alerts::Post, live::Live, local_ca::LocalCa, route::Routes};
+use crate::{alerts::Post, connections::Slots, live::Live, local_ca::LocalCa, route::Routes};
 
 /// The rooms behind the routes.
 #[derive(Clone)]
@@ -61,6 +62,8 @@ pub(crate) struct Rooms {
     /// Where other machines reach this server.
     pub(crate) tls_url: Option<String>,
     pub(crate) live: Live,
+    /// The network doors' connections.
+    pub(crate) slots: Slots,
     pub(crate) verifier: Verifier,
     pub(crate) ledger: PathBuf,
     pub(crate) language: Language,
@@ -120,6 +123,7 @@ pub(crate) fn routes() -> Routes<Rooms> {
         .merge(live::routes())
         .merge(overview::routes())
         .merge(policies::routes())
+        .merge(promotion::routes())
         .merge(registry::routes())
         .merge(session::routes())
         .merge(vulnerabilities::routes())
@@ -202,17 +206,23 @@ async fn metrics(State(rooms): State<Rooms>) -> Result<String, ApiError> {
         let _ = writeln!(out, "seaworthy_deliveries_waiting{{consumer=\"{consumer}\"}} {waiting}");
     }
     let failed = rooms.db.failed_deliveries(1_000).await?.len();
-    let _ = writeln!(out, "# TYPE seaworthy_deliveries_failed gauge\nseaworthy_deliveries_failed {failed}");
     let damaged = rooms.registry.damaged_blobs().await?;
-    let name = "seaworthy_registry_blobs_damaged";
-    let _ = writeln!(out, "# TYPE {name} gauge\n{name} {damaged}");
     let messages = rooms.telemetry.counts().await?;
-    for (state, count) in
-        [("waiting", messages.waiting), ("dead", messages.dead), ("dropped", messages.dropped)]
-    {
-        let name = format!("seaworthy_alert_messages_{state}");
-        let _ = writeln!(out, "# TYPE {name} gauge\n{name} {count}");
+    let connections = rooms.slots.count();
+    let gauges = [
+        ("deliveries_failed", failed.to_string()),
+        ("registry_blobs_damaged", damaged.to_string()),
+        ("alert_messages_waiting", messages.waiting.to_string()),
+        ("alert_messages_dead", messages.dead.to_string()),
+        ("alert_messages_dropped", messages.dropped.to_string()),
+        ("connections_open", connections.open.to_string()),
+        ("connections_most", connections.most.to_string()),
+    ];
+    for (name, value) in gauges {
+        let _ = writeln!(out, "# TYPE seaworthy_{name} gauge\nseaworthy_{name} {value}");
     }
+    let closed = "seaworthy_connections_closed_total";
+    let _ = writeln!(out, "# TYPE {closed} counter\n{closed}{{reason=\"share\"}} {}", connections.closed);
     Ok(out)
 }
 

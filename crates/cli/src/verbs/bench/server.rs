@@ -21,7 +21,18 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) async fn start(advisories: &[PathBuf], more: &[&str]) -> Result<Self, Failure> {
+        Self::configured("", advisories, more).await
+    }
+
+    /// One with this in its `seaworthy.toml`.
+    pub(super) async fn configured(
+        config: &str,
+        advisories: &[PathBuf],
+        more: &[&str],
+    ) -> Result<Self, Failure> {
         let data = tempfile::tempdir().map_err(|error| unable(format!("no directory: {error}")))?;
+        std::fs::write(data.path().join("seaworthy.toml"), config)
+            .map_err(|error| unable(format!("no configuration: {error}")))?;
         let me = std::env::current_exe().map_err(|error| unable(format!("where am I: {error}")))?;
         let mut command = Command::new(me);
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());

@@ -24,7 +24,8 @@ pub(crate) async fn bench(global: &Global, flags: &BenchRegistryFlags) -> Outcom
     let (peer, own) = if let Some(url) = &flags.url {
         (Peer::new(url, authorization(flags)?, (flags.pid, flags.dir.clone()))?, None)
     } else {
-        let server = Server::start(&[], &[]).await?;
+        let config = if flags.no_inspection { "inspectors = 0\n" } else { "" };
+        let server = Server::configured(config, &[], &[]).await?;
         (of_own(&server).await?, Some(server))
     };
     let mut figures: Vec<Figure> = Vec::new();
@@ -47,7 +48,7 @@ pub(crate) async fn bench(global: &Global, flags: &BenchRegistryFlags) -> Outcom
         server.stop().await?;
     }
     let fingerprint = json!({
-        "registry": flags.url.as_deref().unwrap_or("this binary, durable"),
+        "registry": flags.url.as_deref().unwrap_or("this binary, durable"), "inspection": !flags.no_inspection,
         "blobs": flags.blobs, "blob_mib": flags.blob_mib, "requests": flags.requests, "rows": flags.rows,
     });
     report(global, "registry", &fingerprint, &figures);

@@ -29,8 +29,6 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "先にタグを削除するか、マニフェストをダイジェストで復元してください",
     ),
     ("nothing here is called {}", "{0} という名前のものはありません"),
-    ("there are rules for {} prefixes already", "ルールのある接頭辞が既に {0} 個あります"),
-    ("there are no rules for `{}`", "`{0}` のルールはありません"),
     ("rules for `{}` need the right to {} there", "`{0}` のルールの設定には、そこでの {1} の権限が必要です"),
     (
         "`{}` has more than {} tags: no rules apply",

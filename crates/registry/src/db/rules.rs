@@ -1,0 +1,87 @@
+//! Rules of repositories.
+
+use seaworthy_oci::{Digest, RepoName, Tag};
+use seaworthy_store::{Db, DbError, Row, Tx, args};
+
+use crate::rules::RepositoryRules;
+
+/// The tables that [`rules`] reads.
+pub(crate) const RULES_IN: &[&str] = &["registry_rules"];
+
+/// All rules, in order of their prefixes.
+pub(crate) async fn rules(db: &Db) -> Result<Vec<RepositoryRules>, DbError> {
+    let sql = "SELECT prefix, promotion_only, immutable FROM registry_rules ORDER BY prefix";
+    db.fetch_all(sql, args![]).await?.iter().map(read).collect()
+}
+
+/// Those that hold for `repository`.
+pub(crate) async fn rules_for(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+) -> Result<Vec<RepositoryRules>, DbError> {
+    let rows = tx
+        .fetch_all(
+            "SELECT prefix, promotion_only, immutable FROM registry_rules WHERE prefix = '*' OR prefix = $1
+             OR substr($1, 1, length(prefix) + 1) = prefix || '/' ORDER BY prefix",
+            args![repository.as_str()],
+        )
+        .await?;
+    rows.iter().map(read).collect()
+}
+
+fn read(row: &Row) -> Result<RepositoryRules, DbError> {
+    Ok(RepositoryRules { prefix: row.parsed(0)?, promotion_only: row.int(1)? != 0, immutable: row.json(2)? })
+}
+
+pub(crate) async fn count_rules(tx: &mut Tx<'_>) -> Result<u64, DbError> {
+    let row = tx.fetch_optional("SELECT COUNT(*) FROM registry_rules", args![]).await?;
+    row.map_or(Ok(0), |row| row.count(0))
+}
+
+pub(crate) async fn put_rules(tx: &mut Tx<'_>, it: &RepositoryRules) -> Result<(), DbError> {
+    let immutable = serde_json::to_string(&it.immutable).unwrap_or_default();
+    tx.execute(
+        "INSERT INTO registry_rules (prefix, promotion_only, immutable) VALUES ($1, $2, $3)
+         ON CONFLICT (prefix) DO UPDATE SET promotion_only = $2, immutable = $3",
+        args![&it.prefix.to_string(), it.promotion_only, &immutable],
+    )
+    .await
+    .map(|_| ())
+}
+
+pub(crate) async fn remove_rules(tx: &mut Tx<'_>, prefix: &str) -> Result<bool, DbError> {
+    Ok(tx.execute("DELETE FROM registry_rules WHERE prefix = $1", args![prefix]).await? == 1)
+}
+
+/// What a tag stands for.
+pub(crate) async fn target_of(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    tag: &Tag,
+) -> Result<Option<Digest>, DbError> {
+    let row = tx
+        .fetch_optional(
+            "SELECT digest FROM registry_tags WHERE repository = $1 AND name = $2",
+            args![repository.as_str(), tag.as_str()],
+        )
+        .await?;
+    row.map(|row| row.parsed(0)).transpose()
+}
+
+/// Tags of a repository, or of one manifest of it, in name order after `after`.
+pub(crate) async fn tags_on(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    digest: Option<&Digest>,
+    (after, most): (&str, i64),
+) -> Result<Vec<Tag>, DbError> {
+    let digest = digest.map(ToString::to_string);
+    let rows = tx
+        .fetch_all(
+            "SELECT name FROM registry_tags WHERE repository = $1 AND name > $3 AND ($2 = '' OR digest = $2)
+             ORDER BY name LIMIT $4",
+            args![repository.as_str(), digest.as_deref().unwrap_or_default(), after, most],
+        )
+        .await?;
+    rows.iter().map(|row| row.parsed(0)).collect()
+}

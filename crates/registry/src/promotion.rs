@@ -1,0 +1,212 @@
+//! Promotion: an image is copied to another repository by its digest, with the manifests that it consists of
+//! and those that refer to it, in one transaction. Whether it may be there, whoever calls has asked: the
+//! clearance of each image, as if it stood there.
+
+use bytes::Bytes;
+use seaworthy_access::{Identity, Permission};
+use seaworthy_ledger::{Act, Action};
+use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_oci::{Digest, Manifest, RepoName, Tag};
+use seaworthy_store::Tx;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    Registry, RegistryError, SparseIndexes, db, limit, lock,
+    path::ManifestName,
+    push::{Push, describe},
+    refusal::object,
+    rules::Way,
+};
+
+/// What is to be copied from where to where.
+#[derive(Clone, Debug)]
+pub struct Promotion {
+    /// Where it is.
+    pub source: RepoName,
+    /// What.
+    pub digest: Digest,
+    /// Where it is to be.
+    pub destination: RepoName,
+    /// The tag that it gets there.
+    pub tag: Option<Tag>,
+    /// Why it may be there, for the ledger.
+    pub because: Value,
+}
+
+/// What goes along with an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Manifests of single images and artifacts that it consists of; itself, if it is no index.
+    pub manifests: Vec<Digest>,
+    /// All of it, what is named before what names it, what refers after what it refers to.
+    all: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Part {
+    digest: Digest,
+    bytes: Bytes,
+    media_type: String,
+}
+
+/// What was copied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Promoted {
+    /// Manifests and indexes that the destination has now, the promoted one among them.
+    pub manifests: Vec<Digest>,
+}
+
+impl Registry {
+    /// The manifests that are copied with `digest`: of an index its children that are here, and whatever
+    /// refers to any of them. At most [`limit::PROMOTED_MANIFESTS`].
+    pub async fn parts(
+        &self,
+        identity: &Identity,
+        source: &RepoName,
+        digest: &Digest,
+    ) -> Result<Parts, RegistryError> {
+        let stored = self.resolve(identity, source, &ManifestName::Digest(*digest)).await?;
+        let mut parts = Parts { manifests: Vec::new(), all: Vec::new() };
+        // An index before its children in this list, and the other way around afterwards.
+        let mut names = vec![stored.digest];
+        let mut next = 0;
+        while let Some(name) = names.get(next).copied() {
+            next += 1;
+            let Some(part) = self.part(source, &name).await? else { continue };
+            let manifest = Manifest::parse(&part.bytes, Some(&part.media_type))?;
+            match manifest {
+                Manifest::Index(index) => {
+                    add(&mut names, index.manifests.iter().map(|child| child.digest))?;
+                }
+                Manifest::Image(_) => parts.manifests.push(name),
+            }
+            parts.all.push(part);
+        }
+        parts.all.reverse();
+        let mut next = 0;
+        while let Some(subject) = parts.all.get(next).map(|part| part.digest) {
+            next += 1;
+            let mut after = String::new();
+            loop {
+                let page = (after.as_str(), limit::REFERRERS);
+                let referring = db::referring(self.db(), source, &subject, page).await?;
+                let before = names.len();
+                add(&mut names, referring.iter().copied())?;
+                for name in names.iter().skip(before) {
+                    parts.all.extend(self.part(source, name).await?);
+                }
+                match referring.last() {
+                    Some(last) if referring.len() as u64 >= limit::REFERRERS.unsigned_abs() => {
+                        after = last.to_string();
+                    }
+                    _ => break,
+                }
+            }
+        }
+        Ok(parts)
+    }
+
+    async fn part(&self, source: &RepoName, digest: &Digest) -> Result<Option<Part>, RegistryError> {
+        let name = ManifestName::Digest(*digest);
+        let Some(stored) = self.inner.reads.named(source, &name).await? else { return Ok(None) };
+        lock::check_read(stored.locks, &format!("{source}@{digest}"))?;
+        let bytes = self.inner.reads.bytes(digest).await?;
+        Ok(bytes.map(|bytes| Part { digest: *digest, bytes, media_type: stored.media_type }))
+    }
+
+    /// Copies them. Who asks may pull there and push here; rules and locks of the destination hold.
+    pub async fn promote(
+        &self,
+        identity: &Identity,
+        promotion: Promotion,
+        parts: Parts,
+    ) -> Result<Promoted, RegistryError> {
+        self.require(identity, Permission::Pull, &promotion.source).await?;
+        self.require(identity, Permission::Push, &promotion.destination).await?;
+        let mut pushes = Vec::with_capacity(parts.all.len());
+        for part in parts.all {
+            pushes.push(self.copy_of(identity, &promotion, part).await?);
+        }
+        let context = (promotion, pushes);
+        seaworthy_ledger::write(self.db(), &identity.actor, context, |(promotion, pushes), tx| {
+            Box::pin(async move { copy(tx, promotion, pushes).await })
+        })
+        .await
+    }
+
+    async fn copy_of(
+        &self,
+        identity: &Identity,
+        promotion: &Promotion,
+        part: Part,
+    ) -> Result<Push, RegistryError> {
+        let manifest = Manifest::parse(&part.bytes, Some(&part.media_type))?;
+        let now = self.inner.clock.now();
+        let mut pushed = describe(&promotion.destination, part.digest, &manifest, now);
+        if let Manifest::Image(image) = &manifest
+            && !pushed.is_image
+        {
+            pushed.is_image = self.may_be_run(&image.config.digest).await?;
+        }
+        let is_root = part.digest == promotion.digest;
+        Ok(Push {
+            way: Way::Promotion,
+            pusher: db::bearer(identity.principal()),
+            by: identity.actor.name.clone(),
+            tags: promotion.tag.iter().filter(|_| is_root).cloned().collect(),
+            artifact_type: manifest.artifact_type().map(str::to_owned),
+            annotations: json!(manifest.annotations()).to_string(),
+            // The source's manifest names them, so they are here.
+            sizes: Vec::new(),
+            sparse: SparseIndexes::Allow,
+            consumers: self.inner.config.manifest_consumers,
+            pushed,
+            bytes: part.bytes,
+        })
+    }
+}
+
+/// Adds names that are new.
+fn add(names: &mut Vec<Digest>, more: impl Iterator<Item = Digest>) -> Result<(), RegistryError> {
+    for digest in more {
+        if names.contains(&digest) {
+            continue;
+        }
+        if names.len() >= limit::PROMOTED_MANIFESTS {
+            let most = limit::PROMOTED_MANIFESTS;
+            let message = format!("more than {most} manifests would be copied at once");
+            let hint = "promote the images of the index one by one";
+            return Err(Problem::new(ErrorCode::TooLarge, message).hint(hint).into());
+        }
+        names.push(digest);
+    }
+    Ok(())
+}
+
+async fn copy(
+    tx: &mut Tx<'_>,
+    promotion: &Promotion,
+    pushes: &[Push],
+) -> Result<(Promoted, Vec<Act>), RegistryError> {
+    let (mut acts, mut manifests) = (Vec::new(), Vec::new());
+    for push in pushes {
+        let digest = push.pushed.digest;
+        if db::locks_of_manifest(tx, &promotion.source, &digest).await?.is_none() {
+            let message = format!("`{}` has no manifest `{digest}` any more", promotion.source);
+            return Err(Problem::new(ErrorCode::ManifestUnknown, message).into());
+        }
+        let (_, act) = push.store(tx).await?;
+        acts.extend(act);
+        manifests.push(digest);
+    }
+    let details = json!({
+        "from": format!("{}@{}", promotion.source, promotion.digest),
+        "tag": promotion.tag,
+        "manifests": manifests.len(),
+        "because": promotion.because,
+    });
+    let promoted = object(&promotion.destination, &promotion.digest);
+    acts.push(Act::new(Action::ImagePromote, promoted).details(details));
+    Ok((Promoted { manifests }, acts))
+}

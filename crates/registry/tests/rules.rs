@@ -1,0 +1,205 @@
+//! Rules of repositories and promotion, on both databases.
+
+use http::StatusCode;
+use seaworthy_access::Identity;
+use seaworthy_oci::Digest;
+use seaworthy_registry::{Promotion, RepositoryRules, limit};
+use seaworthy_testkit::{TestDb, db_tests};
+use serde_json::json;
+
+use crate::client::{INDEX, ROOMS, World, artifact};
+
+db_tests!(super::ROOMS; an_index_is_promoted_with_all_its_parts, a_promotion_is_bounded, rules_are_bounded,
+    a_rule_that_came_before_wins);
+
+fn rules(value: serde_json::Value) -> RepositoryRules {
+    serde_json::from_value(value).expect("rules")
+}
+
+fn promotion(digest: Digest, to: &str, tag: Option<&str>) -> Promotion {
+    Promotion {
+        source: "dev/app".parse().expect("a name"),
+        digest,
+        destination: to.parse().expect("a name"),
+        tag: tag.map(|tag| tag.parse().expect("a tag")),
+        because: json!({"verdict": "allowed"}),
+    }
+}
+
+async fn an_index_is_promoted_with_all_its_parts(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let operator = Identity::operator(0);
+    let (one, _) = client.put_image("dev/app:one", &[b"1"]).await;
+    let (two, _) = client.put_image("dev/app:two", &[b"2"]).await;
+    client.put_blob("dev/app", b"{}").await;
+    let signed = artifact(&two, "application/vnd.example.signature", "{}");
+    let signature = Digest::sha256(signed.as_bytes());
+    let put = client.put_manifest("dev/app", &signature.to_string(), &signed).await;
+    assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+    // What is signed is signed: an artifact about an artifact.
+    let counter = artifact(&signature, "application/vnd.example.signature", "{}");
+    let counted = Digest::sha256(counter.as_bytes());
+    assert_eq!(
+        client.put_manifest("dev/app", &counted.to_string(), &counter).await.status,
+        StatusCode::CREATED
+    );
+    let absent = Digest::sha256(b"elsewhere");
+    let children = [one, two, absent].map(|digest| {
+        json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest.to_string(), "size": 1})
+    });
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}).to_string();
+    let digest = Digest::sha256(index.as_bytes());
+    assert_eq!(client.put_as("/v2/dev/app/manifests/all", INDEX, &index).await.status, StatusCode::CREATED);
+
+    let source = "dev/app".parse().expect("a name");
+    let parts = world.registry.parts(&operator, &source, &digest).await.expect("parts");
+    let mut images = parts.manifests.clone();
+    images.sort();
+    let mut expected = vec![one, two];
+    expected.sort();
+    assert_eq!(images, expected, "what is judged");
+    let promoted = world.registry.promote(&operator, promotion(digest, "prod/app", Some("1")), parts).await;
+    let promoted = promoted.expect("promoted");
+    let place = |digest: &Digest| promoted.manifests.iter().position(|it| it == digest);
+    assert_eq!(promoted.manifests.len(), 5);
+    assert!(place(&one) < place(&digest) && place(&two) < place(&digest) && place(&two) < place(&signature));
+    assert!(place(&signature) < place(&counted));
+    for name in [&one, &two, &digest, &signature, &counted].map(ToString::to_string) {
+        let (here, there) = (
+            client.get(&format!("/v2/dev/app/manifests/{name}")).await,
+            client.get(&format!("/v2/prod/app/manifests/{name}")).await,
+        );
+        assert_eq!((there.status, there.body), (StatusCode::OK, here.body), "{name}");
+    }
+    assert_eq!(
+        client.get("/v2/prod/app/manifests/1").await.header("docker-content-digest"),
+        digest.to_string()
+    );
+    assert_eq!(
+        client.get("/v2/prod/app/manifests/one").await.status,
+        StatusCode::NOT_FOUND,
+        "its tags stay behind"
+    );
+    let layer = Digest::sha256(b"1");
+    assert_eq!(client.get(&format!("/v2/prod/app/blobs/{layer}")).await.status, StatusCode::OK);
+
+    // Who may push there and not pull here promotes nothing, and learns nothing.
+    let pusher = world.identity("pusher", "AcrPush", "/repositories/prod").await;
+    let hidden = world.registry.parts(&pusher, &source, &digest).await;
+    assert!(hidden.is_err());
+    let puller = world.identity("puller", "AcrPull", "/").await;
+    let parts = world.registry.parts(&puller, &source, &digest).await.expect("parts");
+    assert!(world.registry.promote(&puller, promotion(digest, "prod/app", None), parts).await.is_err());
+
+    // What was deleted meanwhile is not brought back.
+    let parts = world.registry.parts(&operator, &source, &one).await.expect("parts");
+    client.send("DELETE", &format!("/v2/dev/app/manifests/{one}"), &[], "").await;
+    let late = world.registry.promote(&operator, promotion(one, "late/app", None), parts).await;
+    assert!(late.is_err());
+    assert_eq!(client.get(&format!("/v2/late/app/manifests/{one}")).await.status, StatusCode::NOT_FOUND);
+}
+
+async fn a_promotion_is_bounded(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (subject, _) = client.put_image("dev/app:one", &[b"1"]).await;
+    client.put_blob("dev/app", b"{}").await;
+    let refer = async |number: usize| {
+        let manifest = artifact(&subject, "application/vnd.example.note", &format!(r#"{{"n":"{number}"}}"#));
+        let digest = Digest::sha256(manifest.as_bytes());
+        let answer = client.put_manifest("dev/app", &digest.to_string(), &manifest).await;
+        assert_eq!(answer.status, StatusCode::CREATED);
+    };
+    for number in 1..limit::PROMOTED_MANIFESTS {
+        refer(number).await;
+    }
+    let (operator, source) = (Identity::operator(0), "dev/app".parse().expect("a name"));
+    let parts = world.registry.parts(&operator, &source, &subject).await.expect("as many as there may be");
+    let promoted = world.registry.promote(&operator, promotion(subject, "prod/app", None), parts).await;
+    assert_eq!(promoted.expect("promoted").manifests.len(), limit::PROMOTED_MANIFESTS);
+    refer(limit::PROMOTED_MANIFESTS).await;
+    let error = world.registry.parts(&operator, &source, &subject).await.expect_err("one more");
+    assert!(error.to_string().contains("would be copied at once"), "{error}");
+}
+
+async fn rules_are_bounded(test: TestDb) {
+    let world = World::new(test).await;
+    let operator = Identity::operator(0);
+    let patterns = |count: usize| (0..count).map(|number| format!("v{number}")).collect::<Vec<_>>();
+    let many = |count| rules(json!({"prefix": "*", "immutable": patterns(count)}));
+    assert!(world.registry.set_rules(&operator, many(limit::PATTERNS)).await.is_ok());
+    assert!(world.registry.set_rules(&operator, many(limit::PATTERNS + 1)).await.is_err());
+    for number in 1..limit::RULES {
+        let one = rules(json!({"prefix": format!("p{number}")}));
+        world.registry.set_rules(&operator, one).await.expect("as many as there may be");
+    }
+    let error = world.registry.set_rules(&operator, rules(json!({"prefix": "more"}))).await;
+    assert!(error.is_err());
+    assert!(
+        world
+            .registry
+            .set_rules(&operator, rules(json!({"prefix": "p1", "promotion_only": true})))
+            .await
+            .is_ok()
+    );
+    let all = world.registry.rules(&operator).await.expect("rules");
+    assert_eq!(all.len() as u64, limit::RULES);
+}
+
+/// A manifest whose blobs came before the rule did.
+async fn a_rule_that_came_before_wins(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let operator = Identity::operator(0);
+    let (_, manifest) = client.put_image("prod/app:v1", &[b"1"]).await;
+    world
+        .registry
+        .set_rules(&operator, rules(json!({"prefix": "prod", "promotion_only": true})))
+        .await
+        .expect("set");
+    let refused = client.put_manifest("prod/app", "v2", &manifest).await;
+    assert_eq!((refused.status, refused.code().as_str()), (StatusCode::FORBIDDEN, "DENIED"));
+    let begun = client.send("POST", "/v2/prod/app/blobs/uploads/", &[], "").await;
+    assert_eq!((begun.status, begun.code().as_str()), (StatusCode::FORBIDDEN, "DENIED"));
+    // Another server that has read no rules yet.
+    let other = world.replica(|_| {});
+    assert_eq!(other.put_manifest("prod/app", "v2", &manifest).await.status, StatusCode::FORBIDDEN);
+    world
+        .registry
+        .set_rules(&operator, rules(json!({"prefix": "prod", "immutable": ["v*"]})))
+        .await
+        .expect("set");
+    let moved = manifest.replacen('{', "{ ", 1);
+    let refused = client.put_manifest("prod/app", "v1", &moved).await;
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (StatusCode::FORBIDDEN, "DENIED"),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(
+        client.put_manifest("prod/app", "v1", &manifest).await.status,
+        StatusCode::CREATED,
+        "the same"
+    );
+    assert_eq!(
+        client.put_manifest("prod/app", "w1", &moved).await.status,
+        StatusCode::CREATED,
+        "another tag"
+    );
+    let by_parameter = format!("{}?tag=v1", Digest::sha256(moved.as_bytes()));
+    assert_eq!(client.put_manifest("prod/app", &by_parameter, &moved).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(
+        client.send("DELETE", "/v2/prod/app/manifests/v1", &[], "").await.status,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(
+        client.send("DELETE", "/v2/prod/app/manifests/w1", &[], "").await.status,
+        StatusCode::ACCEPTED
+    );
+    assert_eq!(
+        client.send("DELETE", "/v2/prod/app/manifests/none", &[], "").await.status,
+        StatusCode::NOT_FOUND
+    );
+}

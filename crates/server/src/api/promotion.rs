@@ -1,0 +1,162 @@
+//! Promotion, and the rules of repositories.
+
+use std::time::Duration;
+
+use axum::{
+    Extension, Json,
+    extract::{Query, State},
+};
+use http::StatusCode;
+use seaworthy_access::{Identity, Permission};
+use seaworthy_clearance::Unrecorded;
+use seaworthy_model::{Problem, Scope};
+use seaworthy_oci::{Digest, Reference, RepoName, Tag};
+use seaworthy_policy::{Language, Verdict};
+use seaworthy_registry::{Parts, Prefix, Promotion, RepositoryRules};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    Answer, ApiError, Rooms,
+    check::{AGAIN, waiting},
+    images::{parse, resolve},
+    invalid, require,
+};
+use crate::{refusal, report, route::Routes};
+
+pub(super) fn routes() -> Routes<Rooms> {
+    Routes::new()
+        .post("/api/v1/images/promote", promote)
+        .get("/api/v1/registry/rules", rules)
+        .post("/api/v1/registry/rules", set_rules)
+        .delete("/api/v1/registry/rules", remove_rules)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// An image of this registry.
+    from: String,
+    /// A repository of it, with a tag or without.
+    to: String,
+    /// Seconds to wait for a pending answer.
+    wait: Option<u64>,
+}
+
+/// Where to, and the tag there: the one that it has here when nothing else is said.
+fn destination(to: &str, from: &Reference, digest: &Digest) -> Result<(RepoName, Option<Tag>), ApiError> {
+    let destination = parse(to)?;
+    if destination.digest.is_some_and(|named| named != *digest) {
+        return Err(invalid(format!("`{to}` names another image than {digest}: a copy keeps its digest")));
+    }
+    let tag = match (destination.tag, from.digest) {
+        (Some(tag), _) => Some(tag),
+        (None, Some(_)) => None,
+        (None, None) => Some(from.tag.clone().unwrap_or_else(Tag::latest)),
+    };
+    Ok((destination.repository, tag))
+}
+
+async fn promote(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Extension(language): Extension<Language>,
+    Json(asked): Json<Asked>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let (source, digest) = resolve(&rooms, &identity, &asked.from).await?;
+    let (destination, tag) = destination(&asked.to, &parse(&asked.from)?, &digest)?;
+    // Before anything is told of the verdict there.
+    for (permission, repository) in [(Permission::Pull, &source), (Permission::Push, &destination)] {
+        require(&rooms, &identity, permission, &Scope::repository(repository)).await?;
+    }
+    let parts = rooms.registry.parts(&identity, &source, &digest).await?;
+    let judged = judged(&rooms, (&source, &parts), &destination, waiting(asked.wait)).await?;
+    let mut value = match &judged {
+        // An artifact, or an index of artifacts: there is nothing that could run.
+        None => json!({"verdict": Verdict::Allowed, "policies": [], "reasons": [], "recorded": false}),
+        Some(judged) => {
+            let verdict = judged.decision.verdict;
+            if verdict != Verdict::Allowed {
+                let name = format!("{source}@{digest} as {destination}");
+                return Err(refusal::of_reasons(&name, (verdict, &judged.decision.reasons), language).into());
+            }
+            report::check_unrecorded(judged, Some(&digest), None, language)
+        }
+    };
+    let policies = value.get("policies").cloned().unwrap_or_else(|| json!([]));
+    let because = json!({"verdict": Verdict::Allowed, "policies": policies});
+    let promotion = Promotion { source, digest, destination: destination.clone(), tag: tag.clone(), because };
+    let promoted = rooms.registry.promote(&identity, promotion, parts).await?;
+    if let Value::Object(map) = &mut value {
+        map.insert("repository".into(), json!(destination));
+        map.insert("tag".into(), json!(tag));
+        map.insert("digest".into(), json!(digest));
+        map.insert("manifests".into(), json!(promoted.manifests));
+    }
+    Ok((StatusCode::CREATED, Json(value)))
+}
+
+/// What the image would get there, waiting for a pending answer. An index gets what an index gets: the answer
+/// of an image that is allowed, if there is one, else of one that is pending. `None` when there is no image.
+async fn judged(
+    rooms: &Rooms,
+    (source, parts): (&RepoName, &Parts),
+    destination: &RepoName,
+    wait: Duration,
+) -> Result<Option<Unrecorded>, Problem> {
+    let deadline = Instant::now() + wait;
+    loop {
+        let mut best: Option<Unrecorded> = None;
+        for manifest in &parts.manifests {
+            let Some(answer) = rooms.clearance.judge_as(source, manifest, destination).await? else {
+                continue;
+            };
+            let rank = |it: &Unrecorded| match it.decision.verdict {
+                Verdict::Allowed => 0,
+                Verdict::Pending => 1,
+                Verdict::Blocked => 2,
+            };
+            if best.as_ref().is_none_or(|best| rank(&answer) < rank(best)) {
+                best = Some(answer);
+            }
+        }
+        let is_pending = best.as_ref().is_some_and(|it| it.decision.verdict == Verdict::Pending);
+        if !is_pending || Instant::now() >= deadline {
+            return Ok(best);
+        }
+        sleep_until(deadline.min(Instant::now() + AGAIN)).await;
+    }
+}
+
+async fn rules(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {
+    super::signed_in(&identity)?;
+    Ok(Json(json!(rooms.registry.rules(&identity).await?)))
+}
+
+async fn set_rules(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Json(rules): Json<RepositoryRules>,
+) -> Answer {
+    super::signed_in(&identity)?;
+    let answer = json!(rules);
+    rooms.registry.set_rules(&identity, rules).await?;
+    Ok(Json(answer))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    prefix: Prefix,
+}
+
+async fn remove_rules(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Query(which): Query<Which>,
+) -> Answer {
+    super::signed_in(&identity)?;
+    rooms.registry.remove_rules(&identity, &which.prefix).await?;
+    Ok(Json(json!({"removed": which.prefix})))
+}

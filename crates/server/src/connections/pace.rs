@@ -1,0 +1,188 @@
+//! Whether a connection goes on: requests that are answered, bytes that are taken.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes},
+    response::Response,
+};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
+
+use crate::limit;
+
+/// What a connection is at.
+pub(super) struct Pace(Mutex<Beat>);
+
+struct Beat {
+    /// Requests whose answers are not yet handed over to their end.
+    running: usize,
+    /// Since when the other end takes nothing of what is to be sent.
+    stalled: Option<Instant>,
+    /// When something was last asked or sent.
+    since: Instant,
+    patience: Duration,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        let patience = Duration::from_secs(limit::HEAD_SECONDS);
+        Self(Mutex::new(Beat { running: 0, stalled: None, since: Instant::now(), patience }))
+    }
+
+    fn beat(&self) -> MutexGuard<'_, Beat> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends when nothing was asked for too long, or what is to be sent is not taken.
+    pub(super) async fn stands_still(&self) {
+        loop {
+            let until = {
+                let beat = self.beat();
+                match beat.stalled {
+                    Some(since) => since + Duration::from_secs(limit::WRITE_STALL_SECONDS),
+                    None if beat.running == 0 => beat.since + beat.patience,
+                    None => Instant::now() + beat.patience,
+                }
+            };
+            if until <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    /// Notes how writing went.
+    fn wrote<T>(&self, done: Poll<T>) -> Poll<T> {
+        let mut beat = self.beat();
+        if done.is_pending() {
+            beat.stalled.get_or_insert_with(Instant::now);
+        } else {
+            beat.stalled = None;
+            beat.since = Instant::now();
+        }
+        done
+    }
+}
+
+/// A stream whose writes are watched. What HTTP has taken of an answer may be long, and its request over.
+pub(super) struct Watched<S> {
+    stream: S,
+    pace: Arc<Pace>,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, pace: Arc<Pace>) -> Self {
+        Self { stream, pace }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let done = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.pace.wrote(done)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let done = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.pace.wrote(done)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// TLS keeps what it could not send until then. A flush of nothing is no sign of life.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let done = Pin::new(&mut self.stream).poll_flush(context);
+        let mut beat = self.pace.beat();
+        if done.is_pending() {
+            beat.stalled.get_or_insert_with(Instant::now);
+        } else if beat.stalled.take().is_some() {
+            beat.since = Instant::now();
+        }
+        drop(beat);
+        done
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// A request whose answer is not yet handed over to its end.
+pub(super) struct Running(Arc<Pace>);
+
+impl Running {
+    pub(super) fn begin(pace: &Arc<Pace>) -> Self {
+        pace.beat().running += 1;
+        Self(pace.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut beat = self.0.beat();
+        beat.running -= 1;
+        beat.since = Instant::now();
+        // Who asked once gets the time that clients keep connections for.
+        beat.patience = Duration::from_secs(limit::IDLE_SECONDS);
+    }
+}
+
+pub(super) fn answered(response: Response, running: Running) -> Response {
+    response.map(|body| Body::new(Answer { body, _running: running }))
+}
+
+/// An answer's body; its request runs until it is sent.
+struct Answer {
+    body: Body,
+    _running: Running,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

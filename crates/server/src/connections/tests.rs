@@ -1,0 +1,276 @@
+use std::{future::Future, io};
+
+use axum::{
+    body::to_bytes,
+    extract::Request,
+    response::{IntoResponse as _, Response},
+};
+use http::StatusCode;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
+    time::Instant,
+};
+
+use super::*;
+
+/// Bytes that stand between two ends before one waits for the other.
+const PIPE: usize = 4 * 1024;
+
+fn caller() -> Caller {
+    Caller { address: "192.0.2.1:4000".parse().expect("an address"), is_secure: false, certificate: None }
+}
+
+/// Answers at `/`, takes an hour at `/slow`, reads what it gets at `/read`, and has much to say at `/long`.
+fn app() -> Router {
+    Router::new().fallback(|request: Request| async {
+        match request.uri().path() {
+            "/slow" => {
+                tokio::time::sleep(Duration::from_secs(3_600)).await;
+                Response::default()
+            }
+            "/long" => Response::new(vec![b'x'; 64 * PIPE].into()),
+            "/read" => match to_bytes(request.into_body(), usize::MAX).await {
+                Ok(bytes) => Response::new(bytes.len().to_string().into()),
+                Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+            },
+            _ => Response::new("here".into()),
+        }
+    })
+}
+
+/// The client's end of a connection that is served, and its server.
+fn connected() -> (DuplexStream, tokio::task::JoinHandle<()>) {
+    stoppable(CancellationToken::new())
+}
+
+fn stoppable(stop: CancellationToken) -> (DuplexStream, tokio::task::JoinHandle<()>) {
+    let (client, server) = tokio::io::duplex(PIPE);
+    (client, tokio::spawn(converse(server, caller(), app(), stop)))
+}
+
+/// Seconds until `done`, on a clock that jumps whenever all wait.
+async fn seconds(done: impl Future) -> u64 {
+    let began = Instant::now();
+    done.await;
+    began.elapsed().as_secs()
+}
+
+/// What is cut off in the midst of something says so before.
+async fn ends_after(server: impl Future, patience: u64) {
+    let taken = seconds(server).await;
+    assert!((patience..=patience + limit::PARTING_SECONDS).contains(&taken), "{taken}");
+}
+
+async fn ask(client: &mut DuplexStream, request: &str) {
+    client.write_all(request.as_bytes()).await.expect("sent");
+}
+
+/// What comes until `end` does.
+async fn answer(client: &mut DuplexStream, end: &str) -> String {
+    let mut read = Vec::new();
+    let mut byte = [0];
+    while !read.ends_with(end.as_bytes()) {
+        assert_eq!(client.read(&mut byte).await.expect("read"), 1, "{}", String::from_utf8_lossy(&read));
+        read.extend(byte);
+    }
+    String::from_utf8(read).expect("text")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_asks_nothing_ends() {
+    let (_client, server) = connected();
+    assert_eq!(seconds(server).await, limit::HEAD_SECONDS);
+}
+
+/// A head that comes letter by letter is none.
+#[tokio::test(start_paused = true)]
+async fn a_head_that_trickles_in_is_cut_off() {
+    let (mut client, server) = connected();
+    let trickle = tokio::spawn(async move {
+        for letter in "GET / HTTP/1.1\r\nhost: a\r\nx-header: ".bytes().chain(std::iter::repeat(b'x')) {
+            if client.write_all(&[letter]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    ends_after(server, limit::HEAD_SECONDS).await;
+    trickle.await.expect("ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_kept_for_its_next_request() {
+    let (mut client, server) = connected();
+    for _ in 0..3 {
+        ask(&mut client, "GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        answer(&mut client, "here").await;
+        tokio::time::sleep(Duration::from_secs(limit::IDLE_SECONDS - 1)).await;
+    }
+    ask(&mut client, "GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    answer(&mut client, "here").await;
+    assert_eq!(seconds(server).await, limit::IDLE_SECONDS);
+    assert_eq!(client.read(&mut [0]).await.expect("read"), 0, "closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_may_take_its_time() {
+    let (mut client, server) = connected();
+    ask(&mut client, "GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(seconds(answer(&mut client, "content-length: 0\r\n")).await, 3_600);
+    drop(client);
+    server.await.expect("ended");
+}
+
+/// `slowloris_upload`: whoever says a length and sends nothing more is given up.
+#[tokio::test(start_paused = true)]
+async fn slowloris_upload() {
+    let (mut client, _server) = connected();
+    ask(&mut client, "POST /read HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n").await;
+    for _ in 0..50 {
+        ask(&mut client, "x").await;
+        tokio::time::sleep(Duration::from_secs(limit::READ_STALL_SECONDS - 1)).await;
+    }
+    let head = answer(&mut client, "\r\n").await;
+    assert_eq!(head, "HTTP/1.1 408 Request Timeout\r\n");
+    let (mut client, _server) = connected();
+    ask(&mut client, "POST /read HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n").await;
+    tokio::time::sleep(Duration::from_secs(limit::READ_STALL_SECONDS - 1)).await;
+    ask(&mut client, "xyz").await;
+    assert_eq!(answer(&mut client, "\r\n").await, "HTTP/1.1 200 OK\r\n");
+}
+
+/// `client_stalls_10_min`: whoever reads nothing of an answer is given up; whoever reads slowly is not.
+#[tokio::test(start_paused = true)]
+async fn client_stalls_10_min() {
+    let (mut client, server) = connected();
+    ask(&mut client, "GET /long HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    ends_after(server, limit::WRITE_STALL_SECONDS).await;
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).await.expect("what was under way");
+    assert!(rest.len() <= PIPE);
+    let (mut client, _server) = connected();
+    ask(&mut client, "GET /long HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    answer(&mut client, "\r\n\r\n").await;
+    let mut piece = vec![0; PIPE];
+    for _ in 0..64 {
+        tokio::time::sleep(Duration::from_secs(limit::WRITE_STALL_SECONDS - 1)).await;
+        client.read_exact(&mut piece).await.expect("a piece");
+    }
+}
+
+/// HTTP/2: a preface and settings are no request, and pings that are not answered end it as well.
+#[tokio::test(start_paused = true)]
+async fn a_second_version_is_no_way_around() {
+    let (mut client, server) = connected();
+    ask(&mut client, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    client.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.expect("settings");
+    // RFC 9113 section 6.5: a frame's head, then a number and a value for each setting.
+    let mut head = [0; 9];
+    client.read_exact(&mut head).await.expect("a head");
+    let mut settings = vec![0; usize::from(head[2])];
+    client.read_exact(&mut settings).await.expect("settings");
+    let most = settings.chunks(6).find(|it| it[..2] == [0, 3]).expect("how many streams");
+    assert_eq!(most[2..], limit::STREAMS.to_be_bytes());
+    ends_after(server, limit::HEAD_SECONDS).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_stops_lets_requests_finish() {
+    let stop = CancellationToken::new();
+    let (mut busy, served) = stoppable(stop.clone());
+    ask(&mut busy, "GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let (_silent, unserved) = stoppable(stop.clone());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stop.cancel();
+    assert_eq!(seconds(unserved).await, 0);
+    answer(&mut busy, "content-length: 0\r\n").await;
+    assert_eq!(seconds(served).await, 0);
+}
+
+/// A handshake that does not begin, or does not end, is cut off.
+#[tokio::test]
+async fn a_handshake_has_a_deadline() {
+    let acceptor = tls::tests::acceptor().await;
+    tokio::time::pause();
+    for begun in [&b""[..], &[0x16, 3, 1, 1, 0, 1]] {
+        let (mut client, server) = tokio::io::duplex(PIPE);
+        client.write_all(begun).await.expect("sent");
+        let shaking = shake_hands(server, caller().address, &acceptor, app(), CancellationToken::new());
+        assert_eq!(seconds(shaking).await, limit::HANDSHAKE_SECONDS);
+    }
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+#[test]
+fn an_address_has_its_share_and_no_more() {
+    let slots = Slots::new(3 * limit::CONNECTION_SHARES);
+    let take = |text: &str| slots.shares.take(address(text));
+    let mut held: Vec<_> = (0..3).map(|_| take("192.0.2.1").expect("its share")).collect();
+    assert!(take("192.0.2.1").is_none());
+    assert!(take("::ffff:192.0.2.1").is_none(), "the same, written in IPv6");
+    assert!(take("192.0.2.2").is_some(), "another");
+    held.pop();
+    held.push(take("192.0.2.1").expect("one came back"));
+    // One machine has all addresses of its network.
+    let others: Vec<_> = (1..=3).map(|it| take(&format!("2001:db8::{it}")).expect("its share")).collect();
+    assert!(take("2001:db8::ffff:1").is_none());
+    assert!(take("2001:db8:0:1::1").is_some(), "another network");
+    let most = 3 * limit::CONNECTION_SHARES;
+    assert_eq!(slots.count(), Connections { open: 6, most, closed: 3 });
+    drop((held, others));
+    assert_eq!(slots.count().open, 0);
+    assert!(slots.shares.taken().is_empty(), "nobody is remembered for nothing");
+}
+
+#[test]
+fn there_is_a_file_for_each_connection() {
+    let files = |connections: usize| {
+        limit::FILES_KEPT + limit::FILES_PER_CONNECTION * u64::try_from(connections).expect("small")
+    };
+    assert_eq!(limit::connections(files(1_000)), 1_000);
+    assert_eq!(limit::connections(files(limit::CONNECTIONS)), limit::CONNECTIONS);
+    assert_eq!(limit::connections(files(limit::CONNECTIONS + 1)), limit::CONNECTIONS);
+    assert_eq!(limit::connections(u64::MAX), limit::CONNECTIONS);
+    assert_eq!(limit::connections(0), limit::CONNECTIONS_LEAST);
+    assert!(files(limit::CONNECTIONS) <= limit::FILES);
+    assert!(raise_files() > limit::FILES_KEPT);
+}
+
+/// One more than there are slots for waits, is not refused, and gets the first one that is free.
+#[tokio::test]
+async fn who_finds_no_slot_waits_for_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let stop = CancellationToken::new();
+    let slots = Slots::new(limit::CONNECTION_SHARES * 2);
+    // Others have all but two.
+    let _others = slots.free.clone().acquire_many_owned(6).await.expect("free");
+    let server = tokio::spawn(serve(listener, Door::Plain, app(), slots, stop.clone()));
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
+        stream.readable().await.expect("answered");
+        held.push(stream);
+    }
+    let mut waiting = TcpStream::connect(address).await.expect("in the queue");
+    waiting.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("sent");
+    let mut held_up = [0; 512];
+    // Whoever has a slot is answered again while the third is not.
+    let first = held.first_mut().expect("two");
+    for _ in 0..20 {
+        let _ = first.read(&mut held_up).await.expect("an answer");
+        first.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
+    }
+    let error = waiting.try_read(&mut held_up).expect_err("nothing yet");
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    held.pop();
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.ends_with("here"), "{answer}");
+    stop.cancel();
+    server.await.expect("ended");
+}

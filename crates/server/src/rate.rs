@@ -1,0 +1,206 @@
+//! How many requests somebody may send: a steady rate, and a burst of some seconds of it.
+//!
+//! Counted is whoever asks: a principal, however many credentials and connections it has; whoever signs in as
+//! nobody, by network address. One number for each is kept, the time at which it would have used up its
+//! rate (the generic cell rate algorithm), in a bounded cache: who asked long ago is forgotten.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Extension,
+    body::Body,
+    extract::{ConnectInfo, Request, State},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use quick_cache::sync::Cache;
+use seaworthy_access::Identity;
+use seaworthy_model::{ErrorCode, PrincipalId, Problem};
+use seaworthy_registry::{Told, body_of};
+use tokio::time::Instant;
+
+use crate::{api::ApiError, auth::RemoteHost, connections::network, limit, tls::Caller};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Asker {
+    Principal(PrincipalId),
+    Address(IpAddr),
+}
+
+/// Counts requests. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Rates(Arc<Inner>);
+
+struct Inner {
+    began: Instant,
+    principals: Option<Rate>,
+    nobody: Option<Rate>,
+    /// Microseconds since `began` until which the rate is used up.
+    used: Cache<Asker, Arc<AtomicU64>>,
+}
+
+/// Microseconds.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    each: u64,
+    burst: u64,
+}
+
+impl Rate {
+    /// `None` for as many as one likes.
+    fn per_minute(requests: u32) -> Option<Self> {
+        let each = 60_000_000_u64.checked_div(requests.into())?;
+        Some(Self { each, burst: limit::BURST_SECONDS * 1_000_000 })
+    }
+
+    /// Takes one request; else how long to wait for the next.
+    fn take(self, used: &AtomicU64, now: u64) -> Result<(), u64> {
+        let mut before = used.load(Ordering::Relaxed);
+        loop {
+            let after = before.max(now) + self.each;
+            // One request is always in order after a time without any, however low the rate is.
+            let allowed = now + self.burst.max(self.each);
+            if after > allowed {
+                return Err(after - allowed);
+            }
+            match used.compare_exchange_weak(before, after, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(other) => before = other,
+            }
+        }
+    }
+}
+
+impl Rates {
+    /// Requests a minute of each principal, and of each address that nobody signs in from; `0` is as many as
+    /// they like.
+    pub(crate) fn new(principals: u32, nobody: u32) -> Self {
+        Self(Arc::new(Inner {
+            began: Instant::now(),
+            principals: Rate::per_minute(principals),
+            nobody: Rate::per_minute(nobody),
+            used: Cache::new(limit::ASKERS),
+        }))
+    }
+
+    fn take(&self, asker: Asker) -> Result<(), Duration> {
+        let rate = match asker {
+            Asker::Principal(_) => self.0.principals,
+            Asker::Address(_) => self.0.nobody,
+        };
+        let Some(rate) = rate else { return Ok(()) };
+        let now = u64::try_from(self.0.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let found =
+            self.0.used.get_or_insert_with::<_, std::convert::Infallible>(&asker, || Ok(Arc::default()));
+        let Ok(used) = found;
+        rate.take(&used, now).map_err(Duration::from_micros)
+    }
+}
+
+/// Behind authentication, in front of the routes.
+pub(crate) async fn limited(
+    State(rates): State<Rates>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+    next: Next,
+) -> Response {
+    // Who watches over the server must not be kept out by what it serves; agents have limits of their own.
+    let is_watch = ["/livez", "/readyz", "/metrics"].contains(&request.uri().path());
+    if is_watch || request.extensions().get::<RemoteHost>().is_some() {
+        return next.run(request).await;
+    }
+    let asker = match identity.principal() {
+        Some(principal) => Asker::Principal(principal),
+        None => Asker::Address(network(caller.address.ip())),
+    };
+    match rates.take(asker) {
+        Ok(()) => next.run(request).await,
+        Err(wait) => refused(request.uri().path(), wait),
+    }
+}
+
+fn refused(path: &str, wait: Duration) -> Response {
+    let seconds = u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).max(1);
+    let problem = Problem::new(ErrorCode::TooManyRequests, "too many requests")
+        .hint("wait as long as `Retry-After` says; `requests_per_minute` in `seaworthy.toml` is the limit")
+        .retry_after(seconds);
+    if !["/v2", "/acr/v1"].iter().any(|it| path.starts_with(it)) {
+        return ApiError(problem).into_response();
+    }
+    let mut response = Response::new(Body::from(body_of(&problem)));
+    *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response.extensions_mut().insert(Told(problem));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Asker {
+        Asker::Address(network(text.parse().expect("an address")))
+    }
+
+    /// Requests of one asker that are taken now.
+    fn taken(rates: &Rates, asker: Asker) -> u64 {
+        (0..100_000).take_while(|_| rates.take(asker).is_ok()).count() as u64
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_is_taken_and_then_the_rate() {
+        let rates = Rates::new(0, 600);
+        let (one, other) = (address("192.0.2.1"), address("192.0.2.2"));
+        assert_eq!(taken(&rates, one), 10 * limit::BURST_SECONDS);
+        assert_eq!(rates.take(one), Err(Duration::from_millis(100)), "one past it");
+        assert_eq!(taken(&rates, other), 10 * limit::BURST_SECONDS, "each its own");
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert_eq!(taken(&rates, one), 1);
+        tokio::time::advance(Duration::from_secs(limit::BURST_SECONDS / 2)).await;
+        assert_eq!(taken(&rates, one), 10 * (limit::BURST_SECONDS / 2));
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        assert_eq!(taken(&rates, one), 10 * limit::BURST_SECONDS, "no more is saved up");
+        // A machine has all addresses of its network.
+        assert_eq!(taken(&rates, address("2001:db8::1")), 10 * limit::BURST_SECONDS);
+        assert_eq!(taken(&rates, address("2001:db8::2")), 0);
+        let principal = Asker::Principal(PrincipalId::generate());
+        assert_eq!(taken(&rates, principal), 100_000, "as many as it likes");
+        let slow = Rates::new(1, 0);
+        assert_eq!(taken(&slow, principal), 1);
+        assert_eq!(slow.take(principal), Err(Duration::from_secs(60)));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(taken(&slow, principal), 1);
+    }
+
+    #[test]
+    fn askers_are_bounded() {
+        let rates = Rates::new(0, 60);
+        for number in 0..u32::try_from(2 * limit::ASKERS).expect("small") {
+            assert!(rates.take(Asker::Address(std::net::Ipv4Addr::from(number).into())).is_ok());
+        }
+        assert!(rates.0.used.len() <= limit::ASKERS);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_says_when_to_come_back() {
+        for (path, key) in [("/v2/a/tags/list", "errors"), ("/api/v1/images", "error")] {
+            let response = refused(path, Duration::from_millis(1_001));
+            assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+            assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+            let body = axum::body::to_bytes(response.into_body(), 4_096).await.expect("a body");
+            let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            assert!(body[key].is_array() || body[key].is_object(), "{body}");
+        }
+    }
+}
