@@ -237,12 +237,10 @@ const TEXTS: &[(&str, &str)] = &[
     ),
     ("REPOSITORY or REPOSITORY:TAG", "REPOSITORY または REPOSITORY:TAG"),
     ("How long to wait while its inspection is under way", "検査中の場合に待つ時間"),
-    ("The registry itself", "レジストリ自体の設定"),
     (
         "Which repositories promotion alone writes, and which tags never move",
         "昇格のみで書き込めるリポジトリと、変更できないタグ",
     ),
-    ("List rules", "ルールを一覧する"),
     (
         "Set the rules of a prefix, instead of those that it has",
         "プレフィックスのルールを設定する（既存のルールは置き換える）",
@@ -545,7 +543,6 @@ const TEXTS: &[(&str, &str)] = &[
         "Repositories at and below it, such as prod or team/app; `*` is all",
         "対象のリポジトリの接頭辞。例: prod、team/app。`*` はすべて",
     ),
-    ("Remove the rules of a prefix", "接頭辞のルールを削除する"),
     (
         "What becomes of each tag, and by which rule; nothing is removed",
         "各タグの扱いと、その根拠のルールを表示する。何も削除しない",

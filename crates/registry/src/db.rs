@@ -34,7 +34,7 @@ pub(crate) use deleted::{
     undelete_tag, undelete_tags,
 };
 pub(crate) use deletion::{
-    Emptied, Removal, delete_manifest, delete_repository, delete_tag, names_in, tag_target, unlink_blob,
+    Emptied, Removal, delete_manifest, delete_repository, delete_tag, names_in, unlink_blob,
 };
 pub(crate) use fates::{facts, manifest_facts, runners, runs};
 pub(crate) use locks::{
@@ -42,7 +42,7 @@ pub(crate) use locks::{
     locks_of_repository, locks_of_tag, repository_locks, tag_to_move,
 };
 use referrers::insert_referrer;
-pub(crate) use referrers::{ReferrerRow, annotations, referrers, referring_after};
+pub(crate) use referrers::{ReferrerRow, annotations, referrers, referring};
 pub(crate) use retention::{
     count_retention, names_a_subject, remove_retention, retention, set_retention, tag_to_judge, tags_to_judge,
 };
@@ -55,8 +55,8 @@ pub(crate) use rules::{
 pub(crate) use running::put_running;
 pub use schema::SCHEMA;
 pub(crate) use storage::{
-    Waiting, blobs_page, count_damaged, links, manifest_places, naming, referring, review_of, set_damage,
-    set_scrubbed, waiting,
+    Waiting, blobs_page, count_damaged, links, manifest_places, naming, review_of, set_damage, set_scrubbed,
+    waiting,
 };
 pub(crate) use uploads::{
     UploadRow, advance_upload, count_uploads, delete_upload, expired_uploads, insert_upload, upload,

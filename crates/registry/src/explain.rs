@@ -93,7 +93,7 @@ impl Registry {
             "looked_at_again": at,
             "tags": db::tags_of(db, repository, digest, most).await?,
             "indexes": indexes,
-            "referrers": db::referring(db, repository, digest, most).await?,
+            "referrers": db::referring(db, repository, digest, ("", most)).await?,
             "containers": containers,
         }))
     }

@@ -90,7 +90,7 @@ impl Registry {
             let mut after = String::new();
             loop {
                 let page = (after.as_str(), limit::REFERRERS);
-                let referring = db::referring_after(self.db(), source, &subject, page).await?;
+                let referring = db::referring(self.db(), source, &subject, page).await?;
                 let before = names.len();
                 add(&mut names, referring.iter().copied())?;
                 for name in names.iter().skip(before) {

@@ -125,7 +125,7 @@ async fn tag_back(
     now: Timestamp,
 ) -> Result<Option<Restored>, RegistryError> {
     let Some(digest) = db::deleted_tag(tx, repository, tag).await? else { return Ok(None) };
-    if let Some(other) = db::tag_target(tx, repository, tag).await? {
+    if let Some(other) = db::target_of(tx, repository, tag).await? {
         let message = format!("`{repository}:{tag}` points at {other} now");
         let hint = "delete the tag first, or restore the manifest by its digest";
         return Err(Problem::new(ErrorCode::Conflict, message).hint(hint).into());

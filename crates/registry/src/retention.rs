@@ -79,6 +79,8 @@ pub(crate) fn rules_of<'r>(
 pub(crate) enum Exception {
     /// It, its manifest or its repository is locked.
     Locked,
+    /// It is set once, by the rules of the repository.
+    Immutable,
     /// A container runs its manifest.
     Runs,
     /// It is a signature, or the like, of a manifest that is here.
@@ -100,7 +102,7 @@ pub(crate) struct TagFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ruling {
     pub(crate) keeps: bool,
-    /// `locked`, `container`, `subject`, `keep_tags: v*`, `keep_last: 10`, `keep_pulled_days: 30`,
+    /// `locked`, `immutable`, `container`, `subject`, `keep_tags: v*`, `keep_last: 10`, `keep_pulled_days: 30`,
     /// `remove_older_than_days: 90`, or `no rule`.
     pub(crate) rule: String,
 }
@@ -112,6 +114,7 @@ pub(crate) fn decide(rules: &RetentionRules, tags: &[TagFacts], now: Timestamp) 
         let keeps = |rule: String| Ruling { keeps: true, rule };
         match tag.exception {
             Some(Exception::Locked) => return keeps("locked".to_owned()),
+            Some(Exception::Immutable) => return keeps("immutable".to_owned()),
             Some(Exception::Runs) => return keeps("container".to_owned()),
             Some(Exception::Subject) => return keeps("subject".to_owned()),
             None => {}
@@ -188,6 +191,8 @@ mod tests {
         let pulled = TagFacts { last_pull: Some(NOW.plus_seconds(-3 * DAY_SECONDS)), ..tag("pulled", 99) };
         let locked = TagFacts { exception: Some(Exception::Locked), ..tag("locked", 99) };
         let runs = TagFacts { exception: Some(Exception::Runs), ..tag("runs", 99) };
+        let frozen = TagFacts { exception: Some(Exception::Immutable), ..tag("frozen", 99) };
+        check(r#"{"remove_older_than_days":1}"#, &[frozen], &[("immutable", true)]);
         let signature = TagFacts { exception: Some(Exception::Subject), ..tag("sig", 99) };
         let tags =
             [tag("new", 1), tag("v1", 99), pulled, locked, runs, signature, tag("old", 90), tag("edge", 30)];

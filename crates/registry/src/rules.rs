@@ -146,7 +146,7 @@ pub struct RepositoryRules {
 }
 
 impl RepositoryRules {
-    fn freeze(&self, tag: &Tag) -> bool {
+    pub(crate) fn freeze(&self, tag: &Tag) -> bool {
         self.immutable.iter().any(|pattern| pattern.fits(tag.as_str()))
     }
 }
@@ -238,7 +238,7 @@ impl Known {
         Self { watch: db.watch(db::RULES_IN), slot: std::sync::Mutex::default(), db }
     }
 
-    async fn rules(&self) -> Result<Arc<Vec<RepositoryRules>>, RegistryError> {
+    pub(crate) async fn rules(&self) -> Result<Arc<Vec<RepositoryRules>>, RegistryError> {
         let count = self.watch.as_ref().map(Watch::count);
         let kept = self.slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         if let Some((_, rules)) = kept.filter(|(then, _)| Some(*then) == count) {

@@ -9,11 +9,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Registry, RegistryError, RetentionRules, Untagged,
+    Registry, RegistryError, RepositoryRules, RetentionRules, Untagged,
     db::{self, Removal, Review},
     limit,
+    path::ManifestName,
     pauses::Point,
     retention::{self, Exception, Ruling, TagFacts},
+    rules,
 };
 
 /// What becomes of one tag.
@@ -164,6 +166,16 @@ impl Registry {
                 break;
             }
         }
+        let writing = self.inner.rules.rules().await?;
+        for tag in tags.iter_mut().filter(|tag| tag.exception.is_none()) {
+            let name = tag.name.parse::<Tag>().ok();
+            let freezes = |it: &RepositoryRules| {
+                it.prefix.covers(repository) && name.as_ref().is_some_and(|name| it.freeze(name))
+            };
+            if writing.iter().any(freezes) {
+                tag.exception = Some(Exception::Immutable);
+            }
+        }
         let now = self.inner.clock.now();
         let first = retention::decide(rules, &tags, now);
         // What is costly to find out is asked of what would go.
@@ -227,9 +239,14 @@ impl Registry {
         seaworthy_ledger::write(self.db(), &Actor::system(), context, |context, tx| {
             Box::pin(async move {
                 let (repository, name, judged, ruling, removal) = context;
+                let named = ManifestName::Tag(name.clone());
+                match rules::check_deletion(tx, repository, Some(&named)).await {
+                    Err(RegistryError::Refused(_)) => return Ok::<_, RegistryError>(((), vec![])),
+                    checked => checked?,
+                }
                 let now = db::tag_to_judge(tx, repository, name).await?;
                 if now.as_ref() != Some(judged) || db::runs(tx, repository, &judged.digest).await? {
-                    return Ok::<_, RegistryError>(((), vec![]));
+                    return Ok(((), vec![]));
                 }
                 db::delete_tag(tx, repository, name, removal).await?;
                 let act = Act::new(Action::TagExpire, format!("repositories/{repository}:{name}"))

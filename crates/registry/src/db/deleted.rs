@@ -89,7 +89,7 @@ pub(crate) async fn undelete_tags(
     let mut back = Vec::new();
     for row in &rows {
         let tag: Tag = row.parsed(0)?;
-        if super::deletion::tag_target(tx, repository, &tag).await?.is_none() {
+        if super::target_of(tx, repository, &tag).await?.is_none() {
             back.push(tag);
         }
     }

@@ -26,17 +26,6 @@ impl Removal {
     }
 }
 
-/// The manifest that a tag points at.
-pub(crate) async fn tag_target(
-    tx: &mut Tx<'_>,
-    repository: &RepoName,
-    tag: &Tag,
-) -> Result<Option<Digest>, DbError> {
-    let sql = "SELECT digest FROM registry_tags WHERE repository = $1 AND name = $2";
-    let row = tx.fetch_optional(sql, args![repository.as_str(), tag.as_str()]).await?;
-    row.map(|row| row.parsed(0)).transpose()
-}
-
 /// Deletes a tag; false when it was not there.
 pub(crate) async fn delete_tag(
     tx: &mut Tx<'_>,
@@ -44,7 +33,7 @@ pub(crate) async fn delete_tag(
     tag: &Tag,
     removal: &Removal,
 ) -> Result<bool, DbError> {
-    let Some(digest) = tag_target(tx, repository, tag).await? else { return Ok(false) };
+    let Some(digest) = super::target_of(tx, repository, tag).await? else { return Ok(false) };
     if removal.can_be_undone() {
         tx.execute(
             "INSERT INTO registry_deleted (repository, kind, name, digest, deleted_at, deleted_by, reason, until)

@@ -103,7 +103,7 @@ pub(super) async fn insert_referrer(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
 }
 
 /// Manifests that refer to `subject`, in digest order after `after`.
-pub(crate) async fn referring_after(
+pub(crate) async fn referring(
     db: &Db,
     repository: &RepoName,
     subject: &Digest,

@@ -126,23 +126,6 @@ pub(crate) async fn links(
     rows.iter().map(|row| Ok((row.parsed(0)?, Timestamp::from_micros(row.int(1)?)))).collect()
 }
 
-/// Manifests that refer to one, as far as it is in the repository.
-pub(crate) async fn referring(
-    db: &Db,
-    repository: &RepoName,
-    subject: &Digest,
-    most: i64,
-) -> Result<Vec<Digest>, DbError> {
-    let rows = db
-        .fetch_all(
-            "SELECT digest FROM registry_referrers WHERE repository = $1 AND subject = $2
-             ORDER BY digest LIMIT $3",
-            args![repository.as_str(), &subject.to_string(), most],
-        )
-        .await?;
-    rows.iter().map(|row| row.parsed(0)).collect()
-}
-
 /// A review as it waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {

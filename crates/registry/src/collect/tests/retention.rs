@@ -16,7 +16,7 @@ use crate::{Collection, RetentionRules, limit, pauses::Point};
 
 db_tests!(super::ROOMS; retention_races_pull, rules_are_applied_every_day, the_preview_names_the_rules,
     removed_tags_come_back, rules_need_rights, prefixes_have_their_own_time_for_untagged,
-    too_many_tags_are_left_alone, prefixes_are_counted);
+    too_many_tags_are_left_alone, prefixes_are_counted, immutable_tags_stay);
 
 fn rules(text: &str) -> RetentionRules {
     serde_json::from_str(text).expect("rules")
@@ -239,6 +239,35 @@ async fn prefixes_have_their_own_time_for_untagged(test: TestDb) {
     assert_eq!(there().await, ["keep"]);
     still.pass(100 * DAY).await;
     assert_eq!(there().await, ["keep"]);
+}
+
+async fn immutable_tags_stay(test: TestDb) {
+    let still = Still::new(test).await;
+    still.client.put_image("a:v1", &[&file(1)]).await;
+    still.client.put_image("a:v2", &[&file(2)]).await;
+    still.client.put_image("a:dev", &[&file(3)]).await;
+    still.pass(40 * DAY).await;
+    let freeze = async |pattern: &str| {
+        let rules = serde_json::json!({"prefix": "*", "promotion_only": false, "immutable": [pattern]});
+        let rules = serde_json::from_value(rules).expect("rules");
+        still.registry().set_rules(&Identity::operator(0), rules).await.expect("set");
+    };
+    freeze("v1").await;
+    still.set_rules("a", r#"{"remove_older_than_days":30}"#).await;
+    let shown = still.preview("a", None).await;
+    let found = shown.iter().find(|(tag, ..)| tag == "v1").expect("shown");
+    assert_eq!((found.1, found.2.as_str()), ("keep", "immutable"));
+    // One that becomes so after it was judged stays as well.
+    let (judged, go) = still.registry().hold_at(Point::Judged);
+    let meanwhile = async {
+        judged.await.expect("held");
+        freeze("v*").await;
+        go.send(()).expect("held");
+    };
+    futures_util::future::join(meanwhile, still.collect()).await;
+    for (name, status) in [("v1", StatusCode::OK), ("v2", StatusCode::OK), ("dev", StatusCode::NOT_FOUND)] {
+        assert_eq!(still.get(&format!("a/manifests/{name}")).await, status, "{name}");
+    }
 }
 
 async fn too_many_tags_are_left_alone(test: TestDb) {
