@@ -1,4 +1,7 @@
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{
@@ -6,7 +9,7 @@ use seaworthy_model::{
 };
 use seaworthy_oci::Digest;
 use seaworthy_seal::{Seal, sealed_item};
-use seaworthy_store::{Db, schema::Dialect};
+use seaworthy_store::{Db, Watch};
 use serde_json::json;
 
 use crate::{
@@ -37,6 +40,10 @@ pub(crate) struct Inner {
     /// Issuer and audience of tokens: the registry's service name.
     service: String,
     snapshot: RwLock<Arc<Snapshot>>,
+    /// Counts the commits that may have made the snapshot old, where it can be known without asking.
+    watch: Option<Watch>,
+    /// The count at which the snapshot was read.
+    read_at: AtomicU64,
     /// Claims of verified tokens by the token's hash; epochs are checked on every use.
     verified: quick_cache::sync::Cache<Digest, Arc<Claims>>,
     /// Secrets that were right, by a hash of name and secret.
@@ -79,6 +86,9 @@ impl Access {
         let pepper =
             sealed_item(&db, seal, "access password pepper", || Ok(seaworthy_seal::random::<32>()?.to_vec()))
                 .await?;
+        // Before the rows, as at each reload.
+        let watch = db.watch(db::REVISED_BY);
+        let read_at = AtomicU64::new(watch.as_ref().map_or(0, Watch::count));
         let snapshot = db::snapshot(&db).await?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -86,6 +96,8 @@ impl Access {
                 key: TokenKey::from_pkcs8(pkcs8.expose())?,
                 service: service.to_owned(),
                 snapshot: RwLock::new(Arc::new(snapshot)),
+                watch,
+                read_at,
                 verified: quick_cache::sync::Cache::new(limit::TOKEN_CACHE),
                 proved: quick_cache::sync::Cache::new(limit::SECRET_CACHE),
                 hasher: Hasher::new(pepper)?,
@@ -103,22 +115,23 @@ impl Access {
 
     pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, AccessError> {
         let current = self.inner.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone();
-        // With SQLite every change is made by this process, which reloads. With PostgreSQL another
-        // replica may have made one: revocation must hold at the next request, so look.
-        if self.inner.db.dialect() == Dialect::Sqlite
-            || db::revision(&self.inner.db).await? == current.revision
-        {
-            return Ok(current);
-        }
-        self.reload().await
+        // Whoever made a change may be gone before it reloads, and with PostgreSQL it may be another
+        // replica: revocation must hold at the next request, so look.
+        let is_new = match &self.inner.watch {
+            Some(watch) => watch.count() == self.inner.read_at.load(Ordering::Acquire),
+            None => db::revision(&self.inner.db).await? == current.revision,
+        };
+        if is_new { Ok(current) } else { self.reload().await }
     }
 
     pub(crate) async fn reload(&self) -> Result<Arc<Snapshot>, AccessError> {
+        let count = self.inner.watch.as_ref().map_or(0, Watch::count);
         let fresh = Arc::new(db::snapshot(&self.inner.db).await?);
         let mut slot = self.inner.snapshot.write().unwrap_or_else(PoisonError::into_inner);
         if fresh.revision >= slot.revision {
             *slot = fresh.clone();
         }
+        self.inner.read_at.fetch_max(count, Ordering::Release);
         Ok(slot.clone())
     }
 

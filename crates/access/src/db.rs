@@ -76,6 +76,9 @@ const FIRST: Migration = Migration {
     ],
 };
 
+/// The table that every change of principals, rights and credentials touches ([`bump`]).
+pub(crate) const REVISED_BY: &[&str] = &["access_revision"];
+
 pub(crate) async fn revision(db: &Db) -> Result<i64, DbError> {
     let row =
         db.fetch_optional("SELECT revision FROM access_revision WHERE name = 'access'", args![]).await?;
