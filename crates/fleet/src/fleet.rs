@@ -90,9 +90,8 @@ impl Fleet {
 
     /// Handles events, and removes what is too old, until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
-        if let Err(error) = self.tell_untold().await {
-            tracing::warn!(error = %chain(&error), "telling of containers failed, the next start will");
-        }
+        // Before events, so that who decides by what runs knows it first.
+        self.catch_up().await;
         tokio::join!(self.handle_events(cancel.clone()), self.clean(cancel));
     }
 
@@ -119,6 +118,12 @@ impl Fleet {
         }
     }
 
+    async fn catch_up(&self) {
+        if let Err(error) = self.tell_untold().await {
+            tracing::warn!(error = %chain(&error), "telling of containers failed, will try again");
+        }
+    }
+
     async fn clean(&self, cancel: CancellationToken) {
         loop {
             if let Err(error) = self.forget_old().await {
@@ -128,6 +133,7 @@ impl Fleet {
                 () = tokio::time::sleep(Duration::from_secs(limit::UPKEEP_SECONDS)) => {}
                 () = cancel.cancelled() => return,
             }
+            self.catch_up().await;
         }
     }
 

@@ -66,10 +66,12 @@ async fn names(tx: &mut Tx<'_>, key: &Key) -> Result<Vec<Digest>, DbError> {
     let Some(stored) = containers::stored(tx, key).await? else { return Ok(Vec::new()) };
     let names = stored.names;
     let image = aliases::image(tx, names.host, &names.runtime, &names.image_id).await?;
-    let mut all = image.map(|image| alias::digests(&image.repository_digests)).unwrap_or_default();
-    all.extend(alias::as_digest(&names.image_id));
+    // What the container itself says comes first: of the image's other names there may be many.
+    let mut all: Vec<Digest> = Vec::new();
     all.extend(names.manifest);
     all.extend(names.image.rsplit_once('@').and_then(|(_, digest)| digest.parse::<Digest>().ok()));
+    all.extend(alias::as_digest(&names.image_id));
+    all.extend(image.map(|image| alias::digests(&image.repository_digests)).into_iter().flatten());
     Ok(all.into_iter().take(limit::NAMES).collect())
 }
 

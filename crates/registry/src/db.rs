@@ -36,7 +36,7 @@ pub(crate) use deleted::{
 pub(crate) use deletion::{
     Emptied, Removal, delete_manifest, delete_repository, delete_tag, names_in, unlink_blob,
 };
-pub(crate) use fates::{facts, manifest_facts, runners, runs};
+pub(crate) use fates::{Runner, facts, manifest_facts, runners, runs};
 pub(crate) use locks::{
     kept_manifest, kept_tag, lock_manifest, lock_repository, lock_tag, locks_of_manifest,
     locks_of_repository, locks_of_tag, repository_locks, tag_to_move,

@@ -46,7 +46,7 @@ impl Registry {
         let mut manifests = Vec::new();
         for (repository, until) in db::manifest_places(self.db(), digest, limit::EXPLAINED).await? {
             if self.sees(identity, &repository).await? {
-                manifests.push(self.explain_manifest(&repository, digest, until).await?);
+                manifests.push(self.explain_manifest(identity, (&repository, digest), until).await?);
             }
         }
         let blob = self.explain_blob(identity, digest).await?;
@@ -61,16 +61,35 @@ impl Registry {
         Ok(self.access().allows(identity, Permission::Pull, &Scope::repository(repository)).await?)
     }
 
+    /// Containers on hosts whose clearances the caller may read; of others that one keeps it, and no more.
+    async fn seen_running(
+        &self,
+        identity: &Identity,
+        runners: &[db::Runner],
+    ) -> Result<Vec<Value>, RegistryError> {
+        let mut told = Vec::new();
+        for it in runners {
+            // A name that is no scope is for those who may see all.
+            let scope = format!("/hosts/{}", it.host).parse().or_else(|_| "/hosts".parse());
+            let scope: Scope = scope.map_err(|error: seaworthy_model::ScopeError| {
+                Problem::new(ErrorCode::Internal, error.to_string())
+            })?;
+            if self.access().allows(identity, Permission::ClearanceRead, &scope).await? {
+                told.push(json!({"host": it.host, "container": it.container}));
+            }
+        }
+        Ok(told)
+    }
+
     async fn explain_manifest(
         &self,
-        repository: &RepoName,
-        digest: &Digest,
+        identity: &Identity,
+        (repository, digest): (&RepoName, &Digest),
         until: Option<Timestamp>,
     ) -> Result<Value, RegistryError> {
         let (db, now, most) = (self.db(), self.inner.clock.now(), limit::EXPLAINED);
         let runners = db::runners(db, repository, digest, most).await?;
-        let containers: Vec<Value> =
-            runners.iter().map(|it| json!({"host": it.host, "container": it.container})).collect();
+        let containers = self.seen_running(identity, &runners).await?;
         if let Some(until) = until {
             return Ok(json!({
                 "repository": repository, "state": "deleted", "restorable_until": until, "containers": containers,
@@ -111,8 +130,7 @@ impl Registry {
             if it.kind != "child" && self.sees(identity, &it.repository).await? {
                 let tags = db::tags_of(db, &it.repository, &it.manifest, most).await?;
                 let runs = db::runners(db, &it.repository, &it.manifest, most).await?;
-                let containers: Vec<Value> =
-                    runs.iter().map(|it| json!({"host": it.host, "container": it.container})).collect();
+                let containers = self.seen_running(identity, &runs).await?;
                 named_by.push(json!({
                     "repository": it.repository, "manifest": it.manifest, "as": it.kind, "tags": tags,
                     "deleted": it.is_deleted, "containers": containers,

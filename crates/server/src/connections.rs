@@ -4,6 +4,9 @@
 //! the kernel's queue. One network address gets a share of the slots, so that it cannot have them all.
 //! What holds a slot must go on: a connection without a request ends after a while, and so does one whose
 //! request body or answer stands still. How long the server itself takes for an answer does not count.
+//!
+//! HTTP/1.1 alone: a connection is one request at a time, so a slot is so many files and no more, and what is not
+//! read shows at the socket. With HTTP/2 pings look like life, and a window that never opens looks like patience.
 
 mod pace;
 
@@ -23,11 +26,8 @@ use axum::{
     body::{Body, HttpBody as _},
     extract::ConnectInfo,
 };
-use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -268,13 +268,7 @@ where
         let answer = app.clone().oneshot(request);
         async move { Ok::<_, Infallible>(answered(answer.await?, running)) }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limit::STREAMS)
-        .keep_alive_interval(Duration::from_secs(limit::IDLE_SECONDS));
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

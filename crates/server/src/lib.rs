@@ -132,8 +132,6 @@ pub mod limit {
     pub const BURST_SECONDS: u64 = 10;
     /// Askers whose requests are counted; who asked long ago is forgotten first.
     pub const ASKERS: usize = 16_384;
-    /// Requests at once on one HTTP/2 connection.
-    pub const STREAMS: u32 = 100;
     /// After how many seconds the certificate of the HTTPS door is made anew: 30 days.
     pub const CERTIFICATE_SECONDS: u64 = 30 * 24 * 3_600;
     /// How long a host may be invited for, in seconds, when nothing is said: one hour.

@@ -171,7 +171,8 @@ fn server_config(certificates: Certificates) -> Result<Arc<ServerConfig>, StartE
         .map_err(tls)?
         .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(certificates));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // See `connections.rs`.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 

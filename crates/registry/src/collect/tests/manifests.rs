@@ -3,10 +3,12 @@
 use axum::body::Body;
 use bytes::Bytes;
 use http::StatusCode;
+use seaworthy_access::Identity;
 use seaworthy_model::{ContainerKey, ContainerSeen, Event, HostId, Presence, Settings, consumer};
 use seaworthy_oci::Digest;
 use seaworthy_store::{DbError, args};
 use seaworthy_testkit::{TestDb, db_tests};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -189,6 +191,17 @@ async fn what_runs_stays(test: TestDb) {
         let lone = still.untagged("c", b"lone").await;
         still.seen((&id, 5), Presence::Live, &[Digest::sha256(b"unknown"), name]).await;
         still.seen((&id, 4), Presence::Gone, &[]).await;
+        if at == 0 {
+            // Where it runs is for those who may read of the host.
+            let reader = still.world.identity("reader", "AcrPull", "/repositories").await;
+            let told = async |who: &Identity| {
+                let told = still.registry().explain(who, &image).await.expect("explained");
+                let running = told["manifests"][0]["containers"].as_array().expect("a list").len();
+                (told["manifests"][0]["kept_by"].clone(), running)
+            };
+            assert_eq!(told(&Identity::operator(0)).await, (json!("index"), 1));
+            assert_eq!(told(&reader).await, (json!("index"), 0));
+        }
         for _ in 0..3 {
             still.pass(10 * DAY).await;
         }
