@@ -1,11 +1,11 @@
 const ASSETS: &[Asset] = &[
     Asset {
-        path: "/assets/index-S5FwI4FG.js",
+        path: "/assets/index-DYMchfdp.js",
         media_type: "text/javascript; charset=utf-8",
-        etag: "\"75ce84c71c5e4a59211985b9cd07f2d8\"",
-        identity: include_bytes!("assets/index-S5FwI4FG.js"),
-        brotli: include_bytes!("assets/index-S5FwI4FG.js.br"),
-        gzip: include_bytes!("assets/index-S5FwI4FG.js.gz"),
+        etag: "\"63c8921f8145b009104b0496ce52d55e\"",
+        identity: include_bytes!("assets/index-DYMchfdp.js"),
+        brotli: include_bytes!("assets/index-DYMchfdp.js.br"),
+        gzip: include_bytes!("assets/index-DYMchfdp.js.gz"),
     },
     Asset {
         path: "/assets/mark-BBqwChrl.svg",
@@ -26,7 +26,7 @@ const ASSETS: &[Asset] = &[
     Asset {
         path: "/index.html",
         media_type: "text/html; charset=utf-8",
-        etag: "\"318eda757e861749eb78baa820636ce8\"",
+        etag: "\"865e5f57d9384a393d598cbda0aaf4e5\"",
         identity: include_bytes!("index.html"),
         brotli: include_bytes!("index.html.br"),
         gzip: include_bytes!("index.html.gz"),

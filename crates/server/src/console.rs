@@ -188,4 +188,13 @@ mod tests {
                 == text.matches("<script type=\"module\" crossorigin src=").count()
         );
     }
+
+    /// Who looks for an act on the page of the ledger finds all of them.
+    #[test]
+    fn the_page_of_the_ledger_knows_every_act() {
+        let page = include_str!("../../../web/src/pages/Ledger.svelte");
+        for action in seaworthy_ledger::Action::ALL {
+            assert!(page.contains(&format!("\"{action}\"")), "{action}");
+        }
+    }
 }
