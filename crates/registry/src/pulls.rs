@@ -15,10 +15,22 @@ use crate::{Registry, RegistryError, db, limit};
 /// What is not stored yet, in the order of the rows: two servers that store theirs do not wait for each
 /// other in a ring.
 #[derive(Default)]
-pub(crate) struct Pulls(Mutex<BTreeMap<(RepoName, Digest), (u64, Timestamp)>>);
+pub(crate) struct Pulls(Mutex<Counted>);
 
-#[cfg(test)]
+type Counted = BTreeMap<(RepoName, Digest), (u64, Timestamp)>;
+
 impl Pulls {
+    /// What could not be stored is counted with what came since.
+    fn put_back(&self, pulls: Counted) {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, (count, last)) in pulls {
+            let since = counted.entry(key).or_insert((0, last));
+            since.0 += count;
+            since.1 = since.1.max(last);
+        }
+    }
+
+    #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.0.lock().expect("not poisoned").len()
     }
@@ -45,8 +57,9 @@ impl Registry {
         if pulls.is_empty() {
             return Ok(());
         }
-        self.db()
-            .upkeep(pulls, |pulls, tx| {
+        let stored = self
+            .db()
+            .upkeep(pulls.clone(), |pulls, tx| {
                 Box::pin(async move {
                     for ((repository, digest), (count, last)) in pulls {
                         db::add_pulls(tx, (repository, digest), *count, *last).await?;
@@ -54,7 +67,26 @@ impl Registry {
                     Ok(())
                 })
             })
-            .await
-            .map_err(|error: DbError| RegistryError::Db(error))
+            .await;
+        stored.map_err(|error: DbError| {
+            self.inner.pulls.put_back(pulls);
+            RegistryError::Db(error)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_stored_is_not_forgotten() {
+        let key = |name: &str| (name.parse().expect("a name"), Digest::sha256(b"x"));
+        let at = Timestamp::from_seconds;
+        let pulls = Pulls::default();
+        pulls.0.lock().expect("not poisoned").insert(key("a"), (1, at(9)));
+        pulls.put_back([(key("a"), (2, at(5))), (key("b"), (3, at(7)))].into());
+        let counted = pulls.0.into_inner().expect("not poisoned");
+        assert_eq!(counted, [(key("a"), (3, at(9))), (key("b"), (3, at(7)))].into());
     }
 }
