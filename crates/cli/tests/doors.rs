@@ -315,6 +315,11 @@ fn who_asks_too_much_is_told_when_to_come_back() {
     let last = refused.last().unwrap_or_else(|| panic!("none of 30 was refused: {answers:?}"));
     assert_eq!(last.json()["errors"][0]["code"], "TOOMANYREQUESTS");
     assert_eq!(last.header("retry-after"), Some("1"));
+    // Whoever sends something is told as well, and not cut off.
+    let chunk = vec![0; 3 << 20];
+    let told = (0..3).map(|_| door.ask("PUT", "/v2/a/blobs/uploads/x", "application/octet-stream", &chunk));
+    let told: Vec<_> = told.map(|answer| answer.expect("an answer").status).collect();
+    assert!(told.contains(&429), "{told:?}");
     let nobody = Door::Page { port: server.port, headers: vec![] };
     let answers: Vec<_> = (0..5).map(|_| nobody.get("GET", "/v2/")).collect();
     assert_eq!(answers[0].status, 401);

@@ -25,6 +25,13 @@ pub(crate) struct Rest {
     is_wanted: bool,
 }
 
+/// Reads a request that nobody handles.
+pub async fn drain(request: Request) {
+    let (request, rest) = lend(request);
+    drop(request);
+    rest.drain().await;
+}
+
 /// Lends the request's body to whoever handles it.
 pub(crate) fn lend(request: Request) -> (Request, Rest) {
     let headers = request.headers();

@@ -45,6 +45,7 @@ pub mod limit;
 
 pub use collect::Preview;
 pub use db::SCHEMA;
+pub use drain::drain;
 pub use error::RegistryError;
 pub use explain::{Forecast, ForecastPage};
 pub use fate::{Collection, Untagged};

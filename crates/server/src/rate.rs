@@ -124,7 +124,11 @@ pub(crate) async fn limited(
     };
     match rates.take(asker) {
         Ok(()) => next.run(request).await,
-        Err(wait) => refused(request.uri().path(), wait),
+        Err(wait) => {
+            let answer = refused(request.uri().path(), wait);
+            seaworthy_registry::drain(request).await;
+            answer
+        }
     }
 }
 
