@@ -262,15 +262,16 @@ pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
             args![&digest, new.bytes],
         )
         .await?;
-    if fresh == 0 {
-        // Only what has bytes can have been deleted.
-        undelete_manifest(tx, &pushed.repository, &pushed.digest).await?;
-    }
+    // Only what has bytes can have been deleted.
+    let locks = match fresh {
+        0 => undelete_manifest(tx, &pushed.repository, &pushed.digest).await?.unwrap_or_default(),
+        _ => Locks::default(),
+    };
     let subject = pushed.subject.map(|subject| subject.to_string());
     tx.execute(
         "INSERT INTO registry_manifests
-             (repository, digest, media_type, artifact_type, subject, size, pushed_at, pushed_by, touched_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+             (repository, digest, media_type, artifact_type, subject, size, pushed_at, pushed_by, touched_at, locks)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          ON CONFLICT (repository, digest) DO UPDATE SET touched_at = $9",
         args![
             repository,
@@ -282,6 +283,7 @@ pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
             pushed.pushed_at.as_micros(),
             new.by,
             new.now.as_micros(),
+            locks.bits(),
         ],
     )
     .await?;
@@ -317,6 +319,7 @@ pub(crate) async fn absent_children(
     if row.count(0)? == 0 { Ok(None) } else { Ok(Some((row.count(0)?, row.parsed(1)?))) }
 }
 
+/// Sets a tag. One that was deleted lately has the locks that it had, whatever it points at.
 pub(crate) async fn set_tag(
     tx: &mut Tx<'_>,
     repository: &RepoName,
@@ -325,7 +328,9 @@ pub(crate) async fn set_tag(
     now: Timestamp,
 ) -> Result<(), DbError> {
     tx.execute(
-        "INSERT INTO registry_tags (repository, name, digest, updated_at, created_at) VALUES ($1, $2, $3, $4, $4)
+        "INSERT INTO registry_tags (repository, name, digest, updated_at, created_at, locks) VALUES ($1, $2, $3, $4, $4,
+             (SELECT locks FROM registry_deleted WHERE repository = $1 AND kind = 'tag' AND name = $2
+              ORDER BY deleted_at DESC, digest LIMIT 1))
          ON CONFLICT (repository, name) DO UPDATE SET digest = $3, updated_at = $4",
         args![repository.as_str(), tag.as_str(), &digest.to_string(), now.as_micros()],
     )

@@ -5,6 +5,7 @@ use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
 use super::reviews::enqueue_followers;
+use crate::lock::Locks;
 
 /// A deleted manifest as it was pushed.
 pub(crate) struct DeletedManifest {
@@ -55,21 +56,22 @@ pub(crate) async fn deleted_tag(
     row.map(|row| row.parsed(0)).transpose()
 }
 
-/// A manifest is back: forgets that it was deleted. False when it was not.
+/// A manifest is back: forgets that it was deleted, and returns the locks that it had. `None` when it was
+/// not deleted.
 pub(crate) async fn undelete_manifest(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: &Digest,
-) -> Result<bool, DbError> {
+) -> Result<Option<Locks>, DbError> {
     let (name, text) = (repository.as_str(), digest.to_string());
     let sql = "DELETE FROM registry_deleted
-         WHERE repository = $1 AND kind = 'manifest' AND name = '' AND digest = $2";
-    if tx.execute(sql, args![name, &text]).await? == 0 {
-        return Ok(false);
-    }
+         WHERE repository = $1 AND kind = 'manifest' AND name = '' AND digest = $2
+         RETURNING COALESCE(locks, 0)";
+    let rows = tx.fetch_all(sql, args![name, &text]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
     let sql = "DELETE FROM registry_deleted_references WHERE repository = $1 AND manifest = $2";
     tx.execute(sql, args![name, &text]).await?;
-    Ok(true)
+    Ok(Some(Locks::from_bits(row.int(0)?)))
 }
 
 /// Brings the tags back that went with a manifest, unless they are others now; returns their names.

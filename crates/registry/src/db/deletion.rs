@@ -36,9 +36,12 @@ pub(crate) async fn delete_tag(
     let Some(digest) = super::target_of(tx, repository, tag).await? else { return Ok(false) };
     if removal.can_be_undone() {
         tx.execute(
-            "INSERT INTO registry_deleted (repository, kind, name, digest, deleted_at, deleted_by, reason, until)
-             VALUES ($1, 'tag', $2, $3, $4, $5, $6, $7) ON CONFLICT (repository, kind, name, digest)
-             DO UPDATE SET deleted_at = $4, deleted_by = $5, reason = $6, until = $7",
+            "INSERT INTO registry_deleted (repository, kind, name, digest, deleted_at, deleted_by, reason, until,
+                 locks)
+             VALUES ($1, 'tag', $2, $3, $4, $5, $6, $7,
+                 (SELECT locks FROM registry_tags WHERE repository = $1 AND name = $2))
+             ON CONFLICT (repository, kind, name, digest) DO UPDATE SET
+                 deleted_at = $4, deleted_by = $5, reason = $6, until = $7, locks = excluded.locks",
             args![
                 repository.as_str(),
                 tag.as_str(),
@@ -106,22 +109,24 @@ async fn set_aside(
     let args = args![name, &first, &last, at, &removal.by, removal.reason, until];
     tx.execute(
         "INSERT INTO registry_deleted (repository, kind, name, digest, media_type, pushed_at, pushed_by,
-             deleted_at, deleted_by, reason, until)
+             deleted_at, deleted_by, reason, until, locks)
          SELECT repository, 'manifest', '', digest, media_type, pushed_at, pushed_by,
-             CAST($4 AS BIGINT), CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS BIGINT)
+             CAST($4 AS BIGINT), CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS BIGINT), locks
          FROM registry_manifests WHERE repository = $1 AND digest >= $2 AND digest <= $3
          ON CONFLICT (repository, kind, name, digest) DO UPDATE SET deleted_at = excluded.deleted_at,
-             deleted_by = excluded.deleted_by, reason = excluded.reason, until = excluded.until",
+             deleted_by = excluded.deleted_by, reason = excluded.reason, until = excluded.until,
+             locks = excluded.locks",
         args,
     )
     .await?;
     tx.execute(
-        "INSERT INTO registry_deleted (repository, kind, name, digest, deleted_at, deleted_by, reason, until)
+        "INSERT INTO registry_deleted (repository, kind, name, digest, deleted_at, deleted_by, reason, until, locks)
          SELECT repository, 'tag', name, digest,
-             CAST($4 AS BIGINT), CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS BIGINT)
+             CAST($4 AS BIGINT), CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS BIGINT), locks
          FROM registry_tags WHERE repository = $1 AND digest >= $2 AND digest <= $3
          ON CONFLICT (repository, kind, name, digest) DO UPDATE SET deleted_at = excluded.deleted_at,
-             deleted_by = excluded.deleted_by, reason = excluded.reason, until = excluded.until",
+             deleted_by = excluded.deleted_by, reason = excluded.reason, until = excluded.until,
+             locks = excluded.locks",
         args,
     )
     .await?;

@@ -16,7 +16,8 @@ use crate::{Collection, RegistryError, Restored, limit};
 
 db_tests!(super::ROOMS; soft_delete_then_push_same_digest, deleted_is_gone_on_every_path,
     a_manifest_comes_back_with_its_tags, a_tag_comes_back, a_repository_comes_back, time_is_over_at_its_second,
-    deleted_things_are_listed_in_pages, restoring_needs_its_right);
+    deleted_things_are_listed_in_pages, restoring_needs_its_right,
+    what_was_locked_comes_back_locked, a_repository_is_unlocked_before_it_goes);
 
 impl Still {
     pub(super) async fn restore(
@@ -245,4 +246,64 @@ async fn restoring_needs_its_right(test: TestDb) {
     still.client.put_image("a:2", &[&file(2)]).await;
     still.client.send("PATCH", "/acr/v1/a", &[], locked).await;
     assert!(still.restore("a", Err(digest)).await.is_err(), "nothing is written where it is locked");
+}
+
+async fn what_was_locked_comes_back_locked(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    let (digest, manifest) = still.client.put_image("a:1", &[&file(1)]).await;
+    let (by_tag, by_digest) = ("a/manifests/1".to_owned(), format!("a/manifests/{digest}"));
+    let lock = async |path: &str, allowed: bool| {
+        let body = format!(r#"{{"readEnabled":{allowed}}}"#);
+        let answer = still.client.send("PATCH", &format!("/acr/v1/{path}"), &[], body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    };
+    let manifests = format!("a/_manifests/{digest}");
+    let both = async || [still.get(&by_tag).await, still.get(&by_digest).await];
+    const LOCKED: StatusCode = StatusCode::METHOD_NOT_ALLOWED;
+    // The tag alone.
+    lock("a/_tags/1", false).await;
+    still.delete(&by_tag).await;
+    still.restore("a", Ok(tag("1"))).await.expect("restored");
+    assert_eq!(both().await, [LOCKED, StatusCode::OK], "a tag that was restored");
+    still.delete(&by_tag).await;
+    still.client.put_manifest("a", "1", &manifest).await;
+    assert_eq!(both().await, [LOCKED, StatusCode::OK], "a tag that was pushed");
+    still.delete(&by_digest).await;
+    still.restore("a", Err(digest)).await.expect("restored");
+    assert_eq!(both().await, [LOCKED, StatusCode::OK], "a tag with its manifest");
+    // What was unlocked meanwhile stays so.
+    lock("a/_tags/1", true).await;
+    still.clock.advance(1);
+    still.delete(&by_tag).await;
+    still.restore("a", Ok(tag("1"))).await.expect("restored");
+    assert_eq!(both().await, [StatusCode::OK; 2]);
+    // The manifest.
+    lock(&manifests, false).await;
+    still.delete(&by_digest).await;
+    still.restore("a", Err(digest)).await.expect("restored");
+    assert_eq!(both().await, [LOCKED; 2], "a manifest that was restored");
+    still.delete(&by_digest).await;
+    still.client.put_image("a:1", &[&file(1)]).await;
+    assert_eq!(both().await, [LOCKED; 2], "a manifest that was pushed");
+    let gone = still.client.send("DELETE", "/acr/v1/a", &[], "").await;
+    assert_eq!(gone.status, StatusCode::ACCEPTED);
+    still.restore("a", Err(digest)).await.expect("restored");
+    assert_eq!(both().await, [LOCKED; 2], "one of a repository");
+    // It is not collected.
+    still.delete(&by_tag).await;
+    still.pass(60 * DAY).await;
+    assert_eq!(still.get(&by_digest).await, LOCKED);
+}
+
+async fn a_repository_is_unlocked_before_it_goes(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    still.client.put_image("a:1", &[&file(1)]).await;
+    for (attributes, status) in [
+        (r#"{"readEnabled":false}"#, StatusCode::METHOD_NOT_ALLOWED),
+        (r#"{"readEnabled":true,"listEnabled":false}"#, StatusCode::ACCEPTED),
+    ] {
+        still.client.send("PATCH", "/acr/v1/a", &[], attributes.to_owned()).await;
+        let answer = still.client.send("DELETE", "/acr/v1/a", &[], "").await;
+        assert_eq!(answer.status, status, "{attributes}: {}", answer.text());
+    }
 }
