@@ -30,11 +30,11 @@ pub(crate) use blobs::{
     insert_link, is_worn, name_blob, pin, set_state,
 };
 pub(crate) use deleted::{
-    DeletedRow, deleted_manifest, deleted_page, deleted_tag, purge_manifest, purge_tags, undelete_manifest,
-    undelete_tag, undelete_tags,
+    DeletedManifest, DeletedRow, deleted_manifest, deleted_page, deleted_tag, purge_manifest, purge_tags,
+    undelete_manifest, undelete_tag, undelete_tags,
 };
 pub(crate) use deletion::{
-    Emptied, Removal, delete_manifest, delete_repository, delete_tag, names_in, unlink_blob,
+    COLLECTED, Emptied, Removal, delete_manifest, delete_repository, delete_tag, names_in, unlink_blob,
 };
 pub(crate) use fates::{facts, manifest_facts, runners, runs};
 pub(crate) use locks::{

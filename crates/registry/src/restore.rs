@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     Registry, RegistryError, blob,
-    db::{self, DeletedRow, NewManifest},
+    db::{self, DeletedManifest, DeletedRow, NewManifest},
     limit,
     path::ManifestName,
     push::describe,
@@ -147,14 +147,55 @@ async fn tag_back(
 }
 
 /// Brings a deleted manifest back; returns the tags that came with it. `None` when it was not deleted.
-pub(crate) async fn manifest_back(
+async fn manifest_back(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: &Digest,
     now: Timestamp,
 ) -> Result<Option<Vec<Tag>>, RegistryError> {
     let Some(deleted) = db::deleted_manifest(tx, repository, digest).await? else { return Ok(None) };
-    let Some(bytes) = db::bytes_of_manifest(tx, digest).await? else { return Ok(None) };
+    let tags = db::undelete_tags(tx, repository, digest, deleted.deleted_at).await?;
+    if !rows_back(tx, (repository, digest), &deleted, now).await? {
+        return Ok(None);
+    }
+    for tag in &tags {
+        db::set_tag(tx, repository, tag, digest, now).await?;
+        db::undelete_tag(tx, repository, tag, digest).await?;
+    }
+    if tags.is_empty() {
+        db::enqueue(tx, &db::Subject::Manifest(repository.clone(), *digest), now, "restored").await?;
+    }
+    Ok(Some(tags))
+}
+
+/// Brings a manifest back that was collected, for an index that wants it after all. What somebody deleted
+/// stays deleted: a push is no restoration.
+pub(crate) async fn collected_back(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    digest: &Digest,
+    now: Timestamp,
+) -> Result<Option<Act>, RegistryError> {
+    let Some(deleted) = db::deleted_manifest(tx, repository, digest).await?.filter(|it| it.is_collected)
+    else {
+        return Ok(None);
+    };
+    if !rows_back(tx, (repository, digest), &deleted, now).await? {
+        return Ok(None);
+    }
+    db::enqueue(tx, &db::Subject::Manifest(repository.clone(), *digest), now, "restored").await?;
+    let act = Act::new(Action::ManifestRestore, object(repository, digest));
+    Ok(Some(act.details(json!({"tags": [], "reason": "index"}))))
+}
+
+/// False when its bytes are gone.
+async fn rows_back(
+    tx: &mut Tx<'_>,
+    (repository, digest): (&RepoName, &Digest),
+    deleted: &DeletedManifest,
+    now: Timestamp,
+) -> Result<bool, RegistryError> {
+    let Some(bytes) = db::bytes_of_manifest(tx, digest).await? else { return Ok(false) };
     let manifest = Manifest::parse(&bytes, Some(&deleted.media_type))?;
     let pushed = describe(repository, *digest, &manifest, deleted.pushed_at);
     let annotations = json!(manifest.annotations()).to_string();
@@ -166,16 +207,8 @@ pub(crate) async fn manifest_back(
         by: &deleted.pushed_by,
         now,
     };
-    let tags = db::undelete_tags(tx, repository, digest, deleted.deleted_at).await?;
     db::insert_manifest(tx, &new).await?;
-    for tag in &tags {
-        db::set_tag(tx, repository, tag, digest, now).await?;
-        db::undelete_tag(tx, repository, tag, digest).await?;
-    }
-    if tags.is_empty() {
-        db::enqueue(tx, &db::Subject::Manifest(repository.clone(), *digest), now, "restored").await?;
-    }
-    Ok(Some(tags))
+    Ok(true)
 }
 
 fn deleted(row: DeletedRow) -> Deleted {

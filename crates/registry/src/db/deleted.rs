@@ -4,7 +4,7 @@ use seaworthy_model::Timestamp;
 use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
-use super::reviews::enqueue_followers;
+use super::{deletion::COLLECTED, reviews::enqueue_followers};
 use crate::lock::Locks;
 
 /// A deleted manifest as it was pushed.
@@ -14,6 +14,8 @@ pub(crate) struct DeletedManifest {
     pub(crate) pushed_by: String,
     pub(crate) deleted_at: Timestamp,
     pub(crate) until: Timestamp,
+    /// Nobody asked for it: nothing led to it.
+    pub(crate) is_collected: bool,
 }
 
 pub(crate) async fn deleted_manifest(
@@ -23,7 +25,7 @@ pub(crate) async fn deleted_manifest(
 ) -> Result<Option<DeletedManifest>, DbError> {
     let row = tx
         .fetch_optional(
-            "SELECT media_type, pushed_at, pushed_by, deleted_at, until FROM registry_deleted
+            "SELECT media_type, pushed_at, pushed_by, deleted_at, until, reason FROM registry_deleted
              WHERE repository = $1 AND kind = 'manifest' AND name = '' AND digest = $2",
             args![repository.as_str(), &digest.to_string()],
         )
@@ -35,6 +37,7 @@ pub(crate) async fn deleted_manifest(
             pushed_by: row.text(2)?.to_owned(),
             deleted_at: Timestamp::from_micros(row.int(3)?),
             until: Timestamp::from_micros(row.int(4)?),
+            is_collected: row.text(5)? == COLLECTED,
         })
     })
     .transpose()

@@ -9,6 +9,9 @@ use super::{
     reviews::{enqueue_followers, loosen, span},
 };
 
+/// The reason of a deletion that nobody asked for. Stored: never changed.
+pub(crate) const COLLECTED: &str = "untagged";
+
 /// A deletion: by whom, why, when, and until when it can be undone.
 #[derive(Clone, Debug)]
 pub(crate) struct Removal {

@@ -9,15 +9,16 @@ use seaworthy_testkit::{TestDb, db_tests};
 
 use super::{
     DAY, Still,
-    client::{IMAGE, ROOMS, artifact},
-    file,
+    client::{IMAGE, INDEX, ROOMS, artifact},
+    file, index_of,
 };
 use crate::{Collection, RegistryError, Restored, limit};
 
 db_tests!(super::ROOMS; soft_delete_then_push_same_digest, deleted_is_gone_on_every_path,
     a_manifest_comes_back_with_its_tags, a_tag_comes_back, a_repository_comes_back, time_is_over_at_its_second,
     deleted_things_are_listed_in_pages, restoring_needs_its_right,
-    what_was_locked_comes_back_locked, a_repository_is_unlocked_before_it_goes);
+    what_was_locked_comes_back_locked, a_repository_is_unlocked_before_it_goes,
+    an_index_brings_back_what_was_collected);
 
 impl Still {
     pub(super) async fn restore(
@@ -306,4 +307,22 @@ async fn a_repository_is_unlocked_before_it_goes(test: TestDb) {
         let answer = still.client.send("DELETE", "/acr/v1/a", &[], "").await;
         assert_eq!(answer.status, status, "{attributes}: {}", answer.text());
     }
+}
+
+async fn an_index_brings_back_what_was_collected(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    let collected = still.untagged("a", &file(1)).await;
+    let (deleted, _) = still.client.put_image("a:1", &[&file(2)]).await;
+    still.pass(7 * DAY).await;
+    still.delete(&format!("a/manifests/{deleted}")).await;
+    assert_eq!(still.get(&format!("a/manifests/{collected}")).await, StatusCode::NOT_FOUND);
+    let answer = still.client.put_as("/v2/a/manifests/all", INDEX, &index_of(&[collected, deleted])).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+    assert_eq!(still.get(&format!("a/manifests/{collected}")).await, StatusCode::OK);
+    for name in [deleted.to_string(), "1".to_owned()] {
+        let status = still.get(&format!("a/manifests/{name}")).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "somebody deleted it");
+    }
+    assert_eq!(still.acts("manifest.restore").await, 1);
+    still.restore("a", Err(deleted)).await.expect("restored");
 }
