@@ -15,6 +15,7 @@ use crate::{
     path::ManifestName,
     push::describe,
     refusal::object,
+    rules::{self, Way},
 };
 
 /// One manifest or tag that was deleted and can be restored.
@@ -82,7 +83,7 @@ impl Registry {
     }
 
     /// Brings a deleted tag back with its manifest, or a deleted manifest with the tags that went with it.
-    /// A tag that points elsewhere now stays there.
+    /// A tag that points elsewhere now stays there. It is a push, by rights and by rules.
     pub async fn restore(
         &self,
         identity: &Identity,
@@ -90,6 +91,7 @@ impl Registry {
         reference: Result<Tag, Digest>,
     ) -> Result<Restored, RegistryError> {
         self.require(identity, Permission::Delete, repository).await?;
+        self.require(identity, Permission::Push, repository).await?;
         let name = reference.map_or_else(ManifestName::Digest, ManifestName::Tag);
         let context = (repository.clone(), name, self.inner.clock.now());
         seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, name, now), tx| {
@@ -109,6 +111,9 @@ impl Registry {
                     let message = format!("`{repository}` has no deleted `{name}` that can be restored");
                     Problem::new(ErrorCode::ManifestUnknown, message).hint("see `seaworthy image deleted`")
                 })?;
+                // What is not to be is undone with the transaction.
+                let what = (restored.tags.as_slice(), &restored.digest);
+                rules::check_push(tx, repository, Way::Push, what).await?;
                 let act = Act::new(action, object(repository, &restored.digest))
                     .details(json!({"tags": restored.tags}));
                 Ok::<_, RegistryError>((restored, vec![act]))

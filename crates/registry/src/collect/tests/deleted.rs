@@ -12,13 +12,13 @@ use super::{
     client::{IMAGE, INDEX, ROOMS, artifact},
     file, index_of,
 };
-use crate::{Collection, RegistryError, Restored, limit};
+use crate::{Collection, RegistryError, RepositoryRules, Restored, limit};
 
 db_tests!(super::ROOMS; soft_delete_then_push_same_digest, deleted_is_gone_on_every_path,
     a_manifest_comes_back_with_its_tags, a_tag_comes_back, a_repository_comes_back, time_is_over_at_its_second,
     deleted_things_are_listed_in_pages, restoring_needs_its_right,
     what_was_locked_comes_back_locked, a_repository_is_unlocked_before_it_goes,
-    an_index_brings_back_what_was_collected);
+    an_index_brings_back_what_was_collected, restoring_follows_the_rules);
 
 impl Still {
     pub(super) async fn restore(
@@ -235,7 +235,12 @@ async fn restoring_needs_its_right(test: TestDb) {
     let (digest, _) = still.client.put_image("a:1", &[&file(1)]).await;
     still.delete(&format!("a/manifests/{digest}")).await;
     let name = "a".parse().expect("name");
-    for (role, expected) in [("AcrPull", ErrorCode::Denied), ("AcrPush", ErrorCode::Denied)] {
+    for (role, expected) in [
+        ("AcrPull", ErrorCode::Denied),
+        ("AcrPush", ErrorCode::Denied),
+        // Who may only delete would push what somebody else deleted.
+        ("AcrDelete", ErrorCode::Denied),
+    ] {
         let who = still.world.identity(&role.to_lowercase(), role, "/repositories/a").await;
         let error = still.registry().restore(&who, &name, Err(digest)).await.expect_err("no right");
         assert_eq!(code(error), expected, "{role}");
@@ -325,4 +330,41 @@ async fn an_index_brings_back_what_was_collected(test: TestDb) {
     }
     assert_eq!(still.acts("manifest.restore").await, 1);
     still.restore("a", Err(deleted)).await.expect("restored");
+}
+
+async fn restoring_follows_the_rules(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    let (digest, _) = still.client.put_image("a:1", &[&file(1)]).await;
+    still.delete(&format!("a/manifests/{digest}")).await;
+    let rules = |prefix: &str, promotion_only: bool| RepositoryRules {
+        prefix: prefix.parse().expect("prefix"),
+        promotion_only,
+        immutable: vec!["1".parse().expect("pattern")],
+    };
+    let operator = Identity::operator(0);
+    still.registry().set_rules(&operator, rules("a", true)).await.expect("set");
+    for reference in [Ok(tag("1")), Err(digest)] {
+        let error = still.restore("a", reference).await.expect_err("promotion alone writes there");
+        assert_eq!(code(error), ErrorCode::Denied);
+    }
+    assert_eq!(still.get(&format!("a/manifests/{digest}")).await, StatusCode::NOT_FOUND, "nothing is back");
+    still.registry().set_rules(&operator, rules("a", false)).await.expect("set");
+    still.restore("a", Err(digest)).await.expect("an immutable tag is set once");
+    assert_eq!(still.get("a/manifests/1").await, StatusCode::OK);
+    // A child of what an immutable tag names stays with it, at any of two levels.
+    let child = still.untagged("b", &file(2)).await;
+    let inner = index_of(&[child]);
+    let inner_digest = still.push("b", INDEX, &inner).await;
+    let put = still.client.put_as("/v2/b/manifests/1", INDEX, &index_of(&[inner_digest])).await;
+    assert_eq!(put.status, StatusCode::CREATED);
+    still.registry().set_rules(&operator, rules("b", false)).await.expect("set");
+    let delete = async |digest: &Digest| {
+        still.client.send("DELETE", &format!("/v2/b/manifests/{digest}"), &[], "").await.status
+    };
+    for digest in [&child, &inner_digest] {
+        assert_ne!(delete(digest).await, StatusCode::ACCEPTED);
+        assert_eq!(still.get(&format!("b/manifests/{digest}")).await, StatusCode::OK);
+    }
+    still.registry().remove_rules(&operator, &"b".parse().expect("prefix")).await.expect("removed");
+    assert_eq!(delete(&child).await, StatusCode::ACCEPTED);
 }
