@@ -55,8 +55,8 @@ pub(crate) use rules::{
 pub(crate) use running::put_running;
 pub use schema::SCHEMA;
 pub(crate) use storage::{
-    Waiting, blobs_page, count_damaged, links, manifest_places, naming, review_of, set_damage, set_scrubbed,
-    waiting,
+    Waiting, blobs_page, clear_damage, count_damaged, links, manifest_places, naming, review_of, set_damage,
+    set_scrubbed, waiting,
 };
 pub(crate) use uploads::{
     UploadRow, advance_upload, count_uploads, delete_upload, expired_uploads, insert_upload, upload,
