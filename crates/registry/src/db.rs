@@ -151,7 +151,8 @@ pub(crate) async fn reaching(
              FROM registry_references AS f
              LEFT JOIN registry_manifests AS m ON m.repository = f.repository AND m.digest = f.manifest
              LEFT JOIN registry_repositories AS r ON r.path = f.repository
-             WHERE f.repository = $1 AND f.digest = $2 AND f.manifest > $3 ORDER BY f.manifest LIMIT $4",
+             WHERE f.repository = $1 AND f.digest = $2 AND f.kind <> 'foreign' AND f.manifest > $3
+             ORDER BY f.manifest LIMIT $4",
             args![repository.as_str(), &digest.to_string(), after, most],
         )
         .await?;
@@ -176,7 +177,7 @@ pub(crate) async fn sources(
         .await?;
     let named = db
         .fetch_all(
-            "SELECT DISTINCT repository FROM registry_references WHERE digest = $1
+            "SELECT DISTINCT repository FROM registry_references WHERE digest = $1 AND kind <> 'foreign'
              ORDER BY repository LIMIT $2",
             args![&digest, most],
         )
@@ -288,7 +289,8 @@ pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
     )
     .await?;
     let config = pushed.config.iter().map(|config| ("config", config));
-    let layers = pushed.layers.iter().filter(|layer| !layer.foreign).map(|layer| ("layer", &layer.digest));
+    // What is foreign may have been pushed as well: then it is kept, and opens nothing to anybody.
+    let layers = pushed.layers.iter().map(|it| (if it.foreign { "foreign" } else { "layer" }, &it.digest));
     let children = pushed.children.iter().map(|child| ("child", &child.digest));
     for (kind, target) in config.chain(layers).chain(children) {
         tx.execute(

@@ -192,7 +192,8 @@ pub(crate) async fn unlink_blob(
     let (name, text) = (repository.as_str(), digest.to_string());
     let named = tx
         .fetch_optional(
-            "SELECT 1 FROM registry_references WHERE repository = $1 AND digest = $2 LIMIT 1",
+            "SELECT 1 FROM registry_references
+             WHERE repository = $1 AND digest = $2 AND kind <> 'foreign' LIMIT 1",
             args![name, &text],
         )
         .await?;

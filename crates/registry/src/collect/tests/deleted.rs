@@ -255,6 +255,7 @@ async fn restoring_needs_its_right(test: TestDb) {
 }
 
 async fn what_was_locked_comes_back_locked(test: TestDb) {
+    const LOCKED: StatusCode = StatusCode::METHOD_NOT_ALLOWED;
     let still = Still::with(test, Collection::default()).await;
     let (digest, manifest) = still.client.put_image("a:1", &[&file(1)]).await;
     let (by_tag, by_digest) = ("a/manifests/1".to_owned(), format!("a/manifests/{digest}"));
@@ -265,7 +266,6 @@ async fn what_was_locked_comes_back_locked(test: TestDb) {
     };
     let manifests = format!("a/_manifests/{digest}");
     let both = async || [still.get(&by_tag).await, still.get(&by_digest).await];
-    const LOCKED: StatusCode = StatusCode::METHOD_NOT_ALLOWED;
     // The tag alone.
     lock("a/_tags/1", false).await;
     still.delete(&by_tag).await;
