@@ -67,6 +67,10 @@ impl Registry {
         let row = self.readable_blob(identity, repository, digest).await?;
         match self.blobs().open(ROOM, row.copy, row.size).await {
             Ok(Some(reader)) => Ok(reader),
+            Ok(None) if self.is_away(&row, "missing").await? => {
+                let problem = Problem::new(ErrorCode::Unavailable, "the files of the blobs are not there");
+                Err(problem.hint("see whether the disk of the data directory is mounted").into())
+            }
             Ok(None) => {
                 self.damaged(&row, "missing").await?;
                 Err(unknown(digest).into())

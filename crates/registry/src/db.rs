@@ -30,11 +30,11 @@ pub(crate) use blobs::{
     insert_link, is_worn, name_blob, pin, set_state,
 };
 pub(crate) use deleted::{
-    DeletedRow, deleted_manifest, deleted_page, deleted_tag, purge_manifest, purge_tags, undelete_manifest,
-    undelete_tag, undelete_tags,
+    DeletedManifest, DeletedRow, deleted_manifest, deleted_page, deleted_tag, purge_manifest, purge_tags,
+    undelete_manifest, undelete_tag, undelete_tags,
 };
 pub(crate) use deletion::{
-    Emptied, Removal, delete_manifest, delete_repository, delete_tag, names_in, unlink_blob,
+    COLLECTED, Emptied, Removal, delete_manifest, delete_repository, delete_tag, names_in, unlink_blob,
 };
 pub(crate) use fates::{Runner, facts, manifest_facts, runners, runs};
 pub(crate) use locks::{
@@ -55,8 +55,8 @@ pub(crate) use rules::{
 pub(crate) use running::put_running;
 pub use schema::SCHEMA;
 pub(crate) use storage::{
-    Waiting, blobs_page, count_damaged, links, manifest_places, naming, review_of, set_damage, set_scrubbed,
-    waiting,
+    Waiting, blobs_page, clear_damage, count_damaged, links, manifest_places, naming, review_of, set_damage,
+    set_scrubbed, waiting,
 };
 pub(crate) use uploads::{
     UploadRow, advance_upload, count_uploads, delete_upload, expired_uploads, insert_upload, upload,
@@ -151,7 +151,8 @@ pub(crate) async fn reaching(
              FROM registry_references AS f
              LEFT JOIN registry_manifests AS m ON m.repository = f.repository AND m.digest = f.manifest
              LEFT JOIN registry_repositories AS r ON r.path = f.repository
-             WHERE f.repository = $1 AND f.digest = $2 AND f.manifest > $3 ORDER BY f.manifest LIMIT $4",
+             WHERE f.repository = $1 AND f.digest = $2 AND f.kind <> 'foreign' AND f.manifest > $3
+             ORDER BY f.manifest LIMIT $4",
             args![repository.as_str(), &digest.to_string(), after, most],
         )
         .await?;
@@ -176,7 +177,7 @@ pub(crate) async fn sources(
         .await?;
     let named = db
         .fetch_all(
-            "SELECT DISTINCT repository FROM registry_references WHERE digest = $1
+            "SELECT DISTINCT repository FROM registry_references WHERE digest = $1 AND kind <> 'foreign'
              ORDER BY repository LIMIT $2",
             args![&digest, most],
         )
@@ -262,15 +263,16 @@ pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
             args![&digest, new.bytes],
         )
         .await?;
-    if fresh == 0 {
-        // Only what has bytes can have been deleted.
-        undelete_manifest(tx, &pushed.repository, &pushed.digest).await?;
-    }
+    // Only what has bytes can have been deleted.
+    let locks = match fresh {
+        0 => undelete_manifest(tx, &pushed.repository, &pushed.digest).await?.unwrap_or_default(),
+        _ => Locks::default(),
+    };
     let subject = pushed.subject.map(|subject| subject.to_string());
     tx.execute(
         "INSERT INTO registry_manifests
-             (repository, digest, media_type, artifact_type, subject, size, pushed_at, pushed_by, touched_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+             (repository, digest, media_type, artifact_type, subject, size, pushed_at, pushed_by, touched_at, locks)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          ON CONFLICT (repository, digest) DO UPDATE SET touched_at = $9",
         args![
             repository,
@@ -282,11 +284,13 @@ pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
             pushed.pushed_at.as_micros(),
             new.by,
             new.now.as_micros(),
+            locks.bits(),
         ],
     )
     .await?;
     let config = pushed.config.iter().map(|config| ("config", config));
-    let layers = pushed.layers.iter().filter(|layer| !layer.foreign).map(|layer| ("layer", &layer.digest));
+    // What is foreign may have been pushed as well: then it is kept, and opens nothing to anybody.
+    let layers = pushed.layers.iter().map(|it| (if it.foreign { "foreign" } else { "layer" }, &it.digest));
     let children = pushed.children.iter().map(|child| ("child", &child.digest));
     for (kind, target) in config.chain(layers).chain(children) {
         tx.execute(
@@ -317,6 +321,7 @@ pub(crate) async fn absent_children(
     if row.count(0)? == 0 { Ok(None) } else { Ok(Some((row.count(0)?, row.parsed(1)?))) }
 }
 
+/// Sets a tag. One that was deleted lately has the locks that it had, whatever it points at.
 pub(crate) async fn set_tag(
     tx: &mut Tx<'_>,
     repository: &RepoName,
@@ -325,7 +330,9 @@ pub(crate) async fn set_tag(
     now: Timestamp,
 ) -> Result<(), DbError> {
     tx.execute(
-        "INSERT INTO registry_tags (repository, name, digest, updated_at, created_at) VALUES ($1, $2, $3, $4, $4)
+        "INSERT INTO registry_tags (repository, name, digest, updated_at, created_at, locks) VALUES ($1, $2, $3, $4, $4,
+             (SELECT locks FROM registry_deleted WHERE repository = $1 AND kind = 'tag' AND name = $2
+              ORDER BY deleted_at DESC, digest LIMIT 1))
          ON CONFLICT (repository, name) DO UPDATE SET digest = $3, updated_at = $4",
         args![repository.as_str(), tag.as_str(), &digest.to_string(), now.as_micros()],
     )

@@ -79,6 +79,9 @@ impl Registry {
                     return Err(RegistryError::from(manifest::unknown(repository)));
                 }
                 check_repository(tx, repository).await?;
+                // Its row goes for good, and its own locks with it: one against reading must not be lost.
+                let locks = db::locks_of_repository(tx, repository).await?.unwrap_or_default();
+                lock::check_final(locks, repository.as_str())?;
                 check_kept_tag(tx, repository, None).await?;
                 rules::check_deletion(tx, repository, None).await?;
                 if let Some((digest, locks)) = db::kept_manifest(tx, repository, KEEPING).await? {

@@ -96,6 +96,9 @@ pub const SCRUB_SECONDS: u64 = 60;
 pub const SCRUB_BYTES: u64 = 512 * 1024 * 1024;
 /// How often each blob is read, in days.
 pub const SCRUB_DAYS: i64 = 30;
+
+/// What is damaged is looked at again after so long: its bytes may be back.
+pub const DAMAGED_SECONDS: i64 = 24 * 3600;
 /// Prefixes of repositories with rules of what they keep.
 pub const RETENTION_PREFIXES: i64 = 1_000;
 /// Tags of a repository that rules are asked about; with more, no rule applies.

@@ -117,6 +117,11 @@ pub(crate) fn check_delete(locks: Locks, what: &str) -> Result<(), Problem> {
     Err(disallowed("delete", what, by))
 }
 
+/// Refuses to delete `what`, whose lock against reading would go with it for good.
+pub(crate) fn check_final(locks: Locks, what: &str) -> Result<(), Problem> {
+    if locks.allow(Ability::Read) { Ok(()) } else { Err(disallowed("delete", what, Ability::Read)) }
+}
+
 /// Refuses to read `what` while a lock forbids it.
 pub(crate) fn check_read(locks: Locks, what: &str) -> Result<(), Problem> {
     if locks.allow(Ability::Read) { Ok(()) } else { Err(disallowed("read", what, Ability::Read)) }

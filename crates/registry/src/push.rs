@@ -106,7 +106,7 @@ impl Push {
             now,
         };
         db::insert_manifest(tx, &new).await?;
-        let absent = self.absent_children(tx).await?;
+        let (absent, mut acts) = self.absent_children(tx).await?;
         for tag in &self.tags {
             db::set_tag(tx, repository, tag, &self.pushed.digest, now).await?;
         }
@@ -129,7 +129,8 @@ impl Push {
             fields.insert("tags".to_owned(), json!(self.tags));
         }
         let act = Act::new(Action::ManifestPush, object(repository, &self.pushed.digest)).details(details);
-        Ok((absent, vec![act]))
+        acts.push(act);
+        Ok((absent, acts))
     }
 
     /// Refuses to move what is locked; returns the manifests that its tags leave. A manifest's own locks do
@@ -149,16 +150,22 @@ impl Push {
         Ok(left)
     }
 
-    async fn absent_children(&self, tx: &mut Tx<'_>) -> Result<Option<(u64, Digest)>, RegistryError> {
+    /// The children that are not here: how many, and one of them; and what brought others back.
+    async fn absent_children(
+        &self,
+        tx: &mut Tx<'_>,
+    ) -> Result<(Option<(u64, Digest)>, Vec<Act>), RegistryError> {
+        let mut acts = Vec::new();
         if self.pushed.children.is_empty() {
-            return Ok(None);
+            return Ok((None, acts));
         }
         let repository = &self.pushed.repository;
         let mut absent = db::absent_children(tx, repository, &self.pushed.digest).await?;
         if absent.is_some() {
-            // Those that were collected or deleted while the index was made are wanted after all.
+            // Those that were collected while the index was made are wanted after all.
             for child in &self.pushed.children {
-                restore::manifest_back(tx, repository, &child.digest, self.pushed.pushed_at).await?;
+                let now = self.pushed.pushed_at;
+                acts.extend(restore::collected_back(tx, repository, &child.digest, now).await?);
             }
             absent = db::absent_children(tx, repository, &self.pushed.digest).await?;
         }
@@ -166,7 +173,7 @@ impl Push {
             (Some((_, digest)), SparseIndexes::Refuse) => {
                 Err(RegistryError::BlobMissing { repository: repository.clone(), digest })
             }
-            (absent, _) => Ok(absent),
+            (absent, _) => Ok((absent, acts)),
         }
     }
 

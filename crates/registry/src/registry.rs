@@ -149,7 +149,7 @@ impl Registry {
         match self.blobs().hold(crate::ROOM, id).await? {
             Hold::Taken(lock) => held.file = Some(lock),
             Hold::Busy => return Err(busy().into()),
-            // Then the upload is lost, and whoever reads it says so.
+            // Then the upload is lost or ended, unless nothing of it was received.
             Hold::NoFile => {}
         }
         Ok(held)
@@ -221,8 +221,14 @@ impl Registry {
 pub(crate) struct Held<'r> {
     registry: &'r Registry,
     id: UploadId,
-    #[allow(dead_code, reason = "held, never read")]
     file: Option<UploadLock>,
+}
+
+impl Held<'_> {
+    /// True when there is a file, and nobody else writes to it.
+    pub(crate) const fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
 }
 
 impl Drop for Held<'_> {

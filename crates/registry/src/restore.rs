@@ -10,11 +10,12 @@ use serde_json::json;
 
 use crate::{
     Registry, RegistryError, blob,
-    db::{self, DeletedRow, NewManifest},
+    db::{self, DeletedManifest, DeletedRow, NewManifest},
     limit,
     path::ManifestName,
     push::describe,
     refusal::object,
+    rules::{self, Way},
 };
 
 /// One manifest or tag that was deleted and can be restored.
@@ -82,7 +83,7 @@ impl Registry {
     }
 
     /// Brings a deleted tag back with its manifest, or a deleted manifest with the tags that went with it.
-    /// A tag that points elsewhere now stays there.
+    /// A tag that points elsewhere now stays there. It is a push, by rights and by rules.
     pub async fn restore(
         &self,
         identity: &Identity,
@@ -90,6 +91,7 @@ impl Registry {
         reference: Result<Tag, Digest>,
     ) -> Result<Restored, RegistryError> {
         self.require(identity, Permission::Delete, repository).await?;
+        self.require(identity, Permission::Push, repository).await?;
         let name = reference.map_or_else(ManifestName::Digest, ManifestName::Tag);
         let context = (repository.clone(), name, self.inner.clock.now());
         seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, name, now), tx| {
@@ -109,6 +111,9 @@ impl Registry {
                     let message = format!("`{repository}` has no deleted `{name}` that can be restored");
                     Problem::new(ErrorCode::ManifestUnknown, message).hint("see `seaworthy image deleted`")
                 })?;
+                // What is not to be is undone with the transaction.
+                let what = (restored.tags.as_slice(), &restored.digest);
+                rules::check_push(tx, repository, Way::Push, what).await?;
                 let act = Act::new(action, object(repository, &restored.digest))
                     .details(json!({"tags": restored.tags}));
                 Ok::<_, RegistryError>((restored, vec![act]))
@@ -147,14 +152,55 @@ async fn tag_back(
 }
 
 /// Brings a deleted manifest back; returns the tags that came with it. `None` when it was not deleted.
-pub(crate) async fn manifest_back(
+async fn manifest_back(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: &Digest,
     now: Timestamp,
 ) -> Result<Option<Vec<Tag>>, RegistryError> {
     let Some(deleted) = db::deleted_manifest(tx, repository, digest).await? else { return Ok(None) };
-    let Some(bytes) = db::bytes_of_manifest(tx, digest).await? else { return Ok(None) };
+    let tags = db::undelete_tags(tx, repository, digest, deleted.deleted_at).await?;
+    if !rows_back(tx, (repository, digest), &deleted, now).await? {
+        return Ok(None);
+    }
+    for tag in &tags {
+        db::set_tag(tx, repository, tag, digest, now).await?;
+        db::undelete_tag(tx, repository, tag, digest).await?;
+    }
+    if tags.is_empty() {
+        db::enqueue(tx, &db::Subject::Manifest(repository.clone(), *digest), now, "restored").await?;
+    }
+    Ok(Some(tags))
+}
+
+/// Brings a manifest back that was collected, for an index that wants it after all. What somebody deleted
+/// stays deleted: a push is no restoration.
+pub(crate) async fn collected_back(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    digest: &Digest,
+    now: Timestamp,
+) -> Result<Option<Act>, RegistryError> {
+    let Some(deleted) = db::deleted_manifest(tx, repository, digest).await?.filter(|it| it.is_collected)
+    else {
+        return Ok(None);
+    };
+    if !rows_back(tx, (repository, digest), &deleted, now).await? {
+        return Ok(None);
+    }
+    db::enqueue(tx, &db::Subject::Manifest(repository.clone(), *digest), now, "restored").await?;
+    let act = Act::new(Action::ManifestRestore, object(repository, digest));
+    Ok(Some(act.details(json!({"tags": [], "reason": "index"}))))
+}
+
+/// False when its bytes are gone.
+async fn rows_back(
+    tx: &mut Tx<'_>,
+    (repository, digest): (&RepoName, &Digest),
+    deleted: &DeletedManifest,
+    now: Timestamp,
+) -> Result<bool, RegistryError> {
+    let Some(bytes) = db::bytes_of_manifest(tx, digest).await? else { return Ok(false) };
     let manifest = Manifest::parse(&bytes, Some(&deleted.media_type))?;
     let pushed = describe(repository, *digest, &manifest, deleted.pushed_at);
     let annotations = json!(manifest.annotations()).to_string();
@@ -166,16 +212,8 @@ pub(crate) async fn manifest_back(
         by: &deleted.pushed_by,
         now,
     };
-    let tags = db::undelete_tags(tx, repository, digest, deleted.deleted_at).await?;
     db::insert_manifest(tx, &new).await?;
-    for tag in &tags {
-        db::set_tag(tx, repository, tag, digest, now).await?;
-        db::undelete_tag(tx, repository, tag, digest).await?;
-    }
-    if tags.is_empty() {
-        db::enqueue(tx, &db::Subject::Manifest(repository.clone(), *digest), now, "restored").await?;
-    }
-    Ok(Some(tags))
+    Ok(true)
 }
 
 fn deleted(row: DeletedRow) -> Deleted {

@@ -181,7 +181,7 @@ pub(crate) async fn check_push(
     Ok(())
 }
 
-/// Refuses to delete what an immutable tag names: the tag, its manifest, its repository.
+/// Refuses to delete what an immutable tag names: the tag, its manifest or a child of it, its repository.
 pub(crate) async fn check_deletion(
     tx: &mut Tx<'_>,
     repository: &RepoName,

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use seaworthy_model::{Actor, UploadId};
-use seaworthy_store::{DbError, chain};
+use seaworthy_store::{DbError, chain, limit::SMALL_BLOB_BYTES};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Registry, RegistryError,
-    db::{self, BlobRow},
+    db::{self, BlobRow, BlobState},
     limit,
     verify::{Depth, FOLDERS},
 };
@@ -51,7 +51,8 @@ impl Registry {
     /// Reads up to [`limit::SCRUB_BYTES`], and looks through one folder of files.
     pub(crate) async fn scrub_some(&self, round: &mut Round) -> Result<(), RegistryError> {
         let now = self.inner.clock.now();
-        let before = now.plus_seconds(-limit::SCRUB_DAYS * 24 * 3600);
+        let before =
+            (now.plus_seconds(-limit::SCRUB_DAYS * 24 * 3600), now.plus_seconds(-limit::DAMAGED_SECONDS));
         let mut bytes = 0;
         for _ in 0..limit::PAGE {
             if bytes >= limit::SCRUB_BYTES {
@@ -64,7 +65,7 @@ impl Registry {
             };
             round.after = row.copy.digest.to_string();
             bytes += row.size;
-            if row.is_present() {
+            if row.state != BlobState::Deleting {
                 self.scrub_one(row).await?;
             }
         }
@@ -79,18 +80,35 @@ impl Registry {
     }
 
     async fn scrub_one(&self, row: &BlobRow) -> Result<(), RegistryError> {
-        if let Some(damage) = self.look_at(row, Depth::Bytes).await? {
+        let damage = self.look_at(row, Depth::Bytes).await?;
+        if let Some(damage) = damage.filter(|_| row.damage.is_none()) {
             return self.damaged(row, damage).await;
         }
-        let context = (row.clone(), self.inner.clock.now());
+        let is_healed = damage.is_none() && row.damage.is_some();
+        if is_healed {
+            tracing::info!(digest = %row.copy.digest, "a blob that was damaged is whole again");
+        }
+        let context = (row.clone(), is_healed, self.inner.clock.now());
         self.db()
-            .upkeep(context, |(row, now), tx| Box::pin(async move { db::set_scrubbed(tx, row, *now).await }))
+            .upkeep(context, |(row, is_healed, now), tx| {
+                Box::pin(async move {
+                    if *is_healed {
+                        return db::clear_damage(tx, row, *now).await.map(|_| ());
+                    }
+                    db::set_scrubbed(tx, row, *now).await
+                })
+            })
             .await
             .map_err(|error: DbError| RegistryError::Db(error))
     }
 
-    /// Keeps damaged bytes from everybody; a push of them heals the blob.
+    /// Keeps damaged bytes from everybody; a push of them heals the blob, and so does a look that finds them
+    /// whole. Files that are all away mark nothing.
     pub(crate) async fn damaged(&self, row: &BlobRow, damage: &'static str) -> Result<(), RegistryError> {
+        if self.is_away(row, damage).await? {
+            tracing::error!(digest = %row.copy.digest, "no file of a blob is there: is its disk mounted?");
+            return Ok(());
+        }
         tracing::error!(digest = %row.copy.digest, damage, "a blob is damaged; push it again to heal it");
         let context = (row.clone(), damage, self.inner.clock.now());
         self.db()
@@ -99,6 +117,14 @@ impl Registry {
             })
             .await
             .map_err(|error: DbError| RegistryError::Db(error))
+    }
+
+    /// True when a file is missing because all are: a disk that is not mounted says nothing of one blob.
+    pub(crate) async fn is_away(&self, row: &BlobRow, damage: &str) -> Result<bool, RegistryError> {
+        if damage != "missing" || row.size <= SMALL_BLOB_BYTES as u64 {
+            return Ok(false);
+        }
+        Ok(!self.blobs().has_files(crate::ROOM, row.copy.digest.algorithm().name()).await?)
     }
 
     /// How many blobs are damaged.

@@ -5,7 +5,7 @@ use futures_util::StreamExt as _;
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, Problem, UploadId};
 use seaworthy_oci::{Algorithm, Digest, RepoName};
-use seaworthy_store::{DbError, Upload, UploadState};
+use seaworthy_store::{BlobError, DbError, Upload, UploadState};
 
 use crate::{
     ROOM, Registry, RegistryError,
@@ -93,8 +93,11 @@ impl Registry {
         id: UploadId,
         chunk: (Option<&str>, Body),
     ) -> Result<Progress, RegistryError> {
-        let _held = self.hold(id).await?;
+        let held = self.hold(id).await?;
         let row = self.session(identity, repository, id).await?;
+        if !held.has_file() {
+            return Err(lost(&row).into());
+        }
         let (content_range, body) = chunk;
         let expected = check_position(content_range, &row)?;
         let mut upload = self.blobs().resume(ROOM, row.state).await?;
@@ -121,16 +124,18 @@ impl Registry {
         chunk: (Option<&str>, Body),
     ) -> Result<(), RegistryError> {
         let (id, digest) = session;
-        let _held = self.hold(id).await?;
+        let held = self.hold(id).await?;
         let row = self.session(identity, repository, id).await?;
         let (content_range, body) = chunk;
         check_position(content_range, &row)?;
-        let fresh = row.state.offset == 0;
-        let mut upload = if fresh {
+        // Without the session's file nobody is kept from writing under its name: this goes under another,
+        // which a sweep removes when it is left over.
+        let place = if held.has_file() { id } else { UploadId::generate() };
+        let mut upload = match row.state.offset {
             // Nothing is hashed yet, so the digest's own algorithm can still be chosen.
-            self.blobs().begin(ROOM, id, digest.algorithm())?
-        } else {
-            self.blobs().resume(ROOM, row.state).await?
+            0 => self.blobs().begin(ROOM, place, digest.algorithm())?,
+            _ if !held.has_file() => return Err(lost(&row).into()),
+            _ => self.blobs().resume(ROOM, row.state).await?,
         };
         receive(&mut upload, body.into_data_stream()).await?;
         match upload.finish_copy(digest).await {
@@ -191,6 +196,11 @@ impl Registry {
         }
         Err(Problem::new(ErrorCode::RangeInvalid, "another request moved this upload on").into())
     }
+}
+
+/// A session without its file: it was ended by a request whose answer did not arrive, or its file is gone.
+const fn lost(row: &UploadRow) -> BlobError {
+    BlobError::UploadLost { found: 0, expected: row.state.offset }
 }
 
 /// Checks that a chunk begins where the session stands; returns where it should end.

@@ -86,7 +86,7 @@ impl Registry {
     ) -> Result<StoragePage, RegistryError> {
         let mut page = StoragePage::default();
         let all = Timestamp::from_micros(i64::MAX);
-        let rows = db::blobs_page(self.db(), after, all, limit::PAGE.into()).await?;
+        let rows = db::blobs_page(self.db(), after, (all, all), limit::PAGE.into()).await?;
         let mut last = rows.last().filter(|_| rows.len() == limit::PAGE as usize);
         for row in &rows {
             page.checked += 1;
@@ -95,6 +95,10 @@ impl Registry {
             }
             if let Some(damage) = self.look_at(row, depth).await? {
                 page.problems.push(self.told(row, damage, remedy).await?);
+            } else if let (Depth::Bytes, Remedy::Apply(actor)) = (depth, remedy)
+                && row.damage.is_some()
+            {
+                self.repaired(actor, row, None).await?;
             }
             if page.bytes >= limit::VERIFIED_BYTES {
                 last = Some(row);
@@ -145,24 +149,29 @@ impl Registry {
         repositories.dedup();
         let done = match remedy {
             Remedy::Tell => "none",
+            Remedy::Apply(_) if self.is_away(row, problem).await? => "none",
             Remedy::Apply(actor) => {
-                self.repaired(actor, row, problem).await?;
+                self.repaired(actor, row, Some(problem)).await?;
                 "marked"
             }
         };
         Ok(StorageProblem { digest: row.copy.digest, problem, bytes: row.size, repositories, done })
     }
 
+    /// Marks a blob, or with no problem takes its mark away; what changes nothing is not recorded.
     async fn repaired(
         &self,
         actor: &Actor,
         row: &BlobRow,
-        problem: &'static str,
+        problem: Option<&'static str>,
     ) -> Result<(), RegistryError> {
         let context = (row.clone(), problem, self.inner.clock.now());
         seaworthy_ledger::write(self.db(), actor, context, |(row, problem, now), tx| {
             Box::pin(async move {
-                let is_new = row.damage.is_none() && db::set_damage(tx, row, problem, *now).await?;
+                let is_new = match problem {
+                    Some(problem) => row.damage.is_none() && db::set_damage(tx, row, problem, *now).await?,
+                    None => db::clear_damage(tx, row, *now).await?,
+                };
                 let act = Act::new(Action::RegistryRepair, format!("blobs/{}", row.copy.digest))
                     .details(json!({"problem": problem}));
                 Ok::<_, RegistryError>(((), if is_new { vec![act] } else { vec![] }))

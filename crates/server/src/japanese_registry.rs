@@ -28,6 +28,11 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "delete the tag first, or restore the manifest by its digest",
         "先にタグを削除するか、マニフェストをダイジェストで復元してください",
     ),
+    ("the files of the blobs are not there", "BLOBのファイルがありません"),
+    (
+        "see whether the disk of the data directory is mounted",
+        "データディレクトリのディスクがマウントされているか確認してください",
+    ),
     ("nothing here is called {}", "{0} という名前のものはありません"),
     ("there are rules for {} prefixes already", "ルールのある接頭辞が既に {0} 個あります"),
     ("there are no rules for `{}`", "`{0}` のルールはありません"),

@@ -84,6 +84,18 @@ impl Blobs {
         Ok(if hasher.finish() == copy.digest { Found::Whole } else { Found::Rotten })
     }
 
+    /// False when a room has no files of an algorithm at all, nor folders of them: they were never there, or
+    /// their disk is away.
+    pub async fn has_files(&self, room: &'static str, algorithm: &'static str) -> Result<bool, BlobError> {
+        let folder = self.root().join("blobs").join(room).join(algorithm);
+        blocking(move || match fs::read_dir(&folder) {
+            Ok(mut entries) => Ok(entries.next().is_some()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(failed("list", &folder, source)),
+        })
+        .await
+    }
+
     async fn small_bytes(&self, room: &'static str, copy: &BlobCopy) -> Result<Option<Vec<u8>>, BlobError> {
         let sql = "SELECT bytes FROM store_small_blobs WHERE room = $1 AND digest = $2";
         let row = self.db().fetch_optional(sql, args![room, &copy.digest.to_string()]).await?;

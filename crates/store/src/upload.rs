@@ -1,7 +1,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -131,6 +131,8 @@ impl UploadLock {
             Err(source) => return Err(failed("open", path, source)),
         };
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            // Who had it until now may have made it a blob, or removed it.
+            Ok(()) if !is_at(&file, path)? => Ok(Hold::NoFile),
             Ok(()) => Ok(Hold::Taken(Self { _file: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(Hold::Busy),
             Err(error) => Err(failed("lock", path, error.into())),
@@ -209,9 +211,9 @@ impl Upload {
     }
 
     /// [`Upload::finish`], as a copy of its own: who then finds that there is one already removes this
-    /// one ([`Blobs::remove`]).
+    /// one ([`Blobs::remove`]). Its name is new each time: a session that is ended twice makes two copies.
     pub async fn finish_copy(self, expected: Digest) -> Result<Stored, BlobError> {
-        let upload = Some(self.id);
+        let upload = Some(UploadId::generate());
         self.place(BlobCopy { digest: expected, upload }).await
     }
 
@@ -239,6 +241,16 @@ impl Upload {
         .await?;
         self.sink = Some(sink);
         Ok(())
+    }
+}
+
+/// True when the open file is the one that is called so now.
+fn is_at(file: &File, path: &Path) -> Result<bool, BlobError> {
+    let open = file.metadata().map_err(|source| failed("inspect", path, source))?;
+    match fs::metadata(path) {
+        Ok(now) => Ok((now.dev(), now.ino()) == (open.dev(), open.ino())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(failed("inspect", path, source)),
     }
 }
 

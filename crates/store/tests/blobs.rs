@@ -173,8 +173,10 @@ async fn copies_have_names_of_their_own(test: TestDb) {
     let bytes = pattern(50_000);
     let digest = Digest::sha256(&bytes);
     let mut copies = Vec::new();
+    // One session that is ended twice.
+    let id = UploadId::generate();
     for _ in 0..2 {
-        let mut upload = blobs.begin("t", UploadId::generate(), Algorithm::Sha256).expect("begin");
+        let mut upload = blobs.begin("t", id, Algorithm::Sha256).expect("begin");
         upload.write(bytes.clone().into()).await.expect("write");
         let Stored::File { copy, size } = upload.finish_copy(digest).await.expect("stored") else {
             panic!("it is large")

@@ -71,7 +71,7 @@ impl Look {
             Fate::Goes => {
                 let until = self.collection.until(now);
                 let by = Actor::system().name;
-                let removal = Removal { by, reason: "untagged", at: now, until };
+                let removal = Removal { by, reason: db::COLLECTED, at: now, until };
                 db::settle(tx, &self.review).await?;
                 db::delete_manifest(tx, repository, digest, &removal).await?;
                 let act = Act::new(Action::ManifestCollect, object(repository, digest))

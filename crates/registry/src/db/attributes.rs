@@ -145,7 +145,7 @@ pub(crate) async fn manifest_row(
             "SELECT m.digest, m.media_type, m.size, m.pushed_at, COALESCE(m.locks, 0),
                  (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM registry_references AS f
                   JOIN registry_blobs AS b ON b.digest = f.digest
-                  WHERE f.repository = m.repository AND f.manifest = m.digest AND f.kind <> 'child')
+                  WHERE f.repository = m.repository AND f.manifest = m.digest AND f.kind NOT IN ('child', 'foreign'))
              FROM registry_manifests AS m WHERE m.repository = $1 AND m.digest = $2",
             args![repository.as_str(), &digest.to_string()],
         )
@@ -167,7 +167,7 @@ pub(crate) async fn manifests_page(
                 "SELECT m.digest, m.media_type, m.size, m.pushed_at, COALESCE(m.locks, 0),
                      (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM registry_references AS f
                       JOIN registry_blobs AS b ON b.digest = f.digest
-                      WHERE f.repository = m.repository AND f.manifest = m.digest AND f.kind <> 'child')
+                      WHERE f.repository = m.repository AND f.manifest = m.digest AND f.kind NOT IN ('child', 'foreign'))
                  FROM registry_manifests AS m
                  WHERE m.repository = $1 AND m.digest > $2 AND (COALESCE(m.locks, 0) & $3) = 0
                  ORDER BY m.digest LIMIT $4",
@@ -180,7 +180,7 @@ pub(crate) async fn manifests_page(
                 "SELECT m.digest, m.media_type, m.size, m.pushed_at, COALESCE(m.locks, 0),
                      (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM registry_references AS f
                       JOIN registry_blobs AS b ON b.digest = f.digest
-                      WHERE f.repository = m.repository AND f.manifest = m.digest AND f.kind <> 'child')
+                      WHERE f.repository = m.repository AND f.manifest = m.digest AND f.kind NOT IN ('child', 'foreign'))
                  FROM registry_manifests AS m
                  WHERE m.repository = $1 AND (COALESCE(m.locks, 0) & $3) = 0
                    AND ($5 * m.pushed_at > $6 OR ($5 * m.pushed_at = $6 AND m.digest > $2))

@@ -189,9 +189,9 @@ pub(crate) async fn hold_on(tx: &mut Tx<'_>, row: &BlobRow, now: Timestamp) -> R
     let digest = row.copy.digest.to_string();
     let named = tx
         .fetch_optional(
-            "SELECT 1 FROM registry_references WHERE digest = $1 AND kind IN ('config', 'layer')
+            "SELECT 1 FROM registry_references WHERE digest = $1 AND kind <> 'child'
              UNION ALL
-             SELECT 1 FROM registry_deleted_references WHERE digest = $1 AND kind IN ('config', 'layer') LIMIT 1",
+             SELECT 1 FROM registry_deleted_references WHERE digest = $1 AND kind <> 'child' LIMIT 1",
             args![&digest],
         )
         .await?;
@@ -302,7 +302,8 @@ pub(crate) async fn name_blob(
             "SELECT size, state FROM registry_blobs WHERE digest = $2 AND state <> 'deleting' AND damage IS NULL
              AND (EXISTS (SELECT 1 FROM registry_links
                       WHERE repository = $1 AND digest = $2 AND principal = $3)
-                  OR EXISTS (SELECT 1 FROM registry_references WHERE repository = $1 AND digest = $2))",
+                  OR EXISTS (SELECT 1 FROM registry_references
+                      WHERE repository = $1 AND digest = $2 AND kind <> 'foreign'))",
             args![repository.as_str(), &digest.to_string(), pusher],
         )
         .await?;

@@ -4,7 +4,8 @@ use seaworthy_model::Timestamp;
 use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
-use super::reviews::enqueue_followers;
+use super::{deletion::COLLECTED, reviews::enqueue_followers};
+use crate::lock::Locks;
 
 /// A deleted manifest as it was pushed.
 pub(crate) struct DeletedManifest {
@@ -13,6 +14,8 @@ pub(crate) struct DeletedManifest {
     pub(crate) pushed_by: String,
     pub(crate) deleted_at: Timestamp,
     pub(crate) until: Timestamp,
+    /// Nobody asked for it: nothing led to it.
+    pub(crate) is_collected: bool,
 }
 
 pub(crate) async fn deleted_manifest(
@@ -22,7 +25,7 @@ pub(crate) async fn deleted_manifest(
 ) -> Result<Option<DeletedManifest>, DbError> {
     let row = tx
         .fetch_optional(
-            "SELECT media_type, pushed_at, pushed_by, deleted_at, until FROM registry_deleted
+            "SELECT media_type, pushed_at, pushed_by, deleted_at, until, reason FROM registry_deleted
              WHERE repository = $1 AND kind = 'manifest' AND name = '' AND digest = $2",
             args![repository.as_str(), &digest.to_string()],
         )
@@ -34,6 +37,7 @@ pub(crate) async fn deleted_manifest(
             pushed_by: row.text(2)?.to_owned(),
             deleted_at: Timestamp::from_micros(row.int(3)?),
             until: Timestamp::from_micros(row.int(4)?),
+            is_collected: row.text(5)? == COLLECTED,
         })
     })
     .transpose()
@@ -55,21 +59,22 @@ pub(crate) async fn deleted_tag(
     row.map(|row| row.parsed(0)).transpose()
 }
 
-/// A manifest is back: forgets that it was deleted. False when it was not.
+/// A manifest is back: forgets that it was deleted, and returns the locks that it had. `None` when it was
+/// not deleted.
 pub(crate) async fn undelete_manifest(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: &Digest,
-) -> Result<bool, DbError> {
+) -> Result<Option<Locks>, DbError> {
     let (name, text) = (repository.as_str(), digest.to_string());
     let sql = "DELETE FROM registry_deleted
-         WHERE repository = $1 AND kind = 'manifest' AND name = '' AND digest = $2";
-    if tx.execute(sql, args![name, &text]).await? == 0 {
-        return Ok(false);
-    }
+         WHERE repository = $1 AND kind = 'manifest' AND name = '' AND digest = $2
+         RETURNING COALESCE(locks, 0)";
+    let rows = tx.fetch_all(sql, args![name, &text]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
     let sql = "DELETE FROM registry_deleted_references WHERE repository = $1 AND manifest = $2";
     tx.execute(sql, args![name, &text]).await?;
-    Ok(true)
+    Ok(Some(Locks::from_bits(row.int(0)?)))
 }
 
 /// Brings the tags back that went with a manifest, unless they are others now; returns their names.
@@ -131,7 +136,7 @@ pub(crate) async fn purge_manifest(
     tx.execute(
         "INSERT INTO registry_reviews (kind, repository, digest, due, tries, reason, epoch)
          SELECT DISTINCT 'blob', '', digest, CAST($3 AS BIGINT), 0, 'manifest', 0 FROM registry_deleted_references
-         WHERE repository = $1 AND manifest = $2 AND kind IN ('config', 'layer')
+         WHERE repository = $1 AND manifest = $2 AND kind <> 'child'
          ON CONFLICT (kind, repository, digest) DO UPDATE SET reason = excluded.reason,
              epoch = registry_reviews.epoch + 1,
              due = CASE WHEN registry_reviews.due < excluded.due THEN registry_reviews.due ELSE excluded.due END",

@@ -9,6 +9,9 @@ use super::{
     reviews::{enqueue_followers, loosen, span},
 };
 
+/// The reason of a deletion that nobody asked for. Stored: never changed.
+pub(crate) const COLLECTED: &str = "untagged";
+
 /// A deletion: by whom, why, when, and until when it can be undone.
 #[derive(Clone, Debug)]
 pub(crate) struct Removal {
@@ -36,9 +39,12 @@ pub(crate) async fn delete_tag(
     let Some(digest) = super::target_of(tx, repository, tag).await? else { return Ok(false) };
     if removal.can_be_undone() {
         tx.execute(
-            "INSERT INTO registry_deleted (repository, kind, name, digest, deleted_at, deleted_by, reason, until)
-             VALUES ($1, 'tag', $2, $3, $4, $5, $6, $7) ON CONFLICT (repository, kind, name, digest)
-             DO UPDATE SET deleted_at = $4, deleted_by = $5, reason = $6, until = $7",
+            "INSERT INTO registry_deleted (repository, kind, name, digest, deleted_at, deleted_by, reason, until,
+                 locks)
+             VALUES ($1, 'tag', $2, $3, $4, $5, $6, $7,
+                 (SELECT locks FROM registry_tags WHERE repository = $1 AND name = $2))
+             ON CONFLICT (repository, kind, name, digest) DO UPDATE SET
+                 deleted_at = $4, deleted_by = $5, reason = $6, until = $7, locks = excluded.locks",
             args![
                 repository.as_str(),
                 tag.as_str(),
@@ -106,22 +112,24 @@ async fn set_aside(
     let args = args![name, &first, &last, at, &removal.by, removal.reason, until];
     tx.execute(
         "INSERT INTO registry_deleted (repository, kind, name, digest, media_type, pushed_at, pushed_by,
-             deleted_at, deleted_by, reason, until)
+             deleted_at, deleted_by, reason, until, locks)
          SELECT repository, 'manifest', '', digest, media_type, pushed_at, pushed_by,
-             CAST($4 AS BIGINT), CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS BIGINT)
+             CAST($4 AS BIGINT), CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS BIGINT), locks
          FROM registry_manifests WHERE repository = $1 AND digest >= $2 AND digest <= $3
          ON CONFLICT (repository, kind, name, digest) DO UPDATE SET deleted_at = excluded.deleted_at,
-             deleted_by = excluded.deleted_by, reason = excluded.reason, until = excluded.until",
+             deleted_by = excluded.deleted_by, reason = excluded.reason, until = excluded.until,
+             locks = excluded.locks",
         args,
     )
     .await?;
     tx.execute(
-        "INSERT INTO registry_deleted (repository, kind, name, digest, deleted_at, deleted_by, reason, until)
+        "INSERT INTO registry_deleted (repository, kind, name, digest, deleted_at, deleted_by, reason, until, locks)
          SELECT repository, 'tag', name, digest,
-             CAST($4 AS BIGINT), CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS BIGINT)
+             CAST($4 AS BIGINT), CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS BIGINT), locks
          FROM registry_tags WHERE repository = $1 AND digest >= $2 AND digest <= $3
          ON CONFLICT (repository, kind, name, digest) DO UPDATE SET deleted_at = excluded.deleted_at,
-             deleted_by = excluded.deleted_by, reason = excluded.reason, until = excluded.until",
+             deleted_by = excluded.deleted_by, reason = excluded.reason, until = excluded.until,
+             locks = excluded.locks",
         args,
     )
     .await?;
@@ -184,7 +192,8 @@ pub(crate) async fn unlink_blob(
     let (name, text) = (repository.as_str(), digest.to_string());
     let named = tx
         .fetch_optional(
-            "SELECT 1 FROM registry_references WHERE repository = $1 AND digest = $2 LIMIT 1",
+            "SELECT 1 FROM registry_references
+             WHERE repository = $1 AND digest = $2 AND kind <> 'foreign' LIMIT 1",
             args![name, &text],
         )
         .await?;

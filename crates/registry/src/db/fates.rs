@@ -46,7 +46,8 @@ pub(crate) struct Runner {
 
 fn read_facts(row: &Row, runs: bool) -> Result<ManifestFacts, DbError> {
     let touched = row.int(0)?.max(row.int(1)?).max(row.int(2)?);
-    let keeping = Ability::Delete.bit() | Ability::Write.bit();
+    // One that nobody may read is not to be gone, and back without its lock by the next push, either.
+    let keeping = Ability::Delete.bit() | Ability::Write.bit() | Ability::Read.bit();
     let keepers = [
         (row.int(4)? != 0, Keeper::Tag),
         (row.int(5)? != 0, Keeper::Index),

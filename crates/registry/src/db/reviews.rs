@@ -74,7 +74,7 @@ pub(crate) async fn enqueue_named(
     tx.execute(
         "INSERT INTO registry_reviews (kind, repository, digest, due, tries, reason, epoch)
          SELECT DISTINCT 'blob', '', digest, CAST($4 AS BIGINT), 0, 'manifest', 0 FROM registry_references
-         WHERE repository = $1 AND manifest >= $2 AND manifest <= $3 AND kind IN ('config', 'layer')
+         WHERE repository = $1 AND manifest >= $2 AND manifest <= $3 AND kind <> 'child'
          ON CONFLICT (kind, repository, digest) DO UPDATE SET reason = excluded.reason,
              epoch = registry_reviews.epoch + 1,
              due = CASE WHEN registry_reviews.due < excluded.due THEN registry_reviews.due ELSE excluded.due END",

@@ -2,7 +2,7 @@ use seaworthy_store::schema::{Column, Index, Migration, RoomSchema, Step, Table}
 
 /// The registry's tables.
 pub const SCHEMA: RoomSchema =
-    RoomSchema { room: "registry", migrations: &[FIRST, REFERRERS, LOCKS, RULES, COLLECTION] };
+    RoomSchema { room: "registry", migrations: &[FIRST, REFERRERS, LOCKS, RULES, COLLECTION, DELETED_LOCKS] };
 
 const FIRST: Migration = Migration {
     id: 1,
@@ -229,6 +229,10 @@ const COLLECTION: Migration = Migration {
         ),
     ],
 };
+
+/// What was locked comes back locked. Of what was deleted before, the locks are not known.
+const DELETED_LOCKS: Migration =
+    Migration { id: 6, steps: &[Step::AddColumn("registry_deleted", Column::int("locks").optional())] };
 
 /// Manifests and tags that were deleted and can be restored: a manifest with what its row said, a tag
 /// with the manifest that it pointed at.

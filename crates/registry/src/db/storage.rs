@@ -6,18 +6,21 @@ use seaworthy_store::{Db, DbError, Tx, args};
 
 use super::blobs::{BlobRow, read_blob};
 
-/// Blobs after a digest, in order, whose bytes were not read since then.
+/// Blobs after a digest, in order, whose bytes were not read since then; of damaged ones, since the second
+/// time.
 pub(crate) async fn blobs_page(
     db: &Db,
     after: &str,
-    read_before: Timestamp,
+    (read_before, damaged_before): (Timestamp, Timestamp),
     most: i64,
 ) -> Result<Vec<BlobRow>, DbError> {
     let rows = db
         .fetch_all(
             "SELECT copy, size, state, generation, pinned_until, changed_at, damage, digest
-             FROM registry_blobs WHERE digest > $1 AND COALESCE(scrubbed_at, 0) < $2 ORDER BY digest LIMIT $3",
-            args![after, read_before.as_micros(), most],
+             FROM registry_blobs WHERE digest > $1
+               AND COALESCE(scrubbed_at, 0) < CASE WHEN damage IS NULL THEN $2 ELSE $3 END
+             ORDER BY digest LIMIT $4",
+            args![after, read_before.as_micros(), damaged_before.as_micros(), most],
         )
         .await?;
     rows.iter()
@@ -50,6 +53,18 @@ pub(crate) async fn set_damage(
             "UPDATE registry_blobs SET damage = $3, generation = generation + 1, scrubbed_at = $4
              WHERE digest = $1 AND generation = $2 AND state <> 'deleting'",
             args![&row.copy.digest.to_string(), row.generation, damage, now.as_micros()],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// Notes that a copy's bytes are right again; false when it is another by now.
+pub(crate) async fn clear_damage(tx: &mut Tx<'_>, row: &BlobRow, now: Timestamp) -> Result<bool, DbError> {
+    let changed = tx
+        .execute(
+            "UPDATE registry_blobs SET damage = NULL, generation = generation + 1, scrubbed_at = $3
+             WHERE digest = $1 AND generation = $2 AND state <> 'deleting' AND damage IS NOT NULL",
+            args![&row.copy.digest.to_string(), row.generation, now.as_micros()],
         )
         .await?;
     Ok(changed == 1)

@@ -10,7 +10,9 @@ use crate::{Registry, db, limit, pauses::Point};
 db_tests!(super::ROOMS; gc_vs_head_then_manifest, gc_vs_mount, gc_vs_reupload_while_deleting,
     a_late_deleter_hits_nothing, two_gc_workers_two_replicas, lease_survives_restart,
     crash_between_rename_and_sql, crash_after_sql_before_reply, crash_mid_gc_delete, clock_jumps_backwards,
-    what_is_named_stays, a_batch_is_bounded, pins_are_prolonged_at_half);
+    what_is_named_stays, a_batch_is_bounded, pins_are_prolonged_at_half,
+    a_session_is_finished_twice,
+    foreign_layers_that_were_pushed_stay);
 
 /// Two blobs that nobody names any more: `file(1)` is in a file, `b"small"` in the database.
 async fn unnamed(still: &Still) -> [Vec<u8>; 2] {
@@ -372,4 +374,69 @@ async fn pins_are_prolonged_at_half(test: TestDb) {
     still.clock.advance(1);
     assert_eq!(still.head("a", &digest).await, StatusCode::OK);
     assert_eq!(pinned().await, first + (limit::LEASE_SECONDS / 2 + 1) * 1_000_000, "one past it");
+}
+
+/// The answer to the first did not arrive, and another server is asked again: each brings its own copy.
+async fn a_session_is_finished_twice(test: TestDb) {
+    let still = Still::new(test).await;
+    let replica = still.world.replica(|_| {});
+    let digest = Digest::sha256(&file(1));
+    let location = still.client.begin("a").await;
+    let (seen, go) = still.registry().hold_at(Point::Placed);
+    let again = async {
+        seen.await.expect("held");
+        let status = replica.close(&location, digest, file(1)).await.status;
+        go.send(()).expect("held");
+        status
+    };
+    let (again, first) =
+        futures_util::future::join(again, still.client.close(&location, digest, file(1))).await;
+    assert_eq!((first.status, again), (StatusCode::CREATED, StatusCode::CREATED));
+    assert_eq!(still.copies(&digest), 1);
+    still.reads("a", &file(1)).await;
+    // Of what was received in parts nothing is left to finish again, and another's bytes are not added.
+    let location = still.client.begin("a").await;
+    let sent = still.client.send("PATCH", &location, &[], file(2)).await;
+    assert_eq!(sent.status, StatusCode::ACCEPTED);
+    let (seen, go) = still.registry().hold_at(Point::Placed);
+    let digest = Digest::sha256(&file(2));
+    let again = async {
+        seen.await.expect("held");
+        let answers = [
+            replica.close(&location, digest, vec![]).await,
+            replica.send("PATCH", &location, &[], "x").await,
+        ];
+        go.send(()).expect("held");
+        answers.map(|answer| answer.code())
+    };
+    let (again, first) =
+        futures_util::future::join(again, still.client.close(&location, digest, vec![])).await;
+    assert_eq!((first.status, again), (StatusCode::CREATED, ["BLOB_UPLOAD_UNKNOWN"; 2].map(str::to_owned)));
+    still.reads("a", &file(2)).await;
+}
+
+/// What a manifest says is elsewhere, and was pushed all the same.
+async fn foreign_layers_that_were_pushed_stay(test: TestDb) {
+    let still = Still::new(test).await;
+    let digest = Digest::sha256(&file(1));
+    still.client.put_blob("a", &file(1)).await;
+    still.client.put_blob("a", super::CONFIG).await;
+    let foreign = manifest_of(&file(1)).replace(
+        r#""mediaType":"application/vnd.oci.image.layer.v1.tar","#,
+        r#""mediaType":"application/vnd.oci.image.layer.nondistributable.v1.tar","urls":["https://x.test/1"],"#,
+    );
+    assert_eq!(still.client.put_manifest("a", "1", &foreign).await.status, StatusCode::CREATED);
+    let reader = still.world.service("reader", "AcrPull", "/repositories").await;
+    let path = format!("/v2/a/blobs/{digest}");
+    assert_eq!(reader.get(&path).await.status, StatusCode::NOT_FOUND, "it opens nothing");
+    let named = still.client.put_manifest("b", "1", &foreign).await;
+    assert_eq!(named.code(), "MANIFEST_BLOB_UNKNOWN", "its config");
+    still.pass(3 * DAY).await;
+    still.pass(limit::CONDEMNED_SECONDS).await;
+    still.reads("a", &file(1)).await;
+    assert_eq!(reader.get(&path).await.status, StatusCode::NOT_FOUND);
+    still.delete(&format!("a/manifests/{}", Digest::sha256(foreign.as_bytes()))).await;
+    still.pass(DAY).await;
+    still.pass(limit::CONDEMNED_SECONDS).await;
+    assert_eq!(still.state(&digest).await, "", "nothing keeps it");
 }

@@ -9,14 +9,16 @@ use seaworthy_testkit::{TestDb, db_tests};
 
 use super::{
     DAY, Still,
-    client::{IMAGE, ROOMS, artifact},
-    file,
+    client::{IMAGE, INDEX, ROOMS, artifact},
+    file, index_of,
 };
-use crate::{Collection, RegistryError, Restored, limit};
+use crate::{Collection, RegistryError, RepositoryRules, Restored, limit};
 
 db_tests!(super::ROOMS; soft_delete_then_push_same_digest, deleted_is_gone_on_every_path,
     a_manifest_comes_back_with_its_tags, a_tag_comes_back, a_repository_comes_back, time_is_over_at_its_second,
-    deleted_things_are_listed_in_pages, restoring_needs_its_right);
+    deleted_things_are_listed_in_pages, restoring_needs_its_right,
+    what_was_locked_comes_back_locked, a_repository_is_unlocked_before_it_goes,
+    an_index_brings_back_what_was_collected, restoring_follows_the_rules);
 
 impl Still {
     pub(super) async fn restore(
@@ -233,7 +235,12 @@ async fn restoring_needs_its_right(test: TestDb) {
     let (digest, _) = still.client.put_image("a:1", &[&file(1)]).await;
     still.delete(&format!("a/manifests/{digest}")).await;
     let name = "a".parse().expect("name");
-    for (role, expected) in [("AcrPull", ErrorCode::Denied), ("AcrPush", ErrorCode::Denied)] {
+    for (role, expected) in [
+        ("AcrPull", ErrorCode::Denied),
+        ("AcrPush", ErrorCode::Denied),
+        // Who may only delete would push what somebody else deleted.
+        ("AcrDelete", ErrorCode::Denied),
+    ] {
         let who = still.world.identity(&role.to_lowercase(), role, "/repositories/a").await;
         let error = still.registry().restore(&who, &name, Err(digest)).await.expect_err("no right");
         assert_eq!(code(error), expected, "{role}");
@@ -245,4 +252,119 @@ async fn restoring_needs_its_right(test: TestDb) {
     still.client.put_image("a:2", &[&file(2)]).await;
     still.client.send("PATCH", "/acr/v1/a", &[], locked).await;
     assert!(still.restore("a", Err(digest)).await.is_err(), "nothing is written where it is locked");
+}
+
+async fn what_was_locked_comes_back_locked(test: TestDb) {
+    const LOCKED: StatusCode = StatusCode::METHOD_NOT_ALLOWED;
+    let still = Still::with(test, Collection::default()).await;
+    let (digest, manifest) = still.client.put_image("a:1", &[&file(1)]).await;
+    let (by_tag, by_digest) = ("a/manifests/1".to_owned(), format!("a/manifests/{digest}"));
+    let lock = async |path: &str, allowed: bool| {
+        let body = format!(r#"{{"readEnabled":{allowed}}}"#);
+        let answer = still.client.send("PATCH", &format!("/acr/v1/{path}"), &[], body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    };
+    let manifests = format!("a/_manifests/{digest}");
+    let both = async || [still.get(&by_tag).await, still.get(&by_digest).await];
+    // The tag alone.
+    lock("a/_tags/1", false).await;
+    still.delete(&by_tag).await;
+    still.restore("a", Ok(tag("1"))).await.expect("restored");
+    assert_eq!(both().await, [LOCKED, StatusCode::OK], "a tag that was restored");
+    still.delete(&by_tag).await;
+    still.client.put_manifest("a", "1", &manifest).await;
+    assert_eq!(both().await, [LOCKED, StatusCode::OK], "a tag that was pushed");
+    still.delete(&by_digest).await;
+    still.restore("a", Err(digest)).await.expect("restored");
+    assert_eq!(both().await, [LOCKED, StatusCode::OK], "a tag with its manifest");
+    // What was unlocked meanwhile stays so.
+    lock("a/_tags/1", true).await;
+    still.clock.advance(1);
+    still.delete(&by_tag).await;
+    still.restore("a", Ok(tag("1"))).await.expect("restored");
+    assert_eq!(both().await, [StatusCode::OK; 2]);
+    // The manifest.
+    lock(&manifests, false).await;
+    still.delete(&by_digest).await;
+    still.restore("a", Err(digest)).await.expect("restored");
+    assert_eq!(both().await, [LOCKED; 2], "a manifest that was restored");
+    still.delete(&by_digest).await;
+    still.client.put_image("a:1", &[&file(1)]).await;
+    assert_eq!(both().await, [LOCKED; 2], "a manifest that was pushed");
+    let gone = still.client.send("DELETE", "/acr/v1/a", &[], "").await;
+    assert_eq!(gone.status, StatusCode::ACCEPTED);
+    still.restore("a", Err(digest)).await.expect("restored");
+    assert_eq!(both().await, [LOCKED; 2], "one of a repository");
+    // It is not collected.
+    still.delete(&by_tag).await;
+    still.pass(60 * DAY).await;
+    assert_eq!(still.get(&by_digest).await, LOCKED);
+}
+
+async fn a_repository_is_unlocked_before_it_goes(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    still.client.put_image("a:1", &[&file(1)]).await;
+    for (attributes, status) in [
+        (r#"{"readEnabled":false}"#, StatusCode::METHOD_NOT_ALLOWED),
+        (r#"{"readEnabled":true,"listEnabled":false}"#, StatusCode::ACCEPTED),
+    ] {
+        still.client.send("PATCH", "/acr/v1/a", &[], attributes.to_owned()).await;
+        let answer = still.client.send("DELETE", "/acr/v1/a", &[], "").await;
+        assert_eq!(answer.status, status, "{attributes}: {}", answer.text());
+    }
+}
+
+async fn an_index_brings_back_what_was_collected(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    let collected = still.untagged("a", &file(1)).await;
+    let (deleted, _) = still.client.put_image("a:1", &[&file(2)]).await;
+    still.pass(7 * DAY).await;
+    still.delete(&format!("a/manifests/{deleted}")).await;
+    assert_eq!(still.get(&format!("a/manifests/{collected}")).await, StatusCode::NOT_FOUND);
+    let answer = still.client.put_as("/v2/a/manifests/all", INDEX, &index_of(&[collected, deleted])).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+    assert_eq!(still.get(&format!("a/manifests/{collected}")).await, StatusCode::OK);
+    for name in [deleted.to_string(), "1".to_owned()] {
+        let status = still.get(&format!("a/manifests/{name}")).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "somebody deleted it");
+    }
+    assert_eq!(still.acts("manifest.restore").await, 1);
+    still.restore("a", Err(deleted)).await.expect("restored");
+}
+
+async fn restoring_follows_the_rules(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    let (digest, _) = still.client.put_image("a:1", &[&file(1)]).await;
+    still.delete(&format!("a/manifests/{digest}")).await;
+    let rules = |prefix: &str, promotion_only: bool| RepositoryRules {
+        prefix: prefix.parse().expect("prefix"),
+        promotion_only,
+        immutable: vec!["1".parse().expect("pattern")],
+    };
+    let operator = Identity::operator(0);
+    still.registry().set_rules(&operator, rules("a", true)).await.expect("set");
+    for reference in [Ok(tag("1")), Err(digest)] {
+        let error = still.restore("a", reference).await.expect_err("promotion alone writes there");
+        assert_eq!(code(error), ErrorCode::Denied);
+    }
+    assert_eq!(still.get(&format!("a/manifests/{digest}")).await, StatusCode::NOT_FOUND, "nothing is back");
+    still.registry().set_rules(&operator, rules("a", false)).await.expect("set");
+    still.restore("a", Err(digest)).await.expect("an immutable tag is set once");
+    assert_eq!(still.get("a/manifests/1").await, StatusCode::OK);
+    // A child of what an immutable tag names stays with it, at any of two levels.
+    let child = still.untagged("b", &file(2)).await;
+    let inner = index_of(&[child]);
+    let inner_digest = still.push("b", INDEX, &inner).await;
+    let put = still.client.put_as("/v2/b/manifests/1", INDEX, &index_of(&[inner_digest])).await;
+    assert_eq!(put.status, StatusCode::CREATED);
+    still.registry().set_rules(&operator, rules("b", false)).await.expect("set");
+    let delete = async |digest: &Digest| {
+        still.client.send("DELETE", &format!("/v2/b/manifests/{digest}"), &[], "").await.status
+    };
+    for digest in [&child, &inner_digest] {
+        assert_ne!(delete(digest).await, StatusCode::ACCEPTED);
+        assert_eq!(still.get(&format!("b/manifests/{digest}")).await, StatusCode::OK);
+    }
+    still.registry().remove_rules(&operator, &"b".parse().expect("prefix")).await.expect("removed");
+    assert_eq!(delete(&child).await, StatusCode::ACCEPTED);
 }

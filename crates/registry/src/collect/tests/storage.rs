@@ -22,7 +22,8 @@ use crate::{
 
 db_tests!(super::ROOMS; damage_is_found_and_healed_by_a_push, a_missing_file_is_no_endless_500,
     orphans_are_told_of_and_removed, a_crash_before_the_row_leaves_an_orphan, scrubbing_finds_rot,
-    verification_is_in_pages, why_it_is_here, what_would_go, files_from_before_are_read_replaced_and_removed);
+    verification_is_in_pages, why_it_is_here, what_would_go, files_from_before_are_read_replaced_and_removed,
+    what_is_whole_again_is_served, a_disk_that_is_away_marks_nothing);
 
 impl Still {
     /// The path of a blob's only file.
@@ -249,6 +250,58 @@ async fn scrubbing_finds_rot(test: TestDb) {
     still.claim_blobs(&[limit::SCRUB_BYTES - 1, 1, 1]).await;
     still.registry().scrub_some(&mut Round::default()).await.expect("read");
     assert_eq!(count().await, 2, "at the limit");
+}
+
+async fn what_is_whole_again_is_served(test: TestDb) {
+    let still = Still::new(test).await;
+    still.client.put_image("a:1", &[&file(1), &file(2)]).await;
+    let digest = Digest::sha256(&file(1));
+    let path = still.path(&digest);
+    let mark = async || {
+        rot(&path);
+        assert_eq!(still.kinds(Depth::Bytes, apply()).await, [("rot", "marked")]);
+        std::fs::write(&path, file(1)).expect("put back");
+        still.reads_anything("a", &digest, StatusCode::NOT_FOUND).await;
+    };
+    mark().await;
+    // Its length says nothing of rot, and looking changes nothing.
+    assert!(still.verify(Depth::Lengths, apply()).await.is_empty());
+    assert!(still.verify(Depth::Bytes, Remedy::Tell).await.is_empty());
+    still.reads_anything("a", &digest, StatusCode::NOT_FOUND).await;
+    assert!(still.verify(Depth::Bytes, apply()).await.is_empty());
+    still.reads("a", &file(1)).await;
+    let sql = "SELECT 1 FROM ledger_leaves WHERE action = 'registry.repair'";
+    assert_eq!(still.world.test.db.fetch_all(sql, &[]).await.expect("query").len(), 2);
+    // Servers find it by themselves, after a while.
+    mark().await;
+    still.clock.advance(limit::DAMAGED_SECONDS);
+    still.registry().scrub_some(&mut Round::default()).await.expect("read");
+    still.reads_anything("a", &digest, StatusCode::NOT_FOUND).await;
+    still.clock.advance(1);
+    still.registry().scrub_some(&mut Round::default()).await.expect("read");
+    still.reads("a", &file(1)).await;
+    assert_eq!(still.registry().damaged_blobs().await.expect("count"), 0);
+}
+
+async fn a_disk_that_is_away_marks_nothing(test: TestDb) {
+    let still = Still::new(test).await;
+    still.client.put_image("a:1", &[&file(1), &file(2)]).await;
+    let digest = Digest::sha256(&file(1));
+    let root = still.world.test.path().join("blobs");
+    let away = root.with_file_name("away");
+    std::fs::rename(&root, &away).expect("moved");
+    for is_there in [false, true] {
+        if is_there {
+            std::fs::create_dir_all(root.join("registry/sha256")).expect("made");
+        }
+        still.reads_anything("a", &digest, StatusCode::SERVICE_UNAVAILABLE).await;
+        assert_eq!(still.kinds(Depth::Bytes, apply()).await, [("missing", "none"); 2]);
+        still.registry().scrub_some(&mut Round::default()).await.expect("read");
+        assert_eq!(still.registry().damaged_blobs().await.expect("count"), 0);
+    }
+    std::fs::remove_dir_all(&root).expect("removed");
+    std::fs::rename(&away, &root).expect("moved");
+    still.reads("a", &file(1)).await;
 }
 
 impl Still {
