@@ -293,22 +293,7 @@ fn images(it: &mut Description, socket: &Door) {
     let listed = it.get(socket, "/api/v1/images", "/api/v1/images?repository=prod").json();
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed:#}");
     it.get(socket, "/api/v1/findings", "/api/v1/findings?cve=CVE-2026-1111");
-    let route = ("POST", "/api/v1/images/promote");
-    let copy = json!({"from": "prod/web:1", "to": "stage/web", "wait": 60});
-    assert_eq!(it.ask(socket, route, route.1, &copy).json()["tag"], "1");
-    let path = "/api/v1/images";
-    it.ask(socket, ("DELETE", path), &format!("{path}?image=stage/web:1"), &Value::Null);
-    let copy = json!({"from": "prod/web:1", "to": "prod/other"});
-    assert_eq!(it.ask(socket, route, route.1, &copy).status, 403, "no feed is loaded");
-    let rules = json!({"prefix": "stage", "promotion_only": true, "immutable": ["v*"]});
-    let path = "/api/v1/registry/rules";
-    assert_eq!(it.ask(socket, ("POST", path), path, &rules).json(), rules);
-    assert_eq!(it.get(socket, path, path).json(), json!([rules]));
-    assert_eq!(it.ask(socket, ("POST", path), path, &json!({"prefix": "A"})).status, 400);
-    for status in [200, 404] {
-        let answer = it.ask(socket, ("DELETE", path), &format!("{path}?prefix=stage"), &Value::Null);
-        assert_eq!(answer.status, status);
-    }
+    openapi_registry::promoted(it, socket);
     let sent = json!({"reference": "prod/web:1", "ready": Image::debian("expat", "2.5.0-1", "").inspected()});
     let local = it.ask(socket, ("POST", "/api/v1/check"), "/api/v1/check", &sent).json();
     assert_eq!((&local["recorded"], &local["content_id"]), (&json!(false), &check["content_id"]));

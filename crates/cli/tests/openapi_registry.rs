@@ -4,6 +4,26 @@ use serde_json::{Value, json};
 
 use crate::{http::Door, openapi::Description};
 
+/// What is copied to where it may be, and who writes where; once `prod/web:1` is judged.
+pub(crate) fn promoted(it: &mut Description, socket: &Door) {
+    let route = ("POST", "/api/v1/images/promote");
+    let copy = json!({"from": "prod/web:1", "to": "stage/web", "wait": 60});
+    assert_eq!(it.ask(socket, route, route.1, &copy).json()["tag"], "1");
+    let path = "/api/v1/images";
+    it.ask(socket, ("DELETE", path), &format!("{path}?image=stage/web:1"), &Value::Null);
+    let copy = json!({"from": "prod/web:1", "to": "prod/other"});
+    assert_eq!(it.ask(socket, route, route.1, &copy).status, 403, "no feed is loaded");
+    let rules = json!({"prefix": "stage", "promotion_only": true, "immutable": ["v*"]});
+    let path = "/api/v1/registry/rules";
+    assert_eq!(it.ask(socket, ("POST", path), path, &rules).json(), rules);
+    assert_eq!(it.get(socket, path, path).json(), json!([rules]));
+    assert_eq!(it.ask(socket, ("POST", path), path, &json!({"prefix": "A"})).status, 400);
+    for status in [200, 404] {
+        let answer = it.ask(socket, ("DELETE", path), &format!("{path}?prefix=stage"), &Value::Null);
+        assert_eq!(answer.status, status);
+    }
+}
+
 /// While `prod/web:1` is there.
 pub(crate) fn kept(it: &mut Description, socket: &Door) {
     let path = "/api/v1/registry/retention";
