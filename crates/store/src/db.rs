@@ -11,7 +11,7 @@ use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 
 use crate::{
     Arg, Row,
@@ -42,7 +42,14 @@ struct Inner {
 
 enum Engine {
     Sqlite { writer: Writer, readers: Readers, watches: Arc<Watches> },
-    Postgres(PgPool),
+    Postgres(Arc<Postgres>),
+}
+
+struct Postgres {
+    pool: PgPool,
+    /// Held by each transaction beside others, and alone by one that lost too often: whoever is
+    /// slow would otherwise lose to those who are quick for ever.
+    turns: RwLock<()>,
 }
 
 /// What a transaction's closure returns.
@@ -81,7 +88,8 @@ impl Db {
             .connect_with(options.clone())
             .await
             .map_err(|error| DbError::Open { place: place(&options), source: Arc::new(error.into()) })?;
-        Ok(Self::new(Engine::Postgres(pool), clock))
+        let postgres = Postgres { pool, turns: RwLock::default() };
+        Ok(Self::new(Engine::Postgres(Arc::new(postgres)), clock))
     }
 
     fn new(engine: Engine, clock: Arc<dyn Clock>) -> Self {
@@ -123,8 +131,8 @@ impl Db {
     pub async fn fetch_all(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, DbError> {
         match &self.inner.engine {
             Engine::Sqlite { readers, .. } => readers.fetch_all(sql, args).await,
-            Engine::Postgres(pool) => sql::postgres_query(sql, args)
-                .fetch_all(pool)
+            Engine::Postgres(postgres) => sql::postgres_query(sql, args)
+                .fetch_all(&postgres.pool)
                 .await
                 .map_err(|error| DbError::statement(sql, error))?
                 .iter()
@@ -164,10 +172,10 @@ impl Db {
     {
         let (result, wakes) = match &self.inner.engine {
             Engine::Sqlite { writer, .. } => writer.run(context, work).await,
-            Engine::Postgres(pool) => {
-                let pool = pool.clone();
+            Engine::Postgres(postgres) => {
+                let postgres = postgres.clone();
                 // A task of its own: a caller that goes away must not leave a transaction half run.
-                tokio::spawn(async move { postgres(&pool, &context, &work).await })
+                tokio::spawn(async move { postgres.transact(&context, &work).await })
                     .await
                     .unwrap_or_else(|_| (Err(DbError::WriterGone.into()), Vec::new()))
             }
@@ -212,48 +220,65 @@ impl Db {
                 readers.close().await;
                 writer.close().await;
             }
-            Engine::Postgres(pool) => pool.close().await,
+            Engine::Postgres(postgres) => postgres.pool.close().await,
         }
     }
 }
 
-async fn postgres<C, T, E, F>(pool: &PgPool, context: &C, work: &F) -> (Result<T, E>, Vec<&'static str>)
-where
-    E: From<DbError>,
-    F: for<'t> Fn(&'t C, &'t mut Tx<'_>) -> TxFuture<'t, T, E>,
-{
-    for attempt in 0..limit::TX_ATTEMPTS {
-        if attempt > 0 {
-            // Full jitter without a random source: the pool's own waiting spreads the losers.
+impl Postgres {
+    async fn transact<C, T, E, F>(&self, context: &C, work: &F) -> (Result<T, E>, Vec<&'static str>)
+    where
+        E: From<DbError>,
+        F: for<'t> Fn(&'t C, &'t mut Tx<'_>) -> TxFuture<'t, T, E>,
+    {
+        for _ in 0..limit::TX_ATTEMPTS_SHARED {
+            let _beside_others = self.turns.read().await;
+            if let Some(answer) = self.attempt(context, work).await {
+                return answer;
+            }
+        }
+        // Now only other replicas are in the way.
+        let _alone = self.turns.write().await;
+        for attempt in limit::TX_ATTEMPTS_SHARED..limit::TX_ATTEMPTS {
+            if let Some(answer) = self.attempt(context, work).await {
+                return answer;
+            }
             let step = u64::from(attempt.min(8));
             tokio::time::sleep(Duration::from_millis(step * step)).await;
         }
-        let mut transaction = match pool.begin_with("BEGIN ISOLATION LEVEL SERIALIZABLE").await {
+        (Err(DbError::Contended { attempts: limit::TX_ATTEMPTS }.into()), Vec::new())
+    }
+
+    /// `None` when it lost a race.
+    async fn attempt<C, T, E, F>(&self, context: &C, work: &F) -> Option<(Result<T, E>, Vec<&'static str>)>
+    where
+        E: From<DbError>,
+        F: for<'t> Fn(&'t C, &'t mut Tx<'_>) -> TxFuture<'t, T, E>,
+    {
+        let mut transaction = match self.pool.begin_with("BEGIN ISOLATION LEVEL SERIALIZABLE").await {
             Ok(transaction) => transaction,
-            Err(error) => return (Err(uncommitted(error).into()), Vec::new()),
+            Err(error) => return Some((Err(uncommitted(error).into()), Vec::new())),
         };
         let mut tx = Tx::new(Conn::Postgres(&mut transaction));
         let outcome = work(context, &mut tx).await;
         let (wakes, lost_race) = (tx.take_wakes(), tx.lost_race());
         match outcome {
-            Err(_) if lost_race => {}
+            Err(_) if lost_race => None,
             Err(error) => {
                 // A failed rollback closes the connection, which rolls back as well.
                 drop(transaction.rollback().await);
-                return (Err(error), Vec::new());
+                Some((Err(error), Vec::new()))
             }
             Ok(value) => match transaction.commit().await {
-                Ok(()) => return (Ok(value), wakes),
+                Ok(()) => Some((Ok(value), wakes)),
                 Err(error) => {
                     let source = DriverError::from(error);
-                    if !source.is_lost_race() {
-                        return (Err(uncommitted(source).into()), Vec::new());
-                    }
+                    let lost = source.is_lost_race();
+                    (!lost).then(|| (Err(uncommitted(source).into()), Vec::new()))
                 }
             },
         }
     }
-    (Err(DbError::Contended { attempts: limit::TX_ATTEMPTS }.into()), Vec::new())
 }
 
 fn uncommitted(error: impl Into<DriverError>) -> DbError {

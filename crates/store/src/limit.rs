@@ -6,6 +6,8 @@ pub const GROUP_COMMIT: usize = 128;
 pub const WRITER_QUEUE: usize = 1_024;
 /// Attempts of one PostgreSQL transaction that lost a serialisation race.
 pub const TX_ATTEMPTS: u32 = 30;
+/// Attempts of them beside this process's other transactions; the later ones run alone.
+pub const TX_ATTEMPTS_SHARED: u32 = 6;
 /// Read connections to SQLite.
 pub const SQLITE_READERS: usize = 4;
 /// How long a connection waits for one that locks the file, such as a checkpoint, in seconds.
