@@ -238,9 +238,13 @@ const TEXTS: &[(&str, &str)] = &[
     ("REPOSITORY or REPOSITORY:TAG", "REPOSITORY または REPOSITORY:TAG"),
     ("How long to wait while its inspection is under way", "検査中の場合に待つ時間"),
     (
-        "Which repositories promotion alone writes, and which tags never move",
-        "昇格のみで書き込めるリポジトリと、変更できないタグ",
+        "Which repositories promotion alone writes, which tags never move, and how much is kept",
+        "昇格のみで書き込めるリポジトリ、変更できないタグ、保存できる量",
     ),
+    ("What is used of quotas", "クォータの使用状況"),
+    ("The most bytes that they hold together, such as 200GiB", "合計で保存できるバイト数の上限。例: 200GiB"),
+    ("The most tags that they have together", "合計で持てるタグ数の上限"),
+    ("The most repositories that there are", "リポジトリ数の上限"),
     (
         "Set the rules of a prefix, instead of those that it has",
         "プレフィックスのルールを設定する（既存のルールは置き換える）",

@@ -18,6 +18,10 @@ pub(crate) fn promoted(it: &mut Description, socket: &Door) {
     assert_eq!(it.ask(socket, ("POST", path), path, &rules).json(), rules);
     assert_eq!(it.get(socket, path, path).json(), json!([rules]));
     assert_eq!(it.ask(socket, ("POST", path), path, &json!({"prefix": "A"})).status, 400);
+    let quota = json!({"prefix": "stage", "quota": {"bytes": 1_000_000, "tags": 10}});
+    it.ask(socket, ("POST", path), path, &quota);
+    let usage = it.get(socket, "/api/v1/registry/usage", "/api/v1/registry/usage").json();
+    assert_eq!(usage[0]["quota"], quota["quota"], "{usage:#}");
     for status in [200, 404] {
         let answer = it.ask(socket, ("DELETE", path), &format!("{path}?prefix=stage"), &Value::Null);
         assert_eq!(answer.status, status);

@@ -5,6 +5,7 @@ mod blobs;
 mod deleted;
 mod deletion;
 mod fates;
+mod holdings;
 mod locks;
 mod referrers;
 mod retention;
@@ -19,7 +20,10 @@ use seaworthy_model::{ManifestPushed, PrincipalId, Timestamp};
 use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
-use crate::lock::{Ability, Locks};
+use crate::{
+    lock::{Ability, Locks},
+    quota::Change,
+};
 
 pub(crate) use attributes::{
     ManifestRow, Order, TagRow, config_of, manifest_row, manifests_page, repository_row, tag_row, tags_of,
@@ -27,7 +31,7 @@ pub(crate) use attributes::{
 };
 pub(crate) use blobs::{
     BlobRow, BlobState, Entered, Hold, Link, blob, blob_in, enter_blob, forget_blob, has_link, hold_on,
-    insert_link, is_worn, name_blob, pin, set_state,
+    insert_link, is_worn, name_blob, pin, pin_from, set_state,
 };
 pub(crate) use deleted::{
     DeletedManifest, DeletedRow, deleted_manifest, deleted_page, deleted_tag, purge_manifest, purge_tags,
@@ -37,6 +41,9 @@ pub(crate) use deletion::{
     COLLECTED, Emptied, Removal, delete_manifest, delete_repository, delete_tag, names_in, unlink_blob,
 };
 pub(crate) use fates::{Runner, facts, manifest_facts, runners, runs};
+pub(crate) use holdings::{
+    adjust, all_usage, forget_brought, hold_blob, holds, is_brought_in_vain, usage_for, usage_now,
+};
 pub(crate) use locks::{
     kept_manifest, kept_tag, lock_manifest, lock_repository, lock_tag, locks_of_manifest,
     locks_of_repository, locks_of_tag, repository_locks, tag_to_move,
@@ -244,8 +251,8 @@ pub(crate) struct NewManifest<'m> {
     pub(crate) now: Timestamp,
 }
 
-/// Stores a manifest; one that was deleted is back.
-pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> Result<(), DbError> {
+/// Stores a manifest; one that was deleted is back. Returns what its repository holds more.
+pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> Result<Change, DbError> {
     let pushed = new.pushed;
     let (repository, digest) = (pushed.repository.as_str(), pushed.digest.to_string());
     let created = tx
@@ -254,7 +261,9 @@ pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
             args![repository, new.now.as_micros()],
         )
         .await?;
+    let mut held = Change::default();
     if created == 1 {
+        held = held.and(Change::REPOSITORY);
         enqueue(tx, &Subject::Repository(pushed.repository.clone()), new.now, "created").await?;
     }
     let fresh = tx
@@ -269,25 +278,30 @@ pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
         _ => Locks::default(),
     };
     let subject = pushed.subject.map(|subject| subject.to_string());
-    tx.execute(
-        "INSERT INTO registry_manifests
-             (repository, digest, media_type, artifact_type, subject, size, pushed_at, pushed_by, touched_at, locks)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-         ON CONFLICT (repository, digest) DO UPDATE SET touched_at = $9",
-        args![
-            repository,
-            &digest,
-            &pushed.media_type,
-            new.artifact_type,
-            subject.as_deref(),
-            new.bytes.len() as u64,
-            pushed.pushed_at.as_micros(),
-            new.by,
-            new.now.as_micros(),
-            locks.bits(),
-        ],
-    )
-    .await?;
+    let inserted = tx
+        .execute(
+            "INSERT INTO registry_manifests
+                 (repository, digest, media_type, artifact_type, subject, size, pushed_at, pushed_by, touched_at, locks)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+             ON CONFLICT (repository, digest) DO NOTHING",
+            args![
+                repository,
+                &digest,
+                &pushed.media_type,
+                new.artifact_type,
+                subject.as_deref(),
+                new.bytes.len() as u64,
+                pushed.pushed_at.as_micros(),
+                new.by,
+                new.now.as_micros(),
+                locks.bits(),
+            ],
+        )
+        .await?;
+    match inserted {
+        0 => touch(tx, &pushed.repository, &pushed.digest, new.now).await?,
+        _ => held = held.and(Change::bytes(new.bytes.len() as u64)),
+    }
     let config = pushed.config.iter().map(|config| ("config", config));
     // What is foreign may have been pushed as well: then it is kept, and opens nothing to anybody.
     let layers = pushed.layers.iter().map(|it| (if it.foreign { "foreign" } else { "layer" }, &it.digest));
@@ -300,7 +314,8 @@ pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
         )
         .await?;
     }
-    insert_referrer(tx, new).await
+    insert_referrer(tx, new).await?;
+    Ok(held.and(holdings::hold_named(tx, &pushed.repository, &pushed.digest).await?))
 }
 
 /// Children of a stored index that the repository does not have: how many, and one of them.
@@ -321,23 +336,31 @@ pub(crate) async fn absent_children(
     if row.count(0)? == 0 { Ok(None) } else { Ok(Some((row.count(0)?, row.parsed(1)?))) }
 }
 
-/// Sets a tag. One that was deleted lately has the locks that it had, whatever it points at.
+/// Sets a tag; returns what its repository holds more. One that was deleted lately has the locks that it had,
+/// whatever it points at.
 pub(crate) async fn set_tag(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     tag: &Tag,
     digest: &Digest,
     now: Timestamp,
-) -> Result<(), DbError> {
-    tx.execute(
+) -> Result<Change, DbError> {
+    let digest = digest.to_string();
+    let args = args![repository.as_str(), tag.as_str(), &digest, now.as_micros()];
+    let inserted = tx.execute(
         "INSERT INTO registry_tags (repository, name, digest, updated_at, created_at, locks) VALUES ($1, $2, $3, $4, $4,
              (SELECT locks FROM registry_deleted WHERE repository = $1 AND kind = 'tag' AND name = $2
               ORDER BY deleted_at DESC, digest LIMIT 1))
-         ON CONFLICT (repository, name) DO UPDATE SET digest = $3, updated_at = $4",
-        args![repository.as_str(), tag.as_str(), &digest.to_string(), now.as_micros()],
+         ON CONFLICT (repository, name) DO NOTHING",
+        args,
     )
-    .await
-    .map(|_| ())
+    .await?;
+    if inserted == 1 {
+        return Ok(Change::TAG);
+    }
+    let sql = "UPDATE registry_tags SET digest = $3, updated_at = $4 WHERE repository = $1 AND name = $2";
+    tx.execute(sql, args).await?;
+    Ok(Change::default())
 }
 
 /// Adds pulls of a manifest.

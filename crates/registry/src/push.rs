@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     RegistryError, SparseIndexes,
     db::{self, NewManifest, Subject},
-    limit, lock,
+    limit, lock, quota,
     refusal::object,
     restore,
     rules::{self, Way},
@@ -105,11 +105,12 @@ impl Push {
             by: &self.by,
             now,
         };
-        db::insert_manifest(tx, &new).await?;
+        let mut held = db::insert_manifest(tx, &new).await?;
         let (absent, mut acts) = self.absent_children(tx).await?;
         for tag in &self.tags {
-            db::set_tag(tx, repository, tag, &self.pushed.digest, now).await?;
+            held = held.and(db::set_tag(tx, repository, tag, &self.pushed.digest, now).await?);
         }
+        quota::charge(tx, repository, held).await?;
         for digest in left {
             db::loosen(tx, repository, &digest, now, "untagged").await?;
         }

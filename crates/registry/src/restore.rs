@@ -14,6 +14,7 @@ use crate::{
     limit,
     path::ManifestName,
     push::describe,
+    quota,
     refusal::object,
     rules::{self, Way},
 };
@@ -144,7 +145,8 @@ async fn tag_back(
         }
     }
     if !tags.contains(tag) {
-        db::set_tag(tx, repository, tag, &digest, now).await?;
+        let held = db::set_tag(tx, repository, tag, &digest, now).await?;
+        quota::charge(tx, repository, held).await?;
         db::undelete_tag(tx, repository, tag, &digest).await?;
         tags.push(tag.clone());
     }
@@ -164,7 +166,8 @@ async fn manifest_back(
         return Ok(None);
     }
     for tag in &tags {
-        db::set_tag(tx, repository, tag, digest, now).await?;
+        let held = db::set_tag(tx, repository, tag, digest, now).await?;
+        quota::charge(tx, repository, held).await?;
         db::undelete_tag(tx, repository, tag, digest).await?;
     }
     if tags.is_empty() {
@@ -212,7 +215,8 @@ async fn rows_back(
         by: &deleted.pushed_by,
         now,
     };
-    db::insert_manifest(tx, &new).await?;
+    let held = db::insert_manifest(tx, &new).await?;
+    quota::charge(tx, repository, held).await?;
     Ok(true)
 }
 

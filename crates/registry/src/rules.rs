@@ -1,4 +1,5 @@
-//! Rules of repositories, by prefix: which of them promotion alone writes, and which tags never move.
+//! Rules of repositories, by prefix: which of them promotion alone writes, which tags never move, and how much
+//! they hold.
 //!
 //! All rules that cover a repository hold. They are checked in the transaction of the write, as locks are:
 //! a rule that committed before it wins.
@@ -13,7 +14,7 @@ use seaworthy_store::{Db, Tx, Watch};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Registry, RegistryError, db, limit, path::ManifestName};
+use crate::{Registry, RegistryError, db, limit, path::ManifestName, quota::Quota};
 
 /// A part of the repositories: all, or one and what lies below it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +144,9 @@ pub struct RepositoryRules {
     /// Tags that are set once, and neither moved nor deleted.
     #[serde(default)]
     pub immutable: Vec<TagPattern>,
+    /// The most that they hold together.
+    #[serde(default, skip_serializing_if = "Quota::is_none")]
+    pub quota: Quota,
 }
 
 impl RepositoryRules {
@@ -279,6 +283,7 @@ impl Registry {
             let message = format!("more than {} patterns of immutable tags", limit::PATTERNS);
             return Err(Problem::new(ErrorCode::TooLarge, message).into());
         }
+        rules.quota.check()?;
         seaworthy_ledger::write(self.db(), &identity.actor, rules, |rules, tx| {
             Box::pin(async move {
                 db::put_rules(tx, rules).await?;

@@ -1,6 +1,6 @@
 //! Upload sessions: begun, continued, finished, cancelled; each by its own principal alone.
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::{Body, HttpBody as _};
 use futures_util::StreamExt as _;
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, Problem, UploadId};
@@ -10,7 +10,9 @@ use seaworthy_store::{BlobError, DbError, Upload, UploadState};
 use crate::{
     ROOM, Registry, RegistryError,
     db::{self, UploadRow},
-    limit, range,
+    limit,
+    quota::Room,
+    range,
 };
 
 /// Where a session stands.
@@ -30,9 +32,10 @@ impl Registry {
         body: Body,
     ) -> Result<(), RegistryError> {
         self.require(identity, Permission::Push, repository).await?;
+        let room = self.room(repository, Some(&digest)).await?;
         let id = UploadId::generate();
         let mut upload = self.blobs().begin(ROOM, id, digest.algorithm())?;
-        if let Err(error) = receive(&mut upload, body.into_data_stream()).await {
+        if let Err(error) = receive(&mut upload, &room, body).await {
             self.blobs().discard(ROOM, id).await?;
             return Err(error);
         }
@@ -48,6 +51,7 @@ impl Registry {
         algorithm: Algorithm,
     ) -> Result<Progress, RegistryError> {
         self.require(identity, Permission::Push, repository).await?;
+        self.room(repository, None).await?.check(1)?;
         let id = UploadId::generate();
         let state = self.blobs().begin(ROOM, id, algorithm)?.suspend().await?;
         let expires = self.inner.clock.now().plus_seconds(limit::UPLOAD_SECONDS);
@@ -101,7 +105,7 @@ impl Registry {
         let (content_range, body) = chunk;
         let expected = check_position(content_range, &row)?;
         let mut upload = self.blobs().resume(ROOM, row.state).await?;
-        receive(&mut upload, body.into_data_stream()).await?;
+        receive(&mut upload, &self.room(repository, None).await?, body).await?;
         if expected.is_some_and(|end| end != upload.offset()) {
             return Err(Problem::new(
                 ErrorCode::SizeInvalid,
@@ -137,7 +141,7 @@ impl Registry {
             _ if !held.has_file() => return Err(lost(&row).into()),
             _ => self.blobs().resume(ROOM, row.state).await?,
         };
-        receive(&mut upload, body.into_data_stream()).await?;
+        receive(&mut upload, &self.room(repository, Some(&digest)).await?, body).await?;
         match upload.finish_copy(digest).await {
             Ok(stored) => self.keep_blob(identity, repository, stored, Some(id)).await,
             Err(error) => {
@@ -216,14 +220,21 @@ fn check_position(content_range: Option<&str>, row: &UploadRow) -> Result<Option
     Ok(Some(range.end))
 }
 
-async fn receive(upload: &mut Upload, mut body: BodyDataStream) -> Result<(), RegistryError> {
+/// Takes a body in, as far as it fits. What says how long it is and does not fit is not begun.
+async fn receive(upload: &mut Upload, room: &Room, body: Body) -> Result<(), RegistryError> {
+    if let Some(length) = body.size_hint().exact() {
+        room.check(upload.offset().saturating_add(length))?;
+    }
+    let mut body = body.into_data_stream();
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|error| {
             Problem::new(ErrorCode::BlobUploadInvalid, format!("the request body ended early: {error}"))
         })?;
-        if upload.offset() + chunk.len() as u64 > limit::BLOB_BYTES {
+        let length = upload.offset() + chunk.len() as u64;
+        if length > limit::BLOB_BYTES {
             return Err(Problem::new(ErrorCode::TooLarge, "blob is larger than this registry takes").into());
         }
+        room.check(length)?;
         upload.write(chunk).await?;
     }
     Ok(())

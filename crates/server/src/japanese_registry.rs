@@ -63,6 +63,15 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("set another tag: this one stays what it is", "別のタグを使ってください。このタグは変更できません"),
     ("`{}` is no pattern of tags", "`{0}` はタグのパターンではありません"),
     ("write `v*`, `*-release` or a tag", "`v*`、`*-release`、またはタグ名を指定してください"),
+    (
+        "the quota of `{}` is exceeded: {} of {} {} are used, and {} more do not fit",
+        "`{0}` のクォータを超えます。{2} {3} のうち {1} を使用中で、さらに {4} は入りません",
+    ),
+    (
+        "delete what is not needed, or run `seaworthy registry rules set {} --quota-{} N`",
+        "不要なものを削除するか、`seaworthy registry rules set {0} --quota-{1} N` を実行してください",
+    ),
+    ("a quota is larger than 2^63 - 1", "クォータが 2^63 - 1 を超えています"),
     ("more than {} patterns of immutable tags", "変更できないタグのパターンが {0} 件を超えています"),
     (
         "`{}` names another image than {}: a copy keeps its digest",

@@ -94,7 +94,11 @@ A damaged blob is healed when somebody pushes it again.")]
     /// Rules of which tags repositories keep
     #[command(subcommand)]
     Retention(RetentionVerb),
-    /// Which repositories promotion alone writes, and which tags never move
+    /// What is used of quotas
+    #[command(after_help = "A quota is set by `registry rules set PREFIX --quota-bytes N`.
+Example: seaworthy registry usage")]
+    Usage,
+    /// Which repositories promotion alone writes, which tags never move, and how much is kept
     #[command(subcommand)]
     Rules(RulesVerb),
 }

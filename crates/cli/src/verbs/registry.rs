@@ -17,6 +17,7 @@ pub(crate) async fn registry(global: &Global, verb: RegistryVerb) -> Outcome {
         }
         RegistryVerb::Gc { .. } => forecast(global).await,
         RegistryVerb::Retention(verb) => retention(global, verb).await,
+        RegistryVerb::Usage => super::rules::usage(global).await,
         RegistryVerb::Rules(verb) => super::rules::rules(global, verb).await,
     }
 }

@@ -1,8 +1,8 @@
 //! Promotion, and the rules of repositories: `image promote`, `registry rules`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::images::seconds;
+use super::{containers::binary, images::seconds};
 use crate::{
     client::{Server, encode},
     failure::Outcome,
@@ -31,11 +31,17 @@ pub(crate) async fn rules(global: &Global, verb: RulesVerb) -> Outcome {
                 ("PREFIX", "/prefix"),
                 ("PROMOTION ONLY", "/promotion_only"),
                 ("IMMUTABLE TAGS", "/immutable"),
+                ("BYTES", "/quota/bytes"),
+                ("TAGS", "/quota/tags"),
+                ("REPOSITORIES", "/quota/repositories"),
             ];
             render::list(global, &answer, "/prefix", &columns);
         }
-        RulesVerb::Set { prefix, promotion_only, immutable } => {
-            let body = json!({"prefix": prefix, "promotion_only": promotion_only, "immutable": immutable});
+        RulesVerb::Set { prefix, promotion_only, immutable, quota_bytes, quota_tags, quota_repositories } => {
+            let quota = json!({"bytes": quota_bytes, "tags": quota_tags, "repositories": quota_repositories});
+            let body = json!({
+                "prefix": prefix, "promotion_only": promotion_only, "immutable": immutable, "quota": quota,
+            });
             render::record(global, &server.post("/api/v1/registry/rules", &body).await?);
         }
         RulesVerb::Remove { prefix } => {
@@ -43,5 +49,30 @@ pub(crate) async fn rules(global: &Global, verb: RulesVerb) -> Outcome {
             render::record(global, &server.delete(&path).await?);
         }
     }
+    Ok(())
+}
+
+/// What is used of quotas: for people as `9.9 GiB of 10 GiB`.
+pub(crate) async fn usage(global: &Global) -> Outcome {
+    let mut answer = Server::of(global)?.get("/api/v1/registry/usage").await?;
+    if render::is_table(global) {
+        for row in answer.as_array_mut().into_iter().flatten() {
+            for (key, format) in [
+                ("bytes", binary as fn(u64) -> String),
+                ("tags", |count| count.to_string()),
+                ("repositories", |count| count.to_string()),
+            ] {
+                let number = |at: &str| row.pointer(&format!("/{at}/{key}")).and_then(Value::as_u64);
+                let used = number("used").map_or_else(String::new, format);
+                let text = number("quota").map_or(used.clone(), |most| format!("{used} of {}", format(most)));
+                if let Some(fields) = row.as_object_mut() {
+                    fields.insert(key.to_owned(), text.into());
+                }
+            }
+        }
+    }
+    let columns =
+        [("PREFIX", "/prefix"), ("BYTES", "/bytes"), ("TAGS", "/tags"), ("REPOSITORIES", "/repositories")];
+    render::list(global, &answer, "/prefix", &columns);
     Ok(())
 }

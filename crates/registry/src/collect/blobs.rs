@@ -64,6 +64,19 @@ async fn judge(
     }
     match db::hold_on(tx, &row, now).await? {
         Hold::Nothing => {}
+        // It stays, and not for those who brought it and named it in time nowhere.
+        Hold::Named if db::is_brought_in_vain(tx, digest).await? => {
+            if row.state == BlobState::Condemned {
+                db::set_state(tx, &row, BlobState::Live, now).await?;
+            }
+            if row.pinned_until > now {
+                db::postpone(tx, review, row.pinned_until).await?;
+            } else {
+                db::forget_brought(tx, digest).await?;
+                db::settle(tx, review).await?;
+            }
+            return Ok(None);
+        }
         hold => {
             if row.state == BlobState::Condemned {
                 db::set_state(tx, &row, BlobState::Live, now).await?;

@@ -7,6 +7,7 @@ mod blobs;
 mod client;
 mod deleted;
 mod manifests;
+mod quota;
 mod retention;
 mod storage;
 

@@ -7,7 +7,7 @@ use seaworthy_model::{Timestamp, UploadId};
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{BlobCopy, Db, DbError, Row, Tx, args};
 
-use super::{Subject, enqueue};
+use super::{Subject, enqueue, holdings::let_go_of_unnamed};
 use crate::limit;
 
 /// Where a blob stands on its way out.
@@ -239,6 +239,7 @@ pub(crate) async fn forget_blob(tx: &mut Tx<'_>, digest: &Digest, generation: i6
     if removed == 1 {
         tx.remove_small_blob(crate::ROOM, digest).await?;
         tx.execute("DELETE FROM registry_links WHERE digest = $1", args![&text]).await?;
+        let_go_of_unnamed(tx, digest).await?;
     }
     Ok(removed == 1)
 }
@@ -281,7 +282,7 @@ pub(crate) async fn insert_link(
     tx.execute(
         "INSERT INTO registry_links (repository, digest, principal, reader, linked_at)
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT (repository, digest, principal) DO UPDATE SET
-             reader = CASE WHEN registry_links.reader = 1 THEN 1 ELSE $4 END",
+             reader = CASE WHEN registry_links.reader = 1 THEN 1 ELSE $4 END, linked_at = $5",
         args![repository.as_str(), &digest.to_string(), principal, link == Link::Read, now.as_micros()],
     )
     .await

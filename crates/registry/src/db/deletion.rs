@@ -5,9 +5,11 @@ use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{DbError, Row, Tx, args};
 
 use super::{
-    Subject, enqueue, enqueue_named,
+    Subject, adjust, enqueue, enqueue_named,
+    holdings::{let_go, let_go_of_blob, let_go_of_repository},
     reviews::{enqueue_followers, loosen, span},
 };
+use crate::quota::Change;
 
 /// The reason of a deletion that nobody asked for. Stored: never changed.
 pub(crate) const COLLECTED: &str = "untagged";
@@ -59,6 +61,7 @@ pub(crate) async fn delete_tag(
     }
     let sql = "DELETE FROM registry_tags WHERE repository = $1 AND name = $2";
     tx.execute(sql, args![repository.as_str(), tag.as_str()]).await?;
+    adjust(tx, repository, Change::TAG.negated()).await?;
     loosen(tx, repository, &digest, removal.at, "untagged").await?;
     Ok(true)
 }
@@ -91,7 +94,11 @@ pub(crate) async fn delete_repository(
     set_aside(tx, repository, None, removal).await?;
     delete_rows(tx, repository, None).await?;
     tx.execute("DELETE FROM registry_links WHERE repository = $1", args![name]).await?;
-    tx.execute("DELETE FROM registry_repositories WHERE path = $1", args![name]).await.map(|_| ())
+    let sql = "DELETE FROM registry_repositories WHERE path = $1";
+    if tx.execute(sql, args![name]).await? > 0 {
+        let_go_of_repository(tx, repository).await?;
+    }
+    Ok(())
 }
 
 /// Keeps what is needed to undo a deletion, and has it looked at when that is over. Without undo the
@@ -161,6 +168,7 @@ async fn delete_rows(
     manifest: Option<&Digest>,
 ) -> Result<(), DbError> {
     let (first, last) = span(manifest);
+    let_go(tx, repository, (&first, &last)).await?;
     let args = args![repository.as_str(), &first, &last];
     for sql in [
         "DELETE FROM registry_manifest_bytes WHERE
@@ -204,6 +212,7 @@ pub(crate) async fn unlink_blob(
         .execute("DELETE FROM registry_links WHERE repository = $1 AND digest = $2", args![name, &text])
         .await?;
     if removed > 0 {
+        let_go_of_blob(tx, repository, digest).await?;
         enqueue(tx, &Subject::Blob(*digest), now, "unlinked").await?;
     }
     Ok(Some(removed > 0))

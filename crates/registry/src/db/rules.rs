@@ -3,6 +3,7 @@
 use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
+use super::holdings::{count_usage, forget_usage, read_quota};
 use crate::rules::RepositoryRules;
 
 /// The tables that [`rules`] reads.
@@ -10,7 +11,8 @@ pub(crate) const RULES_IN: &[&str] = &["registry_rules"];
 
 /// All rules, in order of their prefixes.
 pub(crate) async fn rules(db: &Db) -> Result<Vec<RepositoryRules>, DbError> {
-    let sql = "SELECT prefix, promotion_only, immutable FROM registry_rules ORDER BY prefix";
+    let sql = "SELECT prefix, promotion_only, immutable, quota_bytes, quota_tags, quota_repositories
+         FROM registry_rules ORDER BY prefix";
     db.fetch_all(sql, args![]).await?.iter().map(read).collect()
 }
 
@@ -21,7 +23,8 @@ pub(crate) async fn rules_for(
 ) -> Result<Vec<RepositoryRules>, DbError> {
     let rows = tx
         .fetch_all(
-            "SELECT prefix, promotion_only, immutable FROM registry_rules WHERE prefix = '*' OR prefix = $1
+            "SELECT prefix, promotion_only, immutable, quota_bytes, quota_tags, quota_repositories
+             FROM registry_rules WHERE prefix = '*' OR prefix = $1
              OR substr($1, 1, length(prefix) + 1) = prefix || '/' ORDER BY prefix",
             args![repository.as_str()],
         )
@@ -30,7 +33,12 @@ pub(crate) async fn rules_for(
 }
 
 fn read(row: &Row) -> Result<RepositoryRules, DbError> {
-    Ok(RepositoryRules { prefix: row.parsed(0)?, promotion_only: row.int(1)? != 0, immutable: row.json(2)? })
+    Ok(RepositoryRules {
+        prefix: row.parsed(0)?,
+        promotion_only: row.int(1)? != 0,
+        immutable: row.json(2)?,
+        quota: read_quota(row, 3)?,
+    })
 }
 
 pub(crate) async fn count_rules(tx: &mut Tx<'_>) -> Result<u64, DbError> {
@@ -40,16 +48,22 @@ pub(crate) async fn count_rules(tx: &mut Tx<'_>) -> Result<u64, DbError> {
 
 pub(crate) async fn put_rules(tx: &mut Tx<'_>, it: &RepositoryRules) -> Result<(), DbError> {
     let immutable = serde_json::to_string(&it.immutable).unwrap_or_default();
+    let prefix = it.prefix.to_string();
+    let [bytes, tags, repositories] = [it.quota.bytes, it.quota.tags, it.quota.repositories]
+        .map(|it| it.and_then(|it| i64::try_from(it).ok()));
     tx.execute(
-        "INSERT INTO registry_rules (prefix, promotion_only, immutable) VALUES ($1, $2, $3)
-         ON CONFLICT (prefix) DO UPDATE SET promotion_only = $2, immutable = $3",
-        args![&it.prefix.to_string(), it.promotion_only, &immutable],
+        "INSERT INTO registry_rules (prefix, promotion_only, immutable, quota_bytes, quota_tags, quota_repositories)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (prefix) DO UPDATE SET promotion_only = $2, immutable = $3,
+             quota_bytes = $4, quota_tags = $5, quota_repositories = $6",
+        args![&prefix, it.promotion_only, &immutable, bytes, tags, repositories],
     )
-    .await
-    .map(|_| ())
+    .await?;
+    if it.quota.is_none() { forget_usage(tx, &prefix).await } else { count_usage(tx, &it.prefix).await }
 }
 
 pub(crate) async fn remove_rules(tx: &mut Tx<'_>, prefix: &str) -> Result<bool, DbError> {
+    forget_usage(tx, prefix).await?;
     Ok(tx.execute("DELETE FROM registry_rules WHERE prefix = $1", args![prefix]).await? == 1)
 }
 

@@ -1,8 +1,10 @@
 use seaworthy_store::schema::{Column, Index, Migration, RoomSchema, Step, Table};
 
 /// The registry's tables.
-pub const SCHEMA: RoomSchema =
-    RoomSchema { room: "registry", migrations: &[FIRST, REFERRERS, LOCKS, RULES, COLLECTION, DELETED_LOCKS] };
+pub const SCHEMA: RoomSchema = RoomSchema {
+    room: "registry",
+    migrations: &[FIRST, REFERRERS, LOCKS, RULES, COLLECTION, DELETED_LOCKS, QUOTA],
+};
 
 const FIRST: Migration = Migration {
     id: 1,
@@ -233,6 +235,39 @@ const COLLECTION: Migration = Migration {
 /// What was locked comes back locked. Of what was deleted before, the locks are not known.
 const DELETED_LOCKS: Migration =
     Migration { id: 6, steps: &[Step::AddColumn("registry_deleted", Column::int("locks").optional())] };
+
+/// What each repository holds, and what is used of quotas: one row for each prefix that has one. Blobs that
+/// were brought before and are named by nothing are not counted.
+const QUOTA: Migration = Migration {
+    id: 7,
+    steps: &[
+        Step::AddColumn("registry_rules", Column::int("quota_bytes").optional()),
+        Step::AddColumn("registry_rules", Column::int("quota_tags").optional()),
+        Step::AddColumn("registry_rules", Column::int("quota_repositories").optional()),
+        Step::Create(Table {
+            name: "registry_holdings",
+            columns: &[Column::text("repository"), Column::text("digest"), Column::int("size")],
+            primary_key: &["repository", "digest"],
+            indexes: &[Index::on(&["digest"])],
+        }),
+        Step::Create(Table {
+            name: "registry_usage",
+            columns: &[
+                Column::text("prefix"),
+                Column::int("bytes"),
+                Column::int("tags"),
+                Column::int("repositories"),
+            ],
+            primary_key: &["prefix"],
+            indexes: &[],
+        }),
+        Step::Sql(
+            "INSERT INTO registry_holdings (repository, digest, size)
+             SELECT DISTINCT f.repository, f.digest, b.size FROM registry_references AS f
+             JOIN registry_blobs AS b ON b.digest = f.digest WHERE f.kind <> 'child'",
+        ),
+    ],
+};
 
 /// Manifests and tags that were deleted and can be restored: a manifest with what its row said, a tag
 /// with the manifest that it pointed at.

@@ -31,6 +31,7 @@ pub(super) fn routes() -> Routes<Rooms> {
         .get("/api/v1/registry/rules", rules)
         .post("/api/v1/registry/rules", set_rules)
         .delete("/api/v1/registry/rules", remove_rules)
+        .get("/api/v1/registry/usage", usage)
 }
 
 #[derive(Deserialize)]
@@ -132,6 +133,11 @@ async fn judged(
 async fn rules(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {
     super::signed_in(&identity)?;
     Ok(Json(json!(rooms.registry.rules(&identity).await?)))
+}
+
+/// What is used of quotas.
+async fn usage(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {
+    Ok(Json(json!(rooms.registry.usage(&identity).await?)))
 }
 
 async fn set_rules(

@@ -337,7 +337,7 @@ async fn what_is_named_stays(test: TestDb) {
     assert_eq!(still.state(&Digest::sha256(&layer)).await, "condemned");
     still.pass(limit::CONDEMNED_SECONDS - 1).await;
     // Being looked at again early changes nothing.
-    still.delete(&format!("a/blobs/{}", Digest::sha256(&layer))).await;
+    still.delete(&format!("b/blobs/{}", Digest::sha256(&layer))).await;
     still.collect().await;
     assert_eq!(still.state(&Digest::sha256(&layer)).await, "condemned");
     still.pass(1).await;

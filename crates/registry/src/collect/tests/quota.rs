@@ -1,0 +1,335 @@
+//! What is used of a quota is what is held, whatever happened; and nothing that happens at once exceeds it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+use http::StatusCode;
+use seaworthy_access::Identity;
+use seaworthy_oci::Digest;
+use seaworthy_store::args;
+use seaworthy_testkit::{TestDb, db_tests};
+use serde_json::json;
+
+use super::{
+    DAY, HOUR, Still,
+    client::{Answer, Client, ROOMS, World},
+    file,
+};
+use crate::{Change, Collection, Usage};
+
+db_tests!(super::ROOMS; quota_parallel_push_never_exceeds, tags_and_repositories_are_counted,
+    what_is_used_is_what_is_held, a_quota_counts_what_was_there, a_body_that_does_not_fit_is_not_taken,
+    what_was_brought_in_vain_is_let_go, a_smaller_quota_lets_things_go);
+
+impl World {
+    async fn quota(&self, prefix: &str, quota: serde_json::Value) {
+        let rules = serde_json::from_value(json!({"prefix": prefix, "quota": quota})).expect("rules");
+        self.registry.set_rules(&Identity::operator(0), rules).await.expect("set");
+    }
+
+    async fn usage(&self, prefix: &str) -> Usage {
+        let all = self.registry.usage(&Identity::operator(0)).await.expect("usage");
+        all.into_iter().find(|it| it.prefix.to_string() == prefix).expect("a quota")
+    }
+
+    async fn number(&self, sql: &'static str) -> i64 {
+        let rows = self.test.db.fetch_all(sql, args![]).await.expect("query");
+        rows[0].int(0).expect("a number")
+    }
+}
+
+/// An image of one layer, tried once.
+async fn try_image(client: &Client, repository: &str, tag: &str, layer: &[u8]) -> Answer {
+    let config = br#"{"os":"linux","architecture":"amd64"}"#;
+    let mut digests = Vec::new();
+    for blob in [config.as_slice(), layer] {
+        let digest = Digest::sha256(blob);
+        let path = format!("/v2/{repository}/blobs/uploads/?digest={digest}");
+        let answer = client.send("POST", &path, &[], blob.to_vec()).await;
+        if answer.status != StatusCode::CREATED {
+            return answer;
+        }
+        digests.push(digest);
+    }
+    client.put_manifest(repository, tag, &manifest(&digests[0], config.len(), &digests[1], layer.len())).await
+}
+
+fn manifest(config: &Digest, config_bytes: usize, layer: &Digest, layer_bytes: usize) -> String {
+    json!({
+        "schemaVersion": 2, "mediaType": super::client::IMAGE,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": config_bytes},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": layer_bytes}],
+    })
+    .to_string()
+}
+
+fn refused(answer: &Answer) -> bool {
+    let is_refused = answer.status == StatusCode::FORBIDDEN;
+    assert!(!is_refused || answer.text().contains("quota of `team`"), "{}", answer.text());
+    is_refused
+}
+
+async fn quota_parallel_push_never_exceeds(test: TestDb) {
+    let world = World::new(test).await;
+    world.quota("team", json!({"bytes": 300_000})).await;
+    let clients: Vec<_> = (0..48).map(|_| world.operator()).collect();
+    let pushes = clients.iter().enumerate().map(|(n, client)| async move {
+        let repository = format!("team/{}", n % 7);
+        try_image(client, &repository, &format!("t{n}"), &vec![u8::try_from(n).expect("small"); 20_000]).await
+    });
+    let answers = join_all(pushes).await;
+    let stored = answers.iter().filter(|it| it.status == StatusCode::CREATED).count();
+    let turned_away = answers.iter().filter(|it| refused(it)).count();
+    assert_eq!(stored + turned_away, 48, "nothing else happens");
+    let usage = world.usage("team").await;
+    assert!(stored > 0 && usage.used.bytes <= 300_000 && usage.used.bytes > 280_000, "{stored}: {usage:?}");
+    let held = world
+        .number("SELECT CAST((SELECT SUM(size) FROM registry_holdings) + (SELECT SUM(size) FROM registry_manifests) AS BIGINT)")
+        .await;
+    assert_eq!(held, usage.used.bytes, "what is there");
+    // Elsewhere there is none.
+    assert_eq!(try_image(&clients[0], "other", "1", &[1; 400_000]).await.status, StatusCode::CREATED);
+}
+
+async fn tags_and_repositories_are_counted(test: TestDb) {
+    let world = World::new(test).await;
+    world.quota("team", json!({"tags": 5, "repositories": 3})).await;
+    let clients: Vec<_> = (0..32).map(|_| world.operator()).collect();
+    let pushes = clients.iter().enumerate().map(|(n, client)| async move {
+        try_image(client, &format!("team/{}", n % 4), &format!("t{n}"), &[u8::try_from(n).expect("small")])
+            .await
+    });
+    let answers = join_all(pushes).await;
+    assert_eq!(answers.iter().filter(|it| it.status == StatusCode::CREATED).count(), 5);
+    assert_eq!(answers.iter().filter(|it| refused(it)).count(), 27);
+    assert_eq!(world.number("SELECT COUNT(*) FROM registry_tags").await, 5);
+    assert!(world.number("SELECT COUNT(*) FROM registry_repositories").await <= 3);
+    // A tag that moves is no other tag.
+    let (repository, tag) = (0..32)
+        .map(|n| (format!("team/{}", n % 4), format!("t{n}")))
+        .zip(&answers)
+        .find(|(_, answer)| answer.status == StatusCode::CREATED)
+        .expect("one")
+        .0;
+    assert_eq!(try_image(&clients[0], &repository, &tag, b"moved").await.status, StatusCode::CREATED);
+    let path = format!("/v2/{repository}/manifests/{tag}");
+    assert_eq!(clients[0].send("DELETE", &path, &[], "").await.status, StatusCode::ACCEPTED);
+    assert_eq!(try_image(&clients[0], &repository, "next", b"moved").await.status, StatusCode::CREATED);
+    assert!(refused(&try_image(&clients[0], &repository, "one-too-many", b"moved").await));
+}
+
+/// A small generator: the same steps each time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        // Marsaglia's xorshift64.
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+/// What a repository should hold.
+#[derive(Default)]
+struct Shelf {
+    manifests: BTreeMap<Digest, (usize, BTreeSet<Digest>)>,
+    tags: BTreeMap<String, Digest>,
+    blobs: BTreeMap<Digest, usize>,
+}
+
+impl Shelf {
+    fn let_go(&mut self, gone: &BTreeSet<Digest>) {
+        let named: BTreeSet<_> = self.manifests.values().flat_map(|(_, blobs)| blobs).copied().collect();
+        self.blobs.retain(|digest, _| !gone.contains(digest) || named.contains(digest));
+    }
+
+    fn used(&self) -> Change {
+        let bytes =
+            self.blobs.values().sum::<usize>() + self.manifests.values().map(|it| it.0).sum::<usize>();
+        let count = |number: usize| i64::try_from(number).expect("small");
+        Change { bytes: count(bytes), tags: count(self.tags.len()), repositories: 1 }
+    }
+}
+
+async fn what_is_used_is_what_is_held(test: TestDb) {
+    let collection = Collection { untagged: crate::Untagged::Keep, ..Collection::default() };
+    let still = Still::with(test, collection).await;
+    still.world.quota("team", json!({"bytes": 1_000_000_000})).await;
+    let mut shelves: BTreeMap<String, Shelf> = BTreeMap::new();
+    let mut dice = Dice(0x5EA_0002);
+    let blobs: Vec<Vec<u8>> = (0..6).map(|n| vec![n; 100 << (2 * n)]).collect();
+    for step in 0..120 {
+        let repository = format!("team/{}", dice.roll(3));
+        let (blob, other) = (&blobs[dice.roll(6) as usize], &blobs[dice.roll(6) as usize]);
+        let tag = format!("t{}", dice.roll(3));
+        let known = shelves.contains_key(&repository);
+        match dice.roll(8) {
+            0..=3 => {
+                let shelf = shelves.entry(repository.clone()).or_default();
+                let digests = [blob, other].map(|blob| Digest::sha256(blob));
+                for blob in [blob, other] {
+                    shelf.blobs.insert(still.client.put_blob(&repository, blob).await, blob.len());
+                }
+                let manifest = manifest(&digests[0], blob.len(), &digests[1], other.len());
+                let answer = still.client.put_manifest(&repository, &tag, &manifest).await;
+                assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+                let digest = Digest::sha256(manifest.as_bytes());
+                shelf.manifests.insert(digest, (manifest.len(), digests.into()));
+                shelf.tags.insert(tag, digest);
+            }
+            4 if known => {
+                let shelf = shelves.get_mut(&repository).expect("known");
+                let Some(digest) = shelf.tags.get(&tag).copied() else { continue };
+                if dice.roll(2) == 0 {
+                    still.delete(&format!("{repository}/manifests/{tag}")).await;
+                    shelf.tags.remove(&tag);
+                } else {
+                    still.delete(&format!("{repository}/manifests/{digest}")).await;
+                    let (_, gone) = shelf.manifests.remove(&digest).expect("it was there");
+                    shelf.tags.retain(|_, target| *target != digest);
+                    shelf.let_go(&gone);
+                    if dice.roll(2) == 0 {
+                        let back = still.restore(&repository, Err(digest)).await.expect("back");
+                        shelf.blobs.extend(gone.iter().map(|digest| {
+                            let bytes =
+                                blobs.iter().find(|blob| Digest::sha256(blob) == *digest).expect("a blob");
+                            (*digest, bytes.len())
+                        }));
+                        let size = still
+                            .client
+                            .get(&format!("/v2/{repository}/manifests/{digest}"))
+                            .await
+                            .body
+                            .len();
+                        shelf.manifests.insert(digest, (size, gone));
+                        shelf.tags.extend(back.tags.into_iter().map(|tag| (tag.to_string(), digest)));
+                    }
+                }
+            }
+            5 if known => {
+                // Mounted, and named by nothing yet.
+                let digest = still.client.put_blob("elsewhere", blob).await;
+                let path = format!("/v2/{repository}/blobs/uploads/?mount={digest}&from=elsewhere");
+                let answer = still.client.send("POST", &path, &[], "").await;
+                assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+                shelves.get_mut(&repository).expect("known").blobs.insert(digest, blob.len());
+            }
+            6 if known => {
+                let answer = still.client.send("DELETE", &format!("/acr/v1/{repository}"), &[], "").await;
+                assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+                shelves.remove(&repository);
+            }
+            7 => {
+                still.pass(2 * DAY).await;
+                still.pass(HOUR).await;
+                for shelf in shelves.values_mut() {
+                    let brought = shelf.blobs.keys().copied().collect();
+                    shelf.let_go(&brought);
+                }
+            }
+            _ => {}
+        }
+        let expected = shelves.values().map(Shelf::used).fold(Change::default(), Change::and);
+        assert_eq!(still.world.usage("team").await.used, expected, "after step {step}");
+    }
+    let before = still.world.usage("team").await;
+    still.world.quota("team", json!({"bytes": 1_000_000_000})).await;
+    assert_eq!(still.world.usage("team").await, before, "counted again");
+}
+
+async fn a_quota_counts_what_was_there(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    for repository in ["team", "team/web", "teams", "team0", "a/team"] {
+        assert_eq!(try_image(&client, repository, "1", &[7; 1000]).await.status, StatusCode::CREATED);
+    }
+    for prefix in ["team", "team/web", "*", "none"] {
+        world.quota(prefix, json!({"tags": 10})).await;
+    }
+    let mut used = Vec::new();
+    for prefix in ["team/web", "team", "*", "none"] {
+        used.push(world.usage(prefix).await.used);
+    }
+    let one = used[0];
+    assert_eq!((one.tags, one.repositories), (1, 1));
+    assert_eq!(used[1..], [one.and(one), (0..4).fold(one, |sum, _| sum.and(one)), Change::default()]);
+    // Below several, each counts.
+    assert_eq!(try_image(&client, "team/web", "2", &[7; 1000]).await.status, StatusCode::CREATED);
+    for (prefix, tags) in [("team/web", 2), ("team", 3), ("*", 6), ("none", 0)] {
+        assert_eq!(world.usage(prefix).await.used.tags, tags, "{prefix}");
+    }
+    let operator = Identity::operator(0);
+    world.registry.remove_rules(&operator, &"team".parse().expect("a prefix")).await.expect("removed");
+    assert_eq!(world.registry.usage(&operator).await.expect("usage").len(), 3);
+}
+
+async fn a_body_that_does_not_fit_is_not_taken(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    world.quota("team", json!({"bytes": 100_000})).await;
+    let big = vec![1; 100_001];
+    let digest = Digest::sha256(&big);
+    let path = format!("/v2/team/a/blobs/uploads/?digest={digest}");
+    assert!(refused(&client.send("POST", &path, &[], big.clone()).await));
+    // Of a length that is not told, as it comes; and in pieces that fit each.
+    let location = client.begin("team/a").await;
+    let pieces = futures_util::stream::iter(
+        big.chunks(30_000).map(|it| Ok::<_, std::io::Error>(it.to_vec())).collect::<Vec<_>>(),
+    );
+    assert!(refused(&client.send("PATCH", &location, &[], axum::body::Body::from_stream(pieces)).await));
+    let location = client.begin("team/a").await;
+    assert_eq!(
+        client.send("PATCH", &location, &[], big[..60_000].to_vec()).await.status,
+        StatusCode::ACCEPTED
+    );
+    assert!(refused(&client.send("PATCH", &location, &[], big[60_000..].to_vec()).await));
+    assert!(refused(&client.close(&location, digest, big[60_000..].to_vec()).await));
+    // To the byte.
+    client.put_blob("team/a", &big[..100_000]).await;
+    assert_eq!(world.usage("team").await.used.bytes, 100_000);
+    assert!(refused(&client.send("POST", "/v2/team/b/blobs/uploads/", &[], "").await), "nothing more fits");
+    // A mount brings bytes as well.
+    let other = client.put_blob("other", b"small").await;
+    let path = format!("/v2/team/b/blobs/uploads/?mount={other}&from=other");
+    assert!(refused(&client.send("POST", &path, &[], "").await));
+}
+
+async fn what_was_brought_in_vain_is_let_go(test: TestDb) {
+    let still = Still::new(test).await;
+    still.world.quota("team", json!({"bytes": 100_000})).await;
+    // Named elsewhere, so the bytes stay.
+    let (_, _) = still.client.put_image("other:1", &[&file(1)]).await;
+    let digest = still.client.put_blob("team/a", &file(1)).await;
+    let held = i64::try_from(file(1).len()).expect("small");
+    still.pass(23 * HOUR).await;
+    assert_eq!(still.world.usage("team").await.used.bytes, held);
+    // Told that it is there, its pusher has a day more.
+    assert_eq!(
+        still.client.send("HEAD", &format!("/v2/team/a/blobs/{digest}"), &[], "").await.status,
+        StatusCode::OK
+    );
+    still.pass(2 * HOUR).await;
+    assert_eq!(still.world.usage("team").await.used.bytes, held);
+    still.pass(23 * HOUR).await;
+    assert_eq!(still.world.usage("team").await.used.bytes, 0);
+    assert_eq!(
+        still.client.send("HEAD", &format!("/v2/team/a/blobs/{digest}"), &[], "").await.status,
+        StatusCode::NOT_FOUND
+    );
+    still.reads("other", &file(1)).await;
+}
+
+async fn a_smaller_quota_lets_things_go(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (digest, _) = client.put_image("team/a:1", &[b"one"]).await;
+    client.put_image("team/a:2", &[b"two"]).await;
+    world.quota("team", json!({"bytes": 1, "tags": 1, "repositories": 0})).await;
+    let answer = client.send("DELETE", &format!("/v2/team/a/manifests/{digest}"), &[], "").await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+    assert_eq!(world.usage("team").await.used.tags, 1);
+    // What is there is pushed again and moved: that adds nothing.
+    client.put_image("team/a:2", &[b"two"]).await;
+}
