@@ -301,7 +301,7 @@ impl Registry {
                     }
                     db::insert_link(tx, repository, digest, (principal, *link), *now).await?;
                     let size = db::blob_in(tx, digest).await?.map_or(0, |row| row.size);
-                    hold(tx, repository, (digest, size, false), *now).await?;
+                    quota::hold(tx, repository, (digest, size, false), *now).await?;
                     Ok(true)
                 })
             })
@@ -345,21 +345,6 @@ pub(crate) async fn check_writable(tx: &mut Tx<'_>, repository: &RepoName) -> Re
     Ok(lock::check_write(locks, repository.as_str())?)
 }
 
-/// Counts a blob that was brought. Unless it is the first of its kind, which is looked at anyway, it is looked
-/// at when its time to be named is over.
-async fn hold(
-    tx: &mut Tx<'_>,
-    repository: &RepoName,
-    (digest, size, is_new): (&Digest, u64, bool),
-    now: Timestamp,
-) -> Result<(), RegistryError> {
-    let held = db::hold_blob(tx, repository, digest, size).await?;
-    if !held.is_nothing() && !is_new {
-        db::enqueue(tx, &db::Subject::Blob(*digest), db::pin_from(now), "brought").await?;
-    }
-    quota::charge(tx, repository, held).await
-}
-
 /// How a blob is reached.
 enum Reach {
     /// By a manifest that may be pulled, or by the caller's own link.
@@ -401,7 +386,7 @@ impl Keep {
         let bearer = (self.principal.as_str(), Link::Read);
         db::insert_link(tx, &self.repository, &copy.digest, bearer, self.now).await?;
         let is_new = entered == Entered::New;
-        hold(tx, &self.repository, (&copy.digest, size, is_new), self.now).await?;
+        quota::hold(tx, &self.repository, (&copy.digest, size, is_new), self.now).await?;
         if let Some(id) = self.session {
             db::delete_upload(tx, id).await?;
         }

@@ -5,7 +5,7 @@
 //! refused, even where a quota was set below what is used.
 
 use seaworthy_access::{Identity, Permission};
-use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_model::{ErrorCode, Problem, Timestamp};
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::Tx;
 use serde::{Deserialize, Serialize};
@@ -135,6 +135,21 @@ pub(crate) async fn charge(tx: &mut Tx<'_>, repository: &RepoName, by: Change) -
         usage.check(by)?;
     }
     Ok(db::adjust(tx, repository, by).await?)
+}
+
+/// Counts a blob that was brought. Unless it is the first of its kind, which is looked at anyway, it is looked
+/// at when its time to be named is over.
+pub(crate) async fn hold(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    (digest, size, is_new): (&Digest, u64, bool),
+    now: Timestamp,
+) -> Result<(), RegistryError> {
+    let held = db::hold_blob(tx, repository, digest, size).await?;
+    if !held.is_nothing() && !is_new {
+        db::enqueue(tx, &db::Subject::Blob(*digest), db::pin_from(now), "brought").await?;
+    }
+    charge(tx, repository, held).await
 }
 
 /// How many bytes still fit into a repository, as it looked before they came.

@@ -7,7 +7,7 @@ use std::sync::{
 
 use seaworthy_model::{FixedClock, SystemClock, Timestamp};
 use seaworthy_store::{
-    Arg, DbError, args,
+    Arg, DbError, args, limit,
     schema::{Column, Index, Migration, RoomSchema, Step, Table},
 };
 use seaworthy_testkit::{TestDb, db_tests};
@@ -153,6 +153,8 @@ async fn the_slow_are_not_starved(test: TestDb) {
     });
     futures_util::future::join(slow, futures_util::future::join_all(others)).await;
 }
+
+const _: () = assert!(limit::TX_ATTEMPTS_SHARED < limit::TX_ATTEMPTS, "some run alone");
 
 async fn a_newer_or_changed_schema_is_refused(test: TestDb) {
     let db = &test.db;

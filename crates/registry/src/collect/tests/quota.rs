@@ -88,7 +88,7 @@ async fn quota_parallel_push_never_exceeds(test: TestDb) {
         .await;
     assert_eq!(held, usage.used.bytes, "what is there");
     // Elsewhere there is none.
-    assert_eq!(try_image(&clients[0], "other", "1", &[1; 400_000]).await.status, StatusCode::CREATED);
+    assert_eq!(try_image(&clients[0], "other", "1", &vec![1; 400_000]).await.status, StatusCode::CREATED);
 }
 
 async fn tags_and_repositories_are_counted(test: TestDb) {
@@ -122,12 +122,12 @@ async fn tags_and_repositories_are_counted(test: TestDb) {
 struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    fn roll(&mut self, sides: u8) -> u8 {
         // Marsaglia's xorshift64.
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        self.0 % sides
+        u8::try_from(self.0 % u64::from(sides)).expect("small")
     }
 }
 
@@ -140,6 +140,7 @@ struct Shelf {
 }
 
 impl Shelf {
+    /// Some of these blobs may be named by nothing any more.
     fn let_go(&mut self, gone: &BTreeSet<Digest>) {
         let named: BTreeSet<_> = self.manifests.values().flat_map(|(_, blobs)| blobs).copied().collect();
         self.blobs.retain(|digest, _| !gone.contains(digest) || named.contains(digest));
@@ -153,90 +154,106 @@ impl Shelf {
     }
 }
 
-async fn what_is_used_is_what_is_held(test: TestDb) {
-    let collection = Collection { untagged: crate::Untagged::Keep, ..Collection::default() };
-    let still = Still::with(test, collection).await;
-    still.world.quota("team", json!({"bytes": 1_000_000_000})).await;
-    let mut shelves: BTreeMap<String, Shelf> = BTreeMap::new();
-    let mut dice = Dice(0x5EA_0002);
-    let blobs: Vec<Vec<u8>> = (0..6).map(|n| vec![n; 100 << (2 * n)]).collect();
-    for step in 0..120 {
-        let repository = format!("team/{}", dice.roll(3));
-        let (blob, other) = (&blobs[dice.roll(6) as usize], &blobs[dice.roll(6) as usize]);
-        let tag = format!("t{}", dice.roll(3));
-        let known = shelves.contains_key(&repository);
-        match dice.roll(8) {
-            0..=3 => {
-                let shelf = shelves.entry(repository.clone()).or_default();
-                let digests = [blob, other].map(|blob| Digest::sha256(blob));
-                for blob in [blob, other] {
-                    shelf.blobs.insert(still.client.put_blob(&repository, blob).await, blob.len());
-                }
-                let manifest = manifest(&digests[0], blob.len(), &digests[1], other.len());
-                let answer = still.client.put_manifest(&repository, &tag, &manifest).await;
-                assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
-                let digest = Digest::sha256(manifest.as_bytes());
-                shelf.manifests.insert(digest, (manifest.len(), digests.into()));
-                shelf.tags.insert(tag, digest);
-            }
-            4 if known => {
-                let shelf = shelves.get_mut(&repository).expect("known");
-                let Some(digest) = shelf.tags.get(&tag).copied() else { continue };
-                if dice.roll(2) == 0 {
-                    still.delete(&format!("{repository}/manifests/{tag}")).await;
-                    shelf.tags.remove(&tag);
-                } else {
-                    still.delete(&format!("{repository}/manifests/{digest}")).await;
-                    let (_, gone) = shelf.manifests.remove(&digest).expect("it was there");
-                    shelf.tags.retain(|_, target| *target != digest);
-                    shelf.let_go(&gone);
-                    if dice.roll(2) == 0 {
-                        let back = still.restore(&repository, Err(digest)).await.expect("back");
-                        shelf.blobs.extend(gone.iter().map(|digest| {
-                            let bytes =
-                                blobs.iter().find(|blob| Digest::sha256(blob) == *digest).expect("a blob");
-                            (*digest, bytes.len())
-                        }));
-                        let size = still
-                            .client
-                            .get(&format!("/v2/{repository}/manifests/{digest}"))
-                            .await
-                            .body
-                            .len();
-                        shelf.manifests.insert(digest, (size, gone));
-                        shelf.tags.extend(back.tags.into_iter().map(|tag| (tag.to_string(), digest)));
-                    }
-                }
-            }
-            5 if known => {
-                // Mounted, and named by nothing yet.
-                let digest = still.client.put_blob("elsewhere", blob).await;
-                let path = format!("/v2/{repository}/blobs/uploads/?mount={digest}&from=elsewhere");
-                let answer = still.client.send("POST", &path, &[], "").await;
-                assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
-                shelves.get_mut(&repository).expect("known").blobs.insert(digest, blob.len());
-            }
-            6 if known => {
-                let answer = still.client.send("DELETE", &format!("/acr/v1/{repository}"), &[], "").await;
+/// The registry, and what it should hold.
+struct Model {
+    still: Still,
+    shelves: BTreeMap<String, Shelf>,
+    dice: Dice,
+}
+
+impl Model {
+    fn blob(&mut self) -> Vec<u8> {
+        let seed = self.dice.roll(6);
+        vec![seed; 100 << (2 * seed)]
+    }
+
+    async fn step(&mut self) {
+        let repository = format!("team/{}", self.dice.roll(3));
+        let is_known = self.shelves.contains_key(&repository);
+        match self.dice.roll(8) {
+            0..=3 => self.push(&repository).await,
+            4 if is_known => self.delete(&repository).await,
+            5 if is_known => self.mount(&repository).await,
+            6 if is_known => {
+                let path = format!("/acr/v1/{repository}");
+                let answer = self.still.client.send("DELETE", &path, &[], "").await;
                 assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
-                shelves.remove(&repository);
+                self.shelves.remove(&repository);
             }
             7 => {
-                still.pass(2 * DAY).await;
-                still.pass(HOUR).await;
-                for shelf in shelves.values_mut() {
-                    let brought = shelf.blobs.keys().copied().collect();
-                    shelf.let_go(&brought);
+                self.still.pass(2 * DAY).await;
+                self.still.pass(HOUR).await;
+                for shelf in self.shelves.values_mut() {
+                    shelf.let_go(&shelf.blobs.keys().copied().collect());
                 }
             }
             _ => {}
         }
-        let expected = shelves.values().map(Shelf::used).fold(Change::default(), Change::and);
-        assert_eq!(still.world.usage("team").await.used, expected, "after step {step}");
     }
-    let before = still.world.usage("team").await;
-    still.world.quota("team", json!({"bytes": 1_000_000_000})).await;
-    assert_eq!(still.world.usage("team").await, before, "counted again");
+
+    async fn push(&mut self, repository: &str) {
+        let (one, two, tag) = (self.blob(), self.blob(), format!("t{}", self.dice.roll(3)));
+        let shelf = self.shelves.entry(repository.to_owned()).or_default();
+        for blob in [&one, &two] {
+            shelf.blobs.insert(self.still.client.put_blob(repository, blob).await, blob.len());
+        }
+        let digests = [Digest::sha256(&one), Digest::sha256(&two)];
+        let manifest = manifest(&digests[0], one.len(), &digests[1], two.len());
+        let answer = self.still.client.put_manifest(repository, &tag, &manifest).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+        let digest = Digest::sha256(manifest.as_bytes());
+        shelf.manifests.insert(digest, (manifest.len(), digests.into()));
+        shelf.tags.insert(tag, digest);
+    }
+
+    /// A tag, or a manifest, which may come back.
+    async fn delete(&mut self, repository: &str) {
+        let tag = format!("t{}", self.dice.roll(3));
+        let shelf = self.shelves.get_mut(repository).expect("known");
+        let Some(digest) = shelf.tags.get(&tag).copied() else { return };
+        if self.dice.roll(2) == 0 {
+            self.still.delete(&format!("{repository}/manifests/{tag}")).await;
+            shelf.tags.remove(&tag);
+            return;
+        }
+        let before = shelf.blobs.clone();
+        self.still.delete(&format!("{repository}/manifests/{digest}")).await;
+        let (size, gone) = shelf.manifests.remove(&digest).expect("it was there");
+        shelf.tags.retain(|_, target| *target != digest);
+        shelf.let_go(&gone);
+        if self.dice.roll(2) == 0 {
+            let back = self.still.restore(repository, Err(digest)).await.expect("back");
+            shelf.blobs.extend(before.into_iter().filter(|(digest, _)| gone.contains(digest)));
+            shelf.manifests.insert(digest, (size, gone));
+            shelf.tags.extend(back.tags.into_iter().map(|tag| (tag.to_string(), digest)));
+        }
+    }
+
+    /// Named by nothing yet.
+    async fn mount(&mut self, repository: &str) {
+        let blob = self.blob();
+        let digest = self.still.client.put_blob("elsewhere", &blob).await;
+        let path = format!("/v2/{repository}/blobs/uploads/?mount={digest}&from=elsewhere");
+        let answer = self.still.client.send("POST", &path, &[], "").await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+        self.shelves.get_mut(repository).expect("known").blobs.insert(digest, blob.len());
+    }
+}
+
+async fn what_is_used_is_what_is_held(test: TestDb) {
+    let collection = Collection { untagged: crate::Untagged::Keep, ..Collection::default() };
+    let still = Still::with(test, collection).await;
+    let plenty = json!({"bytes": 1_000_000_000});
+    still.world.quota("team", plenty.clone()).await;
+    let mut model = Model { still, shelves: BTreeMap::new(), dice: Dice(0x5EA_0002) };
+    for step in 0..120 {
+        model.step().await;
+        let expected = model.shelves.values().map(Shelf::used).fold(Change::default(), Change::and);
+        assert_eq!(model.still.world.usage("team").await.used, expected, "after step {step}");
+    }
+    let before = model.still.world.usage("team").await;
+    model.still.world.quota("team", plenty).await;
+    assert_eq!(model.still.world.usage("team").await, before, "counted again");
 }
 
 async fn a_quota_counts_what_was_there(test: TestDb) {
