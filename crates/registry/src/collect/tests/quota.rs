@@ -336,6 +336,11 @@ async fn what_was_brought_in_vain_is_let_go(test: TestDb) {
         StatusCode::NOT_FOUND
     );
     still.reads("other", &file(1)).await;
+    // What is named nowhere goes altogether.
+    let digest = still.client.put_blob("team/a", &file(2)).await;
+    still.pass(25 * HOUR).await;
+    still.pass(HOUR).await;
+    assert_eq!((still.state(&digest).await.as_str(), still.world.usage("team").await.used.bytes), ("", 0));
 }
 
 async fn a_smaller_quota_lets_things_go(test: TestDb) {
