@@ -85,7 +85,6 @@ const OWED: &[&str] = &[
     "store::POSTGRES_CONNECTIONS",
     "store::READ_CHUNK_BYTES",
     "store::SQLITE_READERS",
-    "store::TX_ATTEMPTS",
     "store::WRITER_QUEUE",
 ];
 
