@@ -493,8 +493,16 @@ const TEXTS: &[(&str, &str)] = &[
     ),
     ("Mail address", "メールアドレス"),
     (
-        "Only this event, such as container.blocked or container.violation [default: all]",
-        "このイベントのみ。container.blocked、container.violation など [既定: すべて]",
+        "Only this event, such as container.blocked or manifest.push [default: all alerts]",
+        "このイベントのみ。container.blocked、manifest.push など [既定: すべてのアラート]",
+    ),
+    (
+        "Of the registry only this repository, with all below it [default: all]",
+        "レジストリのイベントはこのリポジトリとその配下のみ [既定: すべて]",
+    ),
+    (
+        "Form of the webhook's body: acr is that of Azure's registry",
+        "Webhook の本文の形式。acr は Azure のレジストリの形式",
     ),
     (
         "Private network that the webhook may lie in, such as 10.0.0.0/8",

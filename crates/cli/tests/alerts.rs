@@ -84,6 +84,66 @@ impl Story {
 }
 
 #[test]
+fn what_happens_in_the_registry_is_told() {
+    let place = Place::new();
+    let port = free_port();
+    let server = place.try_up_with(port, &[]).unwrap_or_else(|log| panic!("{log}"));
+    let story = Story { place, port };
+    let (events, azure) = (Receiver::answering("204 No Content"), Receiver::answering("200 OK"));
+    let target = |name: &str, receiver: &Receiver, more: &[&str]| {
+        let url = format!("http://127.0.0.1:{}/{name}", receiver.port);
+        let words =
+            ["alert", "target", "create", name, "--url", &url, "--allow-network", "127.0.0.1", "-o", "json"];
+        story.done(&[&words, more].concat()).json()["secret"].as_str().expect("a secret").to_owned()
+    };
+    let words: Vec<&str> = ["manifest.push", "manifest.delete", "tag.delete", "image.promote"]
+        .iter()
+        .flat_map(|word| ["--event", word])
+        .collect();
+    let secret = target("ci", &events, &[&words[..], &["--repository", "dev"]].concat());
+    let only = ["--format", "acr", "--event", "manifest.push", "--event", "manifest.delete"];
+    let acr_secret = target("acr", &azure, &only);
+    let wrong = ["alert", "target", "create", "x", "--url", "https://a.example", "--format", "acr"];
+    assert!(story.place.cli(&wrong).err.contains("has no word for `container.blocked`"));
+
+    let (image, other) = (Image::debian("expat", "2.5.0-1", ""), Image::debian("expat", "2.5.0-1", "other"));
+    let door = story.place.login(port);
+    image.push(&door, "other/web", "1");
+    other.push(&door, "dev/web", "1");
+    story.done(&["image", "delete", "dev/web:1"]);
+    story.done(&["image", "delete", &format!("dev/web@{}", other.digest())]);
+    let all = until("the events arrive", || Some(events.requests()).filter(|all| all.len() == 3));
+    let all: Vec<Value> = all.iter().map(|it| it.believed(&secret)).collect();
+    let push = all.iter().find(|it| it["type"] == "seaworthy.manifest.push").expect("the push");
+    let data = &push["data"];
+    assert_eq!((&data["repository"], &data["tag"]), (&json!("dev/web"), &json!("1")), "{push:#}");
+    assert_eq!(data["digest"], other.digest().to_string());
+    assert!(data["actor"]["name"].is_string() && data["ledger"]["index"].is_u64(), "{push:#}");
+    let deleted = all.iter().find(|it| it["type"] == "seaworthy.tag.delete").expect("the tag");
+    assert_eq!((&deleted["data"]["tag"], &deleted["data"]["digest"]), (&json!("1"), &Value::Null));
+
+    let all = until("Azure's arrive", || Some(azure.requests()).filter(|all| all.len() == 3));
+    let mut all: Vec<Value> = all.iter().map(|it| it.believed(&acr_secret)).collect();
+    all.sort_by_key(|it| it["timestamp"].as_str().expect("a time").to_owned());
+    let (pushed, gone) = (&all[0], &all[2]);
+    assert_eq!((&pushed["action"], &gone["action"]), (&json!("push"), &json!("delete")), "{all:#?}");
+    let size = image.size();
+    assert_eq!(
+        pushed["target"],
+        json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json", "size": size, "length": size,
+            "digest": image.digest().to_string(), "repository": "other/web", "tag": "1",
+        }),
+    );
+    assert_eq!(pushed["request"]["host"], format!("localhost:{port}"));
+    assert_eq!(gone["target"], json!({"digest": other.digest().to_string(), "repository": "dev/web"}));
+    let record = story.done(&["ledger", "list", "-o", "json", "-n", "100"]).json();
+    let id = pushed["id"].as_str().expect("an id");
+    assert!(record.as_array().expect("records").iter().any(|it| it.to_string().contains(id)), "{record:#}");
+    drop(server);
+}
+
+#[test]
 fn an_advisory_that_hits_what_runs_is_told() {
     let place = Place::new();
     let port = free_port();

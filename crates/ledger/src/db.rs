@@ -223,6 +223,19 @@ pub async fn list(db: &Db, filter: &Filter, most: u32) -> Result<Vec<(u64, Recor
     Ok(rows.iter().map(read_record).collect::<Result<_, DbError>>()?)
 }
 
+/// Records from an index on, oldest first, as far as the last signed tree head covers them: at most `most`
+/// (and never more than [`limit::PAGE`]).
+pub async fn from(db: &Db, index: u64, most: u32) -> Result<Vec<(u64, Record)>, LedgerError> {
+    let rows = db
+        .fetch_all(
+            "SELECT position, leaf FROM ledger_leaves WHERE position >= $1 AND position < $2
+             ORDER BY position LIMIT $3",
+            args![index, size(db).await?, most.min(limit::PAGE)],
+        )
+        .await?;
+    Ok(rows.iter().map(read_record).collect::<Result<_, DbError>>()?)
+}
+
 fn read_record(row: &Row) -> Result<(u64, Record), DbError> {
     Ok((row.count(0)?, row.json(1)?))
 }

@@ -33,7 +33,7 @@ pub mod limit {
 }
 
 pub use act::{Act, Action, Record};
-pub use db::{Filter, HEAD_BELL, SCHEMA, last_of, list, size};
+pub use db::{Filter, HEAD_BELL, SCHEMA, from, last_of, list, size};
 pub use error::LedgerError;
 pub use proof::{Proof, prove};
 pub use sequencer::Sequencer;

@@ -11,6 +11,7 @@ mod event;
 mod finding;
 mod id;
 mod inventory;
+mod prefix;
 mod problem;
 mod scope;
 mod secret;
@@ -33,6 +34,7 @@ pub use inventory::{
     Coverage, ImageFacts, Inventory, InventoryProblem, LayerRow, OsRelease, OsSupport, PackageRow,
     ProblemCode, SecretRow,
 };
+pub use prefix::Prefix;
 pub use problem::{ErrorCode, Problem};
 pub use scope::{Scope, ScopeError};
 pub use secret::Secret;

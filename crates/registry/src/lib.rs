@@ -59,7 +59,8 @@ pub use respond::{Told, body_of};
 pub use restore::{Deleted, Restored};
 pub use retention::RetentionRules;
 pub use routes::{CredentialRejected, SendsFiles, router};
-pub use rules::{Prefix, RepositoryRules, TagPattern};
+pub use rules::{RepositoryRules, TagPattern};
+pub use seaworthy_model::Prefix;
 pub use verify::{Depth, Remedy, StoragePage, StorageProblem};
 
 // The tests in this crate share the integration tests' client, which calls it by its name.

@@ -5,12 +5,12 @@
 //! refused, even where a quota was set below what is used.
 
 use seaworthy_access::{Identity, Permission};
-use seaworthy_model::{ErrorCode, Problem, Timestamp};
+use seaworthy_model::{ErrorCode, Prefix, Problem, Timestamp};
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::Tx;
 use serde::{Deserialize, Serialize};
 
-use crate::{Registry, RegistryError, db, rules::Prefix};
+use crate::{Registry, RegistryError, db};
 
 /// The most that the repositories of a prefix hold; `None`: as much as comes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

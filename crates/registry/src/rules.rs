@@ -8,76 +8,13 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
-use seaworthy_model::{ErrorCode, Problem, Scope};
+use seaworthy_model::{ErrorCode, Prefix, Problem};
 use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{Db, Tx, Watch};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{Registry, RegistryError, db, limit, path::ManifestName, quota::Quota};
-
-/// A part of the repositories: all, or one and what lies below it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Prefix(Option<RepoName>);
-
-impl Prefix {
-    /// True of a repository that it is, or that lies below it.
-    pub fn covers(&self, repository: &RepoName) -> bool {
-        let Some(prefix) = &self.0 else { return true };
-        let rest = repository.as_str().strip_prefix(prefix.as_str());
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    }
-
-    /// The repository; empty for all.
-    pub fn name(&self) -> &str {
-        self.0.as_ref().map_or("", RepoName::as_str)
-    }
-
-    /// Where rights on it are looked for.
-    pub fn scope(&self) -> Result<Scope, Problem> {
-        match &self.0 {
-            Some(prefix) => Ok(Scope::repository(prefix)),
-            None => "/repositories".parse().map_err(|error: seaworthy_model::ScopeError| {
-                Problem::new(ErrorCode::Invalid, error.to_string())
-            }),
-        }
-    }
-}
-
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_ref().map_or("*", RepoName::as_str))
-    }
-}
-
-impl FromStr for Prefix {
-    type Err = Problem;
-
-    fn from_str(text: &str) -> Result<Self, Problem> {
-        if text == "*" {
-            return Ok(Self(None));
-        }
-        text.parse().map(|name| Self(Some(name))).map_err(|error: seaworthy_oci::ReferenceError| {
-            Problem::new(ErrorCode::Invalid, error.to_string())
-                .hint("name a repository or what it begins with, such as `prod`; `*` is all of them")
-        })
-    }
-}
-
-impl TryFrom<String> for Prefix {
-    type Error = Problem;
-
-    fn try_from(text: String) -> Result<Self, Problem> {
-        text.parse()
-    }
-}
-
-impl From<Prefix> for String {
-    fn from(prefix: Prefix) -> Self {
-        prefix.to_string()
-    }
-}
 
 /// Tags by their names: `*` stands for any letters, everything else for itself, as in `v1.*`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -332,19 +269,6 @@ fn object(prefix: &Prefix) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_prefix_ends_at_a_boundary() {
-        let covers = |prefix: &str, name: &str| {
-            prefix.parse::<Prefix>().expect("a prefix").covers(&name.parse().expect("a name"))
-        };
-        assert!(covers("prod", "prod") && covers("prod", "prod/web") && covers("prod/web", "prod/web/a"));
-        assert!(!covers("prod", "production") && !covers("prod/web", "prod") && !covers("prod", "a/prod"));
-        assert!(covers("*", "anything/at/all"));
-        for wrong in ["", "**", "prod/*", "Prod", "prod/", "a b"] {
-            assert!(wrong.parse::<Prefix>().is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_pattern_fits_whole_names() {

@@ -72,6 +72,27 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "不要なものを削除するか、`seaworthy registry rules set {0} --quota-{1} N` を実行してください",
     ),
     ("a quota is larger than 2^63 - 1", "クォータが 2^63 - 1 を超えています"),
+    (
+        "nobody is told of `{}`: see `seaworthy alert target create --help` for the events",
+        "`{0}` は通知されるイベントではありません。イベントの一覧は `seaworthy alert target create --help` を参照してください",
+    ),
+    (
+        "a mail target is told of alerts alone: what happens in the registry goes to webhooks",
+        "メールの送信先に通知されるのはアラートのみです。レジストリのイベントは Webhook に送られます",
+    ),
+    (
+        "repositories are named for a target that is told of nothing in them",
+        "リポジトリが指定されていますが、レジストリのイベントが指定されていません",
+    ),
+    (
+        "name what it is told of as well, such as `--event manifest.push`",
+        "`--event manifest.push` のように、通知するイベントも指定してください",
+    ),
+    ("the format `{}` has no word for `{}`", "形式 `{0}` では `{1}` を表せません"),
+    (
+        "it knows `manifest.push`, `manifest.delete`, `manifest.collect` and `repository.delete`",
+        "使えるのは `manifest.push`、`manifest.delete`、`manifest.collect`、`repository.delete` です",
+    ),
     ("more than {} patterns of immutable tags", "変更できないタグのパターンが {0} 件を超えています"),
     (
         "`{}` names another image than {}: a copy keeps its digest",

@@ -83,6 +83,8 @@ impl World {
             shown: endpoint.address.shown(),
             sealed,
             events: vec![],
+            repositories: vec![],
+            format: seaworthy_telemetry::Format::CloudEvents,
             networks: vec!["127.0.0.1".into()],
         })
         .await;
@@ -250,6 +252,8 @@ pub(super) async fn a_summary_is_one_mail(test: TestDb) {
             shown: "ops@example.com".into(),
             sealed: vec![],
             events: vec![],
+            repositories: vec![],
+            format: seaworthy_telemetry::Format::CloudEvents,
             networks: vec![],
         })
         .await;

@@ -10,68 +10,80 @@ use seaworthy_store::{
     schema::{Column, Index, Migration, RoomSchema, Step, Table},
 };
 
-use crate::{Alert, Counts, NewTarget, Target, TargetHealth, TargetKind, limit};
+use crate::{Alert, Counts, Format, NewTarget, Target, TargetHealth, TargetKind, Wanted, limit};
 
 /// The tables of telemetry.
-pub const SCHEMA: RoomSchema = RoomSchema {
-    room: "telemetry",
-    migrations: &[Migration {
-        id: 1,
-        steps: &[
-            Step::Create(Table {
-                name: "telemetry_alerts",
-                columns: &[
-                    Column::bytes("id"),
-                    Column::int("at"),
-                    Column::text("kind"),
-                    Column::text("body"),
-                ],
-                primary_key: &["id"],
-                indexes: &[Index::on(&["at"])],
-            }),
-            Step::Create(Table {
-                name: "telemetry_targets",
-                columns: &[
-                    Column::bytes("id"),
-                    Column::text("name"),
-                    Column::text("kind"),
-                    Column::text("shown"),
-                    Column::bytes("sealed"),
-                    // JSON lists.
-                    Column::text("events"),
-                    Column::text("networks"),
-                    Column::int("created_at"),
-                    Column::text("created_by"),
-                    Column::int("dropped"),
-                    Column::int("delivered"),
-                    Column::int("delivered_at").optional(),
-                    Column::int("failed_at").optional(),
-                    Column::text("failure").optional(),
-                ],
-                primary_key: &["id"],
-                indexes: &[Index::unique(&["name"])],
-            }),
-            // One alert or summary for one target. Claimed by moving `due_at`, fenced by `epoch`.
-            Step::Create(Table {
-                name: "telemetry_messages",
-                columns: &[
-                    Column::bytes("id"),
-                    Column::bytes("target"),
-                    Column::text("state"),
-                    Column::text("kind"),
-                    Column::text("body"),
-                    Column::int("created_at"),
-                    Column::int("due_at"),
-                    Column::int("give_up_at"),
-                    Column::int("attempts"),
-                    Column::int("epoch"),
-                    Column::text("failure").optional(),
-                ],
-                primary_key: &["id"],
-                indexes: &[Index::on(&["target", "state", "due_at"]), Index::on(&["state", "due_at"])],
-            }),
-        ],
-    }],
+pub const SCHEMA: RoomSchema = RoomSchema { room: "telemetry", migrations: &[FIRST, ACTS] };
+
+/// Targets are told of acts of the registry, too, in the format that they ask for.
+const ACTS: Migration = Migration {
+    id: 2,
+    steps: &[
+        // A JSON list.
+        Step::AddColumn("telemetry_targets", Column::text("repositories").optional()),
+        // `acr`; NULL: a CloudEvent.
+        Step::AddColumn("telemetry_targets", Column::text("format").optional()),
+        // How far the ledger was read: one row, and none when nobody is told of acts.
+        Step::Create(Table {
+            name: "telemetry_followed",
+            columns: &[Column::text("name"), Column::int("next")],
+            primary_key: &["name"],
+            indexes: &[],
+        }),
+    ],
+};
+
+const FIRST: Migration = Migration {
+    id: 1,
+    steps: &[
+        Step::Create(Table {
+            name: "telemetry_alerts",
+            columns: &[Column::bytes("id"), Column::int("at"), Column::text("kind"), Column::text("body")],
+            primary_key: &["id"],
+            indexes: &[Index::on(&["at"])],
+        }),
+        Step::Create(Table {
+            name: "telemetry_targets",
+            columns: &[
+                Column::bytes("id"),
+                Column::text("name"),
+                Column::text("kind"),
+                Column::text("shown"),
+                Column::bytes("sealed"),
+                // JSON lists.
+                Column::text("events"),
+                Column::text("networks"),
+                Column::int("created_at"),
+                Column::text("created_by"),
+                Column::int("dropped"),
+                Column::int("delivered"),
+                Column::int("delivered_at").optional(),
+                Column::int("failed_at").optional(),
+                Column::text("failure").optional(),
+            ],
+            primary_key: &["id"],
+            indexes: &[Index::unique(&["name"])],
+        }),
+        // One alert or summary for one target. Claimed by moving `due_at`, fenced by `epoch`.
+        Step::Create(Table {
+            name: "telemetry_messages",
+            columns: &[
+                Column::bytes("id"),
+                Column::bytes("target"),
+                Column::text("state"),
+                Column::text("kind"),
+                Column::text("body"),
+                Column::int("created_at"),
+                Column::int("due_at"),
+                Column::int("give_up_at"),
+                Column::int("attempts"),
+                Column::int("epoch"),
+                Column::text("failure").optional(),
+            ],
+            primary_key: &["id"],
+            indexes: &[Index::on(&["target", "state", "due_at"]), Index::on(&["state", "due_at"])],
+        }),
+    ],
 };
 
 /// Where a message is.
@@ -135,8 +147,9 @@ pub(crate) async fn insert_target(
     let changed = tx
         .execute(
             "INSERT INTO telemetry_targets
-                 (id, name, kind, shown, sealed, events, networks, created_at, created_by, dropped, delivered)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0)
+                 (id, name, kind, shown, sealed, events, networks, created_at, created_by, dropped, delivered,
+                  repositories, format)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, $10, $11)
              ON CONFLICT (name) DO NOTHING",
             args![
                 new.id.as_bytes(),
@@ -148,6 +161,8 @@ pub(crate) async fn insert_target(
                 &json(&new.networks),
                 now.as_micros(),
                 by,
+                &json(&new.repositories),
+                (new.format == Format::Acr).then_some("acr"),
             ],
         )
         .await?;
@@ -166,7 +181,7 @@ pub(crate) async fn targets(db: &Db) -> Result<Vec<Target>, DbError> {
     let rows = db
         .fetch_all(
             "SELECT id, name, kind, shown, sealed, events, networks, created_at, created_by, dropped, delivered,
-                    delivered_at, failed_at, failure
+                    delivered_at, failed_at, failure, COALESCE(repositories, '[]'), format
              FROM telemetry_targets ORDER BY name",
             args![],
         )
@@ -184,6 +199,8 @@ fn read_target(row: &Row, counts: &BTreeMap<Vec<u8>, (u64, u64)>) -> Result<Targ
         address: row.text(3)?.to_owned(),
         sealed: row.bytes(4)?.to_vec(),
         events: row.json(5)?,
+        repositories: row.json(14)?,
+        format: if row.text_opt(15)? == Some("acr") { Format::Acr } else { Format::CloudEvents },
         networks: row.json(6)?,
         created_at: Timestamp::from_micros(row.int(7)?),
         created_by: row.text(8)?.to_owned(),
@@ -207,6 +224,45 @@ pub(crate) async fn delete_target(tx: &mut Tx<'_>, id: AlertTargetId) -> Result<
     tx.execute("DELETE FROM telemetry_messages WHERE target = $1", args![id.as_bytes()]).await?;
     let deleted = tx.execute("DELETE FROM telemetry_targets WHERE id = $1", args![id.as_bytes()]).await?;
     Ok(deleted == 1)
+}
+
+fn follows(events: &[Wanted]) -> bool {
+    events.iter().any(|it| matches!(it, Wanted::Act(_)))
+}
+
+/// Reads the ledger from here on, if a target is the first that wants it.
+pub(crate) async fn begin_to_follow(tx: &mut Tx<'_>, new: &NewTarget, size: u64) -> Result<(), DbError> {
+    if !follows(&new.events) {
+        return Ok(());
+    }
+    tx.execute(
+        "INSERT INTO telemetry_followed (name, next) VALUES ('ledger', $1) ON CONFLICT (name) DO NOTHING",
+        args![size],
+    )
+    .await
+    .map(|_| ())
+}
+
+/// The index of the next record that targets may want; `None` when nobody wants any.
+pub(crate) async fn followed(db: &Db) -> Result<Option<u64>, DbError> {
+    let row = db.fetch_optional("SELECT next FROM telemetry_followed WHERE name = 'ledger'", args![]).await?;
+    row.map(|row| row.count(0)).transpose()
+}
+
+/// Moves on; false when another did.
+pub(crate) async fn move_followed(tx: &mut Tx<'_>, (from, to): (u64, u64)) -> Result<bool, DbError> {
+    let sql = "UPDATE telemetry_followed SET next = $2 WHERE name = 'ledger' AND next = $1";
+    Ok(tx.execute(sql, args![from, to]).await? == 1)
+}
+
+/// Reads the ledger no more, if nobody wants it.
+pub(crate) async fn end_following(tx: &mut Tx<'_>) -> Result<(), DbError> {
+    for row in tx.fetch_all("SELECT events FROM telemetry_targets", args![]).await? {
+        if follows(&row.json::<Vec<Wanted>>(0)?) {
+            return Ok(());
+        }
+    }
+    tx.execute("DELETE FROM telemetry_followed WHERE name = 'ledger'", args![]).await.map(|_| ())
 }
 
 pub(crate) async fn count_dropped(tx: &mut Tx<'_>, id: AlertTargetId) -> Result<(), DbError> {

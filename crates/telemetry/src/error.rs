@@ -31,6 +31,20 @@ pub enum TelemetryError {
         /// How many there may be.
         limit: u64,
     },
+    /// A mail about acts.
+    #[error("a mail target is told of alerts alone: what happens in the registry goes to webhooks")]
+    MailOfActs,
+    /// Repositories for a target of alerts.
+    #[error("repositories are named for a target that is told of nothing in them")]
+    NothingOfRepositories,
+    /// The format has no word for the event.
+    #[error("the format `{format}` has no word for `{event}`")]
+    Untold {
+        /// What was asked for.
+        event: &'static str,
+        /// In which format.
+        format: &'static str,
+    },
     /// No message with this id was given up.
     #[error("message `{id}` is not among those that were given up")]
     NotDead {
@@ -49,9 +63,14 @@ impl From<TelemetryError> for Problem {
     fn from(error: TelemetryError) -> Self {
         let message = error.to_string();
         match error {
-            TelemetryError::TargetName => Self::new(ErrorCode::Invalid, message),
+            TelemetryError::TargetName | TelemetryError::MailOfActs => Self::new(ErrorCode::Invalid, message),
             TelemetryError::TargetTaken { .. } => Self::new(ErrorCode::Conflict, message)
                 .hint("choose another name, or run `seaworthy alert target delete NAME` first"),
+            TelemetryError::NothingOfRepositories => Self::new(ErrorCode::Invalid, message)
+                .hint("name what it is told of as well, such as `--event manifest.push`"),
+            TelemetryError::Untold { .. } => Self::new(ErrorCode::Invalid, message).hint(
+                "it knows `manifest.push`, `manifest.delete`, `manifest.collect` and `repository.delete`",
+            ),
             TelemetryError::TooMany { .. } => Self::new(ErrorCode::Conflict, message),
             TelemetryError::UnknownTarget { .. } => {
                 Self::new(ErrorCode::NotFound, message).hint("`seaworthy alert target list` lists them")

@@ -32,5 +32,11 @@ pub const ALERT_DAYS: i64 = 90;
 pub const DEAD_DAYS: i64 = 30;
 /// Rows of one page of alerts or of given-up messages.
 pub const PAGE: u32 = 1_000;
+/// Records of the ledger that are read in one go.
+pub const FOLLOWED: u32 = 200;
+/// How often the ledger is looked at for records that another replica signed, in milliseconds.
+pub const FOLLOW_POLL_MS: u64 = 500;
+/// Prefixes of repositories that one target may name.
+pub const PREFIXES: usize = 20;
 /// How often old rows are looked for, in seconds.
 pub const UPKEEP_SECONDS: u64 = 3_600;

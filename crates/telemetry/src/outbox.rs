@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    Alert, AlertKind, Failure, Retry, Summary, Telemetry, TelemetryError,
+    Alert, AlertKind, Failure, Retry, Summary, Telemetry, TelemetryError, Told,
     db::{self, messages},
     delay_seconds, limit,
 };
@@ -21,6 +21,8 @@ pub enum Body {
     Alert(Box<Alert>),
     /// Many at once.
     Summary(Box<Summary>),
+    /// An act of the registry.
+    Act(Box<Told>),
     /// Nothing happened: somebody wants to see that messages arrive. Never stored.
     Test,
 }
@@ -201,7 +203,7 @@ impl Telemetry {
 fn summary(kinds: BTreeMap<AlertKind, u64>, first: Vec<Body>, until: Timestamp) -> Summary {
     let alerts = first.into_iter().filter_map(|body| match body {
         Body::Alert(alert) => Some(*alert),
-        Body::Summary(_) | Body::Test => None,
+        Body::Summary(_) | Body::Act(_) | Body::Test => None,
     });
     let first: Vec<Alert> = alerts.collect();
     let since = first.iter().map(|alert| alert.at).min().unwrap_or(until);

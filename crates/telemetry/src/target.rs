@@ -1,9 +1,9 @@
 use seaworthy_ledger::{Act, Action};
-use seaworthy_model::{Actor, AlertTargetId, Timestamp};
+use seaworthy_model::{Actor, AlertTargetId, Prefix, Timestamp};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{AlertKind, Telemetry, TelemetryError, db, limit};
+use crate::{AlertKind, Format, Telemetry, TelemetryError, Wanted, db, limit};
 
 /// How a target is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -42,8 +42,12 @@ pub struct NewTarget {
     pub shown: String,
     /// What only the sender may know, sealed.
     pub sealed: Vec<u8>,
-    /// What it wants to be told; empty for everything.
-    pub events: Vec<AlertKind>,
+    /// What it wants to be told; empty for every alert.
+    pub events: Vec<Wanted>,
+    /// Of the registry it wants to be told of these alone; none for all.
+    pub repositories: Vec<Prefix>,
+    /// What it is sent.
+    pub format: Format,
     /// Private networks that its address may lie in.
     pub networks: Vec<String>,
 }
@@ -62,8 +66,12 @@ pub struct Target {
     /// What only the sender may know, sealed.
     #[serde(skip)]
     pub sealed: Vec<u8>,
-    /// What it wants to be told; empty for everything.
-    pub events: Vec<AlertKind>,
+    /// What it wants to be told; empty for every alert.
+    pub events: Vec<Wanted>,
+    /// Of the registry it wants to be told of these alone; none for all.
+    pub repositories: Vec<Prefix>,
+    /// What it is sent.
+    pub format: Format,
     /// Private networks that its address may lie in.
     pub networks: Vec<String>,
     /// When it was made.
@@ -96,7 +104,7 @@ pub struct TargetHealth {
 impl Target {
     /// True when it wants to be told of this.
     pub fn wants(&self, kind: AlertKind) -> bool {
-        self.events.is_empty() || self.events.contains(&kind)
+        self.events.is_empty() || self.events.contains(&Wanted::Alert(kind))
     }
 }
 
@@ -114,9 +122,11 @@ impl Telemetry {
                 limit: u64::try_from(limit::NETWORKS).unwrap_or(u64::MAX),
             });
         }
+        check(&new)?;
         let name = new.name.clone();
-        let context = (new, actor.name.clone(), self.db().now());
-        seaworthy_ledger::write(self.db(), actor, context, |(new, by, now), tx| {
+        let size = seaworthy_ledger::size(self.db()).await?;
+        let context = (new, actor.name.clone(), self.db().now(), size);
+        seaworthy_ledger::write(self.db(), actor, context, |(new, by, now, size), tx| {
             Box::pin(async move {
                 if db::count_targets(tx).await? >= limit::TARGETS {
                     return Err(TelemetryError::TooMany { what: "alert targets", limit: limit::TARGETS });
@@ -124,9 +134,10 @@ impl Telemetry {
                 if !db::insert_target(tx, new, (by, *now)).await? {
                     return Err(TelemetryError::TargetTaken { name: new.name.clone() });
                 }
+                db::begin_to_follow(tx, new, *size).await?;
                 let details = json!({
                     "id": new.id, "kind": new.kind, "address": new.shown, "events": new.events,
-                    "networks": new.networks,
+                    "repositories": new.repositories, "format": new.format, "networks": new.networks,
                 });
                 Ok(((), vec![act(Action::AlertTargetCreate, &new.name).details(details)]))
             })
@@ -154,6 +165,7 @@ impl Telemetry {
                 if !db::delete_target(tx, target.id).await? {
                     return Err(TelemetryError::UnknownTarget { name: target.name.clone() });
                 }
+                db::end_following(tx).await?;
                 let act = act(Action::AlertTargetDelete, &target.name);
                 Ok(((), vec![act.details(json!({ "id": target.id }))]))
             })
@@ -180,6 +192,32 @@ impl Telemetry {
             Box::pin(async move { Ok(((), vec![act.clone()])) })
         })
         .await
+    }
+}
+
+/// Refuses what could not be told.
+fn check(new: &NewTarget) -> Result<(), TelemetryError> {
+    if new.repositories.len() > limit::PREFIXES {
+        return Err(TelemetryError::TooMany {
+            what: "prefixes of repositories",
+            limit: u64::try_from(limit::PREFIXES).unwrap_or(u64::MAX),
+        });
+    }
+    let acts = new.events.iter().any(|it| matches!(it, Wanted::Act(_)));
+    if acts && new.kind == TargetKind::Mail {
+        return Err(TelemetryError::MailOfActs);
+    }
+    if !acts && !new.repositories.is_empty() {
+        return Err(TelemetryError::NothingOfRepositories);
+    }
+    let untold = new.events.iter().find(|it| !new.format.tells(**it)).copied();
+    match (new.format, untold) {
+        (_, Some(event)) => Err(TelemetryError::Untold { event: event.word(), format: new.format.word() }),
+        // Without events it is told of alerts.
+        (Format::Acr, None) if new.events.is_empty() => {
+            Err(TelemetryError::Untold { event: "container.blocked", format: new.format.word() })
+        }
+        _ => Ok(()),
     }
 }
 

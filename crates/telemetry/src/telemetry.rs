@@ -44,7 +44,7 @@ impl Telemetry {
             let room = room.clone();
             async move { room.handle(delivery).await }
         });
-        tokio::join!(events, self.clean(cancel));
+        tokio::join!(events, self.follow(cancel.clone()), self.clean(cancel));
     }
 
     async fn handle(&self, delivery: Delivery) -> Result<(), TelemetryError> {

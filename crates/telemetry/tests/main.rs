@@ -8,6 +8,8 @@
     reason = "a test fails by panicking, and reads as one story"
 )]
 
+mod follow;
+
 use std::{sync::Arc, time::Duration};
 
 use seaworthy_model::{
@@ -16,7 +18,8 @@ use seaworthy_model::{
 };
 use seaworthy_store::{Db, DbError, args};
 use seaworthy_telemetry::{
-    AlertKind, Body, Failure, Message, NewTarget, Retry, Target, TargetKind, Telemetry, TelemetryError, limit,
+    AlertKind, Body, Failure, Format, Message, NewTarget, Retry, Target, TargetKind, Telemetry,
+    TelemetryError, Wanted, limit,
 };
 use seaworthy_testkit::{TestDb, db_tests};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +35,7 @@ struct World {
     db: Db,
     clock: Arc<FixedClock>,
     cancel: CancellationToken,
-    _test: TestDb,
+    test: TestDb,
 }
 
 impl Drop for World {
@@ -73,7 +76,9 @@ fn new(name: &str, kind: TargetKind, events: &[AlertKind]) -> NewTarget {
         kind,
         shown: "https://hooks.example.com".into(),
         sealed: b"sealed".to_vec(),
-        events: events.to_vec(),
+        events: events.iter().copied().map(Wanted::Alert).collect(),
+        repositories: vec![],
+        format: Format::CloudEvents,
         networks: vec![],
     }
 }
@@ -89,7 +94,7 @@ impl World {
         let room = Telemetry::new(db.clone());
         let cancel = CancellationToken::new();
         tokio::spawn(room.clone().run(cancel.clone()));
-        Self { room, db, clock, cancel, _test: test }
+        Self { room, db, clock, cancel, test }
     }
 
     async fn target(&self, name: &str, kind: TargetKind) -> Target {

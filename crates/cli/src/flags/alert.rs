@@ -27,7 +27,12 @@ pub(crate) enum AlertTargetVerb {
     #[command(after_help = "Examples:
   seaworthy alert target create chat --url https://hooks.example.com/seaworthy
   seaworthy alert target create siem --url - --event container.violation < url.txt
-  seaworthy alert target create ops --mail ops@example.com")]
+  seaworthy alert target create ops --mail ops@example.com
+  seaworthy alert target create deploy --url https://ci.example.com/hook --event manifest.push --repository prod
+  seaworthy alert target create azure --url https://ci.example.com/acr --event manifest.push --format acr
+Alerts: container.blocked, container.violation; without --event, both.
+Of the registry: manifest.push, manifest.delete, manifest.collect, manifest.restore, tag.delete, tag.expire, tag.restore,
+repository.delete, image.promote.")]
     Create {
         /// Name
         name: String,
@@ -37,9 +42,15 @@ pub(crate) enum AlertTargetVerb {
         /// Mail address
         #[arg(long, value_name = "ADDRESS")]
         mail: Option<String>,
-        /// Only this event, such as container.blocked or container.violation [default: all]
+        /// Only this event, such as container.blocked or manifest.push [default: all alerts]
         #[arg(long = "event", value_name = "EVENT")]
         events: Vec<String>,
+        /// Of the registry only this repository, with all below it [default: all]
+        #[arg(long = "repository", value_name = "PREFIX", requires = "url")]
+        repositories: Vec<String>,
+        /// Form of the webhook's body: acr is that of Azure's registry
+        #[arg(long, value_name = "FORMAT", value_parser = ["cloudevents", "acr"], default_value = "cloudevents")]
+        format: String,
         /// Private network that the webhook may lie in, such as 10.0.0.0/8
         #[arg(long = "allow-network", value_name = "NETWORK", requires = "url")]
         networks: Vec<String>,

@@ -69,10 +69,12 @@ async fn target(global: &Global, verb: AlertTargetVerb) -> Outcome {
     let server = Server::of(global)?;
     let place = |name: &str| format!("/api/v1/alerts/targets/{}", encode(name));
     match verb {
-        AlertTargetVerb::Create { name, url, mail, events, networks } => {
+        AlertTargetVerb::Create { name, url, mail, events, repositories, format, networks } => {
             let url = url.map(read_url).transpose()?;
-            let body =
-                json!({"name": name, "url": url, "mail": mail, "events": events, "networks": networks});
+            let body = json!({
+                "name": name, "url": url, "mail": mail, "events": events, "repositories": repositories,
+                "format": format, "networks": networks,
+            });
             let made = server.post("/api/v1/alerts/targets", &body).await?;
             render::record(global, &made);
             if made.get("secret").is_some_and(Value::is_string) {

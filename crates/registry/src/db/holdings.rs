@@ -3,13 +3,11 @@
 //! A repository holds a blob once, from when it is brought there: as long as a manifest there names it, or
 //! until it is found that none came. It holds its manifests and its tags. What was deleted is not held.
 
+use seaworthy_model::Prefix;
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
-use crate::{
-    quota::{Change, Quota, Usage},
-    rules::Prefix,
-};
+use crate::quota::{Change, Quota, Usage};
 
 /// Holds a blob that is here; what that adds.
 pub(crate) async fn hold_blob(

@@ -2,7 +2,7 @@
 
 use seaworthy_model::{AlertMessageId, ClearanceChanged, Timestamp};
 use seaworthy_policy::Language;
-use seaworthy_telemetry::{Alert, Body, Summary};
+use seaworthy_telemetry::{Alert, Body, Summary, Told, acr_action};
 use serde_json::{Value, json};
 
 /// Where links in alerts lead.
@@ -50,6 +50,11 @@ pub fn cloud_event(links: &Links, id: AlertMessageId, body: &Body, now: Timestam
         }
         Body::Summary(summary) => {
             (id.to_string(), "summary", summary.until, None, summary_data(links, summary))
+        }
+        Body::Act(told) => {
+            let record = &told.record;
+            let subject = Some(record.object.clone());
+            (record.id.to_string(), record.action.word(), record.at, subject, told_data(told))
         }
         Body::Test => (id.to_string(), "test", now, None, json!({})),
     };
@@ -103,6 +108,60 @@ fn data(links: &Links, alert: &Alert) -> Value {
         "reasons": it.reasons,
         "more_reasons": it.more_reasons,
         "links": {"container": links.container(it), "explain": links.explain(it)},
+    })
+}
+
+/// An act of the registry: what it is about, who did it, and where the ledger has it.
+fn told_data(told: &Told) -> Value {
+    let record = &told.record;
+    let subject = told.subject();
+    let detail = |name: &str| record.details.get(name).cloned().unwrap_or_default();
+    let tag = subject.as_ref().and_then(|it| it.tag).map_or_else(|| detail("tag"), Into::into);
+    json!({
+        "action": record.action,
+        "repository": subject.as_ref().map(|it| &it.repository),
+        "digest": subject.as_ref().and_then(|it| it.digest).map_or_else(|| detail("digest"), Into::into),
+        "tag": tag,
+        "media_type": detail("media_type"),
+        "bytes": detail("bytes"),
+        "actor": record.actor,
+        "details": record.details,
+        "ledger": {"id": record.id, "index": told.index},
+    })
+}
+
+/// The body of a webhook as Azure's registry sends it ("Azure Container Registry webhook reference"). What only
+/// the request knew (its id, its user agent) the ledger does not keep, so it is not there.
+pub fn acr_event(links: &Links, id: AlertMessageId, body: &Body, now: Timestamp) -> Value {
+    let host = links.source();
+    let host = host.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned();
+    let Body::Act(told) = body else {
+        return json!({"id": id, "timestamp": now, "action": "ping", "request": {"host": host}});
+    };
+    let record = &told.record;
+    let (subject, action) = (told.subject(), acr_action(record.action));
+    let mut target = serde_json::Map::new();
+    let mut put = |name: &str, value: Value| {
+        if !value.is_null() {
+            target.insert(name.to_owned(), value);
+        }
+    };
+    for (name, detail) in
+        [("mediaType", "media_type"), ("size", "bytes"), ("length", "bytes"), ("tag", "tag")]
+    {
+        put(name, record.details.get(detail).cloned().unwrap_or_default());
+    }
+    if let Some(subject) = &subject {
+        put("repository", json!(subject.repository));
+        put("digest", json!(subject.digest));
+    }
+    let method = if action == Some("push") { "PUT" } else { "DELETE" };
+    json!({
+        "id": record.id,
+        "timestamp": record.at,
+        "action": action,
+        "target": target,
+        "request": {"id": record.id, "host": host, "method": method},
     })
 }
 

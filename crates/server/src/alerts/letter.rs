@@ -27,6 +27,11 @@ pub fn letter(links: &Links, body: &Body, language: Language) -> Letter {
             text: format!("{}\n\n{}\n{}", headline(say, alert), details(say, links, &alert.about), say.end()),
         },
         Body::Summary(summary) => of_many(say, links, summary),
+        // A mail target is told of alerts alone; a row from elsewhere is still said.
+        Body::Act(told) => Letter {
+            subject: format!("[seaworthy] {} {}", told.record.action.word(), told.record.object),
+            text: say.end().to_owned(),
+        },
         Body::Test => Letter {
             subject: format!("[seaworthy] {}", say.pick("test", "テスト")),
             text: format!(

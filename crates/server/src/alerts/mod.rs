@@ -11,12 +11,12 @@ use seaworthy_policy::Language;
 use seaworthy_seal::Seal;
 use seaworthy_store::chain;
 use seaworthy_telemetry::{
-    BELL, Body, Failure, Message, Retry, Target, TargetKind, Telemetry, TelemetryError,
+    BELL, Body, Failure, Format, Message, Retry, Target, TargetKind, Telemetry, TelemetryError,
 };
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub use event::{Links, cloud_event, row};
+pub use event::{Links, acr_event, cloud_event, row};
 pub use letter::{Letter, letter};
 
 use crate::{
@@ -157,12 +157,12 @@ impl Post {
         match target.kind {
             TargetKind::Webhook => {
                 let endpoint = self.endpoint(target)?;
-                let event = cloud_event(&it.links, id, body, now);
-                let parcel = Parcel {
-                    id: id.to_string(),
-                    content_type: CONTENT_TYPE,
-                    body: event.to_string().into_bytes().into(),
+                let (event, content_type) = match target.format {
+                    Format::CloudEvents => (cloud_event(&it.links, id, body, now), CONTENT_TYPE),
+                    Format::Acr => (acr_event(&it.links, id, body, now), "application/json; charset=utf-8"),
                 };
+                let parcel =
+                    Parcel { id: id.to_string(), content_type, body: event.to_string().into_bytes().into() };
                 let networks: Vec<Network> =
                     target.networks.iter().filter_map(|text| text.parse().ok()).collect();
                 it.webhook.send(&endpoint, &networks, &parcel, now).await.map_err(Failure::from)

@@ -5,9 +5,11 @@ use axum::{
     extract::{Path, Query, State},
 };
 use seaworthy_access::{Identity, Permission};
-use seaworthy_model::{AlertId, AlertMessageId, AlertTargetId, ErrorCode, Problem};
+use seaworthy_model::{AlertId, AlertMessageId, AlertTargetId, ErrorCode, Prefix, Problem};
 use seaworthy_policy::Language;
-use seaworthy_telemetry::{AlertKind, Body, DeadMessage, NewTarget, Target, TargetKind, UnknownAlertKind};
+use seaworthy_telemetry::{
+    Body, DeadMessage, Format, NewTarget, Target, TargetKind, UnknownEvent, Wanted as Event,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -101,9 +103,15 @@ struct Wanted {
     url: Option<String>,
     /// Mail address.
     mail: Option<String>,
-    /// Events; none for all.
+    /// Events; none for every alert.
     #[serde(default)]
     events: Vec<String>,
+    /// Of the registry these alone; none for all.
+    #[serde(default)]
+    repositories: Vec<Prefix>,
+    /// What the webhook is sent.
+    #[serde(default)]
+    format: Format,
     /// Private networks that the webhook may lie in.
     #[serde(default)]
     networks: Vec<String>,
@@ -119,8 +127,9 @@ async fn create(
     if !wanted.networks.is_empty() {
         may(&rooms, &identity, Permission::AlertNetwork).await?;
     }
-    let events: Result<Vec<AlertKind>, UnknownAlertKind> =
-        wanted.events.iter().map(|it| it.parse()).collect();
+    let events: Result<Vec<Event>, UnknownEvent> = wanted.events.iter().map(|it| it.parse()).collect();
+    let events = events.map_err(|error| no_event(&error))?;
+    may_be_told(&rooms, &identity, &events, &wanted.repositories).await?;
     let networks: Result<Vec<Network>, _> = wanted.networks.iter().map(|it| it.parse()).collect();
     let (id, mut secret) = (AlertTargetId::generate(), Value::Null);
     let (kind, shown_as, sealed) = match (&wanted.url, &wanted.mail) {
@@ -142,7 +151,9 @@ async fn create(
         kind,
         shown: shown_as,
         sealed,
-        events: events.map_err(|error| no_event(&error))?,
+        events,
+        repositories: wanted.repositories,
+        format: wanted.format,
         networks: networks?.iter().map(ToString::to_string).collect(),
     };
     let target = rooms.telemetry.create_target(&identity.actor, new).await?;
@@ -167,7 +178,27 @@ impl From<AddressError> for Problem {
     }
 }
 
-fn no_event(error: &UnknownAlertKind) -> ApiError {
+/// Who is told what happens in repositories learns their names, tags and digests: so must whoever sets that up
+/// be able to.
+async fn may_be_told(
+    rooms: &Rooms,
+    identity: &Identity,
+    events: &[Event],
+    repositories: &[Prefix],
+) -> Result<(), ApiError> {
+    if !events.iter().any(|it| matches!(it, Event::Act(_))) {
+        return Ok(());
+    }
+    if repositories.is_empty() {
+        return require(rooms, identity, Permission::MetadataRead, &scope("/repositories")?).await;
+    }
+    for prefix in repositories {
+        require(rooms, identity, Permission::MetadataRead, &prefix.scope()?).await?;
+    }
+    Ok(())
+}
+
+fn no_event(error: &UnknownEvent) -> ApiError {
     invalid(error.to_string())
 }
 
@@ -208,6 +239,7 @@ fn given_up(message: &DeadMessage, language: Language) -> Value {
     let (event, count, container) = match &message.body {
         Body::Alert(alert) => (alert.kind.word(), 1, Some(&alert.about.name)),
         Body::Summary(summary) => ("summary", summary.count(), None),
+        Body::Act(told) => (told.record.action.word(), 1, Some(&told.record.object)),
         Body::Test => ("test", 0, None),
     };
     json!({

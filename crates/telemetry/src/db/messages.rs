@@ -6,7 +6,7 @@ use seaworthy_model::{AlertMessageId, AlertTargetId, Timestamp};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
 use super::{State, json, target_id};
-use crate::{Alert, AlertKind, BELL, Body, DeadMessage, Message, limit};
+use crate::{Alert, AlertKind, BELL, Body, DeadMessage, Message, Told, limit};
 
 /// Stores a message, unless its target was deleted meanwhile.
 pub(crate) async fn insert_message(
@@ -17,6 +17,17 @@ pub(crate) async fn insert_message(
 ) -> Result<(), DbError> {
     let body = Body::Alert(Box::new(alert.clone()));
     insert(tx, (target, state), (alert.kind.word(), &body), now).await
+}
+
+/// [`insert_message`] of an act of the registry. Whoever calls rings.
+pub(crate) async fn insert_told(
+    tx: &mut Tx<'_>,
+    (target, state): (AlertTargetId, State),
+    told: &Told,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    let body = Body::Act(Box::new(told.clone()));
+    insert(tx, (target, state), (told.record.action.word(), &body), now).await
 }
 
 pub(crate) async fn insert_summary(
