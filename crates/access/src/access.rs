@@ -14,7 +14,8 @@ use serde_json::json;
 
 use crate::{
     AccessError, Assignment, Credential, CredentialKind, Decision, DockerScope, Identity, NewCredential,
-    Permission, Principal, PrincipalKind, PrincipalName, REFRESH_USER, ResourceAccess, Role, RoleId, Token,
+    Permission, Principal, PrincipalKind, PrincipalName, REFRESH_USER, ResourceAccess, Role, RoleId,
+    ScopeMap, Token,
     credential::{generate_secret, hash_of},
     db,
     decision::Rights,
@@ -22,7 +23,7 @@ use crate::{
     limit,
     password::Hasher,
     refused::RefusedSignIns,
-    snapshot::Snapshot,
+    snapshot::{Reach, Snapshot},
     throttle::Throttle,
     token::{Claims, TokenKey},
 };
@@ -111,6 +112,10 @@ impl Access {
     /// The service name tokens are issued for.
     pub fn service(&self) -> &str {
         &self.inner.service
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.inner.db
     }
 
     pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, AccessError> {
@@ -263,6 +268,11 @@ impl Access {
         }
         let snapshot = self.snapshot().await?;
         Ok(match snapshot.grant(principal, permission, scope) {
+            Some(assignment) if assignment.reach != Reach::Within => Decision {
+                allowed: true,
+                by: None,
+                reason: format!("its scope map has `{}` at `{}`", assignment.role, assignment.scope),
+            },
             Some(assignment) => Decision {
                 allowed: true,
                 by: Some(assignment.clone()),
@@ -367,9 +377,12 @@ impl Access {
         found.ok_or_else(|| AccessError::Unknown { kind: "principal", name: name_or_id.to_owned() })
     }
 
-    /// The role assignments of one principal.
+    /// The role assignments of one principal; a token has none.
     pub async fn assignments(&self, principal: PrincipalId) -> Result<Vec<Assignment>, AccessError> {
-        Ok(self.snapshot().await?.assignments.get(&principal).cloned().unwrap_or_default())
+        let snapshot = self.snapshot().await?;
+        let is_token = snapshot.principals.get(&principal).is_some_and(|it| it.scope_map.is_some());
+        let held = snapshot.assignments.get(&principal).filter(|_| !is_token);
+        Ok(held.cloned().unwrap_or_default())
     }
 
     /// The credentials of one principal, without their secrets.
@@ -407,30 +420,56 @@ impl Access {
         if name.is_operator() {
             return Err(AccessError::BadName { name: name.to_string() });
         }
-        self.create(actor, name, kind).await
+        self.create(actor, name, (kind, None), None).await
     }
 
-    async fn create(
+    /// A moment so many days ahead.
+    pub(crate) fn in_days(&self, days: u32) -> Result<Timestamp, AccessError> {
+        if !(1..=limit::SECRET_DAYS).contains(&days) {
+            return Err(AccessError::SecretDays { limit: limit::SECRET_DAYS });
+        }
+        Ok(self.inner.clock.now().plus_seconds(i64::from(days) * 24 * 3600))
+    }
+
+    pub(crate) async fn create(
         &self,
         actor: &Actor,
         name: PrincipalName,
-        kind: PrincipalKind,
+        (kind, map): (PrincipalKind, Option<ScopeMap>),
+        ends: Option<Timestamp>,
     ) -> Result<NewPrincipal, AccessError> {
         let created_at = self.inner.clock.now();
-        let principal =
-            Principal { id: PrincipalId::generate(), name, kind, disabled: false, epoch: 1, created_at };
+        let scope_map = map.as_ref().map(|map| map.name.clone());
+        let principal = Principal {
+            id: PrincipalId::generate(),
+            name,
+            kind,
+            disabled: false,
+            epoch: 1,
+            scope_map,
+            created_at,
+        };
         let secret = match kind {
             // Everybody proves nothing.
             PrincipalKind::ServicePrincipal if principal.name.is_anonymous() => None,
-            PrincipalKind::ServicePrincipal => {
-                Some(self.new_credential(principal.id, CredentialKind::ClientSecret, "first")?)
+            PrincipalKind::ServicePrincipal | PrincipalKind::Token => {
+                let mut new = self.new_credential(principal.id, CredentialKind::ClientSecret, "first")?;
+                new.credential.expires_at = ends;
+                Some(new)
             }
             PrincipalKind::User => None,
         };
         let credential = secret.as_ref().map(|secret| secret.credential.clone());
-        let context = (principal.clone(), credential);
-        seaworthy_ledger::write(&self.inner.db, actor, context, |(principal, credential), tx| {
+        let stored_map = map.filter(|map| !map.built_in);
+        let context = (principal.clone(), credential, stored_map);
+        seaworthy_ledger::write(&self.inner.db, actor, context, |(principal, credential, map), tx| {
             Box::pin(async move {
+                // It may be deleted meanwhile.
+                if let Some(map) = map
+                    && !db::scope_maps::exists(tx, &map.name).await?
+                {
+                    return Err(AccessError::Unknown { kind: "scope map", name: map.name.clone() });
+                }
                 if !db::insert_principal(tx, principal).await? {
                     return Err(AccessError::Exists { kind: "principal", name: principal.name.to_string() });
                 }
@@ -439,7 +478,7 @@ impl Access {
                 }
                 db::bump(tx, None).await?;
                 let act = Act::new(Action::PrincipalCreate, format!("principals/{}", principal.name))
-                    .details(json!({"id": principal.id, "kind": principal.kind}));
+                    .details(details_of(principal));
                 Ok(((), vec![act]))
             })
         })
@@ -454,7 +493,7 @@ impl Access {
         if let Ok(principal) = self.principal(&name).await {
             return Ok(principal);
         }
-        match self.create(actor, name.parse()?, PrincipalKind::User).await {
+        match self.create(actor, name.parse()?, (PrincipalKind::User, None), None).await {
             Ok(_) | Err(AccessError::Exists { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -469,10 +508,22 @@ impl Access {
         principal: &Principal,
         label: &str,
     ) -> Result<NewCredential, AccessError> {
+        self.add_secret_for(actor, principal, label, None).await
+    }
+
+    /// [`Access::add_secret`], for so many days.
+    pub async fn add_secret_for(
+        &self,
+        actor: &Actor,
+        principal: &Principal,
+        label: &str,
+        days: Option<u32>,
+    ) -> Result<NewCredential, AccessError> {
         if principal.name.is_anonymous() {
             return Err(AccessError::BadName { name: principal.name.to_string() });
         }
-        let new = self.new_credential(principal.id, CredentialKind::ClientSecret, label)?;
+        let mut new = self.new_credential(principal.id, CredentialKind::ClientSecret, label)?;
+        new.credential.expires_at = days.map(|days| self.in_days(days)).transpose()?;
         self.store_credential(actor, principal, &new).await?;
         Ok(new)
     }
@@ -590,6 +641,20 @@ impl Access {
         self.reload().await.map(|_| ())
     }
 
+    /// Enables a principal that was disabled. Its old tokens stay ended.
+    pub async fn enable(&self, actor: &Actor, principal: &Principal) -> Result<(), AccessError> {
+        seaworthy_ledger::write(&self.inner.db, actor, principal.clone(), |principal, tx| {
+            Box::pin(async move {
+                db::enable_principal(tx, principal.id).await?;
+                db::bump(tx, Some(principal.id)).await?;
+                let act = Act::new(Action::PrincipalEnable, format!("principals/{}", principal.name));
+                Ok::<_, AccessError>(((), vec![act]))
+            })
+        })
+        .await?;
+        self.reload().await.map(|_| ())
+    }
+
     /// Deletes a principal with its credentials and assignments.
     pub async fn delete(&self, actor: &Actor, principal: &Principal) -> Result<(), AccessError> {
         seaworthy_ledger::write(&self.inner.db, actor, principal.clone(), |principal, tx| {
@@ -614,6 +679,9 @@ impl Access {
         scope: Scope,
     ) -> Result<Assignment, AccessError> {
         let principal = self.principal(who).await?;
+        if principal.scope_map.is_some() {
+            return Err(AccessError::HasMap { name: principal.name.to_string() });
+        }
         let role = self.role(role).await?;
         let assignment = Assignment {
             id: RoleAssignmentId::generate(),
@@ -621,6 +689,7 @@ impl Access {
             role: role.name.clone(),
             role_id: role.id,
             scope,
+            reach: Reach::Within,
             created_at: self.inner.clock.now(),
         };
         let context = (assignment.clone(), principal.name.to_string());
@@ -705,10 +774,18 @@ impl Access {
     }
 }
 
+/// What the ledger keeps of a new principal.
+fn details_of(principal: &Principal) -> serde_json::Value {
+    match &principal.scope_map {
+        Some(map) => json!({"id": principal.id, "kind": principal.kind, "scope_map": map}),
+        None => json!({"id": principal.id, "kind": principal.kind}),
+    }
+}
+
 pub(crate) fn actor_of(principal: &Principal, method: AuthMethod, source: Option<String>) -> Actor {
     let kind = match principal.kind {
         PrincipalKind::User => ActorKind::User,
-        PrincipalKind::ServicePrincipal => ActorKind::ServicePrincipal,
+        PrincipalKind::ServicePrincipal | PrincipalKind::Token => ActorKind::ServicePrincipal,
     };
     Actor { kind, principal: Some(principal.id), name: principal.name.to_string(), method, source }
 }

@@ -1,6 +1,7 @@
 //! The SQL of access.
 
 pub(crate) mod people;
+pub(crate) mod scope_maps;
 
 use seaworthy_model::{CredentialId, PrincipalId, RoleAssignmentId, Timestamp};
 use seaworthy_store::{
@@ -8,10 +9,14 @@ use seaworthy_store::{
     schema::{Column, Index, Migration, RoomSchema, Step, Table},
 };
 
-use crate::{Assignment, Credential, Permission, Principal, Role, RoleId, snapshot::Snapshot};
+use crate::{
+    Assignment, Credential, Permission, Principal, Role, RoleId,
+    snapshot::{Reach, Snapshot},
+};
 
 /// The tables of access.
-pub const SCHEMA: RoomSchema = RoomSchema { room: "access", migrations: &[FIRST, people::MIGRATION] };
+pub const SCHEMA: RoomSchema =
+    RoomSchema { room: "access", migrations: &[FIRST, people::MIGRATION, scope_maps::MIGRATION] };
 
 const FIRST: Migration = Migration {
     id: 1,
@@ -90,7 +95,10 @@ pub(crate) async fn revision(db: &Db) -> Result<i64, DbError> {
 pub(crate) async fn snapshot(db: &Db) -> Result<Snapshot, DbError> {
     let revision = revision(db).await?;
     let principals = db
-        .fetch_all("SELECT id, name, kind, disabled, epoch, created_at FROM access_principals", args![])
+        .fetch_all(
+            "SELECT id, name, kind, disabled, epoch, created_at, scope_map FROM access_principals",
+            args![],
+        )
         .await?;
     let roles = db.fetch_all("SELECT id, name, description, permissions FROM access_roles", args![]).await?;
     let assignments = db
@@ -101,6 +109,7 @@ pub(crate) async fn snapshot(db: &Db) -> Result<Snapshot, DbError> {
         principals.iter().map(read_principal).collect::<Result<_, _>>()?,
         roles.iter().map(read_role).collect::<Result<_, _>>()?,
         assignments.iter().map(read_assignment).collect::<Result<_, _>>()?,
+        scope_maps::all(db).await?,
     ))
 }
 
@@ -123,6 +132,7 @@ fn read_principal(row: &Row) -> Result<Principal, DbError> {
         disabled: row.int(3)? != 0,
         epoch: row.int(4)?,
         created_at: Timestamp::from_micros(row.int(5)?),
+        scope_map: row.text_opt(6)?.map(str::to_owned),
     })
 }
 
@@ -143,6 +153,7 @@ fn read_assignment(row: &Row) -> Result<Assignment, DbError> {
         role: String::new(),
         role_id: RoleId::from_bytes(row.bytes(2)?).ok_or_else(|| row.wrong(2, "an id"))?,
         scope: row.parsed(3)?,
+        reach: Reach::Within,
         created_at: Timestamp::from_micros(row.int(4)?),
     })
 }
@@ -175,9 +186,15 @@ pub(crate) async fn bump(tx: &mut Tx<'_>, principal: Option<PrincipalId>) -> Res
 pub(crate) async fn insert_principal(tx: &mut Tx<'_>, it: &Principal) -> Result<bool, DbError> {
     let inserted = tx
         .execute(
-            "INSERT INTO access_principals (id, name, kind, disabled, epoch, created_at)
-             VALUES ($1, $2, $3, 0, 1, $4) ON CONFLICT (name) DO NOTHING",
-            args![it.id.as_bytes(), it.name.as_str(), it.kind.word(), it.created_at.as_micros()],
+            "INSERT INTO access_principals (id, name, kind, disabled, epoch, created_at, scope_map)
+             VALUES ($1, $2, $3, 0, 1, $4, $5) ON CONFLICT (name) DO NOTHING",
+            args![
+                it.id.as_bytes(),
+                it.name.as_str(),
+                it.kind.word(),
+                it.created_at.as_micros(),
+                it.scope_map.as_deref(),
+            ],
         )
         .await?;
     Ok(inserted == 1)
@@ -274,6 +291,11 @@ pub(crate) async fn disable_principal(tx: &mut Tx<'_>, principal: PrincipalId) -
     tx.execute("UPDATE access_principals SET disabled = 1 WHERE id = $1", args![principal.as_bytes()])
         .await?;
     people::end_all(tx, principal).await
+}
+
+pub(crate) async fn enable_principal(tx: &mut Tx<'_>, principal: PrincipalId) -> Result<(), DbError> {
+    let sql = "UPDATE access_principals SET disabled = 0 WHERE id = $1";
+    tx.execute(sql, args![principal.as_bytes()]).await.map(|_| ())
 }
 
 /// Deletes a principal with all it has.

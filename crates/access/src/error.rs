@@ -25,6 +25,48 @@ pub enum AccessError {
         /// Its name.
         name: String,
     },
+    /// A line of a scope map that is none.
+    #[error("`{entry}` is no line of a scope map")]
+    MapEntry {
+        /// What was given, shortened.
+        entry: String,
+    },
+    /// A scope map of nothing, or of too much.
+    #[error("a scope map has 1 to {limit} lines, this one has {length}")]
+    MapLength {
+        /// How many it has.
+        length: usize,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// Somebody has it.
+    #[error("{kind} `{name}` is in use, by `{by}` for one")]
+    InUse {
+        /// Of what kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Who has it.
+        by: String,
+    },
+    /// A token has no roles.
+    #[error("`{name}` is a token: its scope map says what it may do")]
+    HasMap {
+        /// Its name.
+        name: String,
+    },
+    /// Only a token has a scope map.
+    #[error("`{name}` is no token: its roles say what it may do")]
+    NoToken {
+        /// Its name.
+        name: String,
+    },
+    /// A secret that ends too late, or has ended.
+    #[error("a secret lasts 1 to {limit} days")]
+    SecretDays {
+        /// The most.
+        limit: u32,
+    },
     /// Not a name.
     #[error(
         "`{name}` is not a name: use 1 to 64 letters, digits, `.`, `_`, `-`, and not `operator-` with a number, \
@@ -71,7 +113,19 @@ impl From<AccessError> for Problem {
             AccessError::BadCredential => Self::new(ErrorCode::Unauthorized, message)
                 .hint("run `seaworthy login --docker`, or `docker login`"),
             AccessError::Unknown { .. } => Self::new(ErrorCode::NotFound, message),
-            AccessError::Exists { .. } => Self::new(ErrorCode::Conflict, message),
+            AccessError::Exists { .. } | AccessError::InUse { .. } => Self::new(ErrorCode::Conflict, message),
+            AccessError::HasMap { .. } => Self::new(ErrorCode::Conflict, message)
+                .hint("change that with `seaworthy scope-map set`, or give the token another one"),
+            AccessError::NoToken { .. } => {
+                Self::new(ErrorCode::Conflict, message).hint("use `seaworthy role assign`")
+            }
+            AccessError::MapEntry { .. } => Self::new(ErrorCode::Invalid, message).hint(
+                "write `repositories/NAME/ACTION`, where NAME may end in `/*` or be `*`, and ACTION is content/read, \
+                 content/write, content/delete, metadata/read or metadata/write",
+            ),
+            AccessError::MapLength { .. } | AccessError::SecretDays { .. } => {
+                Self::new(ErrorCode::Invalid, message)
+            }
             AccessError::TooMany { kind, .. } => {
                 Self::new(ErrorCode::Conflict, message).hint(format!("remove one of the {kind} first"))
             }

@@ -18,6 +18,7 @@ mod principal;
 mod refresh;
 mod refused;
 mod role;
+mod scope_map;
 mod session;
 mod sign_in;
 mod sign_in_error;
@@ -47,6 +48,12 @@ pub mod limit {
     pub const SECRET_CACHE: usize = 4_096;
     /// Scopes one token request may ask for.
     pub const TOKEN_SCOPES: usize = 64;
+    /// Scope maps besides those that ship; one more is refused.
+    pub const SCOPE_MAPS: usize = 500;
+    /// Lines of one scope map.
+    pub const MAP_ENTRIES: usize = 500;
+    /// Longest life of a secret that ends, in days (ten years).
+    pub const SECRET_DAYS: u32 = 3_650;
     /// Custom roles; one more is refused.
     pub const ROLES: usize = 500;
     /// How long an operator's sign-in link holds, in seconds (10 minutes).
@@ -101,6 +108,7 @@ pub use error::AccessError;
 pub use principal::{Principal, PrincipalKind, PrincipalName};
 pub use refresh::REFRESH_USER;
 pub use role::{Permission, Role, RoleId};
+pub use scope_map::{MapAction, MapEntry, ScopeMap};
 pub use session::Session;
 pub use sign_in::{NewLink, Proof, SignedIn};
 pub use sign_in_error::SignInError;

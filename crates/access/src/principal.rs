@@ -53,6 +53,8 @@ pub enum PrincipalKind {
     User,
     /// A program.
     ServicePrincipal,
+    /// A program that a scope map says the rights of.
+    Token,
 }
 
 impl PrincipalKind {
@@ -60,6 +62,7 @@ impl PrincipalKind {
         match self {
             Self::User => "user",
             Self::ServicePrincipal => "service_principal",
+            Self::Token => "token",
         }
     }
 }
@@ -71,6 +74,7 @@ impl FromStr for PrincipalKind {
         match word {
             "user" => Ok(Self::User),
             "service_principal" => Ok(Self::ServicePrincipal),
+            "token" => Ok(Self::Token),
             _ => Err(AccessError::Unreadable { what: "kind of a principal" }),
         }
     }
@@ -90,6 +94,9 @@ pub struct Principal {
     /// Grows with every change of its rights; tokens carry it.
     #[serde(skip)]
     pub epoch: i64,
+    /// What a token may do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope_map: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
 }

@@ -3,6 +3,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::MapAction;
+
 macro_rules! permissions {
     ($($(#[$doc:meta])* $name:ident = $word:literal;)*) => {
         /// One verb on one kind of resource. The words are stable.
@@ -110,6 +112,11 @@ pub struct UnknownPermission {
 pub struct RoleId(Uuid);
 
 impl RoleId {
+    /// What a line of a scope map is to decisions: a role of one permission.
+    pub(crate) const fn of_action(action: MapAction) -> Self {
+        Self(Uuid::from_u128(action as u128))
+    }
+
     /// A new id for a custom role.
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
@@ -152,6 +159,17 @@ impl Role {
     pub fn permits(&self, permission: Permission) -> bool {
         self.permissions.contains(&permission)
     }
+}
+
+/// The roles that the lines of scope maps stand for.
+pub(crate) fn of_actions() -> impl Iterator<Item = Role> {
+    MapAction::ALL.iter().map(|action| Role {
+        id: RoleId::of_action(*action),
+        name: action.word().to_owned(),
+        description: String::new(),
+        permissions: vec![action.permission()],
+        built_in: true,
+    })
 }
 
 /// What Contributor may do.

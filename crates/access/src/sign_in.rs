@@ -120,7 +120,7 @@ impl Access {
     /// A link with which a person sets a password, once, within [`limit::PASSWORD_LINK_SECONDS`].
     pub async fn person_link(&self, actor: &Actor, principal: &Principal) -> Result<NewLink, SignInError> {
         let reason = match principal.kind {
-            PrincipalKind::ServicePrincipal => Some("it is a program, not a person"),
+            PrincipalKind::ServicePrincipal | PrincipalKind::Token => Some("it is a program, not a person"),
             PrincipalKind::User if principal.name.is_operator() => {
                 Some("operators of this machine sign in with `seaworthy console`")
             }

@@ -1,9 +1,9 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use seaworthy_model::{PrincipalId, RoleAssignmentId, Scope, Timestamp};
 use serde::Serialize;
 
-use crate::{Permission, Principal, Role, RoleId, role};
+use crate::{Permission, Principal, Role, RoleId, ScopeMap, role, scope_map};
 
 /// Principal + role + scope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -18,8 +18,32 @@ pub struct Assignment {
     pub(crate) role_id: RoleId,
     /// Where.
     pub scope: Scope,
+    #[serde(skip)]
+    pub(crate) reach: Reach,
     /// Since when.
     pub created_at: Timestamp,
+}
+
+/// How far a scope goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// It, and what lies below it.
+    #[default]
+    Within,
+    /// It alone.
+    Alone,
+    /// What lies below it.
+    Below,
+}
+
+impl Assignment {
+    fn covers(&self, scope: &Scope) -> bool {
+        match self.reach {
+            Reach::Within => self.scope.covers(scope),
+            Reach::Alone => self.scope == *scope,
+            Reach::Below => self.scope.covers(scope) && self.scope != *scope,
+        }
+    }
 }
 
 /// Everything a decision needs, in memory; replaced as a whole when anything changes.
@@ -29,6 +53,9 @@ pub(crate) struct Snapshot {
     pub(crate) principals: HashMap<PrincipalId, Principal>,
     pub(crate) by_name: HashMap<String, PrincipalId>,
     pub(crate) roles: HashMap<RoleId, Role>,
+    pub(crate) scope_maps: BTreeMap<String, ScopeMap>,
+    /// What the lines of scope maps stand for.
+    actions: HashMap<RoleId, Role>,
     pub(crate) assignments: HashMap<PrincipalId, Vec<Assignment>>,
 }
 
@@ -38,12 +65,21 @@ impl Snapshot {
         principals: Vec<Principal>,
         custom: Vec<Role>,
         assignments: Vec<Assignment>,
+        maps: Vec<ScopeMap>,
     ) -> Self {
         let mut snapshot = Self { revision, ..Self::default() };
+        snapshot.actions = role::of_actions().map(|role| (role.id, role)).collect();
+        let maps = scope_map::built_in().into_iter().chain(maps);
+        snapshot.scope_maps = maps.map(|map| (map.name.clone(), map)).collect();
         for role in role::built_in().into_iter().chain(custom) {
             snapshot.roles.insert(role.id, role);
         }
         for principal in principals {
+            // A map that is gone gives nothing.
+            if let Some(map) = principal.scope_map.as_ref().and_then(|name| snapshot.scope_maps.get(name)) {
+                let lines = map.assignments(principal.id, principal.created_at);
+                snapshot.assignments.insert(principal.id, lines);
+            }
             snapshot.by_name.insert(principal.name.as_str().to_owned(), principal.id);
             snapshot.principals.insert(principal.id, principal);
         }
@@ -76,10 +112,8 @@ impl Snapshot {
         self.assignments
             .get(&principal)?
             .iter()
-            .filter(|assignment| assignment.scope.covers(scope))
-            .filter(|assignment| {
-                self.roles.get(&assignment.role_id).is_some_and(|role| role.permits(permission))
-            })
+            .filter(|assignment| assignment.covers(scope))
+            .filter(|assignment| self.permits(assignment, permission))
             .min_by_key(|assignment| assignment.scope.as_str().len())
     }
 
@@ -88,10 +122,15 @@ impl Snapshot {
     pub(crate) fn grants_below(&self, principal: PrincipalId, permission: Permission, scope: &Scope) -> bool {
         self.assignments.get(&principal).is_some_and(|assignments| {
             assignments.iter().any(|assignment| {
-                (scope.covers(&assignment.scope) || assignment.scope.covers(scope))
-                    && self.roles.get(&assignment.role_id).is_some_and(|role| role.permits(permission))
+                (scope.covers(&assignment.scope) || assignment.covers(scope))
+                    && self.permits(assignment, permission)
             })
         }) && self.may_hold(principal, permission)
+    }
+
+    fn permits(&self, assignment: &Assignment, permission: Permission) -> bool {
+        let role = self.roles.get(&assignment.role_id).or_else(|| self.actions.get(&assignment.role_id));
+        role.is_some_and(|role| role.permits(permission))
     }
 
     /// False for who is disabled, and for everybody beyond reading.

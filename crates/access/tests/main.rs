@@ -9,6 +9,7 @@
 )]
 
 mod people;
+mod scope_maps;
 mod tokens;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@ mod bench;
 mod fleet;
 mod registry;
 mod rules;
+mod scope_map;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ pub(crate) use bench::{
 pub(crate) use fleet::{ContainerList, ContainerVerb, HostVerb};
 pub(crate) use registry::{ImageVerb, RegistryVerb, RetentionVerb, RuleFlags};
 pub(crate) use rules::RulesVerb;
+pub(crate) use scope_map::{ScopeMapVerb, TokenVerb};
 
 /// May this container image run here, and how do we know?
 #[derive(Debug, Parser)]
@@ -115,6 +117,12 @@ pub(crate) enum Verb {
     /// Roles and their assignments
     #[command(subcommand)]
     Role(RoleVerb),
+    /// Tokens: principals of one scope map, for the registry alone
+    #[command(subcommand)]
+    Token(TokenVerb),
+    /// Scope maps: what tokens may do
+    #[command(subcommand)]
+    ScopeMap(ScopeMapVerb),
     /// Who may do what, and which assignment says so
     #[command(subcommand)]
     Access(AccessVerb),
@@ -307,6 +315,11 @@ pub(crate) enum PrincipalVerb {
         /// Name or id
         name: String,
     },
+    /// Enable one that was disabled
+    Enable {
+        /// Name or id
+        name: String,
+    },
     /// Delete one with its credentials and assignments
     Delete {
         /// Name or id
@@ -327,6 +340,9 @@ pub(crate) enum CredentialVerb {
         /// A word to know it by
         #[arg(long, default_value = "")]
         label: String,
+        /// How long it lasts [default: until it is removed]
+        #[arg(long)]
+        days: Option<u32>,
     },
     /// List credentials, without their secrets
     List {

@@ -257,6 +257,31 @@ const TEXTS: &[(&str, &str)] = &[
     ("Tags that are set once, and neither moved nor deleted", "一度設定したら変更も削除もできないタグ"),
     ("Remove the rules of a prefix", "プレフィックスのルールを削除する"),
     (
+        "Tokens: principals of one scope map, for the registry alone",
+        "トークン。スコープマップを 1 つ持つ、レジストリ専用のプリンシパル",
+    ),
+    ("Scope maps: what tokens may do", "スコープマップ。トークンに許可する操作"),
+    ("List scope maps", "スコープマップを一覧する"),
+    ("Set one, instead of what it says", "設定する（既存の内容は置き換える）"),
+    ("Lines, such as dev/web=content/read,content/write", "行。例: dev/web=content/read,content/write"),
+    ("Delete one that no token has", "どのトークンも使っていないものを削除する"),
+    (
+        "Create a token, a principal that may do what its scope map says; the secret is shown once",
+        "トークンを作成する。スコープマップの範囲で操作できるプリンシパルで、シークレットは一度だけ表示される",
+    ),
+    ("What it may do", "許可する操作"),
+    (
+        "How long the secret lasts [default: until it is removed]",
+        "シークレットの有効日数 [既定: 削除するまで]",
+    ),
+    ("How long it lasts [default: until it is removed]", "有効日数 [既定: 削除するまで]"),
+    (
+        "Give a token another scope map; effective at its next request",
+        "トークンに別のスコープマップを割り当てる。次の要求から有効",
+    ),
+    ("List tokens", "トークンを一覧する"),
+    ("Enable one that was disabled", "無効にしたものを有効にする"),
+    (
         "Delete a tag, or a manifest by digest with all its tags",
         "タグを削除する。ダイジェスト指定ではマニフェストをすべてのタグごと削除する",
     ),

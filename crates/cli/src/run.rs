@@ -64,6 +64,8 @@ async fn dispatch(cli: Cli) -> Outcome {
         Verb::Logout { url } => verbs::access::logout(&global, url.as_deref()),
         Verb::Principal(verb) => verbs::access::principal(&global, verb).await,
         Verb::Role(verb) => verbs::access::role(&global, verb).await,
+        Verb::Token(verb) => verbs::scope_maps::token(&global, verb).await,
+        Verb::ScopeMap(verb) => verbs::scope_maps::scope_map(&global, verb).await,
         Verb::Access(AccessVerb::Explain { principal, action, scope }) => {
             verbs::access::explain(&global, &principal, &action, &scope).await
         }

@@ -81,6 +81,14 @@ actions! {
     PrincipalCreate = "principal.create";
     /// A principal was disabled.
     PrincipalDisable = "principal.disable";
+    /// A principal that was disabled was enabled.
+    PrincipalEnable = "principal.enable";
+    /// A scope map was set.
+    ScopeMapSet = "scope-map.set";
+    /// A scope map was deleted.
+    ScopeMapDelete = "scope-map.delete";
+    /// A token was given another scope map.
+    TokenMap = "token.scope-map";
     /// A principal was deleted.
     PrincipalDelete = "principal.delete";
     /// A credential was added.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Client, ROOMS, World};
 
 db_tests!(super::ROOMS; attributes_as_acr_says_them, pages_in_every_order, pages_of_manifests_are_bounded,
-    a_repository_goes_with_all_it_holds, deleted_names_are_bounded, strangers_learn_nothing, challenges_ask_for_the_least);
+    a_repository_goes_with_all_it_holds, deleted_names_are_bounded, strangers_learn_nothing, tokens_do_what_their_map_says, challenges_ask_for_the_least);
 
 fn json_of(answer: &Answer) -> Value {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
@@ -225,4 +225,57 @@ async fn challenges_ask_for_the_least(test: TestDb) {
             assert!(challenge.contains(&format!("scope=\"{scope}\"")), "{method} {path}: {challenge}");
         }
     }
+}
+
+/// The five actions of a scope map at the doors that they open.
+async fn tokens_do_what_their_map_says(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (digest, manifest) = client.put_image("team/web:1", &[b"layer"]).await;
+    let actor = seaworthy_model::Actor::system();
+    let token = async |action: &str| {
+        let name = action.replace('/', "-");
+        let lines = vec![format!("repositories/team/*/{action}").parse().expect("a line")];
+        world.access.set_scope_map(&actor, name.parse().expect("name"), "", lines).await.expect("set");
+        let made =
+            world.access.create_token(&actor, name.parse().expect("name"), &name, None).await.expect("made");
+        let secret = made.secret.expect("a secret").secret;
+        let identity =
+            world.access.authenticate_secret(&name, secret.expose(), None).await.expect("believed");
+        world.as_identity(identity)
+    };
+    let lock = r#"{"deleteEnabled":true}"#;
+    // Deletion last: each is tried by all before the next.
+    let doors: [(&str, &str, &str, String, &str); 6] = [
+        ("content/read", "GET", "/v2/team/web/manifests/1", String::new(), ""),
+        ("content/write", "PUT", "/v2/team/web/manifests/2", manifest.clone(), super::client::IMAGE),
+        ("content/write", "POST", "/v2/team/new/blobs/uploads/", String::new(), ""),
+        ("metadata/read", "GET", "/acr/v1/team%2Fweb/_tags", String::new(), ""),
+        ("metadata/write", "PATCH", "/acr/v1/team%2Fweb/_tags/1", lock.to_owned(), "application/json"),
+        ("content/delete", "DELETE", "/v2/team/web/manifests/1", String::new(), ""),
+    ];
+    let words = ["content/read", "content/write", "metadata/read", "metadata/write", "content/delete"];
+    let mut tokens = Vec::new();
+    for word in words {
+        tokens.push((word, token(word).await));
+    }
+    for (needed, method, path, body, kind) in &doors {
+        for (held, client) in tokens.iter().rev() {
+            let headers: &[(&str, &str)] = if kind.is_empty() { &[] } else { &[("content-type", kind)] };
+            let answer = client.send(method, path, headers, body.clone()).await;
+            assert_eq!(
+                answer.status.is_success(),
+                held == needed,
+                "{held} {method} {path}: {}",
+                answer.text()
+            );
+            let outside = path.replace("team", "other");
+            assert!(
+                !client.send(method, &outside, headers, body.clone()).await.status.is_success(),
+                "{outside}"
+            );
+            assert!(!client.get("/v2/_catalog").await.status.is_success(), "no token lists the catalog");
+        }
+    }
+    assert_eq!(client.get(&format!("/v2/team/web/manifests/{digest}")).await.status, StatusCode::OK);
 }

@@ -93,6 +93,45 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "it knows `manifest.push`, `manifest.delete`, `manifest.collect` and `repository.delete`",
         "使えるのは `manifest.push`、`manifest.delete`、`manifest.collect`、`repository.delete` です",
     ),
+    ("`{}` is no line of a scope map", "`{0}` はスコープマップの行ではありません"),
+    (
+        "write `repositories/NAME/ACTION`, where NAME may end in `/*` or be `*`, and ACTION is content/read, \
+         content/write, content/delete, metadata/read or metadata/write",
+        "`repositories/NAME/ACTION` の形で指定してください。NAME は `/*` で終わるか `*` でもよく、ACTION は content/read、\
+         content/write、content/delete、metadata/read、metadata/write のいずれかです",
+    ),
+    (
+        "a scope map has 1 to {} lines, this one has {}",
+        "スコープマップの行数は 1 から {0} までです。指定されたのは {1} 行です",
+    ),
+    ("{} `{}` is in use, by `{}` for one", "{0} `{1}` は `{2}` などが使用しています"),
+    (
+        "`{}` is a token: its scope map says what it may do",
+        "`{0}` はトークンです。許可される操作はスコープマップで決まります",
+    ),
+    (
+        "change that with `seaworthy scope-map set`, or give the token another one",
+        "`seaworthy scope-map set` で変更するか、トークンに別のスコープマップを割り当ててください",
+    ),
+    (
+        "`{}` is no token: its roles say what it may do",
+        "`{0}` はトークンではありません。許可される操作はロールで決まります",
+    ),
+    ("use `seaworthy role assign`", "`seaworthy role assign` を使ってください"),
+    ("a secret lasts 1 to {} days", "シークレットの有効期間は 1 日から {0} 日までです"),
+    ("its scope map has `{}` at `{}`", "スコープマップが `{1}` で `{0}` を許可しています"),
+    (
+        "a token has a `scope_map`, and no `role`",
+        "トークンには `scope_map` を指定します。`role` は指定できません",
+    ),
+    (
+        "`scope_map` and `days` are for tokens: set `kind` to `token`",
+        "`scope_map` と `days` はトークン用です。`kind` を `token` にしてください",
+    ),
+    (
+        "`{}` is not like `dev/web=content/read,content/write`",
+        "`{0}` は `dev/web=content/read,content/write` の形ではありません",
+    ),
     ("more than {} patterns of immutable tags", "変更できないタグのパターンが {0} 件を超えています"),
     (
         "`{}` names another image than {}: a copy keeps its digest",

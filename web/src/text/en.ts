@@ -387,7 +387,7 @@ export const en = {
   principals: "Principals",
   noPrincipals: "No principal yet. Create one:",
   kind: "Kind",
-  kinds: { user: "person", service_principal: "program", operator: "operator", anonymous: "anonymous", system: "system" } as Record<string, string>,
+  kinds: { user: "person", service_principal: "program", token: "token", operator: "operator", anonymous: "anonymous", system: "system" } as Record<string, string>,
   disabled: "disabled",
   active: "active",
   roles: "Roles",

@@ -376,7 +376,7 @@ export const ja: Catalogue = {
   principals: "プリンシパル",
   noPrincipals: "プリンシパルはまだありません。作成:",
   kind: "種類",
-  kinds: { user: "人", service_principal: "プログラム", operator: "オペレーター", anonymous: "匿名", system: "システム" },
+  kinds: { user: "人", service_principal: "プログラム", token: "トークン", operator: "オペレーター", anonymous: "匿名", system: "システム" },
   disabled: "無効",
   active: "有効",
   roles: "ロール",

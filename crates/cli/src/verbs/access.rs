@@ -139,6 +139,10 @@ pub(crate) async fn principal(global: &Global, verb: PrincipalVerb) -> Outcome {
             let answer = server.post(&format!("{}/disable", base(&name)), &json!({})).await?;
             render::record(global, &answer);
         }
+        PrincipalVerb::Enable { name } => {
+            let answer = server.post(&format!("{}/enable", base(&name)), &json!({})).await?;
+            render::record(global, &answer);
+        }
         PrincipalVerb::Delete { name } => render::record(global, &server.delete(&base(&name)).await?),
         PrincipalVerb::Credential(verb) => return credential(global, &server, verb).await,
     }
@@ -148,8 +152,8 @@ pub(crate) async fn principal(global: &Global, verb: PrincipalVerb) -> Outcome {
 async fn credential(global: &Global, server: &Server, verb: CredentialVerb) -> Outcome {
     let base = |name: &str| format!("/api/v1/principals/{}/credentials", encode(name));
     match verb {
-        CredentialVerb::Add { name, label } => {
-            render::json(&server.post(&base(&name), &json!({"label": label})).await?);
+        CredentialVerb::Add { name, label, days } => {
+            render::json(&server.post(&base(&name), &json!({"label": label, "days": days})).await?);
             note(Text::ShownOnce.say(language()));
         }
         CredentialVerb::List { name } => {

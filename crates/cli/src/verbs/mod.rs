@@ -18,6 +18,7 @@ pub(crate) mod policy_diff;
 pub(crate) mod reference;
 pub(crate) mod registry;
 pub(crate) mod rules;
+pub(crate) mod scope_maps;
 pub(crate) mod serve;
 
 use crate::{client::Server, failure::Outcome, flags::Global, render};

@@ -21,6 +21,7 @@ pub(super) fn routes() -> Routes<Rooms> {
         .get("/api/v1/principals/{name}", show)
         .delete("/api/v1/principals/{name}", remove)
         .post("/api/v1/principals/{name}/disable", disable)
+        .post("/api/v1/principals/{name}/enable", enable)
         .get("/api/v1/principals/{name}/credentials", credentials)
         .post("/api/v1/principals/{name}/credentials", add_credential)
         .delete("/api/v1/principals/{name}/credentials/{id}", remove_credential)
@@ -69,6 +70,10 @@ struct NewPrincipal {
     kind: Option<PrincipalKind>,
     role: Option<String>,
     scope: Option<Scope>,
+    /// Of a token.
+    scope_map: Option<String>,
+    /// How long the first secret of a token lasts.
+    days: Option<u32>,
 }
 
 async fn create(
@@ -83,12 +88,20 @@ async fn create(
         _ => return Err(invalid("`role` and `scope` are given together")),
     };
     let kind = new.kind.unwrap_or(PrincipalKind::ServicePrincipal);
-    let created = rooms.access.create_principal(&identity.actor, new.name.parse()?, kind).await?;
+    let (actor, name) = (&identity.actor, new.name.parse()?);
+    let created = match (kind, &new.scope_map) {
+        (PrincipalKind::Token, Some(map)) if role.is_none() => {
+            rooms.access.create_token(actor, name, map, new.days).await?
+        }
+        (PrincipalKind::Token, _) => return Err(invalid("a token has a `scope_map`, and no `role`")),
+        (_, None) if new.days.is_none() => rooms.access.create_principal(actor, name, kind).await?,
+        _ => return Err(invalid("`scope_map` and `days` are for tokens: set `kind` to `token`")),
+    };
     if let Some((role, scope)) = role {
         rooms.access.assign(&identity.actor, created.principal.name.as_str(), &role.name, scope).await?;
     }
     let link = match kind {
-        PrincipalKind::ServicePrincipal => None,
+        PrincipalKind::ServicePrincipal | PrincipalKind::Token => None,
         PrincipalKind::User => Some(rooms.access.person_link(&identity.actor, &created.principal).await?),
     };
     Ok(Json(json!({
@@ -96,6 +109,7 @@ async fn create(
         "name": created.principal.name,
         "client_id": created.principal.id,
         "client_secret": created.secret.as_ref().map(|secret| secret.secret.expose()),
+        "expires_at": created.secret.as_ref().and_then(|secret| secret.credential.expires_at),
         "link": link.map(|link| session::shown_once(&rooms, &link)),
     })))
 }
@@ -147,6 +161,16 @@ async fn disable(
     Ok(Json(json!({"disabled": principal.name})))
 }
 
+async fn enable(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Path(name): Path<String>,
+) -> Answer {
+    let principal = writable(&rooms, &identity, &name).await?;
+    rooms.access.enable(&identity.actor, &principal).await?;
+    Ok(Json(json!({"enabled": principal.name})))
+}
+
 async fn credentials(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
@@ -162,6 +186,8 @@ async fn credentials(
 struct Label {
     #[serde(default)]
     label: String,
+    /// How long it lasts; without, until it is removed.
+    days: Option<u32>,
 }
 
 async fn add_credential(
@@ -171,7 +197,7 @@ async fn add_credential(
     Json(label): Json<Label>,
 ) -> Answer {
     let principal = writable(&rooms, &identity, &name).await?;
-    let new = rooms.access.add_secret(&identity.actor, &principal, &label.label).await?;
+    let new = rooms.access.add_secret_for(&identity.actor, &principal, &label.label, label.days).await?;
     Ok(Json(shown_once(&principal, &new)))
 }
 
