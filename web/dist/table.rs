@@ -1,11 +1,11 @@
 const ASSETS: &[Asset] = &[
     Asset {
-        path: "/assets/index-aSfsa2x8.js",
+        path: "/assets/index-BJO1Xbvn.js",
         media_type: "text/javascript; charset=utf-8",
-        etag: "\"e0fa53e08708d945db2c05d0b0e2dfe8\"",
-        identity: include_bytes!("assets/index-aSfsa2x8.js"),
-        brotli: include_bytes!("assets/index-aSfsa2x8.js.br"),
-        gzip: include_bytes!("assets/index-aSfsa2x8.js.gz"),
+        etag: "\"79c5816f807a9cd7dcebd25d1374035c\"",
+        identity: include_bytes!("assets/index-BJO1Xbvn.js"),
+        brotli: include_bytes!("assets/index-BJO1Xbvn.js.br"),
+        gzip: include_bytes!("assets/index-BJO1Xbvn.js.gz"),
     },
     Asset {
         path: "/assets/mark-BBqwChrl.svg",
@@ -26,7 +26,7 @@ const ASSETS: &[Asset] = &[
     Asset {
         path: "/index.html",
         media_type: "text/html; charset=utf-8",
-        etag: "\"5af305553ccfec4afa389c408d90969c\"",
+        etag: "\"b7cebc853e391d6555cfd0c35c769d85\"",
         identity: include_bytes!("index.html"),
         brotli: include_bytes!("index.html.br"),
         gzip: include_bytes!("index.html.gz"),

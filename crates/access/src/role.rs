@@ -38,6 +38,8 @@ permissions! {
     MetadataWrite = "metadata/write";
     /// Pull what is blocked or pending: the inspector's right.
     Quarantine = "quarantine/read";
+    /// Let images out of quarantine, or say that they stay.
+    QuarantineWrite = "quarantine/write";
     /// List the catalog.
     Catalog = "catalog/read";
     /// Read clearances, findings and inventories.
@@ -74,7 +76,12 @@ impl Permission {
         self.is_of_anybody()
             || matches!(
                 self,
-                Self::Push | Self::Delete | Self::MetadataWrite | Self::Quarantine | Self::ClearanceRead
+                Self::Push
+                    | Self::Delete
+                    | Self::MetadataWrite
+                    | Self::Quarantine
+                    | Self::QuarantineWrite
+                    | Self::ClearanceRead
             )
     }
 
@@ -209,7 +216,7 @@ pub(crate) fn built_in() -> Vec<Role> {
         P::AlertRead,
     ];
     let owner: Vec<P> = P::ALL.iter().copied().filter(|permission| *permission != P::Quarantine).collect();
-    let table: [(u128, &str, &str, &[P]); 7] = [
+    let table: [(u128, &str, &str, &[P]); 8] = [
         (
             0x7f95_1dda_4ed3_4680_a7ca_43fe_172d_538d,
             "AcrPull",
@@ -228,6 +235,12 @@ pub(crate) fn built_in() -> Vec<Role> {
             "AcrQuarantineReader",
             "pull blocked and pending images for inspection",
             &[P::Pull, P::MetadataRead, P::Quarantine, P::ClearanceRead],
+        ),
+        (
+            0xc8d4_ff99_41c3_41a8_9f60_21df_dad5_9608,
+            "AcrQuarantineWriter",
+            "pull blocked and pending images, and let them out of quarantine",
+            &[P::Pull, P::MetadataRead, P::Quarantine, P::QuarantineWrite, P::ClearanceRead],
         ),
         (0xacdd_72a7_3385_48ef_bd42_f606_fba8_1ae7, "Reader", "see everything", &reader),
         (

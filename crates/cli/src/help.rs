@@ -242,6 +242,15 @@ const TEXTS: &[(&str, &str)] = &[
         "昇格のみで書き込めるリポジトリ、変更できないタグ、保存できる量",
     ),
     ("What is used of quotas", "クォータの使用状況"),
+    (
+        "What is pushed there is hidden until `image release`",
+        "プッシュされたものを `image release` まで隔離する",
+    ),
+    (
+        "Let an image out of quarantine, with all images of an index",
+        "イメージの隔離を解除する。インデックスではすべてのイメージを含む",
+    ),
+    ("Say that an image stays in quarantine", "イメージを隔離したままにすると記録する"),
     ("The most bytes that they hold together, such as 200GiB", "合計で保存できるバイト数の上限。例: 200GiB"),
     ("The most tags that they have together", "合計で持てるタグ数の上限"),
     ("The most repositories that there are", "リポジトリ数の上限"),

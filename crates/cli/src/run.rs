@@ -114,6 +114,12 @@ async fn image(global: &Global, verb: ImageVerb) -> Outcome {
     match verb {
         ImageVerb::List(flags) => verbs::images::list(global, &flags.repo).await,
         ImageVerb::Show { reference } => verbs::image_page::show(global, &reference).await,
+        ImageVerb::Release { reference, details } => {
+            verbs::rules::judge(global, (&reference, "Passed"), &details).await
+        }
+        ImageVerb::Reject { reference, details } => {
+            verbs::rules::judge(global, (&reference, "Failed"), &details).await
+        }
         ImageVerb::Promote { source, destination, wait } => {
             verbs::rules::promote(global, (&source, &destination), &wait).await
         }

@@ -18,6 +18,13 @@ pub(crate) fn promoted(it: &mut Description, socket: &Door) {
     assert_eq!(it.ask(socket, ("POST", path), path, &rules).json(), rules);
     assert_eq!(it.get(socket, path, path).json(), json!([rules]));
     assert_eq!(it.ask(socket, ("POST", path), path, &json!({"prefix": "A"})).status, 400);
+    let judge = ("POST", "/api/v1/images/quarantine");
+    let passed = json!({"image": "prod/web:1", "state": "Passed", "details": "seen"});
+    assert_eq!(it.ask(socket, judge, judge.1, &passed).json()["state"], "Passed");
+    assert_eq!(
+        it.ask(socket, judge, judge.1, &json!({"image": "prod/none:1", "state": "Passed"})).status,
+        404
+    );
     let quota = json!({"prefix": "stage", "quota": {"bytes": 1_000_000, "tags": 10}});
     it.ask(socket, ("POST", path), path, &quota);
     let usage = it.get(socket, "/api/v1/registry/usage", "/api/v1/registry/usage").json();

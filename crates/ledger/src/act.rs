@@ -29,6 +29,12 @@ macro_rules! actions {
 actions! {
     /// A manifest was pushed, and its tag set if it had one.
     ManifestPush = "manifest.push";
+    /// A manifest was pushed into quarantine.
+    ManifestQuarantine = "manifest.quarantine";
+    /// A manifest was let out of quarantine.
+    ManifestRelease = "manifest.release";
+    /// A manifest was found to stay in quarantine.
+    ManifestReject = "manifest.reject";
     /// A manifest was deleted.
     ManifestDelete = "manifest.delete";
     /// A manifest that nothing led to was collected.

@@ -102,6 +102,21 @@ impl Registry {
             "tags": tags,
             "changeableAttributes": row.locks.attributes(),
         });
+        let quarantine = match row.locks.quarantine() {
+            Some(state) => {
+                Some((state.word(), db::quarantine_details(self.db(), repository, &row.digest).await?))
+            }
+            None if self.is_quarantined(repository).await? => Some(("Quarantined", String::new())),
+            None => None,
+        };
+        if let (Some((state, details)), Some(Value::Object(fields))) =
+            (quarantine, value.get_mut("changeableAttributes"))
+        {
+            fields.insert("quarantineState".to_owned(), state.into());
+            if !details.is_empty() {
+                fields.insert("quarantineDetails".to_owned(), details.into());
+            }
+        }
         let config = self.config(repository, &row.digest).await?;
         if let Some(fields) = value.as_object_mut() {
             for name in ["architecture", "os"] {

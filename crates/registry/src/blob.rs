@@ -10,7 +10,9 @@ use crate::{
     Door, ROOM, Refusal, Registry, RegistryError,
     db::{self, BlobRow, Entered, Link},
     limit, lock,
+    path::ManifestName,
     pauses::Point,
+    quarantine::hidden,
     quota,
     registry::unauthorized,
 };
@@ -141,6 +143,7 @@ impl Registry {
     ) -> Result<Reach, RegistryError> {
         let scope = Scope::repository(repository);
         let quarantine = self.access().allows(identity, Permission::Quarantine, &scope).await?;
+        let hides = !quarantine && self.is_quarantined(repository).await?;
         let mut after = String::new();
         let mut refused = None;
         loop {
@@ -152,6 +155,11 @@ impl Registry {
                 }
                 if quarantine {
                     return Ok(Reach::Open);
+                }
+                if hides && !locks.has_passed() {
+                    let problem = hidden(repository, &ManifestName::Digest(*manifest));
+                    refused.get_or_insert(Reach::Locked(Box::new(problem)));
+                    continue;
                 }
                 match self.inner.config.gate.check(repository, manifest, Door::Blob).await? {
                     None => return Ok(Reach::Open),

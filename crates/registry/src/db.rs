@@ -45,8 +45,8 @@ pub(crate) use holdings::{
     adjust, all_usage, forget_brought, hold_blob, holds, is_brought_in_vain, usage_for, usage_now,
 };
 pub(crate) use locks::{
-    kept_manifest, kept_tag, lock_manifest, lock_repository, lock_tag, locks_of_manifest,
-    locks_of_repository, locks_of_tag, repository_locks, tag_to_move,
+    children, kept_manifest, kept_tag, lock_manifest, lock_repository, lock_tag, locks_of_manifest,
+    locks_of_repository, locks_of_tag, quarantine, quarantine_details, repository_locks, tag_to_move,
 };
 use referrers::insert_referrer;
 pub(crate) use referrers::{ReferrerRow, annotations, referrers, referring};
@@ -57,7 +57,7 @@ pub(crate) use reviews::{
     Review, Subject, claim, enqueue, enqueue_named, has_due, loosen, postpone, settle, touch,
 };
 pub(crate) use rules::{
-    RULES_IN, count_rules, put_rules, remove_rules, rules, rules_for, tags_on, target_of,
+    RULES_IN, count_rules, put_rules, remove_rules, rules, rules_for, tags_on, tags_on_manifest, target_of,
 };
 pub(crate) use running::put_running;
 pub use schema::SCHEMA;

@@ -107,3 +107,7 @@ pub const RETENTION_TAGS: usize = 100_000;
 pub const PATTERNS: usize = 100;
 /// Longest pattern of tags, in bytes: as long as a tag.
 pub const PATTERN_BYTES: usize = 128;
+/// Longest details of a quarantine, in bytes.
+pub const QUARANTINE_BYTES: usize = 4 * 1024;
+/// Tags of a manifest that a record names when it leaves quarantine.
+pub const TOLD_TAGS: i64 = 100;

@@ -6,6 +6,7 @@
 //! that makes them: a lock that committed before it wins.
 
 use seaworthy_model::{ErrorCode, Problem};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// One thing that a lock can forbid.
@@ -40,6 +41,11 @@ impl Ability {
     }
 }
 
+/// A manifest was let out of quarantine, or is to stay there: bits beside those of the locks. Stored: never
+/// changed.
+const PASSED: i64 = 16;
+const FAILED: i64 = 32;
+
 /// What is forbidden.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Locks(i64);
@@ -57,6 +63,28 @@ impl Locks {
         self.0 & ability.bit() == 0
     }
 
+    /// True when it was let out of quarantine.
+    pub(crate) const fn has_passed(self) -> bool {
+        self.0 & PASSED != 0
+    }
+
+    /// What was said of it in quarantine.
+    pub(crate) const fn quarantine(self) -> Option<QuarantineState> {
+        match (self.0 & PASSED != 0, self.0 & FAILED != 0) {
+            (true, _) => Some(QuarantineState::Passed),
+            (false, true) => Some(QuarantineState::Failed),
+            (false, false) => None,
+        }
+    }
+
+    pub(crate) const fn in_quarantine(self, state: QuarantineState) -> Self {
+        let bit = match state {
+            QuarantineState::Passed => PASSED,
+            QuarantineState::Failed => FAILED,
+        };
+        Self(self.0 & !(PASSED | FAILED) | bit)
+    }
+
     const fn allow_deletion(self) -> bool {
         self.allow(Ability::Delete) && self.allow(Ability::Write)
     }
@@ -68,11 +96,36 @@ impl Locks {
     }
 }
 
+/// What is said of an image in quarantine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QuarantineState {
+    /// It may be pulled.
+    Passed,
+    /// It stays.
+    Failed,
+}
+
+impl QuarantineState {
+    /// ACR's word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "Passed",
+            Self::Failed => "Failed",
+        }
+    }
+}
+
 /// What a caller wants to forbid and to allow again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LockChange {
     forbid: i64,
     allow: i64,
+}
+
+impl LockChange {
+    pub(crate) const fn is_nothing(self) -> bool {
+        self.forbid == 0 && self.allow == 0
+    }
 }
 
 impl LockChange {

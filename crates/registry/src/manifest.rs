@@ -141,6 +141,33 @@ impl Registry {
         repository: &RepoName,
         name: &ManifestName,
     ) -> Result<StoredManifest, RegistryError> {
+        let found = self.resolve_hidden(identity, repository, name).await?;
+        self.check_quarantine(identity, repository, (name, found.locks)).await?;
+        Ok(found)
+    }
+
+    /// Whether it is there, told to a pusher, who is not kept from knowing what to send.
+    pub(crate) async fn resolve_for_head(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        name: &ManifestName,
+    ) -> Result<StoredManifest, RegistryError> {
+        let scope = Scope::repository(repository);
+        if self.is_quarantined(repository).await?
+            && self.access().allows(identity, Permission::Push, &scope).await?
+        {
+            return self.resolve_hidden(identity, repository, name).await;
+        }
+        self.resolve(identity, repository, name).await
+    }
+
+    async fn resolve_hidden(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        name: &ManifestName,
+    ) -> Result<StoredManifest, RegistryError> {
         self.require(identity, Permission::Pull, repository).await?;
         let found = self.inner.reads.named(repository, name).await?.ok_or_else(|| {
             Problem::new(ErrorCode::ManifestUnknown, format!("`{repository}` has no manifest `{name}`"))

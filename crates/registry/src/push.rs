@@ -95,7 +95,7 @@ impl Push {
         let repository = &self.pushed.repository;
         let now = self.pushed.pushed_at;
         let left = self.check_locks(tx).await?;
-        rules::check_push(tx, repository, self.way, (&self.tags, &self.pushed.digest)).await?;
+        let hides = rules::check_push(tx, repository, self.way, (&self.tags, &self.pushed.digest)).await?;
         self.check_blobs(tx).await?;
         let new = NewManifest {
             pushed: &self.pushed,
@@ -129,7 +129,10 @@ impl Push {
         {
             fields.insert("tags".to_owned(), json!(self.tags));
         }
-        let act = Act::new(Action::ManifestPush, object(repository, &self.pushed.digest)).details(details);
+        let locks = db::locks_of_manifest(tx, repository, &self.pushed.digest).await?.unwrap_or_default();
+        let action =
+            if hides && !locks.has_passed() { Action::ManifestQuarantine } else { Action::ManifestPush };
+        let act = Act::new(action, object(repository, &self.pushed.digest)).details(details);
         acts.push(act);
         Ok((absent, acts))
     }

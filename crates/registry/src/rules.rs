@@ -81,6 +81,9 @@ pub struct RepositoryRules {
     /// Tags that are set once, and neither moved nor deleted.
     #[serde(default)]
     pub immutable: Vec<TagPattern>,
+    /// What is pushed there is hidden until it is let out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quarantine: bool,
     /// The most that they hold together.
     #[serde(default, skip_serializing_if = "Quota::is_none")]
     pub quota: Quota,
@@ -101,14 +104,16 @@ pub(crate) enum Way {
     Promotion,
 }
 
-/// Refuses a write of tags that a rule forbids.
+/// Refuses a write of tags that a rule forbids; true when what is written is in quarantine.
 pub(crate) async fn check_push(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     way: Way,
     (tags, digest): (&[Tag], &Digest),
-) -> Result<(), RegistryError> {
+) -> Result<bool, RegistryError> {
+    let mut hides = false;
     for rules in db::rules_for(tx, repository).await? {
+        hides |= rules.quarantine;
         if rules.promotion_only && way == Way::Push {
             return Err(by_promotion_alone(repository, &rules.prefix).into());
         }
@@ -119,7 +124,7 @@ pub(crate) async fn check_push(
             }
         }
     }
-    Ok(())
+    Ok(hides)
 }
 
 /// Refuses to delete what an immutable tag names: the tag, its manifest or a child of it, its repository.

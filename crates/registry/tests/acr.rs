@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Client, ROOMS, World};
 
 db_tests!(super::ROOMS; attributes_as_acr_says_them, pages_in_every_order, pages_of_manifests_are_bounded,
-    a_repository_goes_with_all_it_holds, deleted_names_are_bounded, strangers_learn_nothing, tokens_do_what_their_map_says, challenges_ask_for_the_least);
+    a_repository_goes_with_all_it_holds, deleted_names_are_bounded, strangers_learn_nothing, tokens_do_what_their_map_says, what_is_in_quarantine_is_hidden, an_index_leaves_quarantine_with_its_images, challenges_ask_for_the_least);
 
 fn json_of(answer: &Answer) -> Value {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
@@ -278,4 +278,135 @@ async fn tokens_do_what_their_map_says(test: TestDb) {
         }
     }
     assert_eq!(client.get(&format!("/v2/team/web/manifests/{digest}")).await.status, StatusCode::OK);
+}
+
+async fn quarantine(world: &World, prefix: &str, on: bool) {
+    let rules = serde_json::from_value(json!({"prefix": prefix, "quarantine": on})).expect("rules");
+    world.registry.set_rules(&seaworthy_access::Identity::operator(0), rules).await.expect("set");
+}
+
+async fn acts(world: &World, action: &str) -> usize {
+    let sql = "SELECT 1 FROM ledger_leaves WHERE action = $1";
+    world.test.db.fetch_all(sql, seaworthy_store::args![action]).await.expect("query").len()
+}
+
+async fn what_is_in_quarantine_is_hidden(test: TestDb) {
+    let world = World::new(test).await;
+    let operator = world.operator();
+    let (old, _) = operator.put_image("team/web:old", &[b"from before"]).await;
+    quarantine(&world, "team", true).await;
+    let pusher = world.service("ci", "AcrPush", "/repositories/team").await;
+    let reader = world.service("node", "AcrPull", "/repositories/team").await;
+    let scanner = world.service("scanner", "AcrQuarantineReader", "/repositories/team").await;
+    let writer = world.service("judge", "AcrQuarantineWriter", "/repositories/team").await;
+    let (digest, _) = pusher.put_image("team/web:1", &[b"layer"]).await;
+    let (layer, config) =
+        (Digest::sha256(b"layer"), Digest::sha256(br#"{"os":"linux","architecture":"amd64"}"#));
+    assert_eq!((acts(&world, "manifest.quarantine").await, acts(&world, "manifest.push").await), (1, 1));
+    let by_digest = format!("/v2/team/web/manifests/{digest}");
+    let blob = format!("/v2/team/web/blobs/{layer}");
+    for client in [&reader, &operator] {
+        let tagged = client.get("/v2/team/web/manifests/1").await;
+        assert_eq!((tagged.status, tagged.code().as_str()), (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"));
+        assert_eq!(
+            client.get(&format!("/v2/team/web/manifests/{old}")).await.status,
+            StatusCode::METHOD_NOT_ALLOWED
+        );
+        let answer = client.get(&by_digest).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::METHOD_NOT_ALLOWED, "DENIED"));
+        assert!(answer.text().contains("operation is disallowed"), "{}", answer.text());
+    }
+    assert_eq!(reader.send("HEAD", "/v2/team/web/manifests/1", &[], "").await.status, StatusCode::NOT_FOUND);
+    for path in [&blob, &format!("/v2/team/web/blobs/{config}")] {
+        assert_eq!(reader.get(path).await.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert_eq!(scanner.get(path).await.status, StatusCode::OK, "{path}");
+    }
+    assert_eq!(
+        pusher.send("HEAD", "/v2/team/web/manifests/1", &[], "").await.status,
+        StatusCode::OK,
+        "it pushed it"
+    );
+    assert_eq!(
+        pusher.get("/v2/team/web/manifests/1").await.status,
+        StatusCode::NOT_FOUND,
+        "and may not pull it"
+    );
+    assert_eq!(scanner.get("/v2/team/web/manifests/1").await.status, StatusCode::OK);
+
+    let attributes = format!("/acr/v1/team%2Fweb/_manifests/{digest}");
+    let state =
+        async || json_of(&operator.get(&attributes).await)["manifest"]["changeableAttributes"].clone();
+    assert_eq!(state().await["quarantineState"], "Quarantined");
+    let say =
+        |word: &str| json!({"quarantineState": word, "quarantineDetails": "{\"result\":\"ok\"}"}).to_string();
+    for client in [&scanner, &reader, &pusher] {
+        let answer = client.send("PATCH", &attributes, &[], say("Passed")).await;
+        assert!(!answer.status.is_success(), "{}", answer.text());
+    }
+    assert_eq!(writer.send("PATCH", &attributes, &[], say("Failed")).await.status, StatusCode::OK);
+    assert_eq!(state().await["quarantineState"], "Failed");
+    assert_eq!(reader.get(&by_digest).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(writer.send("PATCH", &attributes, &[], say("Nonsense")).await.status, StatusCode::BAD_REQUEST);
+    let locks = json!({"deleteEnabled": false, "quarantineState": "Passed"}).to_string();
+    assert_eq!(
+        writer.send("PATCH", &attributes, &[], locks).await.status,
+        StatusCode::FORBIDDEN,
+        "locks are not theirs"
+    );
+    assert_eq!(writer.send("PATCH", &attributes, &[], say("Passed")).await.status, StatusCode::OK);
+    let now = state().await;
+    assert_eq!(
+        (&now["quarantineState"], &now["quarantineDetails"]),
+        (&json!("Passed"), &json!("{\"result\":\"ok\"}"))
+    );
+    for path in [&by_digest, &blob, &"/v2/team/web/manifests/1".to_owned()] {
+        assert_eq!(reader.get(path).await.status, StatusCode::OK, "{path}");
+    }
+    assert_eq!((acts(&world, "manifest.reject").await, acts(&world, "manifest.release").await), (1, 1));
+    // What passed is known to be good, whoever pushes it again; and it comes back so when it was deleted.
+    pusher.put_image("team/web:2", &[b"layer"]).await;
+    assert_eq!(reader.get("/v2/team/web/manifests/2").await.status, StatusCode::OK);
+    // Quarantine is off: everything is as it was. The gate was asked all the time.
+    world.gate.0.lock().expect("lock").insert(("team/web".to_owned(), digest), "blocked");
+    assert_eq!(reader.get(&by_digest).await.status, StatusCode::FORBIDDEN);
+    quarantine(&world, "team", false).await;
+    assert_eq!(reader.get("/v2/team/web/manifests/old").await.status, StatusCode::OK);
+}
+
+async fn an_index_leaves_quarantine_with_its_images(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    quarantine(&world, "*", true).await;
+    let (one, _) = client.put_image("a:one", &[b"1"]).await;
+    let (two, _) = client.put_image("a:two", &[b"2"]).await;
+    let children = [one, two]
+        .map(|digest| json!({"mediaType": super::client::IMAGE, "digest": digest.to_string(), "size": 1}));
+    let index =
+        json!({"schemaVersion": 2, "mediaType": super::client::INDEX, "manifests": children}).to_string();
+    assert_eq!(
+        client.put_as("/v2/a/manifests/all", super::client::INDEX, &index).await.status,
+        StatusCode::CREATED
+    );
+    let digest = Digest::sha256(index.as_bytes());
+    let passed = json!({"quarantineState": "Passed"}).to_string();
+    let path = format!("/acr/v1/a/_manifests/{digest}");
+    assert_eq!(client.send("PATCH", &path, &[], passed.clone()).await.status, StatusCode::OK);
+    for name in ["all", "one", "two"] {
+        assert_eq!(client.get(&format!("/v2/a/manifests/{name}")).await.status, StatusCode::OK, "{name}");
+    }
+    // A record names some of its tags, however many there are.
+    let tags: String = (0..=seaworthy_registry::limit::TOLD_TAGS).fold(String::new(), |all, n| format!("{all}&tag=t{n}"));
+    for part in tags.split_inclusive("&tag=t49").filter(|part| !part.is_empty()) {
+        let put = format!("/v2/a/manifests/{digest}?{}", part.trim_start_matches('&'));
+        assert_eq!(client.put_as(&put, super::client::INDEX, &index).await.status, StatusCode::CREATED, "{put}");
+    }
+    assert_eq!(client.send("PATCH", &path, &[], passed.clone()).await.status, StatusCode::OK);
+    let sql = "SELECT leaf FROM ledger_leaves WHERE action = 'manifest.release' AND object LIKE $1 ORDER BY id DESC LIMIT 1";
+    let like = format!("%{digest}");
+    let rows = world.test.db.fetch_all(sql, seaworthy_store::args![&like]).await.expect("query");
+    let leaf: Value = rows[0].json(0).expect("a leaf");
+    let told = leaf["details"]["tags"].as_array().expect("tags").len();
+    assert_eq!(i64::try_from(told).expect("small"), seaworthy_registry::limit::TOLD_TAGS);
+    let none = format!("/acr/v1/a/_manifests/{}", Digest::sha256(b"none"));
+    assert_eq!(client.send("PATCH", &none, &[], passed).await.status, StatusCode::NOT_FOUND);
 }

@@ -90,8 +90,8 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ),
     ("the format `{}` has no word for `{}`", "形式 `{0}` では `{1}` を表せません"),
     (
-        "it knows `manifest.push`, `manifest.delete`, `manifest.collect` and `repository.delete`",
-        "使えるのは `manifest.push`、`manifest.delete`、`manifest.collect`、`repository.delete` です",
+        "it knows `manifest.push`, `.quarantine`, `.release`, `.delete`, `.collect` and `repository.delete`",
+        "使えるのは `manifest.push`、`.quarantine`、`.release`、`.delete`、`.collect`、`repository.delete` です",
     ),
     ("`{}` is no line of a scope map", "`{0}` はスコープマップの行ではありません"),
     (
@@ -131,6 +131,19 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     (
         "`{}` is not like `dev/web=content/read,content/write`",
         "`{0}` は `dev/web=content/read,content/write` の形ではありません",
+    ),
+    (
+        "`quarantineState` is neither `Passed` nor `Failed`",
+        "`quarantineState` は `Passed` でも `Failed` でもありません",
+    ),
+    ("the details of a quarantine are longer than {} bytes", "隔離の詳細が {0} バイトを超えています"),
+    (
+        "the operation is disallowed: `{}@{}` is in quarantine",
+        "この操作は許可されていません。`{0}@{1}` は隔離されています",
+    ),
+    (
+        "who may `quarantine/write` lets it out: `seaworthy image release {}@{}`",
+        "`quarantine/write` の権限があれば `seaworthy image release {0}@{1}` で解除できます",
     ),
     ("more than {} patterns of immutable tags", "変更できないタグのパターンが {0} 件を超えています"),
     (

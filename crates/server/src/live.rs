@@ -34,6 +34,9 @@ const POLICIES: &[Action] =
     &[Action::PolicyApply, Action::ExceptionRequest, Action::ExceptionApprove, Action::ExceptionRevoke];
 const IMAGES: &[Action] = &[
     Action::ManifestPush,
+    Action::ManifestQuarantine,
+    Action::ManifestRelease,
+    Action::ManifestReject,
     Action::ManifestDelete,
     Action::ManifestCollect,
     Action::ManifestRestore,

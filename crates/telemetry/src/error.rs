@@ -69,7 +69,7 @@ impl From<TelemetryError> for Problem {
             TelemetryError::NothingOfRepositories => Self::new(ErrorCode::Invalid, message)
                 .hint("name what it is told of as well, such as `--event manifest.push`"),
             TelemetryError::Untold { .. } => Self::new(ErrorCode::Invalid, message).hint(
-                "it knows `manifest.push`, `manifest.delete`, `manifest.collect` and `repository.delete`",
+                "it knows `manifest.push`, `.quarantine`, `.release`, `.delete`, `.collect` and `repository.delete`",
             ),
             TelemetryError::TooMany { .. } => Self::new(ErrorCode::Conflict, message),
             TelemetryError::UnknownTarget { .. } => {

@@ -20,6 +20,9 @@ pub enum Wanted {
 /// The acts that a target can be told of.
 pub const ACTS: &[Action] = &[
     Action::ManifestPush,
+    Action::ManifestQuarantine,
+    Action::ManifestRelease,
+    Action::ManifestReject,
     Action::ManifestDelete,
     Action::ManifestCollect,
     Action::ManifestRestore,
@@ -116,7 +119,9 @@ impl Format {
 /// What Azure's registry calls an act; it has no word for what happens to tags alone.
 pub const fn acr_action(action: Action) -> Option<&'static str> {
     match action {
-        Action::ManifestPush => Some("push"),
+        // Azure tells of a push when quarantine is over.
+        Action::ManifestPush | Action::ManifestRelease => Some("push"),
+        Action::ManifestQuarantine => Some("quarantine"),
         Action::ManifestDelete | Action::ManifestCollect | Action::RepositoryDelete => Some("delete"),
         _ => None,
     }

@@ -31,8 +31,8 @@ pub(crate) enum AlertTargetVerb {
   seaworthy alert target create deploy --url https://ci.example.com/hook --event manifest.push --repository prod
   seaworthy alert target create azure --url https://ci.example.com/acr --event manifest.push --format acr
 Alerts: container.blocked, container.violation; without --event, both.
-Of the registry: manifest.push, manifest.delete, manifest.collect, manifest.restore, tag.delete, tag.expire, tag.restore,
-repository.delete, image.promote.")]
+Of the registry: manifest.push, manifest.quarantine, manifest.release, manifest.reject, manifest.delete, manifest.collect,
+manifest.restore, tag.delete, tag.expire, tag.restore, repository.delete, image.promote.")]
     Create {
         /// Name
         name: String,

@@ -32,6 +32,24 @@ Examples:
         #[arg(long, default_value = "30s")]
         wait: String,
     },
+    /// Let an image out of quarantine, with all images of an index
+    #[command(after_help = "`registry rules set PREFIX --quarantine` hides what is pushed there until then.
+Example: seaworthy image release prod/web@sha256:9c1e… --details 'scanned by hand'")]
+    Release {
+        /// REPOSITORY:TAG or REPOSITORY@DIGEST
+        reference: String,
+        /// Why
+        #[arg(long, default_value = "")]
+        details: String,
+    },
+    /// Say that an image stays in quarantine
+    Reject {
+        /// REPOSITORY:TAG or REPOSITORY@DIGEST
+        reference: String,
+        /// Why
+        #[arg(long, default_value = "")]
+        details: String,
+    },
     /// Delete a tag, or a manifest by digest with all its tags
     #[command(
         after_help = "What was deleted can be restored for some days: seaworthy image restore prod/web:1"

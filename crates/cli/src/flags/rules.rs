@@ -22,6 +22,9 @@ Examples:
         /// Nobody pushes there: images come by `image promote`
         #[arg(long)]
         promotion_only: bool,
+        /// What is pushed there is hidden until `image release`
+        #[arg(long)]
+        quarantine: bool,
         /// Tags that are set once, and neither moved nor deleted
         #[arg(long, value_name = "PATTERN")]
         immutable: Vec<String>,

@@ -30,6 +30,7 @@ pub(crate) async fn rules(global: &Global, verb: RulesVerb) -> Outcome {
             let columns = [
                 ("PREFIX", "/prefix"),
                 ("PROMOTION ONLY", "/promotion_only"),
+                ("QUARANTINE", "/quarantine"),
                 ("IMMUTABLE TAGS", "/immutable"),
                 ("BYTES", "/quota/bytes"),
                 ("TAGS", "/quota/tags"),
@@ -37,10 +38,19 @@ pub(crate) async fn rules(global: &Global, verb: RulesVerb) -> Outcome {
             ];
             render::list(global, &answer, "/prefix", &columns);
         }
-        RulesVerb::Set { prefix, promotion_only, immutable, quota_bytes, quota_tags, quota_repositories } => {
+        RulesVerb::Set {
+            prefix,
+            promotion_only,
+            quarantine,
+            immutable,
+            quota_bytes,
+            quota_tags,
+            quota_repositories,
+        } => {
             let quota = json!({"bytes": quota_bytes, "tags": quota_tags, "repositories": quota_repositories});
             let body = json!({
-                "prefix": prefix, "promotion_only": promotion_only, "immutable": immutable, "quota": quota,
+                "prefix": prefix, "promotion_only": promotion_only, "quarantine": quarantine,
+                "immutable": immutable, "quota": quota,
             });
             render::record(global, &server.post("/api/v1/registry/rules", &body).await?);
         }
@@ -74,5 +84,12 @@ pub(crate) async fn usage(global: &Global) -> Outcome {
     let columns =
         [("PREFIX", "/prefix"), ("BYTES", "/bytes"), ("TAGS", "/tags"), ("REPOSITORIES", "/repositories")];
     render::list(global, &answer, "/prefix", &columns);
+    Ok(())
+}
+
+/// What is said of an image in quarantine.
+pub(crate) async fn judge(global: &Global, (image, state): (&str, &str), details: &str) -> Outcome {
+    let body = json!({"image": image, "state": state, "details": details});
+    render::record(global, &Server::of(global)?.post("/api/v1/images/quarantine", &body).await?);
     Ok(())
 }

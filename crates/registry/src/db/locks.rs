@@ -141,6 +141,66 @@ pub(crate) async fn lock_tag(
     .map(|_| ())
 }
 
+/// What is told of a manifest that leaves quarantine.
+pub(crate) struct Judged {
+    pub(crate) tags: Vec<Tag>,
+    pub(crate) media_type: String,
+    pub(crate) bytes: u64,
+}
+
+/// Keeps what was said of a manifest in quarantine.
+pub(crate) async fn quarantine(
+    tx: &mut Tx<'_>,
+    (repository, digest): (&RepoName, &Digest),
+    locks: Locks,
+    details: &str,
+) -> Result<Judged, DbError> {
+    let (name, text) = (repository.as_str(), digest.to_string());
+    let rows = tx
+        .fetch_all(
+            "UPDATE registry_manifests SET locks = $3, quarantine_details = $4
+             WHERE repository = $1 AND digest = $2 RETURNING media_type, size",
+            args![name, &text, locks.bits(), details],
+        )
+        .await?;
+    let tags = super::tags_on_manifest(tx, repository, digest).await?;
+    let row = rows.first();
+    Ok(Judged {
+        tags,
+        media_type: row.map_or(Ok(String::new()), |row| row.text(0).map(str::to_owned))?,
+        bytes: row.map_or(Ok(0), |row| row.count(1))?,
+    })
+}
+
+/// What was said of a manifest in quarantine.
+pub(crate) async fn quarantine_details(
+    db: &Db,
+    repository: &RepoName,
+    digest: &Digest,
+) -> Result<String, DbError> {
+    let sql = "SELECT COALESCE(quarantine_details, '') FROM registry_manifests
+         WHERE repository = $1 AND digest = $2";
+    let row = db.fetch_optional(sql, args![repository.as_str(), &digest.to_string()]).await?;
+    row.map_or(Ok(String::new()), |row| row.text(0).map(str::to_owned))
+}
+
+/// The manifests that an index names and its repository has.
+pub(crate) async fn children(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    index: &Digest,
+) -> Result<Vec<Digest>, DbError> {
+    let rows = tx
+        .fetch_all(
+            "SELECT f.digest FROM registry_references AS f
+             JOIN registry_manifests AS m ON m.repository = f.repository AND m.digest = f.digest
+             WHERE f.repository = $1 AND f.manifest = $2 AND f.kind = 'child' ORDER BY f.digest",
+            args![repository.as_str(), &index.to_string()],
+        )
+        .await?;
+    rows.iter().map(|row| row.parsed(0)).collect()
+}
+
 pub(crate) async fn lock_manifest(
     tx: &mut Tx<'_>,
     repository: &RepoName,

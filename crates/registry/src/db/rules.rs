@@ -4,14 +4,14 @@ use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
 use super::holdings::{count_usage, forget_usage, read_quota};
-use crate::rules::RepositoryRules;
+use crate::{limit, rules::RepositoryRules};
 
 /// The tables that [`rules`] reads.
 pub(crate) const RULES_IN: &[&str] = &["registry_rules"];
 
 /// All rules, in order of their prefixes.
 pub(crate) async fn rules(db: &Db) -> Result<Vec<RepositoryRules>, DbError> {
-    let sql = "SELECT prefix, promotion_only, immutable, quota_bytes, quota_tags, quota_repositories
+    let sql = "SELECT prefix, promotion_only, immutable, quota_bytes, quota_tags, quota_repositories, COALESCE(quarantine, 0)
          FROM registry_rules ORDER BY prefix";
     db.fetch_all(sql, args![]).await?.iter().map(read).collect()
 }
@@ -23,7 +23,7 @@ pub(crate) async fn rules_for(
 ) -> Result<Vec<RepositoryRules>, DbError> {
     let rows = tx
         .fetch_all(
-            "SELECT prefix, promotion_only, immutable, quota_bytes, quota_tags, quota_repositories
+            "SELECT prefix, promotion_only, immutable, quota_bytes, quota_tags, quota_repositories, COALESCE(quarantine, 0)
              FROM registry_rules WHERE prefix = '*' OR prefix = $1
              OR substr($1, 1, length(prefix) + 1) = prefix || '/' ORDER BY prefix",
             args![repository.as_str()],
@@ -38,6 +38,7 @@ fn read(row: &Row) -> Result<RepositoryRules, DbError> {
         promotion_only: row.int(1)? != 0,
         immutable: row.json(2)?,
         quota: read_quota(row, 3)?,
+        quarantine: row.int(6)? != 0,
     })
 }
 
@@ -52,11 +53,12 @@ pub(crate) async fn put_rules(tx: &mut Tx<'_>, it: &RepositoryRules) -> Result<(
     let [bytes, tags, repositories] = [it.quota.bytes, it.quota.tags, it.quota.repositories]
         .map(|it| it.and_then(|it| i64::try_from(it).ok()));
     tx.execute(
-        "INSERT INTO registry_rules (prefix, promotion_only, immutable, quota_bytes, quota_tags, quota_repositories)
-         VALUES ($1, $2, $3, $4, $5, $6)
+        "INSERT INTO registry_rules (prefix, promotion_only, immutable, quota_bytes, quota_tags, quota_repositories,
+             quarantine)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (prefix) DO UPDATE SET promotion_only = $2, immutable = $3,
-             quota_bytes = $4, quota_tags = $5, quota_repositories = $6",
-        args![&prefix, it.promotion_only, &immutable, bytes, tags, repositories],
+             quota_bytes = $4, quota_tags = $5, quota_repositories = $6, quarantine = $7",
+        args![&prefix, it.promotion_only, &immutable, bytes, tags, repositories, it.quarantine],
     )
     .await?;
     if it.quota.is_none() { forget_usage(tx, &prefix).await } else { count_usage(tx, &it.prefix).await }
@@ -80,6 +82,21 @@ pub(crate) async fn target_of(
         )
         .await?;
     row.map(|row| row.parsed(0)).transpose()
+}
+
+/// The tags that point at a manifest, the first [`limit::TOLD_TAGS`] of them.
+pub(crate) async fn tags_on_manifest(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    digest: &Digest,
+) -> Result<Vec<Tag>, DbError> {
+    let rows = tx
+        .fetch_all(
+            "SELECT name FROM registry_tags WHERE repository = $1 AND digest = $2 ORDER BY name LIMIT $3",
+            args![repository.as_str(), &digest.to_string(), limit::TOLD_TAGS],
+        )
+        .await?;
+    rows.iter().map(|row| row.parsed(0)).collect()
 }
 
 /// Tags of a repository, or of one manifest of it and of the indexes above it (two levels), in name order

@@ -236,7 +236,7 @@ const COLLECTION: Migration = Migration {
 const DELETED_LOCKS: Migration =
     Migration { id: 6, steps: &[Step::AddColumn("registry_deleted", Column::int("locks").optional())] };
 
-/// What each repository holds, and what is used of quotas: one row for each prefix that has one. Blobs that
+/// Quarantine. What each repository holds, and what is used of quotas: one row for each prefix that has one. Blobs that
 /// were brought before and are named by nothing are not counted.
 const QUOTA: Migration = Migration {
     id: 7,
@@ -244,6 +244,9 @@ const QUOTA: Migration = Migration {
         Step::AddColumn("registry_rules", Column::int("quota_bytes").optional()),
         Step::AddColumn("registry_rules", Column::int("quota_tags").optional()),
         Step::AddColumn("registry_rules", Column::int("quota_repositories").optional()),
+        Step::AddColumn("registry_rules", Column::int("quarantine").optional()),
+        // What was said of it in quarantine; the state is among the locks.
+        Step::AddColumn("registry_manifests", Column::text("quarantine_details").optional()),
         Step::Create(Table {
             name: "registry_holdings",
             columns: &[Column::text("repository"), Column::text("digest"), Column::int("size")],

@@ -3,7 +3,7 @@
 use axum::{Extension, extract::Request, extract::State, response::Response};
 use http::{Method, StatusCode};
 use seaworthy_access::{Identity, Permission};
-use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_model::{ErrorCode, Problem, Scope};
 use seaworthy_oci::RepoName;
 use serde_json::{Value, json};
 
@@ -15,6 +15,7 @@ use crate::{
     limit,
     lock::LockChange,
     path::{self, AcrTarget, ManifestName, encode},
+    quarantine::Finding,
     registry::unauthorized,
     respond::{self, Host, empty},
 };
@@ -96,13 +97,31 @@ impl Call<'_> {
             AcrTarget::Repository(name) => (name, None),
             _ => return Ok(()),
         };
-        self.registry.require(self.identity, Permission::MetadataWrite, name).await?;
+        // Both rights are asked for again where they are used.
+        let scope = Scope::repository(name);
+        let judges = matches!(of, Some(ManifestName::Digest(_)))
+            && self.registry.access().allows(self.identity, Permission::QuarantineWrite, &scope).await?;
+        if !judges {
+            self.registry.require(self.identity, Permission::MetadataWrite, name).await?;
+        }
         let body = axum::body::to_bytes(request.into_body(), limit::ATTRIBUTES_BYTES).await;
         let body = body.map_err(|_| {
             let message = format!("the attributes are longer than {} bytes", limit::ATTRIBUTES_BYTES);
             Problem::new(ErrorCode::TooLarge, message)
         })?;
-        self.registry.change_locks(self.identity, name, of, LockChange::parse(&body)?).await
+        let change = LockChange::parse(&body)?;
+        if let Some(ManifestName::Digest(digest)) = of
+            && let Some(finding) = Finding::parse(&body)?
+        {
+            if !change.is_nothing() {
+                self.registry.require(self.identity, Permission::MetadataWrite, name).await?;
+            }
+            self.registry.judge_quarantined(self.identity, name, digest, finding).await?;
+            if change.is_nothing() {
+                return Ok(());
+            }
+        }
+        self.registry.change_locks(self.identity, name, of, change).await
     }
 
     async fn described(&self, target: &AcrTarget, host: &Host) -> Answer {

@@ -22,7 +22,7 @@ impl Call<'_> {
         reference: &ManifestName,
         headers: &HeaderMap,
     ) -> Answer {
-        let stored = self.registry.resolve(self.identity, name, reference).await?;
+        let stored = self.registry.resolve_for_head(self.identity, name, reference).await?;
         if conditional::is_fresh(headers, &stored.digest) {
             return Ok(not_modified(&stored.digest));
         }

@@ -12,7 +12,7 @@ use seaworthy_clearance::Unrecorded;
 use seaworthy_model::{Problem, Scope};
 use seaworthy_oci::{Digest, Reference, RepoName, Tag};
 use seaworthy_policy::{Language, Verdict};
-use seaworthy_registry::{Parts, Prefix, Promotion, RepositoryRules};
+use seaworthy_registry::{Finding, Parts, Prefix, Promotion, QuarantineState, RepositoryRules};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
@@ -28,6 +28,7 @@ use crate::{refusal, report, route::Routes};
 pub(super) fn routes() -> Routes<Rooms> {
     Routes::new()
         .post("/api/v1/images/promote", promote)
+        .post("/api/v1/images/quarantine", judge)
         .get("/api/v1/registry/rules", rules)
         .post("/api/v1/registry/rules", set_rules)
         .delete("/api/v1/registry/rules", remove_rules)
@@ -43,6 +44,28 @@ struct Asked {
     to: String,
     /// Seconds to wait for a pending answer.
     wait: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Found {
+    image: String,
+    state: QuarantineState,
+    #[serde(default)]
+    details: String,
+}
+
+/// What somebody found out about an image in quarantine.
+async fn judge(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Json(found): Json<Found>,
+) -> Answer {
+    let (repository, digest) = resolve(&rooms, &identity, &found.image).await?;
+    require(&rooms, &identity, Permission::QuarantineWrite, &Scope::repository(&repository)).await?;
+    let finding = Finding { state: found.state, details: found.details };
+    rooms.registry.judge_quarantined(&identity, &repository, &digest, finding).await?;
+    Ok(Json(json!({"repository": repository, "digest": digest, "state": found.state})))
 }
 
 /// Where to, and the tag there: the one that it has here when nothing else is said.

@@ -340,6 +340,7 @@ async fn restoring_follows_the_rules(test: TestDb) {
         prefix: prefix.parse().expect("prefix"),
         promotion_only,
         immutable: vec!["1".parse().expect("pattern")],
+        quarantine: false,
         quota: crate::Quota::default(),
     };
     let operator = Identity::operator(0);

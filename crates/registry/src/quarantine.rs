@@ -1,0 +1,176 @@
+//! Quarantine, as Azure's registry has it: what is pushed below a prefix in quarantine is hidden until somebody
+//! lets it out, manifest by manifest. It is asked beside the gate, and never instead of it.
+
+use seaworthy_access::{Identity, Permission};
+use seaworthy_ledger::{Act, Action};
+use seaworthy_model::{ErrorCode, Problem, Scope};
+use seaworthy_oci::{Digest, RepoName};
+use seaworthy_store::Tx;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    Registry, RegistryError, db, limit,
+    lock::{Locks, QuarantineState},
+    path::ManifestName,
+    refusal::object,
+};
+
+/// What somebody found out about an image in quarantine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// May it be pulled?
+    pub state: QuarantineState,
+    /// Why, in the words of whoever says so.
+    pub details: String,
+}
+
+impl Finding {
+    /// Reads `{"quarantineState": "Passed", "quarantineDetails": "…"}` among the attributes of a manifest; `None`
+    /// when they say nothing of it.
+    pub(crate) fn parse(body: &[u8]) -> Result<Option<Self>, Problem> {
+        let wrong = |message: &str| Problem::new(ErrorCode::Invalid, message.to_owned());
+        let fields: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+        let details = match fields.get("quarantineDetails") {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text.clone(),
+            // Some write an object where others write its text.
+            Some(other) => other.to_string(),
+        };
+        let state = match fields.get("quarantineState") {
+            None | Some(Value::Null) if details.is_empty() => return Ok(None),
+            Some(Value::String(word)) if word.eq_ignore_ascii_case("passed") => QuarantineState::Passed,
+            Some(Value::String(word)) if word.eq_ignore_ascii_case("failed") => QuarantineState::Failed,
+            _ => return Err(wrong("`quarantineState` is neither `Passed` nor `Failed`")),
+        };
+        Self { state, details }.checked().map(Some)
+    }
+
+    fn checked(self) -> Result<Self, Problem> {
+        if self.details.len() > limit::QUARANTINE_BYTES {
+            let message =
+                format!("the details of a quarantine are longer than {} bytes", limit::QUARANTINE_BYTES);
+            return Err(Problem::new(ErrorCode::TooLarge, message));
+        }
+        Ok(self)
+    }
+}
+
+impl Registry {
+    /// True when what is pushed there is hidden until it is let out.
+    pub(crate) async fn is_quarantined(&self, repository: &RepoName) -> Result<bool, RegistryError> {
+        let rules = self.inner.rules.rules().await?;
+        Ok(rules.iter().any(|rules| rules.quarantine && rules.prefix.covers(repository)))
+    }
+
+    /// Hides a manifest that is in quarantine from who may not look into it.
+    pub(crate) async fn check_quarantine(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        (name, locks): (&ManifestName, Locks),
+    ) -> Result<(), RegistryError> {
+        if locks.has_passed() || !self.is_quarantined(repository).await? {
+            return Ok(());
+        }
+        let scope = Scope::repository(repository);
+        if self.access().allows(identity, Permission::Quarantine, &scope).await? {
+            return Ok(());
+        }
+        Err(hidden(repository, name).into())
+    }
+
+    /// Says of a manifest in quarantine, and of an index's children, whether they may be pulled.
+    pub async fn judge_quarantined(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+        finding: Finding,
+    ) -> Result<(), RegistryError> {
+        self.require(identity, Permission::QuarantineWrite, repository).await?;
+        let context = (repository.clone(), *digest, finding.checked()?);
+        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, digest, finding), tx| {
+            Box::pin(async move {
+                let mut acts = Vec::new();
+                let mut next = vec![*digest];
+                while let Some(digest) = next.pop() {
+                    if let Some(act) = judge(tx, repository, &digest, finding).await? {
+                        acts.push(act);
+                        next.extend(db::children(tx, repository, &digest).await?);
+                    }
+                }
+                if acts.is_empty() {
+                    let message = format!("`{repository}` has no manifest `{digest}`");
+                    return Err(RegistryError::from(Problem::new(ErrorCode::ManifestUnknown, message)));
+                }
+                Ok(((), acts))
+            })
+        })
+        .await
+    }
+}
+
+/// `None` when the repository does not have it.
+async fn judge(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    digest: &Digest,
+    finding: &Finding,
+) -> Result<Option<Act>, RegistryError> {
+    let Some(locks) = db::locks_of_manifest(tx, repository, digest).await? else { return Ok(None) };
+    let locks = locks.in_quarantine(finding.state);
+    let pushed = db::quarantine(tx, (repository, digest), locks, &finding.details).await?;
+    let action = match finding.state {
+        QuarantineState::Passed => Action::ManifestRelease,
+        QuarantineState::Failed => Action::ManifestReject,
+    };
+    let details = json!({
+        "tag": pushed.tags.first(), "tags": pushed.tags, "media_type": pushed.media_type, "bytes": pushed.bytes,
+        "details": finding.details,
+    });
+    Ok(Some(Act::new(action, object(repository, digest)).details(details)))
+}
+
+/// A tag is as if it were not there; a digest is known to who asks for it. The words are ACR's.
+pub(crate) fn hidden(repository: &RepoName, name: &ManifestName) -> Problem {
+    match name {
+        ManifestName::Tag(_) => {
+            Problem::new(ErrorCode::ManifestUnknown, format!("`{repository}` has no manifest `{name}`"))
+        }
+        ManifestName::Digest(digest) => Problem::new(
+            ErrorCode::Locked,
+            format!("the operation is disallowed: `{repository}@{digest}` is in quarantine"),
+        )
+        .hint(format!(
+            "who may `quarantine/write` lets it out: `seaworthy image release {repository}@{digest}`"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_are_read() {
+        let passed =
+            |details: &str| Some(Finding { state: QuarantineState::Passed, details: details.into() });
+        for (body, expected) in [
+            ("{}", Some(None)),
+            (r#"{"deleteEnabled":true,"quarantineState":null}"#, Some(None)),
+            (r#"{"quarantineState":"Passed"}"#, Some(passed(""))),
+            (r#"{"quarantineState":"passed","quarantineDetails":"ok"}"#, Some(passed("ok"))),
+            (r#"{"quarantineState":"Passed","quarantineDetails":{"by":"x"}}"#, Some(passed(r#"{"by":"x"}"#))),
+            (r#"{"quarantineState":"Quarantined"}"#, None),
+            (r#"{"quarantineState":true}"#, None),
+            (r#"{"quarantineDetails":"of what?"}"#, None),
+        ] {
+            assert_eq!(Finding::parse(body.as_bytes()).ok(), expected, "{body}");
+        }
+        for (length, fits) in [(limit::QUARANTINE_BYTES, true), (limit::QUARANTINE_BYTES + 1, false)] {
+            let body =
+                json!({"quarantineState": "Failed", "quarantineDetails": "x".repeat(length)}).to_string();
+            assert_eq!(Finding::parse(body.as_bytes()).is_ok(), fits);
+        }
+    }
+}
