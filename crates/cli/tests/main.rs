@@ -26,6 +26,7 @@ mod hostile;
 mod http;
 mod image;
 mod killed;
+mod killed_registry;
 mod names;
 mod openapi;
 mod openapi_registry;

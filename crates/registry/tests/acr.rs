@@ -395,10 +395,15 @@ async fn an_index_leaves_quarantine_with_its_images(test: TestDb) {
         assert_eq!(client.get(&format!("/v2/a/manifests/{name}")).await.status, StatusCode::OK, "{name}");
     }
     // A record names some of its tags, however many there are.
-    let tags: String = (0..=seaworthy_registry::limit::TOLD_TAGS).fold(String::new(), |all, n| format!("{all}&tag=t{n}"));
+    let tags: String =
+        (0..=seaworthy_registry::limit::TOLD_TAGS).fold(String::new(), |all, n| format!("{all}&tag=t{n}"));
     for part in tags.split_inclusive("&tag=t49").filter(|part| !part.is_empty()) {
         let put = format!("/v2/a/manifests/{digest}?{}", part.trim_start_matches('&'));
-        assert_eq!(client.put_as(&put, super::client::INDEX, &index).await.status, StatusCode::CREATED, "{put}");
+        assert_eq!(
+            client.put_as(&put, super::client::INDEX, &index).await.status,
+            StatusCode::CREATED,
+            "{put}"
+        );
     }
     assert_eq!(client.send("PATCH", &path, &[], passed.clone()).await.status, StatusCode::OK);
     let sql = "SELECT leaf FROM ledger_leaves WHERE action = 'manifest.release' AND object LIKE $1 ORDER BY id DESC LIMIT 1";

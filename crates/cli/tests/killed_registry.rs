@@ -1,0 +1,303 @@
+//! The registry is killed at random points while it is written to in every way: nothing that it acknowledged is
+//! lost, and after a repair no byte is there that nobody knows.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, FileTimes},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use seaworthy_oci::Digest;
+use seaworthy_testkit::{Tier, slow};
+use serde_json::json;
+
+use crate::{
+    http::{Answer, Door},
+    server::Place,
+};
+
+const PUSHERS: u64 = 4;
+const SEED: u64 = 0x5EA_0042;
+const CONFIG: &[u8] = br#"{"os":"linux","architecture":"amd64"}"#;
+const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Blobs from this size on are files.
+const IN_FILES: i64 = 16 * 1024;
+
+/// xorshift64: the same run for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+
+    fn bytes(&mut self, length: u64) -> Vec<u8> {
+        let mut bytes = self.0.to_be_bytes().to_vec();
+        while (bytes.len() as u64) < length {
+            bytes.extend(self.below(u64::MAX).to_be_bytes());
+        }
+        bytes
+    }
+}
+
+/// What was acknowledged last of each tag: a manifest and its layer, or that it is deleted.
+type Acknowledged = Mutex<BTreeMap<(String, String), Option<(String, Vec<u8>)>>>;
+
+/// Asks until there is an answer that is no sign of a server on its way down or up.
+fn persist(door: &Door, method: &str, path: &str, body: (&str, &[u8])) -> Answer {
+    for _ in 0..6_000 {
+        match door.ask(method, path, body.0, body.1) {
+            Ok(answer) if answer.status < 500 && answer.status != 401 => return answer,
+            Ok(_) | Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+    panic!("no answer to {method} {path}");
+}
+
+/// The path of a `Location`, which may be whole.
+fn location(answer: &Answer) -> String {
+    let location = answer.header("location").unwrap_or_else(|| panic!("no location: {answer:?}"));
+    let path = location.split_once("//").map_or(location, |(_, rest)| &rest[rest.find('/').unwrap_or(0)..]);
+    path.to_owned()
+}
+
+struct Pusher<'t> {
+    door: &'t Door,
+    random: Random,
+}
+
+impl Pusher<'_> {
+    /// Uploads a blob in one of the ways that clients do, and goes on where the server says it stands.
+    fn upload(&mut self, repository: &str, bytes: &[u8]) {
+        let digest = Digest::sha256(bytes);
+        let uploads = format!("/v2/{repository}/blobs/uploads/");
+        loop {
+            if self.random.below(3) == 0 {
+                let whole = format!("{uploads}?digest={digest}");
+                let answer = persist(self.door, "POST", &whole, ("application/octet-stream", bytes));
+                assert_eq!(answer.status, 201, "{}", answer.text());
+                return;
+            }
+            let begun = persist(self.door, "POST", &uploads, ("application/octet-stream", b""));
+            assert_eq!(begun.status, 202, "{}", begun.text());
+            if self.in_pieces(&location(&begun), &digest, bytes) {
+                return;
+            }
+        }
+    }
+
+    /// False when the session is gone and the upload begins anew.
+    fn in_pieces(&mut self, session: &str, digest: &Digest, bytes: &[u8]) -> bool {
+        let mut sent = 0;
+        let middle = usize::try_from(self.random.below(bytes.len() as u64)).expect("small");
+        while sent < middle {
+            let piece = &bytes[sent..middle];
+            match self.door.ask("PATCH", session, "application/octet-stream", piece) {
+                Ok(answer) if answer.status == 202 => sent = middle,
+                Ok(answer) if answer.status == 404 => return false,
+                // Killed meanwhile, or not sure: it says where it stands.
+                _ => match standing(&persist(self.door, "GET", session, ("", b""))) {
+                    Some(stands) if stands <= middle => sent = stands,
+                    _ => return false,
+                },
+            }
+        }
+        let closing = format!("{session}?digest={digest}");
+        let rest = &bytes[sent..];
+        match self.door.ask("PUT", &closing, "application/octet-stream", rest) {
+            Ok(answer) => answer.status == 201,
+            // It may have ended, and it may not: then the session is gone or stands where it stood.
+            Err(_) => false,
+        }
+    }
+
+    fn image(&mut self, repository: &str, tag: &str) -> (String, Vec<u8>) {
+        let length = match self.random.below(3) {
+            0 => 1 + self.random.below(16 * 1024),
+            _ => 16 * 1024 + self.random.below(200 * 1024),
+        };
+        let layer = self.random.bytes(length);
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": IMAGE,
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": Digest::sha256(CONFIG).to_string(), "size": CONFIG.len(),
+            },
+            "layers": [{
+                "mediaType": "application/vnd.oci.image.layer.v1.tar",
+                "digest": Digest::sha256(&layer).to_string(), "size": layer.len(),
+            }],
+        })
+        .to_string();
+        self.upload(repository, CONFIG);
+        self.upload(repository, &layer);
+        let path = format!("/v2/{repository}/manifests/{tag}");
+        let answer = persist(self.door, "PUT", &path, (IMAGE, manifest.as_bytes()));
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        (manifest, layer)
+    }
+
+    fn run(&mut self, over: &AtomicBool, number: u64, acknowledged: &Acknowledged) {
+        while !over.load(Ordering::SeqCst) {
+            let repository = format!("r{}", self.random.below(3));
+            let tag = format!("p{number}-{}", self.random.below(8));
+            let key = (repository.clone(), tag.clone());
+            let known = acknowledged.lock().expect("nobody failed").get(&key).cloned().flatten();
+            let now = match (known, self.random.below(6)) {
+                (Some(_), 0) => {
+                    let path = format!("/v2/{repository}/manifests/{tag}");
+                    let answer = persist(self.door, "DELETE", &path, ("", b""));
+                    // 404: the answer to the first one was lost.
+                    assert!([202, 404].contains(&answer.status), "{}", answer.text());
+                    None
+                }
+                _ => Some(self.image(&repository, &tag)),
+            };
+            acknowledged.lock().expect("nobody failed").insert(key, now);
+        }
+    }
+}
+
+/// Where an upload stands; `None` when it is gone.
+fn standing(answer: &Answer) -> Option<usize> {
+    if answer.status != 204 {
+        return None;
+    }
+    let (_, end) = answer.header("range")?.split_once('-')?;
+    let end: usize = end.parse().ok()?;
+    // `0-0` is nothing, or one byte: sending that byte again is refused, and then it begins anew.
+    Some(if end == 0 { 0 } else { end + 1 })
+}
+
+#[test]
+fn a_killed_registry_loses_and_leaks_nothing() {
+    if !slow("a_killed_registry_loses_and_leaks_nothing") {
+        return;
+    }
+    let place = Place::new();
+    let first = place.up(&[]);
+    let port = first.port;
+    let mut server = Some(first);
+    let door = place.login(port);
+    let acknowledged = Acknowledged::default();
+    let over = AtomicBool::new(false);
+    let kills = if Tier::current() == Tier::Long { 1_000 } else { 30 };
+    std::thread::scope(|scope| {
+        for number in 0..PUSHERS {
+            let (door, acknowledged, over) = (&door, &acknowledged, &over);
+            scope.spawn(move || {
+                let mut pusher = Pusher { door, random: Random(SEED ^ (number + 1) << 8) };
+                pusher.run(over, number, acknowledged);
+            });
+        }
+        let _stop = StopAtEnd(&over);
+        let mut random = Random(SEED);
+        for kill in 0..kills {
+            std::thread::sleep(Duration::from_millis(random.below(400)));
+            server.take();
+            let again = place.try_up(port, &[], "en");
+            server = Some(again.unwrap_or_else(|log| panic!("after kill {kill} of seed {SEED:#x}: {log}")));
+        }
+    });
+    let acknowledged = acknowledged.into_inner().expect("nobody failed");
+    eprintln!("{kills} kills, {} tags", acknowledged.len());
+    all_is_there(&door, &acknowledged);
+    let verified = place.cli(&["registry", "verify", "--deep", "-o", "json"]);
+    assert_eq!(verified.code, 0, "{verified:?}");
+    drop(server.take());
+    let mut kept = age(&place.data().join("blobs/registry"));
+    kept.extend(age(&place.data().join("uploads/registry")));
+    let server = place.try_up(port, &[], "en").unwrap_or_else(|log| panic!("{log}"));
+    let repaired = place.cli(&["registry", "repair", "--apply", "-o", "json"]);
+    assert_eq!(repaired.code, 0, "{repaired:?}");
+    all_is_there(&door, &acknowledged);
+    server.stop();
+    nothing_is_leaked(&place.data(), kept.len());
+}
+
+struct StopAtEnd<'s>(&'s AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+fn all_is_there(door: &Door, acknowledged: &BTreeMap<(String, String), Option<(String, Vec<u8>)>>) {
+    assert!(acknowledged.values().flatten().count() > 3, "{}", acknowledged.len());
+    for ((repository, tag), expected) in acknowledged {
+        // What no policy judges is pulled by anybody who may.
+        let answer = persist(door, "GET", &format!("/v2/{repository}/manifests/{tag}"), ("", b""));
+        let Some((manifest, layer)) = expected else {
+            assert_eq!(answer.status, 404, "{repository}:{tag} was deleted");
+            continue;
+        };
+        assert_eq!(answer.status, 200, "{repository}:{tag}: {}", answer.text());
+        assert!(answer.body == manifest.as_bytes(), "{repository}:{tag} is what was pushed last");
+        for bytes in [CONFIG, layer] {
+            let path = format!("/v2/{repository}/blobs/{}", Digest::sha256(bytes));
+            let answer = persist(door, "GET", &path, ("", b""));
+            assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+            assert!(answer.body == bytes, "{path}");
+        }
+    }
+}
+
+/// Files below a folder, made ten days old: a repair leaves alone what a push may still name.
+fn age(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(age(&path));
+            continue;
+        }
+        let old = SystemTime::now() - Duration::from_secs(10 * 24 * 3600);
+        let file = File::options().append(true).open(&path).expect("a file");
+        file.set_times(FileTimes::new().set_modified(old)).expect("times are set");
+        found.push(path);
+    }
+    found
+}
+
+/// Every file is named by a row, and every row has its file: counted without the product.
+fn nothing_is_leaked(data: &Path, before: usize) {
+    let db = rusqlite::Connection::open(data.join("seaworthy.sqlite")).expect("the database");
+    let count = |sql: &str| -> i64 { db.query_row(sql, [], |row| row.get(0)).expect("a number") };
+    let blobs = files(&data.join("blobs/registry"));
+    let named = format!("SELECT COUNT(*) FROM registry_blobs WHERE size > {IN_FILES}");
+    assert_eq!(i64::try_from(blobs.len()).expect("small"), count(&named), "{before} before the repair");
+    let bytes: u64 = blobs.iter().map(|path| path.metadata().expect("a file").len()).sum();
+    let sum = format!("SELECT COALESCE(SUM(size), 0) FROM registry_blobs WHERE size > {IN_FILES}");
+    assert_eq!(i64::try_from(bytes).expect("small"), count(&sum));
+    for path in &blobs {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+        let digest = format!("sha256:{}", &name[..64]);
+        let sql = "SELECT COUNT(*) FROM registry_blobs WHERE digest = ?1";
+        let rows: i64 = db.query_row(sql, [digest], |row| row.get(0)).expect("a number");
+        assert_eq!(rows, 1, "{name}");
+    }
+    // Sessions that were begun and are not over yet have theirs.
+    let sessions = files(&data.join("uploads/registry"));
+    assert!(
+        i64::try_from(sessions.len()).expect("small") <= count("SELECT COUNT(*) FROM registry_uploads"),
+        "{sessions:?}"
+    );
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
