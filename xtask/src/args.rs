@@ -8,6 +8,7 @@ pub(crate) enum Command {
     Tidy,
     Test(Tier, Install),
     Bench,
+    Fuzz(Tier),
     Ci,
     Codegen(Mode),
     Web(Mode),
@@ -30,6 +31,14 @@ pub(crate) enum Tier {
 }
 
 impl Tier {
+    /// How long each fuzz target runs.
+    pub(crate) const fn fuzz_seconds(self) -> u32 {
+        match self {
+            Self::Quick | Self::Full => 10,
+            Self::Long => 600,
+        }
+    }
+
     /// The value of `SEAWORTHY_TIER`.
     pub(crate) const fn word(self) -> &'static str {
         match self {
@@ -59,6 +68,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Command, String> {
         "prepare" => &["--yes", "--no-install"],
         "test" => &["--quick", "--long", "--yes", "--no-install"],
         "codegen" | "web" => &["--check"],
+        "fuzz" => &["--long"],
         "tidy" | "ci" | "bench" => &[],
         _ => return Err(format!("unknown command `{command}`; try `cargo xtask help`")),
     };
@@ -84,6 +94,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Command, String> {
         "codegen" => Command::Codegen(if has("--check") { Mode::Check } else { Mode::Write }),
         "tidy" => Command::Tidy,
         "bench" => Command::Bench,
+        "fuzz" => Command::Fuzz(tier),
         "web" => Command::Web(if has("--check") { Mode::Check } else { Mode::Write }),
         _ => Command::Ci,
     })
@@ -114,6 +125,8 @@ mod tests {
         check("web --check", Ok(Command::Web(Mode::Check)));
         check("codegen --check", Ok(Command::Codegen(Mode::Check)));
         check("ci", Ok(Command::Ci));
+        check("fuzz", Ok(Command::Fuzz(Tier::Full)));
+        check("fuzz --long", Ok(Command::Fuzz(Tier::Long)));
         check("bench", Ok(Command::Bench));
         check("ci --yes", Err("does not know `--yes`"));
         check("test --quick --long", Err("exclude"));

@@ -2,7 +2,7 @@
 
 use crate::{
     args::{Install, Mode, Tier},
-    codegen, prepare,
+    codegen, fuzz, prepare,
     step::{self, Outcome, Steps},
     test, tidy, web,
 };
@@ -27,6 +27,8 @@ pub(crate) fn command() -> Outcome {
         })?;
         // The tests built the binary; building it alone would unify features anew.
         steps.run("codegen --check", || codegen::codegen(Mode::Check))?;
+        steps.run("build the fuzz targets", fuzz::build)?;
+        steps.run("fuzz", || fuzz::run(Tier::Full.fuzz_seconds()))?;
         Ok(count)
     })?;
     println!("{count}");

@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask prepare | tidy | test | bench | ci | codegen | web`.
+//! Development tasks: `cargo xtask prepare | tidy | test | bench | fuzz | ci | codegen | web`.
 //!
 //! Everything that a landing needs is a command here, so that a laptop and the landing run the
 //! same thing. Only `prepare` uses the network. Deliberately absent: any product crate (this must
@@ -16,6 +16,7 @@ mod codegen;
 mod conformance;
 mod debian;
 mod engine;
+mod fuzz;
 mod go;
 mod postgres;
 mod prepare;
@@ -42,7 +43,10 @@ Development tasks. Run from anywhere in the workspace: cargo xtask <command>
             --long        soak and kill tests too
   bench   Measure the released binary over the tests' Debian image; needs the advisory pack
           and what `prepare` caches. Prints figures, judges none.
-  ci      What a landing runs: prepare --yes, fmt, clippy, tidy, web --check, test, codegen --check.
+  fuzz [--long]
+          Run each fuzz target for ten seconds; what it found is kept in target/fuzz/corpus.
+            --long        ten minutes each
+  ci      What a landing runs: prepare --yes, fmt, clippy, tidy, web --check, test, codegen --check, fuzz.
   codegen [--check]
           Write docs/reference/{cli,config,errors}.md from the built binary.
             --check       write nothing; fail when a page differs
@@ -76,6 +80,10 @@ fn run(command: args::Command) -> step::Outcome {
         args::Command::Test(tier, install) => test::command(tier, install),
         args::Command::Ci => ci::command(),
         args::Command::Bench => bench::command(),
+        args::Command::Fuzz(tier) => step::Steps::summarised(|steps| {
+            steps.run("build the fuzz targets", fuzz::build)?;
+            steps.run("fuzz", || fuzz::run(tier.fuzz_seconds()))
+        }),
         args::Command::Web(mode) => step::Steps::summarised(|steps| match mode {
             args::Mode::Write => steps.run("web", web::build),
             args::Mode::Check => steps.run("web --check", web::check),

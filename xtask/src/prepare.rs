@@ -16,9 +16,10 @@ use crate::{
     verifier, web,
 };
 
-/// What the build and the tests start, by Debian package. `aws-lc-sys` needs a C compiler only.
+/// What the build and the tests start, by Debian package. `aws-lc-sys` needs a C compiler, libFuzzer one of C++.
 const PACKAGES: &[&str] = &[
     "gcc",
+    "g++",
     "libc6-dev",
     "libseccomp-dev",
     "pkg-config",
@@ -49,7 +50,10 @@ const INCLUDED: &str = "nginx-light,python3,rsync";
 pub(crate) fn prepare(steps: &mut Steps, install: Install) -> Outcome {
     let install = if install == Install::Ask && step::is_ci() { Install::Yes } else { install };
     steps.run("prepare: Debian packages", || packages(install))?;
-    steps.run("prepare: crates", || step::run(step::cargo().args(["fetch", "--locked"])))?;
+    steps.run("prepare: crates", || {
+        step::run(step::cargo().args(["fetch", "--locked"]))?;
+        step::run(step::cargo().args(["fetch", "--locked", "--manifest-path", "fuzz/Cargo.toml"]))
+    })?;
     let cache = cache()?;
     steps.run("prepare: the ledger's verifier", || verifier::verifier(&cache))?;
     steps.run("prepare: the distribution spec's conformance suite", || conformance::suite(&cache))?;

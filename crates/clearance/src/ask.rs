@@ -159,14 +159,14 @@ impl Clearance {
                 return Ok(entry);
             }
         }
-        let epoch = self.cache_epoch();
+        let epoch = self.cache_epoch(&key);
         let row =
             self.db().fetch_optional(db::SUBJECT, args![repository.as_str(), &digest.to_string()]).await?;
         let subject = row.map(|row| db::read_subject(&row)).transpose()?.map(Arc::new);
         let verdict = db::verdict(self.db(), repository, digest, Purpose::Pull.word()).await?.map(Arc::new);
         let entry = Entry { subject, verdict, read_at: now };
         // What was read before a change must not be remembered after it.
-        if entry.subject.is_some() && epoch == self.cache_epoch() {
+        if entry.subject.is_some() && epoch == self.cache_epoch(&key) {
             self.cache().insert(key, entry.clone());
         }
         Ok(entry)

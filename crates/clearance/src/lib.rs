@@ -21,6 +21,8 @@ mod workload;
 pub mod limit {
     /// Answers kept in memory; the rest is read from the database each time.
     pub const CACHE: usize = 100_000;
+    /// Numbers that say whether what was read is still so: an answer shares one with few others.
+    pub const EPOCHS: usize = 1_024;
     /// How long another replica's change may go unseen, in milliseconds (PostgreSQL only).
     pub const CACHE_MS: i64 = 1_000;
     /// How long a pull waits for a pending answer, in milliseconds.

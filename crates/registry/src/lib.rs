@@ -45,6 +45,44 @@ mod verify;
 
 pub mod limit;
 
+/// What fuzz targets call of what nobody else can.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use std::ops::Range;
+
+    use crate::{
+        path::{AcrTarget, Target, decode, encode},
+        range::{self, Wanted},
+    };
+
+    /// The parts that a `Range` header asks for; `None` for everything, and for nothing.
+    pub fn ranges(header: &str, size: u64) -> Option<Vec<Range<u64>>> {
+        match range::parse(Some(header), size) {
+            Wanted::All | Wanted::Unsatisfiable => None,
+            Wanted::Part(part) => Some(vec![part]),
+            Wanted::Parts(parts) => Some(parts),
+        }
+    }
+
+    /// The part that a chunk's `Content-Range` claims.
+    pub fn chunk(header: &str) -> Option<Range<u64>> {
+        range::parse_chunk(header)
+    }
+
+    /// Reads a path below `/v2/`, and one below `/acr/v1/`.
+    pub fn path(path: &str) {
+        if let Ok(target) = Target::parse(path)
+            && let Some(repository) = target.repository()
+        {
+            assert!(path.contains(repository.as_str()) || path.contains('%'), "{path}");
+        }
+        drop(AcrTarget::parse(path));
+        if let Some(text) = decode(path) {
+            assert_eq!(decode(&encode(&text)).as_deref(), Some(text.as_str()));
+        }
+    }
+}
+
 pub use collect::Preview;
 pub use db::SCHEMA;
 pub use drain::drain;

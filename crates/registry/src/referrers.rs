@@ -1,5 +1,7 @@
 //! Who refers to a manifest (distribution spec 1.1, "Listing Referrers").
 
+use std::collections::HashMap;
+
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::Scope;
 use seaworthy_oci::{Digest, Manifest, RepoName, media};
@@ -42,10 +44,18 @@ impl Registry {
         let more = fit < rows.len();
         rows.truncate(fit);
         let scope = Scope::repository(repository);
+        let sees_all = self.access().allows(identity, Permission::Quarantine, &scope).await?;
         let mut view = View {
             registry: self,
             of,
-            sees_all: self.access().allows(identity, Permission::Quarantine, &scope).await?,
+            sees_all,
+            hides: !sees_all && self.is_quarantined(repository).await?,
+            annotations: match (rows.first(), rows.last()) {
+                (Some(first), Some(last)) => {
+                    db::annotations(self.db(), of, artifact_type, (&first.digest, &last.digest)).await?
+                }
+                _ => HashMap::new(),
+            },
             door: Door::Manifest,
         };
         let mut manifests = Vec::with_capacity(rows.len());
@@ -73,6 +83,10 @@ struct View<'r> {
     registry: &'r Registry,
     of: (&'r RepoName, &'r Digest),
     sees_all: bool,
+    /// What nobody let out of quarantine.
+    hides: bool,
+    /// Of the page, as JSON.
+    annotations: HashMap<Digest, String>,
     /// A pending answer is waited for once per page.
     door: Door,
 }
@@ -84,7 +98,7 @@ impl View<'_> {
         if !row.artifact_type.is_empty() {
             fields.insert("artifactType".to_owned(), row.artifact_type.clone().into());
         }
-        if row.annotation_bytes > "{}".len() as u64 && self.may_be_read(&row.digest).await? {
+        if row.annotation_bytes > "{}".len() as u64 && self.may_be_read(row).await? {
             let annotations = self.annotations(row).await?;
             if annotations.as_object().is_some_and(|annotations| !annotations.is_empty()) {
                 fields.insert("annotations".to_owned(), annotations);
@@ -93,31 +107,26 @@ impl View<'_> {
         Ok(descriptor)
     }
 
-    async fn may_be_read(&mut self, digest: &Digest) -> Result<bool, RegistryError> {
-        if self.is_locked(digest).await? {
+    async fn may_be_read(&mut self, row: &ReferrerRow) -> Result<bool, RegistryError> {
+        if !row.locks.allow(Ability::Read) || (self.hides && !row.locks.has_passed()) {
             return Ok(false);
         }
         if self.sees_all {
             return Ok(true);
         }
         let gate = &self.registry.inner.config.gate;
-        let Some(refusal) = gate.check(self.of.0, digest, self.door).await? else { return Ok(true) };
+        let Some(refusal) = gate.check(self.of.0, &row.digest, self.door).await? else { return Ok(true) };
         if refusal.verdict == "pending" {
             self.door = Door::Blob;
         }
         Ok(false)
     }
 
-    async fn is_locked(&self, digest: &Digest) -> Result<bool, RegistryError> {
-        let stored = db::manifest(self.registry.db(), self.of.0, digest).await?;
-        Ok(stored.is_some_and(|stored| !stored.locks.allow(Ability::Read)))
-    }
-
     async fn annotations(&self, row: &ReferrerRow) -> Result<Value, RegistryError> {
-        let db = self.registry.db();
-        if let Some(text) = db::annotations(db, self.of, &row.digest).await? {
-            return Ok(serde_json::from_str(&text).unwrap_or_default());
+        if let Some(text) = self.annotations.get(&row.digest) {
+            return Ok(serde_json::from_str(text).unwrap_or_default());
         }
+        let db = self.registry.db();
         // From before there was a table of referrers, or deleted just now.
         let Some(bytes) = db::manifest_bytes(db, &row.digest).await? else { return Ok(Value::Null) };
         Ok(Manifest::parse(&bytes, Some(&row.media_type))
@@ -138,6 +147,7 @@ mod tests {
                 artifact_type: String::new(),
                 size: 0,
                 annotation_bytes: *annotation_bytes,
+                locks: lock::Locks::default(),
             };
             fitting(&bytes.iter().map(row).collect::<Vec<_>>())
         };

@@ -1,10 +1,12 @@
 //! Manifests by the manifest they refer to.
 
+use std::collections::HashMap;
+
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{Db, DbError, Tx, args};
 
 use super::NewManifest;
-use crate::lock::Ability;
+use crate::lock::{Ability, Locks};
 
 /// One referrer, without its annotations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub(crate) struct ReferrerRow {
     pub(crate) size: u64,
     /// Length of its annotations in bytes of JSON, or a bound of it.
     pub(crate) annotation_bytes: u64,
+    /// Its own.
+    pub(crate) locks: Locks,
 }
 
 /// Referrers of `subject` after `after` in digest order; with an artifact type, those of it alone.
@@ -30,22 +34,24 @@ pub(crate) async fn referrers(
     let rows = match artifact_type {
         Some(artifact_type) => {
             db.fetch_all(
-                "SELECT digest, media_type, artifact_type, size, annotation_bytes FROM registry_referrers AS f
-                 WHERE repository = $1 AND subject = $2 AND artifact_type = $3 AND digest > $4
-                   AND NOT EXISTS (SELECT 1 FROM registry_manifests AS m WHERE m.repository = $1
-                       AND m.digest = f.digest AND (COALESCE(m.locks, 0) & $6) > 0)
-                 ORDER BY digest LIMIT $5",
+                "SELECT f.digest, f.media_type, f.artifact_type, f.size, f.annotation_bytes, COALESCE(m.locks, 0)
+                 FROM registry_referrers AS f
+                 LEFT JOIN registry_manifests AS m ON m.repository = $1 AND m.digest = f.digest
+                 WHERE f.repository = $1 AND f.subject = $2 AND f.artifact_type = $3 AND f.digest > $4
+                   AND (COALESCE(m.locks, 0) & $6) = 0
+                 ORDER BY f.digest LIMIT $5",
                 args![repository, &subject, artifact_type, after, most, Ability::List.bit()],
             )
             .await?
         }
         None => {
             db.fetch_all(
-                "SELECT digest, media_type, artifact_type, size, annotation_bytes FROM registry_referrers AS f
-                 WHERE repository = $1 AND subject = $2 AND digest > $3
-                   AND NOT EXISTS (SELECT 1 FROM registry_manifests AS m WHERE m.repository = $1
-                       AND m.digest = f.digest AND (COALESCE(m.locks, 0) & $5) > 0)
-                 ORDER BY digest LIMIT $4",
+                "SELECT f.digest, f.media_type, f.artifact_type, f.size, f.annotation_bytes, COALESCE(m.locks, 0)
+                 FROM registry_referrers AS f
+                 LEFT JOIN registry_manifests AS m ON m.repository = $1 AND m.digest = f.digest
+                 WHERE f.repository = $1 AND f.subject = $2 AND f.digest > $3
+                   AND (COALESCE(m.locks, 0) & $5) = 0
+                 ORDER BY f.digest LIMIT $4",
                 args![repository, &subject, after, most, Ability::List.bit()],
             )
             .await?
@@ -59,24 +65,41 @@ pub(crate) async fn referrers(
                 artifact_type: row.text(2)?.to_owned(),
                 size: row.count(3)?,
                 annotation_bytes: row.count(4)?,
+                locks: Locks::from_bits(row.int(5)?),
             })
         })
         .collect()
 }
 
-/// A referrer's annotations as JSON; `None` when only its manifest knows them.
+/// Annotations of the referrers of one page, as JSON, by digest; without those that only a manifest knows.
 pub(crate) async fn annotations(
     db: &Db,
     (repository, subject): (&RepoName, &Digest),
-    referrer: &Digest,
-) -> Result<Option<String>, DbError> {
-    let row = db
-        .fetch_optional(
-            "SELECT annotations FROM registry_referrers WHERE repository = $1 AND subject = $2 AND digest = $3",
-            args![repository.as_str(), &subject.to_string(), &referrer.to_string()],
-        )
-        .await?;
-    row.map_or(Ok(None), |row| Ok(row.text_opt(0)?.map(str::to_owned)))
+    artifact_type: Option<&str>,
+    (first, last): (&Digest, &Digest),
+) -> Result<HashMap<Digest, String>, DbError> {
+    let (subject, first, last) = (subject.to_string(), first.to_string(), last.to_string());
+    let rows = match artifact_type {
+        Some(artifact_type) => {
+            db.fetch_all(
+                "SELECT digest, annotations FROM registry_referrers
+                 WHERE repository = $1 AND subject = $2 AND artifact_type = $5 AND digest >= $3 AND digest <= $4
+                   AND annotations IS NOT NULL AND annotation_bytes > 2",
+                args![repository.as_str(), &subject, &first, &last, artifact_type],
+            )
+            .await?
+        }
+        None => {
+            db.fetch_all(
+                "SELECT digest, annotations FROM registry_referrers
+                 WHERE repository = $1 AND subject = $2 AND digest >= $3 AND digest <= $4
+                   AND annotations IS NOT NULL AND annotation_bytes > 2",
+                args![repository.as_str(), &subject, &first, &last],
+            )
+            .await?
+        }
+    };
+    rows.iter().map(|row| Ok((row.parsed(0)?, row.text(1)?.to_owned()))).collect()
 }
 
 /// Enters a manifest that has a subject.
