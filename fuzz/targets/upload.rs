@@ -53,7 +53,6 @@ impl World {
     async fn open(folder: &std::path::Path) -> (Router, Router) {
         let db = Db::open_sqlite(&folder.join("db"), Arc::new(SystemClock)).await.expect("a database");
         let rooms = [
-            seaworthy_store::SCHEMA,
             seaworthy_seal::SCHEMA,
             seaworthy_ledger::SCHEMA,
             seaworthy_access::SCHEMA,

@@ -8,7 +8,47 @@ use std::{fs, path::PathBuf, process::Command};
 use crate::step::{self, Outcome};
 
 /// The targets, as `fuzz/Cargo.toml` names them.
-const TARGETS: &[&str] = &["manifest", "index", "range", "challenge", "reference", "upload"];
+/// Each with what it begins with.
+const TARGETS: &[(&str, &[&[u8]])] = &[
+    ("manifest", &[MANIFEST]),
+    ("index", &[INDEX]),
+    ("range", &[b"\0\0\0\0\0\0\0\x64bytes=0-4,10-20,-5", b"\0\0\0\0\0\0\0\x640-1023"]),
+    (
+        "challenge",
+        &[
+            b"repository:dev/web:pull,push registry:catalog:*",
+            b"repositories/dev/*/content/read",
+            b"/repositories/dev",
+        ],
+    ),
+    (
+        "reference",
+        &[
+            b"registry.example.com:5000/dev/web:1.2",
+            b"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            b"dev/web/manifests/latest",
+            b"dev%2Fweb/_tags/1",
+        ],
+    ),
+    (
+        "upload",
+        &[
+            &[0, 0, 1, 0, 20, 65, 3, 5, 0, 10, 66, 1, 9, 0, 30, 67, 4, 0],
+            &[0, 0, 1, 0, 255, 1, 0, 4, 0, 7, 0, 8, 1],
+        ],
+    ),
+];
+
+const MANIFEST: &[u8] = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
+"config":{"mediaType":"application/vnd.oci.image.config.v1+json","size":0,
+"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+"layers":[],"annotations":{"a":"b"}}"#;
+
+const INDEX: &[u8] =
+    br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[
+{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":2,
+"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+"platform":{"os":"linux","architecture":"arm64","variant":"v8"}}]}"#;
 
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -34,14 +74,18 @@ pub(crate) fn build() -> Outcome {
 /// input is kept.
 pub(crate) fn run(seconds: u32) -> Outcome {
     let programs = target_dir().join(triple()?).join("release");
-    for target in TARGETS {
+    for (target, seeds) in TARGETS {
         let corpus = target_dir().join("corpus").join(target);
         fs::create_dir_all(&corpus)
             .map_err(|error| format!("failed to create {}: {error}", corpus.display()))?;
+        for (number, seed) in seeds.iter().enumerate() {
+            let path = corpus.join(format!("seed-{number}"));
+            fs::write(&path, seed).map_err(|error| format!("failed to write {}: {error}", path.display()))?;
+        }
         let kept = target_dir().join("artifacts").join(target);
         fs::create_dir_all(&kept).map_err(|error| format!("failed to create {}: {error}", kept.display()))?;
         let mut command = Command::new(programs.join(target));
-        command.arg(&corpus).arg(format!("fuzz/seeds/{target}"));
+        command.arg(&corpus);
         command.arg(format!("-max_total_time={seconds}"));
         command.arg(format!("-max_len={INPUT_BYTES}"));
         command.arg(format!("-timeout={INPUT_SECONDS}"));

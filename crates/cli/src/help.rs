@@ -175,6 +175,7 @@ const TEXTS: &[(&str, &str)] = &[
     ),
     ("Client id or name of a principal", "プリンシパルのクライアント ID または名前"),
     ("Read the client secret from stdin", "クライアントシークレットを標準入力から読む"),
+    ("CA certificate to trust besides the system's (PEM)", "システムのものに加えて信頼する CA 証明書（PEM）"),
     (
         "Trust the certificates of this PEM file for the server",
         "この PEM ファイルの証明書をサーバーの検証に使う",

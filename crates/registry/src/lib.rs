@@ -44,6 +44,7 @@ mod upload;
 mod verify;
 
 pub mod limit;
+pub mod measuring;
 
 /// What fuzz targets call of what nobody else can.
 #[cfg(fuzzing)]

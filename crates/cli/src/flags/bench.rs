@@ -119,6 +119,9 @@ pub(crate) struct BenchRegistryFlags {
     /// The directory of the registry at URL, for files and bytes on disk
     #[arg(long, value_name = "DIR", requires = "url")]
     pub(crate) dir: Option<PathBuf>,
+    /// CA certificate to trust besides the system's (PEM)
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub(crate) ca: Option<PathBuf>,
     /// Who asks; the password is read from `SEAWORTHY_BENCH_PASSWORD`
     #[arg(long, value_name = "NAME", requires = "url")]
     pub(crate) username: Option<String>,

@@ -1,6 +1,7 @@
 //! A server process of the bench's own, in a directory of its own.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -33,25 +34,12 @@ impl Server {
         let data = tempfile::tempdir().map_err(|error| unable(format!("no directory: {error}")))?;
         std::fs::write(data.path().join("seaworthy.toml"), config)
             .map_err(|error| unable(format!("no configuration: {error}")))?;
-        let me = std::env::current_exe().map_err(|error| unable(format!("where am I: {error}")))?;
-        let mut command = Command::new(me);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());
-        command.args(more);
+        let mut words: Vec<OsString> = more.iter().map(Into::into).collect();
         for path in advisories {
-            command.arg("--advisories").arg(path);
+            words.extend(["--advisories".into(), path.into()]);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-        let mut child =
-            command.spawn().map_err(|error| unable(format!("failed to start a server: {error}")))?;
-        let Some(stdout) = child.stdout.take() else { return Err(unable("the server has no output")) };
-        let mut lines = BufReader::new(stdout).lines();
-        match lines.next_line().await {
-            Ok(Some(line)) if line.starts_with("ready ") => {
-                let url = line.trim_start_matches("ready ").to_owned();
-                Ok(Self { child, data, url })
-            }
-            other => Err(unable(format!("the server did not start: {other:?}"))),
-        }
+        let (child, url) = launch(data.path(), &words).await?;
+        Ok(Self { child, data, url })
     }
 
     pub(super) fn socket(&self) -> PathBuf {
@@ -66,6 +54,19 @@ impl Server {
     /// Its process, while it runs.
     pub(super) fn pid(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// Kills the server and starts another on what it left.
+    pub(super) async fn restart(&mut self) -> Result<(), Failure> {
+        drop(self.child.start_kill());
+        drop(self.child.wait().await);
+        self.go_on().await
+    }
+
+    /// Starts another server on what the last one left.
+    pub(super) async fn go_on(&mut self) -> Result<(), Failure> {
+        (self.child, self.url) = launch(self.data.path(), &[]).await?;
+        Ok(())
     }
 
     pub(super) fn data(&self) -> &Path {
@@ -104,5 +105,23 @@ impl Server {
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         }
         self.child.wait().await.map(drop).map_err(|error| unable(format!("the server did not end: {error}")))
+    }
+}
+
+/// A server process over a data directory, and where it listens.
+async fn launch(data: &Path, more: &[OsString]) -> Result<(Child, String), Failure> {
+    let me = std::env::current_exe().map_err(|error| unable(format!("where am I: {error}")))?;
+    let mut command = Command::new(me);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+    command.args(more);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut child = command.spawn().map_err(|error| unable(format!("failed to start a server: {error}")))?;
+    let Some(stdout) = child.stdout.take() else { return Err(unable("the server has no output")) };
+    let mut lines = BufReader::new(stdout).lines();
+    match lines.next_line().await {
+        Ok(Some(line)) if line.starts_with("ready ") => {
+            Ok((child, line.trim_start_matches("ready ").to_owned()))
+        }
+        other => Err(unable(format!("the server did not start: {other:?}"))),
     }
 }

@@ -12,7 +12,12 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, channel::Channel, combinators::BoxBody};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
 
 use crate::failure::{Failure, unable, usage};
 
@@ -21,7 +26,7 @@ const PIECE: usize = 256 << 10;
 
 pub(super) type Body = BoxBody<Bytes, Infallible>;
 
-/// A registry that speaks plain HTTP. Cheap to clone.
+/// A registry. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Peer {
     inner: Arc<Inner>,
@@ -29,6 +34,8 @@ pub(super) struct Peer {
 
 struct Inner {
     host: String,
+    /// How `https` is spoken, and to whom.
+    tls: Option<(TlsConnector, ServerName<'static>)>,
     authorization: Option<String>,
     pid: Option<u32>,
     data: Option<PathBuf>,
@@ -39,14 +46,30 @@ impl Peer {
         url: &str,
         authorization: Option<String>,
         (pid, data): (Option<u32>, Option<PathBuf>),
+        ca: Option<&Path>,
     ) -> Result<Self, Failure> {
-        let host = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
-        let host = host.filter(|host| !host.is_empty() && !host.contains('/'));
-        let Some(host) = host else {
-            return Err(usage(format!("`{url}` is no registry: it is `http://HOST:PORT`")));
+        let (rest, is_tls) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+            (Some(rest), _) => (rest, false),
+            (None, Some(rest)) => (rest, true),
+            (None, None) => ("", false),
         };
-        let host = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
-        Ok(Self { inner: Arc::new(Inner { host, authorization, pid, data }) })
+        let host = rest.trim_end_matches('/');
+        if host.is_empty() || host.contains('/') {
+            return Err(usage(format!(
+                "`{url}` is no registry: it is `http://HOST:PORT` or `https://HOST:PORT`"
+            )));
+        }
+        let port = if is_tls { 443 } else { 80 };
+        let host = if host.contains(':') { host.to_owned() } else { format!("{host}:{port}") };
+        let tls = if is_tls { Some(connector(&host, ca)?) } else { None };
+        Ok(Self { inner: Arc::new(Inner { host, tls, authorization, pid, data }) })
+    }
+
+    /// The same registry at its HTTPS door.
+    pub(super) fn over_tls(&self, host: &str, ca: &Path) -> Result<Self, Failure> {
+        let it = &self.inner;
+        let place = (it.pid, it.data.clone());
+        Self::new(&format!("https://{host}"), it.authorization.clone(), place, Some(ca))
     }
 
     pub(super) async fn connect(&self) -> Result<Connection, Failure> {
@@ -54,10 +77,14 @@ impl Peer {
         let broke = |error: &dyn std::fmt::Display| unable(format!("`{host}`: {error}"));
         let stream = TcpStream::connect(host).await.map_err(|error| broke(&error))?;
         stream.set_nodelay(true).map_err(|error| broke(&error))?;
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| broke(&error))?;
-        tokio::spawn(connection);
+        let sender = match &self.inner.tls {
+            None => converse(stream).await,
+            Some((connector, name)) => {
+                let stream = connector.connect(name.clone(), stream).await;
+                converse(stream.map_err(|error| broke(&error))?).await
+            }
+        };
+        let sender = sender.map_err(|error| broke(&error))?;
         Ok(Connection { peer: self.clone(), sender })
     }
 
@@ -85,6 +112,28 @@ impl Peer {
         walk(self.inner.data.as_deref()?, &mut all);
         Some(all)
     }
+}
+
+async fn converse<S>(stream: S) -> hyper::Result<SendRequest<Body>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// TLS with a registry whose certificate the machine's roots believe, or this authority.
+fn connector(host: &str, ca: Option<&Path>) -> Result<(TlsConnector, ServerName<'static>), Failure> {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let name = ServerName::try_from(name.to_owned()).map_err(|error| usage(format!("`{host}`: {error}")))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unable(error.to_string()))?
+        .with_root_certificates(seaworthy_server::trusted::roots(ca)?)
+        .with_no_client_auth();
+    Ok((TlsConnector::from(Arc::new(config)), name))
 }
 
 fn walk(folder: &Path, all: &mut (f64, f64)) {

@@ -46,7 +46,7 @@ pub(super) async fn run(name: &str, peer: &Peer, flags: &BenchRegistryFlags) -> 
     match name {
         "push-streamed" => pushes(peer, flags, "push, streamed, c=8").await,
         "push" => pushes(peer, flags, "push, one PUT, c=8").await,
-        "pull" => pulls(peer, flags).await,
+        "pull" => pulls(peer, flags, ("pull, c=8", "bench/pull")).await,
         "manifest-get" => reads(peer, flags, ("manifest GET by tag, c=16", Method::GET)).await,
         "manifest-head" => reads(peer, flags, ("manifest HEAD by tag, c=16", Method::HEAD)).await,
         "manifest-put" => {
@@ -79,17 +79,17 @@ fn noise(number: u64, length: usize) -> Bytes {
 
 /// One blob of many: the same noise behind another beginning.
 #[derive(Clone)]
-struct Blobs {
+pub(super) struct Blobs {
     seed: u64,
     noise: Bytes,
 }
 
 impl Blobs {
-    fn new(seed: u64, length: usize) -> Self {
+    pub(super) fn new(seed: u64, length: usize) -> Self {
         Self { seed, noise: noise(seed, length) }
     }
 
-    fn get(&self, number: u32) -> (String, Bytes) {
+    pub(super) fn get(&self, number: u32) -> (String, Bytes) {
         let mut bytes = BytesMut::from(self.noise.as_ref());
         let mark = noise(self.seed ^ (u64::from(number) << 20), 16.min(bytes.len()));
         bytes.iter_mut().zip(mark.iter()).for_each(|(slot, byte)| *slot = *byte);
@@ -123,15 +123,19 @@ async fn pushes(peer: &Peer, flags: &BenchRegistryFlags, name: &'static str) -> 
     .await
 }
 
-async fn pulls(peer: &Peer, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Failure> {
+pub(super) async fn pulls(
+    peer: &Peer,
+    flags: &BenchRegistryFlags,
+    (name, repository): (&'static str, &str),
+) -> Result<Vec<Figure>, Failure> {
     let (digest, bytes) = Blobs::new(3, blob_bytes(flags)).get(0);
     let mut connection = peer.connect().await?;
-    connection.push("bench/pull", (&digest, &bytes)).await?;
-    image(&mut connection, "bench/pull", ("1", &[(&digest, bytes.len())])).await?;
-    until_given(&mut connection, "bench/pull").await?;
+    connection.push(repository, (&digest, &bytes)).await?;
+    image(&mut connection, repository, ("1", &[(&digest, bytes.len())])).await?;
+    until_given(&mut connection, repository).await?;
     let jobs = flags.blobs * 4;
-    let load = Load { name: "pull, c=8", connections: 8, jobs, job_bytes: bytes.len() as u64 };
-    let path = format!("/v2/bench/pull/blobs/{digest}");
+    let load = Load { name, connections: 8, jobs, job_bytes: bytes.len() as u64 };
+    let path = format!("/v2/{repository}/blobs/{digest}");
     let size = bytes.len() as u64;
     load.run(peer, move |mut connection, _| {
         let path = path.clone();
@@ -187,7 +191,7 @@ async fn until_given(connection: &mut Connection, repository: &str) -> Result<()
     }
 }
 
-fn manifest(config: (&str, usize), layers: &[(&str, usize)], mark: &str) -> Bytes {
+pub(super) fn manifest(config: (&str, usize), layers: &[(&str, usize)], mark: &str) -> Bytes {
     let layer = |(digest, size): &(&str, usize)| json!({"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest, "size": size});
     let manifest = json!({
         "schemaVersion": 2, "mediaType": seaworthy_oci::media::OCI_MANIFEST,
@@ -199,7 +203,7 @@ fn manifest(config: (&str, usize), layers: &[(&str, usize)], mark: &str) -> Byte
 }
 
 /// A repository with one image whose layer is small.
-async fn small_image(peer: &Peer, repository: &str) -> Result<(String, usize), Failure> {
+pub(super) async fn small_image(peer: &Peer, repository: &str) -> Result<(String, usize), Failure> {
     let mut connection = peer.connect().await?;
     let (digest, bytes) = Blobs::new(4, 1_000).get(0);
     connection.push(repository, (&digest, &bytes)).await?;

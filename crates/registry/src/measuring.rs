@@ -1,0 +1,27 @@
+//! What a bench does to a registry that nobody serves from: time cannot be waited for.
+
+use seaworthy_store::{Db, DbError, args};
+
+/// Lets the time of every blob be over that no manifest names: collection begins with all of them at once.
+pub async fn expire_unnamed(db: &Db) -> Result<(), DbError> {
+    db.upkeep((), |(), tx| {
+        Box::pin(async move {
+            for sql in [
+                "UPDATE registry_blobs SET pinned_until = 0, stored_at = 0, changed_at = 0, state = 'condemned'
+                 WHERE NOT EXISTS (SELECT 1 FROM registry_references AS f WHERE f.digest = registry_blobs.digest)",
+                "UPDATE registry_links SET linked_at = 0",
+                "UPDATE registry_reviews SET due = 0 WHERE kind = 'blob'",
+            ] {
+                tx.execute(sql, args![]).await?;
+            }
+            Ok(())
+        })
+    })
+    .await
+}
+
+/// How many blobs there are.
+pub async fn count_blobs(db: &Db) -> Result<u64, DbError> {
+    let row = db.fetch_optional("SELECT COUNT(*) FROM registry_blobs", args![]).await?;
+    row.map_or(Ok(0), |row| row.count(0))
+}
