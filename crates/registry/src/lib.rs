@@ -9,6 +9,7 @@
 
 mod attributes;
 mod blob;
+mod cache;
 mod collect;
 mod conditional;
 mod db;
@@ -39,10 +40,12 @@ mod rules;
 mod running;
 mod scrub;
 mod upload;
+mod upstream;
 mod verify;
 
 pub mod limit;
 
+pub use cache::{CacheSettings, NewCache};
 pub use collect::Preview;
 pub use db::SCHEMA;
 pub use drain::drain;
@@ -52,12 +55,13 @@ pub use fate::{Collection, Untagged};
 pub use gate::{Door, OpenGate, PullGate, Refusal};
 pub use manifest::ImageRow;
 pub use promotion::{Parts, Promoted, Promotion};
-pub use registry::{Registry, RegistryConfig, SparseIndexes};
+pub use registry::{Registry, RegistryConfig, SparseIndexes, UpstreamAccess};
 pub use respond::{Told, body_of};
 pub use restore::{Deleted, Restored};
 pub use retention::RetentionRules;
 pub use routes::{CredentialRejected, SendsFiles, router};
 pub use rules::{Prefix, RepositoryRules, TagPattern};
+pub use upstream::{HostName, Origin};
 pub use verify::{Depth, Remedy, StoragePage, StorageProblem};
 
 // The tests in this crate share the integration tests' client, which calls it by its name.

@@ -13,7 +13,7 @@ use seaworthy_store::{Db, Tx, Watch};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Registry, RegistryError, db, limit, path::ManifestName};
+use crate::{Registry, RegistryError, cache, db, limit, path::ManifestName};
 
 /// A part of the repositories: all, or one and what lies below it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,15 +158,22 @@ pub(crate) enum Way {
     Push,
     /// It is copied from another repository.
     Promotion,
+    /// It comes from the upstream of a cache.
+    Cache,
 }
 
-/// Refuses a write of tags that a rule forbids.
+/// Refuses a write of tags that a rule forbids, and of anything where a cache is.
 pub(crate) async fn check_push(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     way: Way,
     (tags, digest): (&[Tag], &Digest),
 ) -> Result<(), RegistryError> {
+    if way != Way::Cache
+        && let Some(prefix) = db::cache_of(tx, repository).await?
+    {
+        return Err(cache::takes_no_pushes(repository, &prefix).into());
+    }
     for rules in db::rules_for(tx, repository).await? {
         if rules.promotion_only && way == Way::Push {
             return Err(by_promotion_alone(repository, &rules.prefix).into());
@@ -254,6 +261,7 @@ impl Known {
 impl Registry {
     /// Refuses bytes for a repository that nobody pushes to, before they come.
     pub(crate) async fn check_open(&self, repository: &RepoName) -> Result<(), RegistryError> {
+        self.check_no_cache(repository).await?;
         let rules = self.inner.rules.rules().await?;
         match rules.iter().find(|rules| rules.promotion_only && rules.prefix.covers(repository)) {
             Some(rules) => Err(by_promotion_alone(repository, &rules.prefix).into()),
@@ -309,7 +317,7 @@ impl Registry {
     }
 
     /// Who may push must not decide that others may not, so this is a right on policies.
-    async fn may_rule(&self, identity: &Identity, prefix: &Prefix) -> Result<(), RegistryError> {
+    pub(crate) async fn may_rule(&self, identity: &Identity, prefix: &Prefix) -> Result<(), RegistryError> {
         let (permission, scope) = (Permission::PolicyWrite, prefix.scope()?);
         if self.access().allows(identity, permission, &scope).await? {
             return Ok(());

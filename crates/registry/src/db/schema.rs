@@ -2,7 +2,7 @@ use seaworthy_store::schema::{Column, Index, Migration, RoomSchema, Step, Table}
 
 /// The registry's tables.
 pub const SCHEMA: RoomSchema =
-    RoomSchema { room: "registry", migrations: &[FIRST, REFERRERS, LOCKS, RULES, COLLECTION, DELETED_LOCKS] };
+    RoomSchema { room: "registry", migrations: &[FIRST, REFERRERS, LOCKS, RULES, COLLECTION, DELETED_LOCKS, CACHES] };
 
 const FIRST: Migration = Migration {
     id: 1,
@@ -233,6 +233,41 @@ const COLLECTION: Migration = Migration {
 /// What was locked comes back locked. Of what was deleted before, the locks are not known.
 const DELETED_LOCKS: Migration =
     Migration { id: 6, steps: &[Step::AddColumn("registry_deleted", Column::int("locks").optional())] };
+
+/// Prefixes that stand in front of another registry, and the manifests that came from one: their blobs are
+/// opened by them only where a link says that somebody had the bytes, and are inspected when all are here.
+const CACHES: Migration = Migration {
+    id: 8,
+    steps: &[
+        Step::Create(Table {
+            name: "registry_caches",
+            columns: &[
+                Column::text("prefix"),
+                // JSON: all but the password.
+                Column::text("settings"),
+                // The user name and password, sealed for this prefix and upstream.
+                Column::bytes("sealed").optional(),
+                Column::int("changed_at"),
+            ],
+            primary_key: &["prefix"],
+            indexes: &[],
+        }),
+        Step::Create(Table {
+            name: "registry_cached",
+            columns: &[
+                Column::text("repository"),
+                Column::text("digest"),
+                // 1 when all its blobs are here, and inspection was told.
+                Column::int("filled"),
+                // When to fetch what is not here; NULL: nobody asked for it, or it is done.
+                Column::int("due").optional(),
+                Column::int("tries"),
+            ],
+            primary_key: &["repository", "digest"],
+            indexes: &[Index::on(&["due"])],
+        }),
+    ],
+};
 
 /// Manifests and tags that were deleted and can be restored: a manifest with what its row said, a tag
 /// with the manifest that it pointed at.

@@ -5,7 +5,9 @@ use axum::{
     extract::{Path, Query, State},
 };
 use seaworthy_access::{Identity, Permission};
-use seaworthy_model::{AlertId, AlertMessageId, AlertTargetId, ErrorCode, Problem};
+use seaworthy_model::{
+    AlertId, AlertMessageId, AlertTargetId, ErrorCode, Network, NetworkError, Problem,
+};
 use seaworthy_policy::Language;
 use seaworthy_telemetry::{AlertKind, Body, DeadMessage, NewTarget, Target, TargetKind, UnknownAlertKind};
 use serde::Deserialize;
@@ -16,7 +18,7 @@ use crate::{
     alerts::{row, sealed_for},
     japanese, limit, mail,
     route::Routes,
-    webhook::{Address, AddressError, Endpoint, Key, Network, NetworkError},
+    webhook::{Address, AddressError, Endpoint, Key},
 };
 
 pub(super) fn routes() -> Routes<Rooms> {
