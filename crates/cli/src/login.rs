@@ -108,6 +108,16 @@ pub(crate) fn forget(address: &Address) -> Result<bool, Problem> {
     Ok(was)
 }
 
+/// A password or token of another service, from stdin.
+pub(crate) fn secret_from_stdin() -> Result<Secret<String>, Problem> {
+    let most = seaworthy_registry::limit::LOGIN_BYTES as u64;
+    let failed = |error: io::Error| Problem::new(ErrorCode::Unavailable, format!("stdin: {error}"));
+    let mut text = String::new();
+    io::stdin().take(most + 2).read_to_string(&mut text).map_err(failed)?;
+    let text = Secret::new(text);
+    Ok(Secret::new(text.expose().trim_end_matches(['\r', '\n']).to_owned()))
+}
+
 /// What the flags, stdin or the person at the terminal say.
 pub(crate) fn asked(flags: &LoginFlags) -> Result<Login, Problem> {
     let missing = |what: &str| {

@@ -10,6 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::{ErrorCode, Problem};
+
 /// A network as `10.0.0.0/8` or `fd12::/16`, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -34,6 +36,12 @@ pub enum NetworkError {
         /// What was given.
         text: String,
     },
+}
+
+impl From<NetworkError> for Problem {
+    fn from(error: NetworkError) -> Self {
+        Self::new(ErrorCode::Invalid, error.to_string())
+    }
 }
 
 /// Largest network that may be allowed: `10.0.0.0/8`, `fc00::/7`.

@@ -113,7 +113,9 @@ impl NewCache {
     fn settings(&self) -> Result<CacheSettings, Problem> {
         let invalid = |message: String| Problem::new(ErrorCode::Invalid, message);
         if self.prefix.name().is_empty() {
-            return Err(invalid("a cache is not for all repositories".into()).hint("name a prefix, such as `hub`"));
+            return Err(
+                invalid("a cache is not for all repositories".into()).hint("name a prefix, such as `hub`")
+            );
         }
         let known = KNOWN.iter().find(|(name, ..)| *name == self.upstream);
         let upstream: Origin = known.map_or(self.upstream.as_str(), |(_, origin, _)| origin).parse()?;
@@ -128,7 +130,9 @@ impl NewCache {
         }
         let remote_prefix = match self.remote_prefix.as_str() {
             "" => None,
-            name => Some(name.parse().map_err(|error: seaworthy_oci::ReferenceError| invalid(error.to_string()))?),
+            name => Some(
+                name.parse().map_err(|error: seaworthy_oci::ReferenceError| invalid(error.to_string()))?,
+            ),
         };
         let check_seconds = self.check_seconds.unwrap_or(limit::CHECK_SECONDS);
         if check_seconds > limit::CHECK_SECONDS_MAX {
@@ -157,11 +161,15 @@ impl NewCache {
             (None, None) => Ok(()),
             (Some(name), Some(password)) => {
                 if name.len().max(password.expose().len()) > limit::LOGIN_BYTES {
-                    let message = format!("the user name or password has more than {} bytes", limit::LOGIN_BYTES);
+                    let message =
+                        format!("the user name or password has more than {} bytes", limit::LOGIN_BYTES);
                     return Err(Problem::new(ErrorCode::TooLarge, message));
                 }
                 let is_bad = |letter: char| letter.is_control();
-                if name.is_empty() || name.contains(':') || name.contains(is_bad) || password.expose().contains(is_bad)
+                if name.is_empty()
+                    || name.contains(':')
+                    || name.contains(is_bad)
+                    || password.expose().contains(is_bad)
                 {
                     return Err(invalid("the user name or password has letters that none has"));
                 }
@@ -235,7 +243,11 @@ impl Registry {
     }
 
     /// Sets the cache of a prefix, instead of the one that it was. There are at most [`limit::CACHES`].
-    pub async fn set_cache(&self, identity: &Identity, new: &NewCache) -> Result<CacheSettings, RegistryError> {
+    pub async fn set_cache(
+        &self,
+        identity: &Identity,
+        new: &NewCache,
+    ) -> Result<CacheSettings, RegistryError> {
         self.may_rule(identity, &new.prefix).await?;
         let settings = new.settings()?;
         let sealed = match (&settings.username, &new.password) {
@@ -318,7 +330,8 @@ impl Registry {
 
 /// A host of `ns=` leads to one cache, and what was pushed stays where it is pushed.
 async fn check_room(tx: &mut Tx<'_>, settings: &CacheSettings) -> Result<(), RegistryError> {
-    for (prefix, host) in db::ns_of_caches(tx).await? {
+    let others = if settings.ns.is_empty() { Vec::new() } else { db::ns_of_caches(tx).await? };
+    for (prefix, host) in others {
         if prefix != settings.prefix.to_string() && settings.ns.contains(&host) {
             let message = format!("`{prefix}` is the cache that answers for `{host}` already");
             return Err(Problem::new(ErrorCode::Conflict, message).into());
@@ -361,7 +374,9 @@ mod tests {
             assert_eq!(known.ns.len(), 1);
         }
         let other = wanted(json!({"prefix": "p", "upstream": "https://r.example"})).expect("settings");
-        assert!(other.ns.is_empty() && other.realms.is_empty() && other.check_seconds == limit::CHECK_SECONDS);
+        assert!(
+            other.ns.is_empty() && other.realms.is_empty() && other.check_seconds == limit::CHECK_SECONDS
+        );
     }
 
     #[test]

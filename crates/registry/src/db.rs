@@ -32,8 +32,8 @@ pub(crate) use blobs::{
 };
 pub(crate) use caches::{
     CACHES_IN, CacheRow, cache_of, caches, count_caches, due_fills, fill_from, fill_tries, filled, filled_in,
-    lacks_children, link_again, mark_cached, ns_of_caches, pushed_below, put_cache, remove_cache,
-    set_filled, stop_fill,
+    lacks_children, link_again, mark_cached, ns_of_caches, pushed_below, put_cache, remove_cache, set_filled,
+    stop_fill,
 };
 pub(crate) use deleted::{
     DeletedManifest, DeletedRow, deleted_manifest, deleted_page, deleted_tag, purge_manifest, purge_tags,

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{ImageList, RulesVerb};
+use super::{CacheVerb, ImageList, RulesVerb};
 
 /// Verbs of `image`.
 #[derive(Debug, Subcommand)]
@@ -97,6 +97,9 @@ A damaged blob is healed when somebody pushes it again.")]
     /// Which repositories promotion alone writes, and which tags never move
     #[command(subcommand)]
     Rules(RulesVerb),
+    /// Prefixes that hold what other registries have, fetched when it is asked for
+    #[command(subcommand)]
+    Cache(CacheVerb),
 }
 
 /// Verbs of `registry retention`.

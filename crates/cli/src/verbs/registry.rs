@@ -18,6 +18,7 @@ pub(crate) async fn registry(global: &Global, verb: RegistryVerb) -> Outcome {
         RegistryVerb::Gc { .. } => forecast(global).await,
         RegistryVerb::Retention(verb) => retention(global, verb).await,
         RegistryVerb::Rules(verb) => super::rules::rules(global, verb).await,
+        RegistryVerb::Cache(verb) => super::cache::cache(global, verb).await,
     }
 }
 

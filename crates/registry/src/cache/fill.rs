@@ -14,12 +14,7 @@ use seaworthy_store::{DbError, Upload};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Cache, Follower,
-    flight::Part,
-    follow::Progress,
-    through::Trouble,
-};
+use super::{Cache, Follower, flight::Part, follow::Progress, through::Trouble};
 use crate::{
     ROOM, Registry, RegistryError, db, limit,
     push::{claimed_sizes, describe},
@@ -162,7 +157,9 @@ impl Registry {
             })
             .await
             .map_err(|error: DbError| RegistryError::Db(error))?;
-        let Some(cache) = self.inner.caches.of(repository).await?.filter(|_| is_wanted) else { return Ok(()) };
+        let Some(cache) = self.inner.caches.of(repository).await?.filter(|_| is_wanted) else {
+            return Ok(());
+        };
         let Some((bytes, media_type)) = self.manifest_bytes(repository, digest).await? else {
             return self.forget_fill(repository, digest).await;
         };
@@ -231,7 +228,9 @@ impl Registry {
     }
 
     pub(crate) async fn resume_fills(&self) -> Result<(), RegistryError> {
-        for (repository, digest) in db::due_fills(self.db(), self.inner.clock.now(), limit::FILLS_RESUMED).await? {
+        for (repository, digest) in
+            db::due_fills(self.db(), self.inner.clock.now(), limit::FILLS_RESUMED).await?
+        {
             self.fill_behind(&repository, &digest).await?;
         }
         Ok(())
@@ -277,7 +276,8 @@ impl Fetch {
             return Ok(());
         }
         let id = UploadId::generate();
-        let mut upload = self.registry.blobs().begin(ROOM, id, self.digest.algorithm()).map_err(RegistryError::Blob)?;
+        let mut upload =
+            self.registry.blobs().begin(ROOM, id, self.digest.algorithm()).map_err(RegistryError::Blob)?;
         if let Err(trouble) = self.receive(&mut upload, told).await {
             self.registry.blobs().discard(ROOM, id).await.map_err(RegistryError::Blob)?;
             return Err(trouble);

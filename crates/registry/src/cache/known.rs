@@ -65,7 +65,9 @@ impl Caches {
         let rows = db::caches(&self.db).await?;
         let known = |row: &CacheRow| {
             let same = |cache: &&Arc<Cache>| {
-                cache.row.changed_at == row.changed_at && cache.row.settings == row.settings && cache.row.sealed == row.sealed
+                cache.row.changed_at == row.changed_at
+                    && cache.row.settings == row.settings
+                    && cache.row.sealed == row.sealed
             };
             before.iter().find(same).cloned()
         };

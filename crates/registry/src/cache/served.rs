@@ -55,7 +55,11 @@ mod tests {
             let mut response = Response::new(axum::body::Body::empty());
             served.tell(&mut response);
             let header = |name: &str| {
-                response.headers().get(name).map(|it| it.to_str().expect("text").to_owned()).unwrap_or_default()
+                response
+                    .headers()
+                    .get(name)
+                    .map(|it| it.to_str().expect("text").to_owned())
+                    .unwrap_or_default()
             };
             (header("cache-status"), header("warning"))
         };

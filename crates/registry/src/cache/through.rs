@@ -154,7 +154,8 @@ impl Errand {
                 return Ok(Outcome::Same);
             }
             if let Some(there) = there
-                && let Some((bytes, media_type)) = self.registry.manifest_bytes(&self.repository, &there).await?
+                && let Some((bytes, media_type)) =
+                    self.registry.manifest_bytes(&self.repository, &there).await?
             {
                 let sent = Sent { bytes, content_type: Some(media_type), digest: Some(there) };
                 self.store(sent, there, vec![tag.clone()]).await?;
@@ -218,9 +219,12 @@ impl Errand {
             pushed,
             bytes: Bytes::clone(&sent.bytes),
         };
-        seaworthy_ledger::write::<_, _, RegistryError, _>(self.registry.db(), &self.actor, push, |push, tx| {
-            Box::pin(async move { push.store(tx).await.map(|(_, acts)| ((), acts)) })
-        })
+        seaworthy_ledger::write::<_, _, RegistryError, _>(
+            self.registry.db(),
+            &self.actor,
+            push,
+            |push, tx| Box::pin(async move { push.store(tx).await.map(|(_, acts)| ((), acts)) }),
+        )
         .await?;
         self.checked();
         Ok(())
@@ -252,14 +256,19 @@ impl Errand {
         let until = self.registry.inner.config.collection.until(at);
         let removal = Removal { by: self.actor.name.clone(), reason: "upstream", at, until };
         let context = (self.repository.clone(), tag.clone(), removal, self.cache.upstream.host().to_owned());
-        seaworthy_ledger::write(self.registry.db(), &self.actor, context, |(repository, tag, removal, host), tx| {
-            Box::pin(async move {
-                let is_gone = db::delete_tag(tx, repository, tag, removal).await?;
-                let act = Act::new(Action::TagDelete, format!("repositories/{repository}:{tag}"))
-                    .details(json!({"gone_from": host}));
-                Ok::<_, RegistryError>(((), if is_gone { vec![act] } else { vec![] }))
-            })
-        })
+        seaworthy_ledger::write(
+            self.registry.db(),
+            &self.actor,
+            context,
+            |(repository, tag, removal, host), tx| {
+                Box::pin(async move {
+                    let is_gone = db::delete_tag(tx, repository, tag, removal).await?;
+                    let act = Act::new(Action::TagDelete, format!("repositories/{repository}:{tag}"))
+                        .details(json!({"gone_from": host}));
+                    Ok::<_, RegistryError>(((), if is_gone { vec![act] } else { vec![] }))
+                })
+            },
+        )
         .await
     }
 }

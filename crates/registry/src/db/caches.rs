@@ -94,11 +94,7 @@ pub(crate) async fn mark_cached(
 }
 
 /// Whether a manifest came from an upstream, and then whether all its blobs are here.
-pub(crate) async fn filled(
-    db: &Db,
-    repository: &RepoName,
-    digest: &Digest,
-) -> Result<Option<bool>, DbError> {
+pub(crate) async fn filled(db: &Db, repository: &RepoName, digest: &Digest) -> Result<Option<bool>, DbError> {
     let row = db.fetch_optional(FILLED, args![repository.as_str(), &digest.to_string()]).await?;
     row.map(|row| Ok(row.int(0)? == 1)).transpose()
 }
@@ -212,11 +208,7 @@ pub(crate) async fn link_again(
 }
 
 /// True when a repository lacks a manifest that an index of it names.
-pub(crate) async fn lacks_children(
-    db: &Db,
-    repository: &RepoName,
-    index: &Digest,
-) -> Result<bool, DbError> {
+pub(crate) async fn lacks_children(db: &Db, repository: &RepoName, index: &Digest) -> Result<bool, DbError> {
     let row = db
         .fetch_optional(
             "SELECT 1 FROM registry_references AS r

@@ -1,8 +1,10 @@
 use seaworthy_store::schema::{Column, Index, Migration, RoomSchema, Step, Table};
 
 /// The registry's tables.
-pub const SCHEMA: RoomSchema =
-    RoomSchema { room: "registry", migrations: &[FIRST, REFERRERS, LOCKS, RULES, COLLECTION, DELETED_LOCKS, CACHES] };
+pub const SCHEMA: RoomSchema = RoomSchema {
+    room: "registry",
+    migrations: &[FIRST, REFERRERS, LOCKS, RULES, COLLECTION, DELETED_LOCKS, CACHES],
+};
 
 const FIRST: Migration = Migration {
     id: 1,

@@ -62,7 +62,9 @@ impl Pass<'_> {
         state.failures = state.failures.saturating_add(1);
         let beyond = state.failures.checked_sub(limit::UPSTREAM_FAILURES);
         let grown = beyond.map(|more| {
-            limit::UPSTREAM_REST_SECONDS.saturating_mul(1 << more.min(16)).min(limit::UPSTREAM_REST_SECONDS_MAX)
+            limit::UPSTREAM_REST_SECONDS
+                .saturating_mul(1 << more.min(16))
+                .min(limit::UPSTREAM_REST_SECONDS_MAX)
         });
         let asked = retry_after.map(|seconds| seconds.clamp(1, limit::RETRY_AFTER_SECONDS_MAX));
         let seconds = grown.into_iter().chain(asked).max()?;

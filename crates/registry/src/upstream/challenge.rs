@@ -117,7 +117,10 @@ mod tests {
     #[test]
     fn challenges_are_read_strictly() {
         for (header, expected) in [
-            (r#"Bearer realm="https://a/t",service="s",scope="repository:a:pull""#, "https://a/t s repository:a:pull"),
+            (
+                r#"Bearer realm="https://a/t",service="s",scope="repository:a:pull""#,
+                "https://a/t s repository:a:pull",
+            ),
             (r#"bearer Realm = "https://a/t" , SERVICE=s"#, "https://a/t s "),
             (r#"Basic realm="r", Bearer realm="https://a/t""#, "https://a/t  "),
             (r#"Bearer realm="a\"b",service="c,d""#, "a\"b c,d "),

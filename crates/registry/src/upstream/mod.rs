@@ -29,8 +29,8 @@ use serde::Deserialize;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-pub use address::{HostName, Origin};
 use address::Place;
+pub use address::{HostName, Origin};
 use breaker::Breaker;
 use challenge::Challenge;
 pub(crate) use connect::Flow;
@@ -153,7 +153,9 @@ impl Upstream {
         let start = match response.status() {
             StatusCode::PARTIAL_CONTENT => {
                 let range = text(response.headers(), &header::CONTENT_RANGE).and_then(range_start);
-                range.filter(|start| *start == from).ok_or_else(|| self.wrong("another range than asked for"))?
+                range
+                    .filter(|start| *start == from)
+                    .ok_or_else(|| self.wrong("another range than asked for"))?
             }
             _ => 0,
         };

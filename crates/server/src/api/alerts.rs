@@ -5,9 +5,7 @@ use axum::{
     extract::{Path, Query, State},
 };
 use seaworthy_access::{Identity, Permission};
-use seaworthy_model::{
-    AlertId, AlertMessageId, AlertTargetId, ErrorCode, Network, NetworkError, Problem,
-};
+use seaworthy_model::{AlertId, AlertMessageId, AlertTargetId, ErrorCode, Network, Problem};
 use seaworthy_policy::Language;
 use seaworthy_telemetry::{AlertKind, Body, DeadMessage, NewTarget, Target, TargetKind, UnknownAlertKind};
 use serde::Deserialize;
@@ -171,12 +169,6 @@ impl From<AddressError> for Problem {
 
 fn no_event(error: &UnknownAlertKind) -> ApiError {
     invalid(error.to_string())
-}
-
-impl From<NetworkError> for Problem {
-    fn from(error: NetworkError) -> Self {
-        Self::new(ErrorCode::Invalid, error.to_string())
-    }
 }
 
 async fn delete(
