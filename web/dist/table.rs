@@ -1,11 +1,11 @@
 const ASSETS: &[Asset] = &[
     Asset {
-        path: "/assets/index-DYMchfdp.js",
+        path: "/assets/index-B23pHjQg.js",
         media_type: "text/javascript; charset=utf-8",
-        etag: "\"63c8921f8145b009104b0496ce52d55e\"",
-        identity: include_bytes!("assets/index-DYMchfdp.js"),
-        brotli: include_bytes!("assets/index-DYMchfdp.js.br"),
-        gzip: include_bytes!("assets/index-DYMchfdp.js.gz"),
+        etag: "\"68cf368d67dd557d167e3bbe38438981\"",
+        identity: include_bytes!("assets/index-B23pHjQg.js"),
+        brotli: include_bytes!("assets/index-B23pHjQg.js.br"),
+        gzip: include_bytes!("assets/index-B23pHjQg.js.gz"),
     },
     Asset {
         path: "/assets/mark-BBqwChrl.svg",
@@ -26,7 +26,7 @@ const ASSETS: &[Asset] = &[
     Asset {
         path: "/index.html",
         media_type: "text/html; charset=utf-8",
-        etag: "\"865e5f57d9384a393d598cbda0aaf4e5\"",
+        etag: "\"768ebd6129c9a32eef1145f4cf7f6a12\"",
         identity: include_bytes!("index.html"),
         brotli: include_bytes!("index.html.br"),
         gzip: include_bytes!("index.html.gz"),

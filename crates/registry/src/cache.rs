@@ -28,7 +28,7 @@ pub(crate) use self::{
     known::{Cache, Caches},
     served::Served,
     tasks::Tasks,
-    through::Outcome,
+    through::{Outcome, checks},
 };
 use crate::{
     HostName, Origin, Prefix, Registry, RegistryError,

@@ -126,8 +126,6 @@ pub const UPSTREAM_RETRY_SECONDS: u32 = 30;
 /// How long the head of an upstream's answer may take, with redirects and tokens, and how long a body may stand
 /// still, in seconds.
 pub const UPSTREAM_SECONDS: u64 = 20;
-/// How long a connection to one address of an upstream may take, in seconds.
-pub const UPSTREAM_CONNECT_SECONDS: u64 = 5;
 /// Addresses of an upstream's name that are tried.
 pub const UPSTREAM_ADDRESSES: usize = 8;
 /// Headers of an upstream's answer.
@@ -162,10 +160,6 @@ pub const FETCHES: usize = 64;
 pub const FILLS_PER_IMAGE: usize = 3;
 /// Images that are fetched at once without anybody waiting for them.
 pub const FILLS: usize = 8;
-/// Images whose blobs are looked for at once, that were not fetched before a server ended.
-pub const FILLS_RESUMED: i64 = 8;
-/// How often they are looked for, in seconds.
-pub const FILL_SECONDS: u64 = 15;
 /// Longest wait between two attempts of one, in seconds (one hour).
 pub const FILL_SECONDS_MAX: i64 = 3600;
 /// Attempts of one fetch that get nowhere; one that brought bytes begins to count anew.

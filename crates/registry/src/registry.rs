@@ -123,7 +123,7 @@ impl Registry {
                 rules,
                 pulls: Pulls::default(),
                 caches,
-                checks: Cache::new(limit::CHECKS),
+                checks: crate::cache::checks(),
                 errands: Flights::default(),
                 fills: Flights::default(),
                 fetches: Fetches::default(),

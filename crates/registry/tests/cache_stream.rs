@@ -12,12 +12,12 @@ use tokio::sync::mpsc;
 
 use crate::{
     client::{Client, ROOMS, World},
-    upstream::{Fault, Upstream},
+    upstream::{Fault, Upstream, until},
 };
 
 db_tests!(super::ROOMS; pull_through_streams_from_the_first_byte, a_wrong_digest_is_never_served_whole,
     a_cut_upstream_goes_on_where_it_stood, a_reader_that_goes_away_ends_nothing, ranges_wait_for_all_of_it,
-    a_fetch_that_gets_nowhere_ends, lengths_are_what_the_manifest_says, a_head_downloads_nothing);
+    a_fetch_that_gets_nowhere_ends, so_many_are_fetched_at_once, so_many_are_filled_at_once, lengths_are_what_the_manifest_says, a_head_downloads_nothing);
 
 const SIZE: usize = 600_000;
 
@@ -225,6 +225,66 @@ async fn lengths_are_what_the_manifest_says(test: TestDb) {
         assert!(status != StatusCode::OK || got.is_err(), "{length}");
     }
     assert_eq!(rows(&world).await, 0);
+}
+
+/// Layers of a few bytes, each other than all before.
+fn layers(count: usize, of: &str) -> Vec<Vec<u8>> {
+    (0..count).map(|number| format!("{of} {number}").into_bytes()).collect()
+}
+
+/// How many blobs were asked for.
+fn asked(upstream: &Upstream, wanted: &[seaworthy_oci::Digest]) -> usize {
+    let seen = upstream.seen();
+    let is_wanted = |call: &str| wanted.iter().any(|digest| call.ends_with(&format!("/blobs/{digest}")));
+    seen.iter().filter(|seen| seen.call.starts_with("GET ") && is_wanted(&seen.call)).count()
+}
+
+async fn so_many_are_fetched_at_once(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let bytes = layers(limit::FETCHES + 1, "layer");
+    let image = upstream.put_image("a:1", &bytes.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    upstream.cached(&world, json!({})).await;
+    let client = world.operator();
+    client.send("HEAD", "/v2/hub/a/manifests/1", &[], "").await;
+    let mut held: Vec<_> =
+        image.layers.iter().map(|digest| dripping(&upstream, &format!("GET /v2/a/blobs/{digest}"))).collect();
+    for digest in &image.layers {
+        let (client, path) = (client.clone(), format!("/v2/hub/a/blobs/{digest}"));
+        tokio::spawn(async move { client.get(&path).await });
+    }
+    until(async || asked(&upstream, &image.layers) >= limit::FETCHES).await;
+    assert_eq!(asked(&upstream, &image.layers), limit::FETCHES);
+    // When one ends, whichever it was, the last one's turn has come.
+    while let Some(one) = held.pop() {
+        drop(one);
+        if asked(&upstream, &image.layers) > limit::FETCHES {
+            break;
+        }
+    }
+    until(async || asked(&upstream, &image.layers) > limit::FETCHES).await;
+}
+
+async fn so_many_are_filled_at_once(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    upstream.cached(&world, json!({})).await;
+    let client = world.operator();
+    let mut held = Vec::new();
+    let mut all = Vec::new();
+    for number in 0..=limit::FILLS {
+        let bytes = layers(limit::FILLS_PER_IMAGE + 1, &format!("image {number}"));
+        let image =
+            upstream.put_image(&format!("a{number}:1"), &bytes.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        for digest in &image.layers {
+            held.push(dripping(&upstream, &format!("GET /v2/a{number}/blobs/{digest}")));
+        }
+        all.extend(image.layers);
+        let answer = client.get(&format!("/v2/hub/a{number}/manifests/1")).await;
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    let most = limit::FILLS * limit::FILLS_PER_IMAGE;
+    until(async || asked(&upstream, &all) >= most).await;
+    assert_eq!(asked(&upstream, &all), most);
+    drop(held);
 }
 
 async fn a_head_downloads_nothing(test: TestDb) {

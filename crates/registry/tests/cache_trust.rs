@@ -16,7 +16,7 @@ use crate::{
 db_tests!(super::ROOMS; credentials_are_never_forwarded, a_realm_is_bound_to_its_upstream, a_redirect_takes_no_credentials,
     a_password_is_sealed, private_addresses_are_refused, what_is_cached_is_judged, an_index_is_let_through,
     a_manifest_opens_only_what_its_upstream_gave, what_is_not_whole_is_not_promoted, fills_go_on_after_a_failure,
-    an_artifact_is_told_from_an_image);
+    an_artifact_is_told_from_an_image, answers_are_bounded);
 
 async fn credentials_are_never_forwarded(test: TestDb) {
     let (world, upstream) = (World::new(test).await, Upstream::new().await);
@@ -279,7 +279,7 @@ async fn a_manifest_opens_only_what_its_upstream_gave(test: TestDb) {
 
 async fn what_is_not_whole_is_not_promoted(test: TestDb) {
     let (world, upstream) = (World::new(test).await, Upstream::new().await);
-    let image = upstream.put_image("a:1", &[&[2u8; 50_000]]);
+    let image = upstream.put_image("a:1", &[&vec![2u8; 50_000]]);
     upstream.cached(&world, json!({})).await;
     let client = world.operator();
     assert_eq!(client.send("HEAD", "/v2/hub/a/manifests/1", &[], "").await.status, StatusCode::OK);
@@ -305,7 +305,7 @@ async fn what_is_not_whole_is_not_promoted(test: TestDb) {
 
 async fn fills_go_on_after_a_failure(test: TestDb) {
     let (world, upstream) = (World::new(test).await, Upstream::new().await);
-    let image = upstream.put_image("a:1", &[&[2u8; 50_000]]);
+    let image = upstream.put_image("a:1", &[&vec![2u8; 50_000]]);
     upstream.cached(&world, json!({})).await;
     let call = format!("GET /v2/a/blobs/{}", image.layers[0]);
     upstream.fault(&call, Fault::Status(403, vec![]));
@@ -348,4 +348,40 @@ async fn an_artifact_is_told_from_an_image(test: TestDb) {
     let rows = world.test.db.fetch_all(sql, args![]).await.expect("rows");
     let payload = rows[0].text(0).expect("text");
     assert!(payload.contains(r#""is_image":false"#), "{payload}");
+}
+
+async fn answers_are_bounded(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    upstream.put_image("a:1", &[b"layer"]);
+    upstream.cached(&world, json!({})).await;
+    let client = world.operator();
+    // Three come by themselves: the length, the date, and that the connection ends.
+    for (more, status) in [(0, StatusCode::NOT_FOUND), (1, StatusCode::SERVICE_UNAVAILABLE)] {
+        let headers = vec![("x-more", "1".to_owned()); limit::UPSTREAM_HEADERS - 3 + more];
+        upstream.fault("GET /v2/a/manifests/none", Fault::Status(404, headers));
+        assert_eq!(client.get("/v2/hub/a/manifests/none").await.status, status, "{more}");
+    }
+    let around = json!({"token": "", "expires_in": 300}).to_string().len();
+    for (more, status) in [(1, StatusCode::SERVICE_UNAVAILABLE), (0, StatusCode::OK)] {
+        let token = "a".repeat(limit::TOKEN_ANSWER_BYTES - around + more);
+        let challenge = format!(r#"Bearer realm="{}/token""#, upstream.url());
+        upstream.guard(&challenge, &format!("Bearer {token}"), &token);
+        assert_eq!(client.get("/v2/hub/a/manifests/1").await.status, status, "{more}");
+    }
+    upstream.unguard();
+    let manifest = |bytes: usize| {
+        let around =
+            json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [], "annotations": {"a": ""}})
+                .to_string()
+                .len();
+        let pad = "x".repeat(bytes - around);
+        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [], "annotations": {"a": pad}})
+            .to_string()
+    };
+    let most = seaworthy_oci::limit::MANIFEST_BYTES;
+    for (bytes, status) in [(most, StatusCode::OK), (most + 1, StatusCode::SERVICE_UNAVAILABLE)] {
+        upstream.put_manifest("big", "1", INDEX, &manifest(bytes));
+        upstream.cached(&world, json!({"prefix": format!("m{bytes}")})).await;
+        assert_eq!(client.get(&format!("/v2/m{bytes}/big/manifests/1")).await.status, status, "{bytes}");
+    }
 }

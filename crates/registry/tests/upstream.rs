@@ -177,7 +177,11 @@ impl Upstream {
     pub(crate) fn guard(&self, challenge: &str, header: &str, token: &str) {
         let mut state = self.lock();
         state.guard = Some((challenge.to_owned(), header.to_owned()));
-        state.token = token.to_owned();
+        token.clone_into(&mut state.token);
+    }
+
+    pub(crate) fn unguard(&self) {
+        self.lock().guard = None;
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {

@@ -149,9 +149,8 @@ impl Registry {
             .upkeep(context, |(repository, digest, now), tx| {
                 Box::pin(async move {
                     // A server that ends has it done by whoever comes by then.
-                    let tries = db::fill_tries(tx, repository, digest).await?.clamp(0, 16);
-                    let seconds = (30 << tries).min(limit::FILL_SECONDS_MAX);
-                    db::fill_from(tx, repository, digest, now.plus_seconds(seconds)).await?;
+                    let again = again(db::fill_tries(tx, repository, digest).await?);
+                    db::fill_from(tx, repository, digest, now.plus_seconds(again)).await?;
                     Ok(db::filled_in(tx, repository, digest).await? == Some(false))
                 })
             })
@@ -220,7 +219,7 @@ impl Registry {
                 tracing::warn!(error = %seaworthy_store::chain(&error), "looking for images to fetch failed");
             }
             tokio::select! {
-                () = tokio::time::sleep(Duration::from_secs(limit::FILL_SECONDS)) => {}
+                () = tokio::time::sleep(Duration::from_secs(limit::COLLECT_SECONDS)) => {}
                 () = cancel.cancelled() => break,
             }
         }
@@ -228,13 +227,17 @@ impl Registry {
     }
 
     pub(crate) async fn resume_fills(&self) -> Result<(), RegistryError> {
-        for (repository, digest) in
-            db::due_fills(self.db(), self.inner.clock.now(), limit::FILLS_RESUMED).await?
-        {
+        let most = i64::try_from(limit::FILLS).unwrap_or(i64::MAX);
+        for (repository, digest) in db::due_fills(self.db(), self.inner.clock.now(), most).await? {
             self.fill_behind(&repository, &digest).await?;
         }
         Ok(())
     }
+}
+
+/// In how many seconds an image is fetched again that was tried so often before.
+fn again(tries: i64) -> i64 {
+    (30 << tries.clamp(0, 16)).min(limit::FILL_SECONDS_MAX)
 }
 
 /// One blob to be fetched.
@@ -374,5 +377,18 @@ impl Fetch {
 
     fn wrong(&self, why: &str) -> UpstreamError {
         UpstreamError::Wrong { host: self.cache.upstream.host().to_owned(), why: why.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_grow_apart() {
+        assert_eq!((again(0), again(1), again(2)), (30, 60, 120));
+        assert_eq!(again(6), 30 * 64);
+        assert_eq!(again(7), limit::FILL_SECONDS_MAX);
+        assert_eq!(again(i64::MAX), limit::FILL_SECONDS_MAX);
     }
 }

@@ -35,6 +35,15 @@ struct Slot {
     all: All,
 }
 
+impl Slot {
+    fn holds(&self, count: Option<u64>) -> bool {
+        match count {
+            Some(_) => self.count == count,
+            None => self.read_at.is_some_and(|at| at.elapsed() < Duration::from_millis(limit::CACHES_MS)),
+        }
+    }
+}
+
 /// All caches as they were read last.
 pub(crate) struct Caches {
     db: Db,
@@ -56,7 +65,7 @@ impl Caches {
         let count = self.watch.as_ref().map(Watch::count);
         let before = {
             let slot = self.lock();
-            if let Some(slot) = slot.as_ref().filter(|slot| self.holds(slot, count)) {
+            if let Some(slot) = slot.as_ref().filter(|slot| slot.holds(count)) {
                 return Ok(slot.all.clone());
             }
             slot.as_ref().map(|slot| slot.all.clone()).unwrap_or_default()
@@ -76,13 +85,6 @@ impl Caches {
         );
         *self.lock() = Some(Slot { count, read_at, all: all.clone() });
         Ok(all)
-    }
-
-    fn holds(&self, slot: &Slot, count: Option<u64>) -> bool {
-        match count {
-            Some(_) => slot.count == count,
-            None => slot.read_at.is_some_and(|at| at.elapsed() < Duration::from_millis(limit::CACHES_MS)),
-        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Slot>> {
@@ -139,5 +141,24 @@ impl Caches {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_holds_for_a_while() {
+        let slot = |count: Option<u64>, age_ms: u64| Slot {
+            count,
+            read_at: Instant::now().checked_sub(Duration::from_millis(age_ms)),
+            all: All::default(),
+        };
+        assert!(slot(Some(3), 0).holds(Some(3)) && !slot(Some(3), 0).holds(Some(4)));
+        // Where others may change them it ends by itself, and when this server does.
+        assert!(slot(None, 0).holds(None));
+        assert!(!slot(None, limit::CACHES_MS).holds(None));
+        assert!(!Slot { read_at: None, ..slot(None, 0) }.holds(None));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use seaworthy_access::Identity;
 use seaworthy_ledger::{Act, Action};
-use seaworthy_model::{Actor, Problem};
+use seaworthy_model::{Actor, Problem, Timestamp};
 use seaworthy_oci::{Algorithm, Digest, Hasher, Manifest, RepoName, Tag};
 use serde_json::json;
 
@@ -13,12 +13,18 @@ use super::{Cache, Served, flight::Part};
 use crate::{
     Registry, RegistryError, SparseIndexes,
     db::{self, Removal, StoredManifest},
+    limit,
     lock::Ability,
     path::ManifestName,
     push::{Push, describe},
     rules::Way,
     upstream::{Sent, UpstreamError},
 };
+
+/// When tags were looked at last; those that nobody asked for lately are forgotten.
+pub(crate) fn checks() -> quick_cache::sync::Cache<(RepoName, Tag), Timestamp> {
+    quick_cache::sync::Cache::new(limit::CHECKS)
+}
 
 /// What came of asking.
 #[derive(Clone, Debug)]
@@ -270,5 +276,21 @@ impl Errand {
             },
         )
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_are_bounded() {
+        let checks = checks();
+        let tag = Tag::latest();
+        for number in 0..limit::CHECKS + limit::CHECKS / 4 {
+            let repository: RepoName = format!("r{number}").parse().expect("a name");
+            checks.insert((repository, tag.clone()), Timestamp::from_seconds(0));
+        }
+        assert!(checks.len() <= limit::CHECKS && checks.len() > limit::CHECKS / 2, "{}", checks.len());
     }
 }

@@ -64,7 +64,7 @@ impl FromStr for Origin {
                 .hint("write scheme and host alone, such as `https://registry.example.com`")
         };
         let place = Place::parse(text).ok_or_else(wrong)?;
-        if place.path != "/" { Err(wrong()) } else { Ok(place.origin) }
+        if place.path == "/" { Ok(place.origin) } else { Err(wrong()) }
     }
 }
 

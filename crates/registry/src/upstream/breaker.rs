@@ -20,6 +20,7 @@ struct State {
 }
 
 /// The right to ask once. Dropped without an outcome it says nothing about the upstream.
+#[derive(Debug)]
 pub(crate) struct Pass<'b> {
     breaker: &'b Breaker,
     is_probe: bool,
@@ -90,21 +91,21 @@ mod tests {
     #[test]
     fn it_opens_after_failures_in_a_row_and_lets_one_probe_through() {
         let breaker = Breaker::default();
-        let fail = |now: Timestamp| breaker.enter(now).ok().expect("a pass").failed(now, None);
+        let fail = |now: Timestamp| breaker.enter(now).expect("a pass").failed(now, None);
         for _ in 1..limit::UPSTREAM_FAILURES {
             assert_eq!(fail(NOW), None);
         }
         assert_eq!(fail(NOW), Some(limit::UPSTREAM_REST_SECONDS));
         let rest = i64::from(limit::UPSTREAM_REST_SECONDS);
         assert_eq!(breaker.enter(NOW.plus_seconds(rest - 1)).err(), Some(2));
-        let probe = breaker.enter(NOW.plus_seconds(rest)).ok().expect("a probe");
+        let probe = breaker.enter(NOW.plus_seconds(rest)).expect("a probe");
         assert_eq!(breaker.enter(NOW.plus_seconds(rest)).err(), Some(1), "one at a time");
         drop(probe);
         assert_eq!(fail(NOW.plus_seconds(rest)), Some(limit::UPSTREAM_REST_SECONDS * 2), "it grows");
         assert!(breaker.enter(NOW.plus_seconds(rest)).is_err());
         let late = NOW.plus_seconds(100_000);
-        assert!(breaker.enter(late).ok().expect("a probe").answered());
-        assert!(!breaker.enter(NOW).ok().expect("closed").answered());
+        assert!(breaker.enter(late).expect("a probe").answered());
+        assert!(!breaker.enter(NOW).expect("closed").answered());
         assert_eq!(fail(NOW), None, "it counts from the beginning");
     }
 
@@ -114,7 +115,7 @@ mod tests {
         let mut now = NOW;
         let mut longest = 0;
         for _ in 0..100 {
-            if let Some(seconds) = breaker.enter(now).ok().expect("a pass").failed(now, None) {
+            if let Some(seconds) = breaker.enter(now).expect("a pass").failed(now, None) {
                 longest = longest.max(seconds);
                 now = now.plus_seconds(i64::from(seconds));
             }
@@ -126,7 +127,7 @@ mod tests {
             (0, 1),
         ] {
             let breaker = Breaker::default();
-            let failed = breaker.enter(now).ok().expect("a pass").failed(now, Some(asked));
+            let failed = breaker.enter(now).expect("a pass").failed(now, Some(asked));
             assert_eq!(failed, Some(rested), "{asked}");
         }
     }

@@ -3,7 +3,11 @@
 //! A name is resolved once, and what was looked at is what is connected to. Proxies of the environment are not
 //! asked.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -76,7 +80,7 @@ pub(super) async fn exchange(
     patience: Duration,
 ) -> Result<Response<Flow>, UpstreamError> {
     let host = origin.host.clone();
-    let stream = connect(origin, networks).await?;
+    let stream = connect(origin, networks, patience).await?;
     let wire: Box<dyn Wire> = if origin.is_plain {
         Box::new(stream)
     } else {
@@ -97,33 +101,72 @@ pub(super) async fn exchange(
     Ok(response.map(|body| Flow { host, body, patience, _connection: connection }))
 }
 
-async fn connect(origin: &Origin, networks: &[Network]) -> Result<TcpStream, UpstreamError> {
-    let host = origin.host.clone();
-    let found: Vec<SocketAddr> = match tokio::net::lookup_host((origin.host.as_str(), origin.port)).await {
-        Ok(found) => found.take(limit::UPSTREAM_ADDRESSES).collect(),
-        Err(source) => return Err(UpstreamError::Connect { host, source }),
-    };
-    let source = io::Error::from(io::ErrorKind::NotFound);
-    let mut failure = UpstreamError::Connect { host: host.clone(), source };
-    for address in found {
-        let ip = meant(address.ip());
-        // Whoever listens on the way reads and changes plain HTTP: only networks that were named.
-        let is_allowed = is_permitted(ip, networks)
-            && (!origin.is_plain || networks.iter().any(|network| network.contains(ip)));
-        if !is_allowed {
-            if !matches!(failure, UpstreamError::Connect { ref source, .. } if source.kind() != io::ErrorKind::NotFound)
-            {
-                failure = UpstreamError::Forbidden { host: host.clone(), address: ip };
-            }
-            continue;
-        }
-        let connecting = TcpStream::connect(address);
-        let source = match timeout(Duration::from_secs(limit::UPSTREAM_CONNECT_SECONDS), connecting).await {
+async fn connect(
+    origin: &Origin,
+    networks: &[Network],
+    patience: Duration,
+) -> Result<TcpStream, UpstreamError> {
+    let host = || origin.host.clone();
+    let failed = |source| UpstreamError::Connect { host: host(), source };
+    let found = tokio::net::lookup_host((origin.host.as_str(), origin.port)).await.map_err(failed)?;
+    let chosen = chosen(found, origin.is_plain, networks);
+    let chosen = chosen.map_err(|address| UpstreamError::Forbidden { host: host(), address })?;
+    let mut failure = io::Error::from(io::ErrorKind::NotFound);
+    // One that does not answer leaves time for the next.
+    let each = patience / 4;
+    for address in chosen {
+        match timeout(each, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(source)) => source,
-            Err(_) => io::Error::from(io::ErrorKind::TimedOut),
-        };
-        failure = UpstreamError::Connect { host: host.clone(), source };
+            Ok(Err(source)) => failure = source,
+            Err(_) => failure = io::Error::from(io::ErrorKind::TimedOut),
+        }
     }
-    Err(failure)
+    Err(failed(failure))
+}
+
+/// The addresses of a name that may be connected to: the first ones. When there are some, and none of them may
+/// be, one of those.
+fn chosen(
+    found: impl Iterator<Item = SocketAddr>,
+    is_plain: bool,
+    networks: &[Network],
+) -> Result<Vec<SocketAddr>, IpAddr> {
+    let found: Vec<SocketAddr> = found.take(limit::UPSTREAM_ADDRESSES).collect();
+    let is_allowed = |address: &&SocketAddr| {
+        let ip = meant(address.ip());
+        // Whoever listens on the way reads and changes plain HTTP: only in networks that were named.
+        is_permitted(ip, networks) && (!is_plain || networks.iter().any(|network| network.contains(ip)))
+    };
+    let allowed: Vec<SocketAddr> = found.iter().filter(is_allowed).copied().collect();
+    match found.first() {
+        Some(first) if allowed.is_empty() => Err(meant(first.ip())),
+        _ => Ok(allowed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_chosen_before_they_are_connected_to() {
+        let inner: Vec<Network> = vec!["10.0.0.0/8".parse().expect("a network")];
+        let of = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| SocketAddr::new(text.parse().expect("an address"), 443)).collect()
+        };
+        let choose = |texts: &[&str], is_plain: bool, networks: &[Network]| {
+            chosen(of(texts).into_iter(), is_plain, networks).map(|chosen| chosen.len())
+        };
+        let refused = |text: &str| Err(text.parse::<IpAddr>().expect("an address"));
+        assert_eq!(choose(&["8.8.8.8", "127.0.0.1", "10.0.0.1"], false, &[]), Ok(1));
+        assert_eq!(choose(&["8.8.8.8", "10.0.0.1"], false, &inner), Ok(2));
+        assert_eq!(choose(&["8.8.8.8", "10.0.0.1"], true, &inner), Ok(1), "no plain HTTP to the internet");
+        assert_eq!(choose(&["8.8.8.8"], true, &inner), refused("8.8.8.8"));
+        assert_eq!(choose(&["::ffff:127.0.0.1"], false, &inner), refused("127.0.0.1"));
+        assert_eq!(choose(&["169.254.169.254"], false, &[]), refused("169.254.169.254"));
+        assert_eq!(choose(&[], false, &[]), Ok(0));
+        let many = ["8.8.8.8"; limit::UPSTREAM_ADDRESSES + 1];
+        assert_eq!(choose(&many[1..], false, &[]), Ok(limit::UPSTREAM_ADDRESSES));
+        assert_eq!(choose(&many, false, &[]), Ok(limit::UPSTREAM_ADDRESSES));
+    }
 }

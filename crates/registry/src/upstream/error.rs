@@ -73,10 +73,7 @@ impl UpstreamError {
             Self::Refused { .. } => Problem::new(ErrorCode::Unavailable, message)
                 .retry_after(limit::UPSTREAM_RETRY_SECONDS)
                 .hint("see whether the cache has the user name and password that the upstream wants"),
-            Self::Resting { seconds, .. } => {
-                Problem::new(ErrorCode::Unavailable, message).retry_after(bounded(*seconds))
-            }
-            Self::Answered { retry_after: Some(seconds), .. } => {
+            Self::Resting { seconds, .. } | Self::Answered { retry_after: Some(seconds), .. } => {
                 Problem::new(ErrorCode::Unavailable, message).retry_after(bounded(*seconds))
             }
             Self::Forbidden { .. } => Problem::new(ErrorCode::Unavailable, message)

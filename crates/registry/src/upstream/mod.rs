@@ -303,12 +303,9 @@ impl Upstream {
         };
         let place = self.realm(&realm)?;
         let scope = scope.unwrap_or_else(|| format!("repository:{remote}:pull"));
-        let mut path = place.path;
-        path.push(if path.contains('?') { '&' } else { '?' });
-        path.push_str(&format!("scope={}", encode(&scope)));
-        if let Some(service) = service {
-            path.push_str(&format!("&service={}", encode(&service)));
-        }
+        let service = service.map(|it| format!("&service={}", encode(&it))).unwrap_or_default();
+        let joint = if place.path.contains('?') { '&' } else { '?' };
+        let path = format!("{}{joint}scope={}{service}", place.path, encode(&scope));
         let place = Place { origin: place.origin, path };
         let wanted = Wanted { method: Method::GET, path: String::new(), accept: None, from: 0 };
         let response = self.send(&place, wanted.request(&place, self.basic().as_ref())).await?;
@@ -323,12 +320,16 @@ impl Upstream {
         let bytes = Secret::new(response.into_body().all(limit::TOKEN_ANSWER_BYTES).await?.to_vec());
         let token = self.token(bytes.expose())?;
         let header = token.header.clone();
+        self.remember(remote, token);
+        Ok(Some(header))
+    }
+
+    fn remember(&self, remote: &RepoName, token: Token) {
         let mut tokens = self.lock_tokens();
         if tokens.len() >= limit::UPSTREAM_TOKENS {
             tokens.clear();
         }
         tokens.insert(remote.as_str().to_owned(), token);
-        Ok(Some(header))
     }
 
     /// The place of a realm that this upstream may name: its own host, or one that its cache lists.
@@ -418,4 +419,88 @@ fn digest_in(headers: &HeaderMap) -> Option<Digest> {
 /// The first place of `bytes 5-9/10`.
 fn range_start(header: &str) -> Option<u64> {
     header.trim().strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use seaworthy_model::FixedClock;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
+
+    fn upstream() -> Upstream {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        Upstream::new(UpstreamConfig {
+            origin: "https://r.example".parse().expect("an origin"),
+            realms: vec!["auth.example:8443".parse().expect("a host")],
+            networks: Vec::new(),
+            login: None,
+            tls: TlsConnector::from(Arc::new(tls)),
+            patience: Duration::from_secs(limit::UPSTREAM_SECONDS),
+            clock: Arc::new(FixedClock::at(NOW)),
+        })
+    }
+
+    #[test]
+    fn a_token_is_used_for_a_while() {
+        let lives = |text: &str| {
+            let token = upstream().token(text.as_bytes()).ok()?;
+            Some((token.until.as_micros() - NOW.as_micros()) / 1_000_000 + limit::TOKEN_MARGIN_SECONDS)
+        };
+        for (text, seconds) in [
+            (r#"{"token":"a"}"#.to_owned(), Some(60)),
+            (r#"{"access_token":"a","expires_in":300}"#.to_owned(), Some(300)),
+            (
+                format!(r#"{{"token":"a","expires_in":{}}}"#, limit::TOKEN_SECONDS_MAX),
+                Some(limit::TOKEN_SECONDS_MAX),
+            ),
+            (
+                format!(r#"{{"token":"a","expires_in":{}}}"#, limit::TOKEN_SECONDS_MAX + 1),
+                Some(limit::TOKEN_SECONDS_MAX),
+            ),
+            (r#"{"token":"a","expires_in":-5}"#.to_owned(), Some(0)),
+            (r#"{"token":"a\nb: c"}"#.to_owned(), None),
+            ("{}".to_owned(), None),
+            ("a".to_owned(), None),
+        ] {
+            assert_eq!(lives(&text), seconds, "{text}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_bounded() {
+        let upstream = upstream();
+        let keep = |number: usize| {
+            let token = upstream.token(br#"{"token":"a"}"#).expect("a token");
+            upstream.remember(&format!("r{number}").parse().expect("a name"), token);
+            upstream.lock_tokens().len()
+        };
+        for number in 1..=limit::UPSTREAM_TOKENS {
+            assert_eq!(keep(number), number);
+        }
+        assert_eq!(keep(limit::UPSTREAM_TOKENS + 1), 1, "begun anew");
+    }
+
+    #[test]
+    fn a_realm_is_the_upstreams_own_or_a_named_one() {
+        for (realm, fits) in [
+            ("https://r.example/token", true),
+            ("https://R.example:443/token?a=b", true),
+            ("https://auth.example:8443/token", true),
+            ("https://auth.example/token", false),
+            ("http://r.example/token", false),
+            ("https://r.example:444/token", false),
+            ("https://r.example.evil/token", false),
+            ("https://r.example@evil.example/token", false),
+            ("https://evil.example/r.example", false),
+        ] {
+            assert_eq!(upstream().realm(realm).is_ok(), fits, "{realm}");
+        }
+    }
 }
