@@ -167,6 +167,7 @@ impl NewCache {
                 }
                 let is_bad = |letter: char| letter.is_control();
                 if name.is_empty()
+                    || password.expose().is_empty()
                     || name.contains(':')
                     || name.contains(is_bad)
                     || password.expose().contains(is_bad)
@@ -398,6 +399,7 @@ mod tests {
             (json!({"username": "u", "password": "p".repeat(limit::LOGIN_BYTES)}), true),
             (json!({"username": "u", "password": "p".repeat(limit::LOGIN_BYTES + 1)}), false),
             (json!({"username": "u"}), false),
+            (json!({"username": "u", "password": ""}), false),
             (json!({"password": "p"}), false),
             (json!({"username": "u:v", "password": "p"}), false),
             (json!({"username": "u", "password": "p\nq"}), false),
