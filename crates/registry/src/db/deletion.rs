@@ -16,7 +16,7 @@ pub(crate) const COLLECTED: &str = "untagged";
 #[derive(Clone, Debug)]
 pub(crate) struct Removal {
     pub(crate) by: String,
-    /// `request`, `untagged`, `retention`.
+    /// `request`, `untagged`, `retention`, `upstream`.
     pub(crate) reason: &'static str,
     pub(crate) at: Timestamp,
     /// Not after `at`: it cannot be.
