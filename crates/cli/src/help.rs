@@ -268,7 +268,7 @@ const TEXTS: &[(&str, &str)] = &[
     ),
     ("Repository, with all below it; nobody pushes there", "リポジトリとその配下。プッシュはできない"),
     (
-        "Where images come from: https://HOST, or a name that is known, such as docker.io",
+        "Where images come from: an https URL without a path, or a known name such as docker.io",
         "取得元: https://HOST、または docker.io などの既知の名前",
     ),
     ("What names begin with there, such as library", "取得元での名前の先頭部分（library など）"),

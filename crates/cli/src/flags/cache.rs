@@ -35,7 +35,7 @@ Examples:
 pub(crate) struct CacheFlags {
     /// Repository, with all below it; nobody pushes there
     pub(crate) prefix: String,
-    /// Where images come from: https://HOST, or a name that is known, such as docker.io
+    /// Where images come from: an https URL without a path, or a known name such as docker.io
     #[arg(long, value_name = "URL")]
     pub(crate) upstream: String,
     /// What names begin with there, such as library
