@@ -1,11 +1,11 @@
 const ASSETS: &[Asset] = &[
     Asset {
-        path: "/assets/index-BJO1Xbvn.js",
+        path: "/assets/index-DB9DaJr_.js",
         media_type: "text/javascript; charset=utf-8",
-        etag: "\"79c5816f807a9cd7dcebd25d1374035c\"",
-        identity: include_bytes!("assets/index-BJO1Xbvn.js"),
-        brotli: include_bytes!("assets/index-BJO1Xbvn.js.br"),
-        gzip: include_bytes!("assets/index-BJO1Xbvn.js.gz"),
+        etag: "\"4392169f74a00a2f68d4572d6d795ce4\"",
+        identity: include_bytes!("assets/index-DB9DaJr_.js"),
+        brotli: include_bytes!("assets/index-DB9DaJr_.js.br"),
+        gzip: include_bytes!("assets/index-DB9DaJr_.js.gz"),
     },
     Asset {
         path: "/assets/mark-BBqwChrl.svg",
@@ -26,7 +26,7 @@ const ASSETS: &[Asset] = &[
     Asset {
         path: "/index.html",
         media_type: "text/html; charset=utf-8",
-        etag: "\"b7cebc853e391d6555cfd0c35c769d85\"",
+        etag: "\"b9d7cfa4db0d21915d7a56a6fabcf700\"",
         identity: include_bytes!("index.html"),
         brotli: include_bytes!("index.html.br"),
         gzip: include_bytes!("index.html.gz"),

@@ -2,6 +2,7 @@
 
 mod alert;
 mod bench;
+mod cache;
 mod fleet;
 mod registry;
 mod rules;
@@ -16,6 +17,7 @@ pub(crate) use bench::{
     BenchAgentsFlags, BenchClearanceFlags, BenchEngineFlags, BenchFindingsFlags, BenchFleetFlags,
     BenchMatchFlags, BenchRegistryFlags, BenchScanFlags, BenchSetsFlags, BenchVerb,
 };
+pub(crate) use cache::{CacheFlags, CacheVerb};
 pub(crate) use fleet::{ContainerList, ContainerVerb, HostVerb};
 pub(crate) use registry::{ImageVerb, RegistryVerb, RetentionVerb, RuleFlags};
 pub(crate) use rules::RulesVerb;

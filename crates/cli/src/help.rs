@@ -292,6 +292,35 @@ const TEXTS: &[(&str, &str)] = &[
     ("List tokens", "トークンを一覧する"),
     ("Enable one that was disabled", "無効にしたものを有効にする"),
     (
+        "Prefixes that hold what other registries have, fetched when it is asked for",
+        "他のレジストリの内容を要求時に取得して保持するプレフィックス（キャッシュ）",
+    ),
+    (
+        "Make a prefix a cache of another registry, or change its settings",
+        "プレフィックスを他のレジストリのキャッシュにする。または設定を変更する",
+    ),
+    ("List caches", "キャッシュを一覧表示する"),
+    ("Its prefix", "キャッシュのプレフィックス"),
+    (
+        "Make a cache a prefix like others; what is in it stays",
+        "キャッシュを通常のプレフィックスに戻す（内容は残る）",
+    ),
+    ("Repository, with all below it; nobody pushes there", "リポジトリとその配下。プッシュはできない"),
+    (
+        "Where images come from: an https URL without a path, or a known name such as docker.io",
+        "取得元: https://HOST、または docker.io などの既知の名前",
+    ),
+    ("What names begin with there, such as library", "取得元での名前の先頭部分（library など）"),
+    ("Host that containerd names with `ns=` for it", "containerd が `ns=` で示すホスト名"),
+    ("Host of its token service, if that is another", "トークンサービスのホスト（取得元と異なる場合）"),
+    ("User name there", "取得元でのユーザー名"),
+    ("Read the password or token from stdin", "パスワードまたはトークンを標準入力から読む"),
+    (
+        "How long its answer about a tag holds, in seconds [default: 60]",
+        "タグについての回答が有効な秒数 [既定: 60]",
+    ),
+    ("Network that it may be in, if that is a private one", "取得元があってもよいプライベートネットワーク"),
+    (
         "Delete a tag, or a manifest by digest with all its tags",
         "タグを削除する。ダイジェスト指定ではマニフェストをすべてのタグごと削除する",
     ),

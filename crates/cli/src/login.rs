@@ -18,6 +18,8 @@ use crate::{
     text::{Text, language},
 };
 
+/// Read of a password or token of another service; what is too long for one is refused by the server.
+const PASSWORD_BYTES: u64 = 64 * 1024;
 /// Longest client secret, in bytes.
 const SECRET_BYTES: u64 = 4 * 1024;
 
@@ -106,6 +108,15 @@ pub(crate) fn forget(address: &Address) -> Result<bool, Problem> {
         write(&path, &servers)?;
     }
     Ok(was)
+}
+
+/// A password or token of another service, from stdin.
+pub(crate) fn secret_from_stdin() -> Result<Secret<String>, Problem> {
+    let failed = |error: io::Error| Problem::new(ErrorCode::Unavailable, format!("stdin: {error}"));
+    let mut text = String::new();
+    io::stdin().take(PASSWORD_BYTES).read_to_string(&mut text).map_err(failed)?;
+    let text = Secret::new(text);
+    Ok(Secret::new(text.expose().trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 /// What the flags, stdin or the person at the terminal say.

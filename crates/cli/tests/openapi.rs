@@ -312,6 +312,7 @@ fn images(it: &mut Description, socket: &Door) {
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed:#}");
     it.get(socket, "/api/v1/findings", "/api/v1/findings?cve=CVE-2026-1111");
     openapi_registry::promoted(it, socket);
+    openapi_registry::cached(it, socket);
     let sent = json!({"reference": "prod/web:1", "ready": Image::debian("expat", "2.5.0-1", "").inspected()});
     let local = it.ask(socket, ("POST", "/api/v1/check"), "/api/v1/check", &sent).json();
     assert_eq!((&local["recorded"], &local["content_id"]), (&json!(false), &check["content_id"]));

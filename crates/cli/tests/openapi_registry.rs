@@ -35,6 +35,30 @@ pub(crate) fn promoted(it: &mut Description, socket: &Door) {
     }
 }
 
+/// What stands in front of another registry; nothing is asked of it.
+pub(crate) fn cached(it: &mut Description, socket: &Door) {
+    let path = "/api/v1/registry/caches";
+    let new = json!({"prefix": "hub", "upstream": "docker.io", "username": "me", "password": "secret"});
+    let set = it.ask(socket, ("POST", path), path, &new).json();
+    assert_eq!(
+        (&set["upstream"], &set["ns"]),
+        (&json!("https://registry-1.docker.io"), &json!(["docker.io"]))
+    );
+    assert_eq!(it.get(socket, path, path).json(), json!([set]));
+    assert_eq!(it.get(socket, path, &format!("{path}?prefix=hub")).json(), json!([set]));
+    assert_eq!(it.get(socket, path, &format!("{path}?prefix=other")).status, 404);
+    assert_eq!(
+        it.ask(socket, ("POST", path), path, &json!({"prefix": "*", "upstream": "docker.io"})).status,
+        400
+    );
+    let twice = json!({"prefix": "hub2", "upstream": "docker.io"});
+    assert_eq!(it.ask(socket, ("POST", path), path, &twice).status, 409);
+    for status in [200, 404] {
+        let answer = it.ask(socket, ("DELETE", path), &format!("{path}?prefix=hub"), &Value::Null);
+        assert_eq!(answer.status, status);
+    }
+}
+
 /// While `prod/web:1` is there.
 pub(crate) fn kept(it: &mut Description, socket: &Door) {
     let path = "/api/v1/registry/retention";

@@ -65,6 +65,12 @@ actions! {
     RepositoryRuleSet = "repository.rule.set";
     /// The rules of a prefix were removed.
     RepositoryRuleRemove = "repository.rule.remove";
+    /// A prefix was made a cache of another registry, or its settings were changed.
+    CacheSet = "cache.set";
+    /// A prefix is no cache any more.
+    CacheRemove = "cache.remove";
+    /// A manifest came from the upstream of a cache.
+    ManifestCache = "manifest.cache";
     /// A pull was refused.
     PullRefuse = "pull.refuse";
     /// Repeats of a refused pull within the minute, counted.

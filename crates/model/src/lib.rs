@@ -1,5 +1,5 @@
 //! The words that rooms share: typed ids, time, severity, scopes, actors, [`Problem`],
-//! [`Secret`], events, and the inventory and finding rows that events carry.
+//! [`Secret`], addresses that may be connected to, events, and the inventory and finding rows that events carry.
 //!
 //! Invariants: no I/O and no clock of its own ([`Clock`] is injected); rows are plain data
 //! with public fields; whatever crosses from room to room, or from the sandboxed child to
@@ -11,6 +11,7 @@ mod event;
 mod finding;
 mod id;
 mod inventory;
+mod network;
 mod prefix;
 mod problem;
 mod scope;
@@ -34,6 +35,7 @@ pub use inventory::{
     Coverage, ImageFacts, Inventory, InventoryProblem, LayerRow, OsRelease, OsSupport, PackageRow,
     ProblemCode, SecretRow,
 };
+pub use network::{Network, NetworkError, is_permitted, meant};
 pub use prefix::Prefix;
 pub use problem::{ErrorCode, Problem};
 pub use scope::{Scope, ScopeError};

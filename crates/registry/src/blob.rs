@@ -1,20 +1,25 @@
 //! Blobs: who may see one, and bringing one in.
 
+use std::sync::Arc;
+
 use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{BlobStored, ErrorCode, Event, Problem, Scope, Timestamp, UploadId};
-use seaworthy_oci::{Digest, RepoName};
+use seaworthy_oci::{Digest, Manifest, RepoName};
 use seaworthy_store::{BlobCopy, BlobError, BlobReader, DbError, Stored, Tx, limit::SMALL_BLOB_BYTES};
 
 use crate::{
     Door, ROOM, Refusal, Registry, RegistryError,
-    db::{self, BlobRow, Entered, Link},
+    cache::Cache,
+    db::{self, BlobRow, Entered, Link, Reaching},
     limit, lock,
     path::ManifestName,
     pauses::Point,
+    push::claimed_sizes,
     quarantine::hidden,
     quota,
     registry::unauthorized,
+    rules::Way,
 };
 
 impl Registry {
@@ -27,14 +32,26 @@ impl Registry {
         digest: &Digest,
     ) -> Result<u64, RegistryError> {
         let scope = Scope::repository(repository);
+        // Nobody pushes to a cache: who may push elsewhere reads it like others.
+        if self.inner.caches.of(repository).await?.is_some() {
+            return match self.readable_blob(identity, repository, digest).await {
+                Ok(row) => Ok(row.size),
+                Err(error) => Ok(self.absent(identity, repository, digest, error).await?.blob.1),
+            };
+        }
         if !self.access().allows(identity, Permission::Push, &scope).await? {
             return Ok(self.readable_blob(identity, repository, digest).await?.size);
         }
         let row = self.readable(digest).await?;
         let principal = db::bearer(identity.principal());
         let linked = db::has_link(self.db(), repository, digest, &principal, Link::Name).await?;
-        let visible = linked || !db::reaching(self.db(), repository, digest, "", 1).await?.is_empty();
+        let visible = linked || self.is_reached(repository, digest).await?;
         if visible && self.pin(&row).await? { Ok(row.size) } else { Err(unknown(digest).into()) }
+    }
+
+    async fn is_reached(&self, repository: &RepoName, digest: &Digest) -> Result<bool, RegistryError> {
+        let reaching = db::reaching(self.db(), (repository, digest), Reaching::Opens, "", 1).await?;
+        Ok(!reaching.is_empty())
     }
 
     /// The row of a blob that can be read.
@@ -60,8 +77,63 @@ impl Registry {
     }
 
     /// Opens a blob that the caller may read: reached by a manifest that the gate lets through,
-    /// or brought into the repository by the caller and reached by none.
+    /// or brought into the repository by the caller and reached by none. Below a cache it may be absent still.
     pub(crate) async fn open_blob(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<Opened, RegistryError> {
+        match self.open_stored(identity, repository, digest).await {
+            Ok(reader) => Ok(Opened::Stored(reader)),
+            Err(error) => Ok(Opened::Absent(self.absent(identity, repository, digest, error).await?)),
+        }
+    }
+
+    /// A blob that is not here, or not open here, if the caller may have it fetched: a manifest from the upstream
+    /// names it that the gate lets through. Else `why` it could not be read.
+    async fn absent(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+        why: RegistryError,
+    ) -> Result<Absent, RegistryError> {
+        let is_unknown =
+            matches!(&why, RegistryError::Refused(problem) if problem.code == ErrorCode::BlobUnknown);
+        if !is_unknown {
+            return Err(why);
+        }
+        let Some(cache) = self.inner.caches.of(repository).await? else { return Err(why) };
+        let reach = self.reach(identity, repository, digest, Reaching::Names).await?;
+        let Some(manifest) = self.opened_by(identity, repository, reach).await? else { return Err(why) };
+        let Some((bytes, media_type)) = self.manifest_bytes(repository, &manifest).await? else {
+            return Err(why);
+        };
+        let named = claimed_sizes(&Manifest::parse(&bytes, Some(&media_type))?);
+        let blob = named.into_iter().find(|(named, _)| named == digest).ok_or(why)?;
+        Ok(Absent { cache, repository: repository.clone(), blob })
+    }
+
+    /// The manifest that opens a blob; `None` when nothing does.
+    async fn opened_by(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        reach: Reach,
+    ) -> Result<Option<Digest>, RegistryError> {
+        match reach {
+            Reach::Open(manifest) => Ok(manifest),
+            Reach::Refused(manifest, refusal) => {
+                self.inner.refusals.record(&identity.actor, repository, &manifest, &refusal).await?;
+                Err(refusal.problem.into())
+            }
+            Reach::Locked(problem) => Err((*problem).into()),
+            Reach::None => Ok(None),
+        }
+    }
+
+    async fn open_stored(
         &self,
         identity: &Identity,
         repository: &RepoName,
@@ -103,15 +175,12 @@ impl Registry {
     ) -> Result<BlobRow, RegistryError> {
         self.require(identity, Permission::Pull, repository).await?;
         let row = self.readable(digest).await?;
-        match self.reach(identity, repository, digest).await? {
-            Reach::Open => Ok(row),
-            Reach::Refused(manifest, refusal) => {
-                self.inner.refusals.record(&identity.actor, repository, &manifest, &refusal).await?;
-                Err(refusal.problem.into())
-            }
-            Reach::Locked(problem) => Err((*problem).into()),
-            Reach::None => Err(unknown(digest).into()),
+        let reach = self.reach(identity, repository, digest, Reaching::Opens).await?;
+        if matches!(reach, Reach::Open(_)) {
+            return Ok(row);
         }
+        self.opened_by(identity, repository, reach).await?;
+        Err(unknown(digest).into())
     }
 
     /// Whether a pusher could read the blob: its bytes came from them, or a manifest opens it. A
@@ -126,8 +195,8 @@ impl Registry {
         if db::has_link(self.db(), repository, digest, &principal, Link::Read).await? {
             return Ok(true);
         }
-        Ok(match self.reach(identity, repository, digest).await? {
-            Reach::Open => true,
+        Ok(match self.reach(identity, repository, digest, Reaching::Opens).await? {
+            Reach::Open(_) => true,
             Reach::Refused(..) | Reach::Locked(_) => false,
             // Mounted from where it was refused.
             Reach::None => !db::has_link(self.db(), repository, digest, &principal, Link::Name).await?,
@@ -140,6 +209,7 @@ impl Registry {
         identity: &Identity,
         repository: &RepoName,
         digest: &Digest,
+        how: Reaching,
     ) -> Result<Reach, RegistryError> {
         let scope = Scope::repository(repository);
         let quarantine = self.access().allows(identity, Permission::Quarantine, &scope).await?;
@@ -147,14 +217,15 @@ impl Registry {
         let mut after = String::new();
         let mut refused = None;
         loop {
-            let manifests = db::reaching(self.db(), repository, digest, &after, limit::REACH_PAGE).await?;
+            let manifests =
+                db::reaching(self.db(), (repository, digest), how, &after, limit::REACH_PAGE).await?;
             for (manifest, locks) in &manifests {
                 if let Err(problem) = lock::check_read(*locks, &format!("{repository}@{manifest}")) {
                     refused.get_or_insert(Reach::Locked(Box::new(problem)));
                     continue;
                 }
                 if quarantine {
-                    return Ok(Reach::Open);
+                    return Ok(Reach::Open(Some(*manifest)));
                 }
                 if hides && !locks.has_passed() {
                     let problem = hidden(repository, &ManifestName::Digest(*manifest));
@@ -162,7 +233,7 @@ impl Registry {
                     continue;
                 }
                 match self.inner.config.gate.check(repository, manifest, Door::Blob).await? {
-                    None => return Ok(Reach::Open),
+                    None => return Ok(Reach::Open(Some(*manifest))),
                     Some(refusal) => refused = Some(Reach::Refused(*manifest, refusal)),
                 }
             }
@@ -182,7 +253,7 @@ impl Registry {
         }
         let principal = db::bearer(identity.principal());
         let brought = db::has_link(self.db(), repository, digest, &principal, Link::Read).await?;
-        Ok(if brought { Reach::Open } else { Reach::None })
+        Ok(if brought { Reach::Open(None) } else { Reach::None })
     }
 
     /// Makes a finished upload a blob of `repository`: the row, the link and the events, after
@@ -194,14 +265,36 @@ impl Registry {
         stored: Stored,
         session: Option<UploadId>,
     ) -> Result<(), RegistryError> {
+        let principal = db::bearer(identity.principal());
+        self.keep(Way::Push, repository, stored, (principal, session)).await
+    }
+
+    /// The same for what came from the upstream of a cache: `bearer` is who had its bytes.
+    pub(crate) async fn keep_fetched(
+        &self,
+        repository: &RepoName,
+        stored: Stored,
+        bearer: String,
+    ) -> Result<(), RegistryError> {
+        self.keep(Way::Cache, repository, stored, (bearer, None)).await
+    }
+
+    async fn keep(
+        &self,
+        way: Way,
+        repository: &RepoName,
+        stored: Stored,
+        (principal, session): (String, Option<UploadId>),
+    ) -> Result<(), RegistryError> {
         let placed = match &stored {
             Stored::File { copy, .. } => Some(*copy),
             Stored::Small(_) => None,
         };
         self.pause(Point::Placed).await;
         let keep = Keep {
+            way,
             repository: repository.clone(),
-            principal: db::bearer(identity.principal()),
+            principal,
             stored,
             session,
             consumers: self.inner.config.blob_consumers,
@@ -280,12 +373,12 @@ impl Registry {
         let row = db::blob(self.db(), digest).await?;
         let visible = row.is_some_and(|row| row.is_present())
             && (db::has_link(self.db(), from, digest, &principal, Link::Name).await?
-                || !db::reaching(self.db(), from, digest, "", 1).await?.is_empty());
+                || self.is_reached(from, digest).await?);
         if !visible {
             return Ok(None);
         }
-        Ok(Some(match self.reach(identity, from, digest).await? {
-            Reach::Open => Link::Read,
+        Ok(Some(match self.reach(identity, from, digest, Reaching::Opens).await? {
+            Reach::Open(_) => Link::Read,
             Reach::Refused(..) | Reach::Locked(_) | Reach::None => Link::Name,
         }))
     }
@@ -355,8 +448,8 @@ pub(crate) async fn check_writable(tx: &mut Tx<'_>, repository: &RepoName) -> Re
 
 /// How a blob is reached.
 enum Reach {
-    /// By a manifest that may be pulled, or by the caller's own link.
-    Open,
+    /// By a manifest that may be pulled; by none, through the caller's own link.
+    Open(Option<Digest>),
     /// Only by manifests that may not be pulled; one of them.
     Refused(Digest, Refusal),
     /// Only by what is locked against reading.
@@ -365,7 +458,24 @@ enum Reach {
     None,
 }
 
+/// A blob that the caller may read.
+pub(crate) enum Opened {
+    /// It is here.
+    Stored(BlobReader),
+    /// It comes from an upstream.
+    Absent(Absent),
+}
+
+/// A blob that is to be fetched.
+pub(crate) struct Absent {
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) repository: RepoName,
+    /// With the length that its manifest says.
+    pub(crate) blob: (Digest, u64),
+}
+
 struct Keep {
+    way: Way,
     repository: RepoName,
     principal: String,
     stored: Stored,
@@ -381,7 +491,10 @@ impl Keep {
             Stored::File { copy, .. } => *copy,
             Stored::Small(small) => BlobCopy::from(&small.digest),
         };
-        check_writable(tx, &self.repository).await?;
+        // What a cache's manifest names is here as it were: no lock keeps it from coming.
+        if self.way != Way::Cache {
+            check_writable(tx, &self.repository).await?;
+        }
         let entered = db::enter_blob(tx, (&copy, size), self.now).await?;
         if let Stored::Small(small) = &self.stored
             && entered != Entered::Present

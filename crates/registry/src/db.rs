@@ -2,6 +2,7 @@
 
 mod attributes;
 mod blobs;
+mod caches;
 mod deleted;
 mod deletion;
 mod fates;
@@ -32,6 +33,11 @@ pub(crate) use attributes::{
 pub(crate) use blobs::{
     BlobRow, BlobState, Entered, Hold, Link, blob, blob_in, enter_blob, forget_blob, has_link, hold_on,
     insert_link, is_worn, name_blob, pin, pin_from, set_state,
+};
+pub(crate) use caches::{
+    CACHES_IN, CacheRow, cache_of, caches, count_caches, due_fills, fill_from, fill_tries, filled, filled_in,
+    lacks_children, link_again, mark_cached, ns_of_caches, pushed_below, put_cache, remove_cache, set_filled,
+    stop_fill,
 };
 pub(crate) use deleted::{
     DeletedManifest, DeletedRow, deleted_manifest, deleted_page, deleted_tag, purge_manifest, purge_tags,
@@ -143,12 +149,22 @@ pub(crate) async fn manifest_bytes(db: &Db, digest: &Digest) -> Result<Option<Ve
     row.map(|row| Ok(row.bytes(0)?.to_vec())).transpose()
 }
 
-/// Manifests of the repository that name the blob, after `after` in digest order, each with its own
+/// What a manifest must be to reach a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reaching {
+    /// It opens it. One that came from an upstream says nothing about bytes that the upstream did not give: it
+    /// opens what somebody had the bytes of, in this repository.
+    Opens,
+    /// It names it.
+    Names,
+}
+
+/// Manifests of the repository that reach the blob, after `after` in digest order, each with its own
 /// and the repository's locks.
 pub(crate) async fn reaching(
     db: &Db,
-    repository: &RepoName,
-    digest: &Digest,
+    (repository, digest): (&RepoName, &Digest),
+    how: Reaching,
     after: &str,
     most: i64,
 ) -> Result<Vec<(Digest, Locks)>, DbError> {
@@ -159,8 +175,13 @@ pub(crate) async fn reaching(
              LEFT JOIN registry_manifests AS m ON m.repository = f.repository AND m.digest = f.manifest
              LEFT JOIN registry_repositories AS r ON r.path = f.repository
              WHERE f.repository = $1 AND f.digest = $2 AND f.kind <> 'foreign' AND f.manifest > $3
+               AND ($5 = 1
+                 OR NOT EXISTS (SELECT 1 FROM registry_cached AS c
+                     WHERE c.repository = f.repository AND c.digest = f.manifest)
+                 OR EXISTS (SELECT 1 FROM registry_links AS l
+                     WHERE l.repository = f.repository AND l.digest = f.digest AND l.reader = 1))
              ORDER BY f.manifest LIMIT $4",
-            args![repository.as_str(), &digest.to_string(), after, most],
+            args![repository.as_str(), &digest.to_string(), after, most, how == Reaching::Names],
         )
         .await?;
     rows.iter().map(|row| Ok((row.parsed(0)?, Locks::from_bits(row.int(1)?)))).collect()

@@ -2,6 +2,7 @@ use seaworthy_access::AccessError;
 use seaworthy_ledger::LedgerError;
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_oci::{Digest, ManifestError, RepoName};
+use seaworthy_seal::SealError;
 use seaworthy_store::{BlobError, DbError};
 
 /// Why the registry did not do what was asked.
@@ -30,6 +31,9 @@ pub enum RegistryError {
     /// Rights.
     #[error("failed to decide access")]
     Access(#[from] AccessError),
+    /// What is sealed.
+    #[error("failed to seal the password of a cache")]
+    Seal(#[from] SealError),
     /// The record.
     #[error("failed to record the change")]
     Ledger(#[from] LedgerError),
@@ -56,6 +60,7 @@ impl From<RegistryError> for Problem {
             RegistryError::Blob(error) => error.into(),
             RegistryError::Db(error) => error.into(),
             RegistryError::Access(error) => error.into(),
+            RegistryError::Seal(error) => error.into(),
             RegistryError::Ledger(error) => error.into(),
         }
     }

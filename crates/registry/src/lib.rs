@@ -9,6 +9,7 @@
 
 mod attributes;
 mod blob;
+mod cache;
 mod collect;
 mod conditional;
 mod db;
@@ -41,6 +42,7 @@ mod rules;
 mod running;
 mod scrub;
 mod upload;
+mod upstream;
 mod verify;
 
 pub mod limit;
@@ -84,6 +86,7 @@ pub mod fuzzing {
     }
 }
 
+pub use cache::{CacheSettings, NewCache};
 pub use collect::Preview;
 pub use db::SCHEMA;
 pub use drain::drain;
@@ -96,13 +99,14 @@ pub use manifest::ImageRow;
 pub use promotion::{Parts, Promoted, Promotion};
 pub use quarantine::Finding;
 pub use quota::{Change, Quota, Usage};
-pub use registry::{Registry, RegistryConfig, SparseIndexes};
+pub use registry::{Registry, RegistryConfig, SparseIndexes, UpstreamAccess};
 pub use respond::{Told, body_of};
 pub use restore::{Deleted, Restored};
 pub use retention::RetentionRules;
 pub use routes::{CredentialRejected, SendsFiles, router};
 pub use rules::{RepositoryRules, TagPattern};
 pub use seaworthy_model::Prefix;
+pub use upstream::{HostName, Origin};
 pub use verify::{Depth, Remedy, StoragePage, StorageProblem};
 
 // The tests in this crate share the integration tests' client, which calls it by its name.

@@ -111,3 +111,64 @@ pub const PATTERN_BYTES: usize = 128;
 pub const QUARANTINE_BYTES: usize = 4 * 1024;
 /// Tags of a manifest that a record names when it leaves quarantine.
 pub const TOLD_TAGS: i64 = 100;
+/// Longest URL of an upstream and of where it leads, in bytes: signed ones are long.
+pub const UPSTREAM_URL_BYTES: usize = 8 * 1024;
+/// Longest name of a host, with its port, in bytes.
+pub const HOST_BYTES: usize = 255;
+/// Longest challenge of an upstream, in bytes.
+pub const CHALLENGE_BYTES: usize = 4 * 1024;
+/// Failures in a row after which an upstream is left alone.
+pub const UPSTREAM_FAILURES: u32 = 3;
+/// For how long at first, in seconds; doubled with each further failure.
+pub const UPSTREAM_REST_SECONDS: u32 = 5;
+/// And at most, in seconds.
+pub const UPSTREAM_REST_SECONDS_MAX: u32 = 300;
+/// Longest time that an upstream can ask to be left alone, in seconds (one hour).
+pub const RETRY_AFTER_SECONDS_MAX: u32 = 3600;
+/// When a client is told to try again after an upstream's failure, in seconds.
+pub const UPSTREAM_RETRY_SECONDS: u32 = 30;
+/// How long the head of an upstream's answer may take, with redirects and tokens, and how long a body may stand
+/// still, in seconds.
+pub const UPSTREAM_SECONDS: u64 = 20;
+/// Addresses of an upstream's name that are tried.
+pub const UPSTREAM_ADDRESSES: usize = 8;
+/// Headers of an upstream's answer.
+pub const UPSTREAM_HEADERS: usize = 100;
+/// Redirects that are followed for one request.
+pub const REDIRECTS: usize = 5;
+/// Longest answer of a token service, in bytes.
+pub const TOKEN_ANSWER_BYTES: usize = 64 * 1024;
+/// Tokens kept for one upstream.
+pub const UPSTREAM_TOKENS: usize = 1_000;
+/// Longest time that a token is used, in seconds (one hour).
+pub const TOKEN_SECONDS_MAX: i64 = 3600;
+/// How long before its end a token is not used any more, in seconds.
+pub const TOKEN_MARGIN_SECONDS: i64 = 10;
+/// Prefixes that are caches.
+pub const CACHES: u64 = 1_000;
+/// Hosts, realms or networks in one cache's settings, of each.
+pub const CACHE_NAMES: usize = 32;
+/// Longest user name or password for an upstream, in bytes: tokens are long.
+pub const LOGIN_BYTES: usize = 16 * 1024;
+/// Longest time that an upstream's answer about a tag holds, in seconds (one day).
+pub const CHECK_SECONDS_MAX: u32 = 86_400;
+/// How long it holds when nothing is said, in seconds.
+pub const CHECK_SECONDS: u32 = 60;
+/// How long a server on PostgreSQL goes by the caches that it read, in milliseconds: others may change them.
+pub const CACHES_MS: u64 = 1_000;
+/// Tags whose last check is remembered.
+pub const CHECKS: usize = 65_536;
+/// Blobs that come from upstreams at once; more wait.
+pub const FETCHES: usize = 64;
+/// Blobs of one image that are fetched at once without anybody waiting for them.
+pub const FILLS_PER_IMAGE: usize = 3;
+/// Images that are fetched at once without anybody waiting for them.
+pub const FILLS: usize = 8;
+/// Longest wait between two attempts of one, in seconds (one hour).
+pub const FILL_SECONDS_MAX: i64 = 3600;
+/// Attempts of one fetch that get nowhere; one that brought bytes begins to count anew.
+pub const FETCH_ATTEMPTS: u32 = 4;
+/// Attempts of one fetch in all.
+pub const FETCH_ATTEMPTS_MAX: u32 = 32;
+/// Bytes at the end of a blob that nobody is given before all of it is verified and stored (16 KiB).
+pub const WITHHELD_BYTES: u64 = 16 * 1024;

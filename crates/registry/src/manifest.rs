@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, Problem, Scope, Timestamp};
-use seaworthy_oci::{Algorithm, Digest, Hasher, Manifest, RepoName, Tag};
+use seaworthy_oci::{Algorithm, Digest, Hasher, Manifest, RepoName, Tag, media};
 use seaworthy_store::{DbError, Row};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::{
     Door, Registry, RegistryError,
+    cache::Served,
     db::{self, StoredManifest},
     limit, lock,
     path::ManifestName,
@@ -21,6 +22,8 @@ use crate::{
 pub(crate) struct PulledManifest {
     pub(crate) stored: StoredManifest,
     pub(crate) bytes: Bytes,
+    /// Where it came from, below a cache.
+    pub(crate) served: Option<Served>,
 }
 
 /// A manifest as it was sent.
@@ -152,14 +155,14 @@ impl Registry {
         identity: &Identity,
         repository: &RepoName,
         name: &ManifestName,
-    ) -> Result<StoredManifest, RegistryError> {
+    ) -> Result<(StoredManifest, Option<Served>), RegistryError> {
         let scope = Scope::repository(repository);
         if self.is_quarantined(repository).await?
             && self.access().allows(identity, Permission::Push, &scope).await?
         {
-            return self.resolve_hidden(identity, repository, name).await;
+            return Ok((self.resolve_hidden(identity, repository, name).await?, None));
         }
-        self.resolve(identity, repository, name).await
+        self.resolve_through(identity, repository, name).await
     }
 
     async fn resolve_hidden(
@@ -176,6 +179,18 @@ impl Registry {
         Ok(found)
     }
 
+    /// [`Registry::resolve`], after a cache was asked to have it.
+    pub(crate) async fn resolve_through(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        name: &ManifestName,
+    ) -> Result<(StoredManifest, Option<Served>), RegistryError> {
+        self.require(identity, Permission::Pull, repository).await?;
+        let served = self.bring(identity, repository, name).await?;
+        Ok((self.resolve(identity, repository, name).await?, served))
+    }
+
     /// The bytes of a manifest, if its clearance lets it be pulled here.
     pub(crate) async fn pull_manifest(
         &self,
@@ -183,9 +198,19 @@ impl Registry {
         repository: &RepoName,
         name: &ManifestName,
     ) -> Result<PulledManifest, RegistryError> {
-        let stored = self.resolve(identity, repository, name).await?;
-        if let Some(refusal) =
-            self.inner.config.gate.check(repository, &stored.digest, Door::Manifest).await?
+        let (stored, served) = self.resolve_through(identity, repository, name).await?;
+        let mut is_asked = true;
+        if served.is_some() {
+            if media::is_index(&stored.media_type) {
+                // What it lists is judged when it is asked for, and only who has the list can ask.
+                is_asked = !db::lacks_children(self.db(), repository, &stored.digest).await?;
+            } else {
+                self.fill_behind(repository, &stored.digest).await?;
+            }
+        }
+        if is_asked
+            && let Some(refusal) =
+                self.inner.config.gate.check(repository, &stored.digest, Door::Manifest).await?
         {
             let scope = Scope::repository(repository);
             if !self.access().allows(identity, Permission::Quarantine, &scope).await? {
@@ -198,7 +223,7 @@ impl Registry {
             Problem::new(ErrorCode::ManifestUnknown, format!("`{repository}` has no manifest `{name}`"))
         })?;
         self.count_pull(repository, &stored.digest);
-        Ok(PulledManifest { stored, bytes })
+        Ok(PulledManifest { stored, bytes, served })
     }
 
     /// The digest a reference stands for, without asking for rights: for rooms that have decided them.

@@ -70,6 +70,19 @@ impl Target {
         }
     }
 
+    /// The same in another repository.
+    pub(crate) fn moved(self, to: RepoName) -> Self {
+        match self {
+            Self::Root | Self::Catalog => self,
+            Self::Tags(_) => Self::Tags(to),
+            Self::Manifest(_, name) => Self::Manifest(to, name),
+            Self::Blob(_, digest) => Self::Blob(to, digest),
+            Self::Referrers(_, digest) => Self::Referrers(to, digest),
+            Self::Uploads(_) => Self::Uploads(to),
+            Self::Upload(_, id) => Self::Upload(to, id),
+        }
+    }
+
     /// The repository, when the path names one.
     pub(crate) const fn repository(&self) -> Option<&RepoName> {
         match self {

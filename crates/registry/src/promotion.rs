@@ -184,6 +184,12 @@ fn add(names: &mut Vec<Digest>, more: impl Iterator<Item = Digest>) -> Result<()
     Ok(())
 }
 
+/// What came from an upstream is copied with all its bytes, or not: who names them has not shown that they may.
+fn not_whole(source: &RepoName, digest: &Digest) -> Problem {
+    let message = format!("not all layers of `{source}@{digest}` came from its upstream yet");
+    Problem::new(ErrorCode::Unavailable, message).retry_after(5).hint("pull it once, and try again")
+}
+
 async fn copy(
     tx: &mut Tx<'_>,
     promotion: &Promotion,
@@ -195,6 +201,9 @@ async fn copy(
         if db::locks_of_manifest(tx, &promotion.source, &digest).await?.is_none() {
             let message = format!("`{}` has no manifest `{digest}` any more", promotion.source);
             return Err(Problem::new(ErrorCode::ManifestUnknown, message).into());
+        }
+        if db::filled_in(tx, &promotion.source, &digest).await? == Some(false) {
+            return Err(not_whole(&promotion.source, &digest).into());
         }
         let (_, act) = push.store(tx).await?;
         acts.extend(act);

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use seaworthy_ledger::{Act, Action};
-use seaworthy_model::{ChildManifest, ErrorCode, Event, LayerRef, ManifestPushed, Problem, Timestamp};
+use seaworthy_model::{
+    ChildManifest, ErrorCode, Event, LayerRef, ManifestPushed, Problem, Timestamp, consumer,
+};
 use seaworthy_oci::{Digest, Manifest, RepoName, Tag};
 use seaworthy_store::{DbError, Tx};
 use serde_json::json;
@@ -70,6 +72,14 @@ pub(crate) fn claimed_sizes(manifest: &Manifest) -> Vec<(Digest, u64)> {
     }
 }
 
+/// Where the blobs of a manifest are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blobs {
+    Here,
+    /// They are fetched afterwards.
+    Come,
+}
+
 /// A push on its way into one transaction.
 pub(crate) struct Push {
     pub(crate) way: Way,
@@ -118,7 +128,8 @@ impl Push {
             let subject = Subject::Manifest(repository.clone(), self.pushed.digest);
             db::enqueue(tx, &subject, now.plus_seconds(limit::GRACE_SECONDS), "pushed").await?;
         }
-        self.tell(tx).await?;
+        let filled = self.mark(tx).await?;
+        self.tell(tx, filled).await?;
         let mut details = json!({
             "tag": self.tags.first(),
             "media_type": self.pushed.media_type,
@@ -130,8 +141,16 @@ impl Push {
             fields.insert("tags".to_owned(), json!(self.tags));
         }
         let locks = db::locks_of_manifest(tx, repository, &self.pushed.digest).await?.unwrap_or_default();
-        let action =
-            if hides && !locks.has_passed() { Action::ManifestQuarantine } else { Action::ManifestPush };
+        let action = match self.way {
+            _ if hides && !locks.has_passed() => Action::ManifestQuarantine,
+            Way::Cache => Action::ManifestCache,
+            Way::Push | Way::Promotion => Action::ManifestPush,
+        };
+        if let Some(fields) = details.as_object_mut()
+            && self.way == Way::Cache
+        {
+            fields.insert("from".to_owned(), json!(self.by));
+        }
         let act = Act::new(action, object(repository, &self.pushed.digest)).details(details);
         acts.push(act);
         Ok((absent, acts))
@@ -196,9 +215,27 @@ impl Push {
         Ok(())
     }
 
-    async fn tell(&self, tx: &mut Tx<'_>) -> Result<(), DbError> {
+    /// Notes that a manifest came from an upstream; says whether its blobs are here. An index has none.
+    async fn mark(&self, tx: &mut Tx<'_>) -> Result<Blobs, DbError> {
+        if self.way != Way::Cache {
+            return Ok(Blobs::Here);
+        }
+        let (repository, digest) = (&self.pushed.repository, &self.pushed.digest);
+        db::mark_cached(tx, repository, digest).await?;
+        if self.pushed.config.is_none() {
+            db::set_filled(tx, repository, digest).await?;
+        }
+        let filled = db::filled_in(tx, repository, digest).await?;
+        Ok(if filled == Some(false) { Blobs::Come } else { Blobs::Here })
+    }
+
+    /// Inspection is told when there is something to inspect: until then the image is pending.
+    async fn tell(&self, tx: &mut Tx<'_>, blobs: Blobs) -> Result<(), DbError> {
         let event = Event::ManifestPushed(self.pushed.clone());
         for consumer in self.consumers {
+            if blobs == Blobs::Come && *consumer == consumer::INSPECTION {
+                continue;
+            }
             tx.deliver(consumer, &event, self.pushed.pushed_at).await?;
         }
         Ok(())

@@ -1,16 +1,25 @@
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
+use quick_cache::sync::Cache;
 use seaworthy_access::{Access, Identity, Permission};
-use seaworthy_model::{Clock, ErrorCode, Problem, Scope, UploadId};
-use seaworthy_oci::RepoName;
+use seaworthy_model::{Clock, ErrorCode, Problem, Scope, Timestamp, UploadId};
+use seaworthy_oci::{Digest, RepoName, Tag};
+use seaworthy_seal::Seal;
 use seaworthy_store::{Blobs, Db, Hold, UploadLock};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Collection, PullGate, RegistryError, db, limit, pulls::Pulls, reads::Reads, refusal::Refusals,
+    Collection, PullGate, RegistryError,
+    cache::{Caches, Fetches, Flights, Outcome, Tasks},
+    db, limit,
+    path::ManifestName,
+    pulls::Pulls,
+    reads::Reads,
+    refusal::Refusals,
     rules::Known,
 };
 
@@ -43,6 +52,31 @@ pub struct RegistryConfig {
     pub manifest_consumers: &'static [&'static str],
     /// What goes by itself, and how long what went can come back.
     pub collection: Collection,
+    /// How upstreams of caches are reached.
+    pub upstreams: UpstreamAccess,
+}
+
+/// How upstreams of caches are reached.
+#[derive(Clone)]
+pub struct UpstreamAccess {
+    /// Opens their passwords.
+    pub seal: Arc<Seal>,
+    /// Whom we believe to be them.
+    pub tls: Arc<rustls::ClientConfig>,
+    /// How long the head of an answer may take, and how long a body may stand still.
+    pub patience: Duration,
+}
+
+impl UpstreamAccess {
+    /// Upstreams that `roots` vouch for.
+    pub fn new(seal: Arc<Seal>, roots: rustls::RootCertStore) -> Result<Self, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { seal, tls: Arc::new(tls), patience: Duration::from_secs(limit::UPSTREAM_SECONDS) })
+    }
 }
 
 /// The registry room. Cheap to clone.
@@ -60,6 +94,13 @@ pub(crate) struct Inner {
     pub(crate) reads: Reads,
     pub(crate) rules: Known,
     pub(crate) pulls: Pulls,
+    pub(crate) caches: Caches,
+    /// When the upstream was asked about a tag last.
+    pub(crate) checks: Cache<(RepoName, Tag), Timestamp>,
+    pub(crate) errands: Flights<(RepoName, ManifestName), Outcome>,
+    pub(crate) fills: Flights<(RepoName, Digest), ()>,
+    pub(crate) fetches: Fetches,
+    pub(crate) tasks: Tasks,
     #[cfg(test)]
     pub(crate) pauses: crate::pauses::Pauses,
 }
@@ -71,6 +112,7 @@ impl Registry {
         let refusals = Refusals::new(config.db.clone());
         let reads = Reads::new(config.db.clone());
         let rules = Known::new(config.db.clone());
+        let caches = Caches::new(config.db.clone(), config.upstreams.clone());
         Self {
             inner: Arc::new(Inner {
                 config,
@@ -80,6 +122,12 @@ impl Registry {
                 reads,
                 rules,
                 pulls: Pulls::default(),
+                caches,
+                checks: crate::cache::checks(),
+                errands: Flights::default(),
+                fills: Flights::default(),
+                fetches: Fetches::default(),
+                tasks: Tasks::default(),
                 #[cfg(test)]
                 pauses: crate::pauses::Pauses::default(),
             }),
@@ -188,7 +236,7 @@ impl Registry {
         let mut ticks = 0u64;
         loop {
             tokio::select! {
-                () = tokio::time::sleep(std::time::Duration::from_secs(5)) => {}
+                () = tokio::time::sleep(Duration::from_secs(5)) => {}
                 () = cancel.cancelled() => {
                     self.inner.refusals.close(crate::refusal::Which::All).await;
                     self.store_pulls().await;

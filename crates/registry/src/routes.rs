@@ -65,6 +65,10 @@ async fn handle(
         Ok(query) => query,
         Err(problem) => return finish(respond::problem(&problem, head)),
     };
+    let target = match registry.placed(target, query.get("ns"), host.name()).await {
+        Ok(target) => target,
+        Err(error) => return finish(respond::problem(&Problem::from(error), head)),
+    };
     let sends = request.extensions().get::<SendsFiles>().copied();
     let call = Call { registry: &registry, identity: &identity, query: &query, sends };
     let rejected = request.extensions().get::<CredentialRejected>().is_some();

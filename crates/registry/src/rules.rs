@@ -14,7 +14,7 @@ use seaworthy_store::{Db, Tx, Watch};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Registry, RegistryError, db, limit, path::ManifestName, quota::Quota};
+use crate::{Registry, RegistryError, cache, db, limit, path::ManifestName, quota::Quota};
 
 /// Tags by their names: `*` stands for any letters, everything else for itself, as in `v1.*`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,15 +102,23 @@ pub(crate) enum Way {
     Push,
     /// It is copied from another repository.
     Promotion,
+    /// It comes from the upstream of a cache.
+    Cache,
 }
 
-/// Refuses a write of tags that a rule forbids; true when what is written is in quarantine.
+/// Refuses a write of tags that a rule forbids, and of anything where a cache is; true when what is written is in
+/// quarantine.
 pub(crate) async fn check_push(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     way: Way,
     (tags, digest): (&[Tag], &Digest),
 ) -> Result<bool, RegistryError> {
+    if way != Way::Cache
+        && let Some(prefix) = db::cache_of(tx, repository).await?
+    {
+        return Err(cache::takes_no_pushes(repository, &prefix).into());
+    }
     let mut hides = false;
     for rules in db::rules_for(tx, repository).await? {
         hides |= rules.quarantine;
@@ -200,6 +208,7 @@ impl Known {
 impl Registry {
     /// Refuses bytes for a repository that nobody pushes to, before they come.
     pub(crate) async fn check_open(&self, repository: &RepoName) -> Result<(), RegistryError> {
+        self.check_no_cache(repository).await?;
         let rules = self.inner.rules.rules().await?;
         match rules.iter().find(|rules| rules.promotion_only && rules.prefix.covers(repository)) {
             Some(rules) => Err(by_promotion_alone(repository, &rules.prefix).into()),
@@ -256,7 +265,7 @@ impl Registry {
     }
 
     /// Who may push must not decide that others may not, so this is a right on policies.
-    async fn may_rule(&self, identity: &Identity, prefix: &Prefix) -> Result<(), RegistryError> {
+    pub(crate) async fn may_rule(&self, identity: &Identity, prefix: &Prefix) -> Result<(), RegistryError> {
         let (permission, scope) = (Permission::PolicyWrite, prefix.scope()?);
         if self.access().allows(identity, permission, &scope).await? {
             return Ok(());

@@ -395,8 +395,7 @@ async fn an_index_leaves_quarantine_with_its_images(test: TestDb) {
         assert_eq!(client.get(&format!("/v2/a/manifests/{name}")).await.status, StatusCode::OK, "{name}");
     }
     // A record names some of its tags, however many there are.
-    let tags: String =
-        (0..=seaworthy_registry::limit::TOLD_TAGS).fold(String::new(), |all, n| format!("{all}&tag=t{n}"));
+    let tags: String = (0..=limit::TOLD_TAGS).fold(String::new(), |all, n| format!("{all}&tag=t{n}"));
     for part in tags.split_inclusive("&tag=t49").filter(|part| !part.is_empty()) {
         let put = format!("/v2/a/manifests/{digest}?{}", part.trim_start_matches('&'));
         assert_eq!(
@@ -411,7 +410,7 @@ async fn an_index_leaves_quarantine_with_its_images(test: TestDb) {
     let rows = world.test.db.fetch_all(sql, seaworthy_store::args![&like]).await.expect("query");
     let leaf: Value = rows[0].json(0).expect("a leaf");
     let told = leaf["details"]["tags"].as_array().expect("tags").len();
-    assert_eq!(i64::try_from(told).expect("small"), seaworthy_registry::limit::TOLD_TAGS);
+    assert_eq!(i64::try_from(told).expect("small"), limit::TOLD_TAGS);
     let none = format!("/acr/v1/a/_manifests/{}", Digest::sha256(b"none"));
     assert_eq!(client.send("PATCH", &none, &[], passed).await.status, StatusCode::NOT_FOUND);
 }

@@ -5,12 +5,12 @@ use std::{
 
 use axum::{Extension, Router, body::Body};
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use seaworthy_access::{Access, Identity, PrincipalKind};
 use seaworthy_model::{Actor, ErrorCode, Problem};
 use seaworthy_oci::{Algorithm, Digest, Hasher, RepoName};
-use seaworthy_registry::{Door, PullGate, Refusal, Registry, RegistryConfig, SparseIndexes};
+use seaworthy_registry::{Door, PullGate, Refusal, Registry, RegistryConfig, SparseIndexes, UpstreamAccess};
 use seaworthy_seal::Seal;
 use seaworthy_store::{Blobs, schema::RoomSchema};
 use seaworthy_testkit::TestDb;
@@ -88,7 +88,7 @@ impl World {
 
     /// A registry that is set up as `change` says.
     pub(crate) async fn set_up(test: TestDb, change: impl FnOnce(&mut RegistryConfig)) -> Self {
-        let seal = Seal::open(test.path()).expect("seal");
+        let seal = Arc::new(Seal::open(test.path()).expect("seal"));
         let access = Access::open(test.db.clone(), &seal, "registry.test").await.expect("access");
         let gate = Arc::new(ListGate::default());
         let mut config = RegistryConfig {
@@ -100,6 +100,7 @@ impl World {
             blob_consumers: &["inspection"],
             manifest_consumers: &["inspection", "clearance"],
             collection: seaworthy_registry::Collection { soft_delete_days: 0, ..Default::default() },
+            upstreams: UpstreamAccess::new(seal, rustls::RootCertStore::empty()).expect("TLS"),
         };
         change(&mut config);
         let registry = Registry::new(config.clone());
@@ -187,10 +188,23 @@ impl Client {
             request = request.header(*name, *value);
         }
         let request = request.body(body.into()).expect("request");
-        let response = self.router.clone().oneshot(request).await.expect("infallible");
-        let (parts, body) = response.into_parts();
+        let (parts, body) = self.open(request).await.into_parts();
         let body = body.collect().await.expect("body").to_bytes();
         Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// The answer whose body is still to be read.
+    pub(crate) async fn open(&self, request: Request<Body>) -> Response<Body> {
+        self.router.clone().oneshot(request).await.expect("infallible")
+    }
+
+    /// Answers whoever connects to the address, for as long as the runtime lives.
+    pub(crate) async fn listen(&self) -> std::net::SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        let router = self.router.clone();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -10,6 +10,9 @@
 
 mod acr;
 mod blobs;
+mod cache;
+mod cache_stream;
+mod cache_trust;
 mod client;
 mod gate;
 mod hostile;
@@ -19,3 +22,4 @@ mod protocol;
 mod referrers;
 mod rules;
 mod uploads;
+mod upstream;

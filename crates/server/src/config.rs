@@ -4,12 +4,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_model::{ErrorCode, Network, Problem};
 use seaworthy_policy::Language;
 use seaworthy_registry::{Collection, SparseIndexes, Untagged};
 use serde::{Deserialize, Serialize};
-
-use crate::webhook::Network;
 
 /// One setting, as the reference shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -153,4 +153,88 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("more than {} manifests would be copied at once", "一度にコピーするマニフェストが {0} 件を超えます"),
     ("promote the images of the index one by one", "インデックスのイメージを 1 件ずつ昇格してください"),
     ("`{}` has no manifest `{}` any more", "`{0}` のマニフェスト `{1}` はもうありません"),
+    ("nobody pushes to `{}`: `{}` is a cache", "`{0}` にはプッシュできません。`{1}` はキャッシュです"),
+    (
+        "it holds what its upstream has: push there, or to another repository",
+        "キャッシュには取得元の内容だけが入ります。取得元か別のリポジトリへプッシュしてください",
+    ),
+    ("`{}` is no cache", "`{0}` はキャッシュではありません"),
+    ("there are {} caches already", "キャッシュが既に {0} 個あります"),
+    ("a cache is not for all repositories", "すべてのリポジトリをキャッシュにすることはできません"),
+    ("name a prefix, such as `hub`", "`hub` などのプレフィックスを指定してください"),
+    ("`{}` is no address of a registry", "`{0}` はレジストリのアドレスではありません"),
+    (
+        "write scheme and host alone, such as `https://registry.example.com`",
+        "`https://registry.example.com` のように、スキームとホストだけを指定してください",
+    ),
+    ("`{}` is no name of a host", "`{0}` はホスト名ではありません"),
+    (
+        "write a host alone, such as `auth.docker.io`",
+        "`auth.docker.io` のように、ホストだけを指定してください",
+    ),
+    (
+        "plain HTTP to `{}` is for a network that is named",
+        "`{0}` への平文の HTTP は、指定したネットワークに限られます",
+    ),
+    (
+        "use https, or name the network with `--allow-network`",
+        "https を使うか、`--allow-network` でネットワークを指定してください",
+    ),
+    ("a check holds for at most {} s", "確認が有効な時間は最大 {0} 秒です"),
+    (
+        "more than {} hosts or networks of one kind",
+        "ホストまたはネットワークが 1 種類につき {0} 個を超えています",
+    ),
+    (
+        "the user name or password has more than {} bytes",
+        "ユーザー名またはパスワードが {0} バイトを超えています",
+    ),
+    (
+        "the user name or password has letters that none has",
+        "ユーザー名またはパスワードに使えない文字があります",
+    ),
+    ("a user name and a password go together", "ユーザー名とパスワードは両方指定してください"),
+    ("`{}` is the cache that answers for `{}` already", "`{1}` には既にキャッシュ `{0}` が応答しています"),
+    (
+        "`{}` has images that were pushed: a cache takes none",
+        "`{0}` にはプッシュされたイメージがあるため、キャッシュにできません",
+    ),
+    ("choose a prefix that has no repositories", "リポジトリのないプレフィックスを選んでください"),
+    ("no cache here answers for `{}` of `{}`", "`{1}` の `{0}` に応答するキャッシュはここにはありません"),
+    (
+        "not all layers of `{}@{}` came from its upstream yet",
+        "`{0}@{1}` のレイヤーの一部が取得元からまだ届いていません",
+    ),
+    ("pull it once, and try again", "一度プルしてから、やり直してください"),
+    ("upstream `{}` refuses: it answered {}", "取得元 `{0}` に拒否されました（応答: {1}）"),
+    ("upstream `{}` answered {}", "取得元 `{0}` の応答は {1} でした"),
+    (
+        "`{}` is {}, which is not of the internet and not in a network that the cache allows",
+        "`{0}` は {1} で、インターネット上になく、キャッシュの許可したネットワークにもありません",
+    ),
+    ("failed to connect to `{}`: {}", "`{0}` に接続できません: {1}"),
+    ("the connection to `{}` ended early: {}", "`{0}` との接続が途中で切れました: {1}"),
+    ("the connection to `{}` ended early", "`{0}` との接続が途中で切れました"),
+    ("upstream `{}` does not have it", "取得元 `{0}` にはありません"),
+    ("the server is shutting down", "サーバーは終了処理中です"),
+    ("failed to seal the password of a cache", "キャッシュのパスワードを封印できません"),
+    ("upstream `{}` gave no answer in time", "取得元 `{0}` から時間内に応答がありません"),
+    ("upstream `{}` leads astray: {}", "取得元 `{0}` の案内には従えません: {1}"),
+    ("upstream `{}` sent something wrong: {}", "取得元 `{0}` から正しくない内容が届きました: {1}"),
+    (
+        "upstream `{}` failed lately and is not asked for {} s",
+        "取得元 `{0}` に問題があったため、{1} 秒間は問い合わせません",
+    ),
+    (
+        "give the cache a user name and password of the upstream, or wait",
+        "キャッシュに取得元のユーザー名とパスワードを設定するか、時間をおいてください",
+    ),
+    (
+        "see whether the cache has the user name and password that the upstream wants",
+        "取得元が求めるユーザー名とパスワードがキャッシュに設定されているか確認してください",
+    ),
+    (
+        "allow its network with `--allow-network`, if it is meant",
+        "意図した接続先であれば、`--allow-network` でネットワークを許可してください",
+    ),
 ];

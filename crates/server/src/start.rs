@@ -8,7 +8,7 @@ use seaworthy_fleet::{Fleet, FleetConfig};
 use seaworthy_inspection::{Inspection, InspectionConfig, LayerReader};
 use seaworthy_ledger::Sequencer;
 use seaworthy_model::{Actor, FeedState, SystemClock, consumer};
-use seaworthy_registry::{Registry, RegistryConfig};
+use seaworthy_registry::{Registry, RegistryConfig, UpstreamAccess};
 use seaworthy_sandbox::{Confinement, Limits, ReaderFn, Sandbox};
 use seaworthy_seal::{Seal, sealed_item};
 use seaworthy_store::{Blobs, DataDir, Db, chain};
@@ -105,6 +105,7 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     tasks.spawn("registry upkeep", rooms.registry.clone().upkeep(tasks.cancel()));
     tasks.spawn("registry", rooms.registry.clone().listen(tasks.cancel()));
     tasks.spawn("registry scrub", rooms.registry.clone().scrub(tasks.cancel()));
+    tasks.spawn("registry caches", rooms.registry.clone().caching(tasks.cancel()));
     tasks.spawn("registry collection", rooms.registry.clone().collection(tasks.cancel()));
     let app = application(&rooms);
     let socket = data.socket();
@@ -185,6 +186,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         blob_consumers: &[consumer::INSPECTION],
         manifest_consumers: &[consumer::INSPECTION, consumer::CLEARANCE, consumer::FLEET],
         collection: config.registry.collection(),
+        upstreams: upstreams(seal.clone(), config)?,
     });
     let source = RegistryLayers(std::sync::OnceLock::from(registry.clone()));
     let inspection = Inspection::new(InspectionConfig {
@@ -231,6 +233,12 @@ fn sandbox(config: &Config) -> Arc<Sandbox> {
     let confinement =
         if config.sandbox == "seccomp-only" { Confinement::SeccompOnly } else { Confinement::Full };
     Arc::new(Sandbox::new(Limits::default()).confinement(confinement))
+}
+
+/// How caches reach other registries, as configured.
+fn upstreams(seal: Arc<Seal>, config: &Config) -> Result<UpstreamAccess, StartError> {
+    let roots = trusted::roots(config.trusted_ca()).map_err(|problem| StartError::Room { problem })?;
+    UpstreamAccess::new(seal, roots).map_err(|error| StartError::Tls { source: error })
 }
 
 /// What sends alerts, as configured.

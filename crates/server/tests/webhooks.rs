@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use seaworthy_model::Timestamp;
+use seaworthy_model::{Network, Timestamp};
 use seaworthy_server::{
     limit, trusted,
-    webhook::{Address, Endpoint, Key, Network, Parcel, SendError, Webhook},
+    webhook::{Address, Endpoint, Key, Parcel, SendError, Webhook},
 };
 
 use crate::{

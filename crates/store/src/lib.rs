@@ -34,5 +34,5 @@ pub use error::{BlobError, DbError, DriverError, chain};
 pub use files::{Found, StoredFile};
 pub use lease::Lease;
 pub use sql::{Arg, Row, Tx};
-pub use upload::{Hold, Stored, Upload, UploadLock, UploadState};
+pub use upload::{Growing, Hold, Stored, Upload, UploadLock, UploadState};
 pub use watch::Watch;

@@ -1,8 +1,9 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -71,6 +72,22 @@ impl Pending {
 struct Sink {
     hasher: Hasher,
     file: Option<File>,
+}
+
+/// The bytes of an upload that were written so far.
+#[derive(Debug)]
+pub struct Growing(File);
+
+impl Growing {
+    /// Bytes that were written before: who asks knows that there are so many. Nothing of them is verified.
+    pub async fn read(self: &Arc<Self>, at: u64, length: usize) -> std::io::Result<Bytes> {
+        let growing = Arc::clone(self);
+        let read = move || {
+            let mut buffer = BytesMut::zeroed(length);
+            growing.0.read_exact_at(&mut buffer, at).map(|()| buffer.freeze())
+        };
+        tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?
+    }
 }
 
 /// A finished upload: verified, and durable unless it is small.
@@ -193,6 +210,19 @@ impl Upload {
         self.offset += chunk.len() as u64;
         self.pending.push(chunk);
         if self.pending.length >= limit::UPLOAD_CHUNK_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    /// Writes what was taken in to the file, so that [`Upload::growing`] has it.
+    pub async fn write_out(&mut self) -> Result<(), BlobError> {
+        if self.pending.length == 0 { Ok(()) } else { self.flush().await }
+    }
+
+    /// The file as others may read it while it grows, and afterwards, whatever it is called then; `None` before
+    /// anything was written.
+    pub fn growing(&self) -> Result<Option<Growing>, BlobError> {
+        let file = self.sink.as_ref().and_then(|sink| sink.file.as_ref());
+        let file = file.map(File::try_clone).transpose();
+        Ok(file.map_err(|source| failed("open", &self.path, source))?.map(Growing))
     }
 
     /// Writes everything to the file and says what a later request needs to go on.

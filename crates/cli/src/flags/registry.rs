@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{ImageList, RulesVerb};
+use super::{CacheVerb, ImageList, RulesVerb};
 
 /// Verbs of `image`.
 #[derive(Debug, Subcommand)]
@@ -119,6 +119,9 @@ Example: seaworthy registry usage")]
     /// Which repositories promotion alone writes, which tags never move, and how much is kept
     #[command(subcommand)]
     Rules(RulesVerb),
+    /// Prefixes that hold what other registries have, fetched when it is asked for
+    #[command(subcommand)]
+    Cache(CacheVerb),
 }
 
 /// Verbs of `registry retention`.

@@ -7,6 +7,7 @@ mod agent_child;
 mod agent_scan;
 pub(crate) mod alerts;
 pub(crate) mod bench;
+pub(crate) mod cache;
 pub(crate) mod container_page;
 pub(crate) mod containers;
 pub(crate) mod hosts;

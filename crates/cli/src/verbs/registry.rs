@@ -19,6 +19,7 @@ pub(crate) async fn registry(global: &Global, verb: RegistryVerb) -> Outcome {
         RegistryVerb::Retention(verb) => retention(global, verb).await,
         RegistryVerb::Usage => super::rules::usage(global).await,
         RegistryVerb::Rules(verb) => super::rules::rules(global, verb).await,
+        RegistryVerb::Cache(verb) => super::cache::cache(global, verb).await,
     }
 }
 

@@ -290,7 +290,8 @@ pub(crate) async fn insert_link(
 }
 
 /// Length of a blob that a manifest of `repository` by `pusher` may name: it is reachable there already,
-/// or the pusher brought it. One that was condemned is taken back.
+/// or the pusher brought it. What only a manifest of an upstream names is not, until its bytes came. One that
+/// was condemned is taken back.
 pub(crate) async fn name_blob(
     tx: &mut Tx<'_>,
     repository: &RepoName,
@@ -303,8 +304,12 @@ pub(crate) async fn name_blob(
             "SELECT size, state FROM registry_blobs WHERE digest = $2 AND state <> 'deleting' AND damage IS NULL
              AND (EXISTS (SELECT 1 FROM registry_links
                       WHERE repository = $1 AND digest = $2 AND principal = $3)
-                  OR EXISTS (SELECT 1 FROM registry_references
-                      WHERE repository = $1 AND digest = $2 AND kind <> 'foreign'))",
+                  OR EXISTS (SELECT 1 FROM registry_references AS f
+                      WHERE f.repository = $1 AND f.digest = $2 AND f.kind <> 'foreign'
+                        AND (NOT EXISTS (SELECT 1 FROM registry_cached AS c
+                                WHERE c.repository = $1 AND c.digest = f.manifest)
+                             OR EXISTS (SELECT 1 FROM registry_links AS l
+                                WHERE l.repository = $1 AND l.digest = $2 AND l.reader = 1))))",
             args![repository.as_str(), &digest.to_string(), pusher],
         )
         .await?;

@@ -149,6 +149,7 @@ pub(crate) async fn purge_manifest(
         // A tag alone cannot come back.
         "DELETE FROM registry_deleted WHERE repository = $1 AND digest = $2 AND kind = 'tag'",
         "DELETE FROM registry_pulls WHERE repository = $1 AND digest = $2",
+        "DELETE FROM registry_cached WHERE repository = $1 AND digest = $2",
     ] {
         tx.execute(sql, args![name, &text]).await?;
     }

@@ -18,7 +18,7 @@ pub(crate) const COLLECTED: &str = "untagged";
 #[derive(Clone, Debug)]
 pub(crate) struct Removal {
     pub(crate) by: String,
-    /// `request`, `untagged`, `retention`.
+    /// `request`, `untagged`, `retention`, `upstream`.
     pub(crate) reason: &'static str,
     pub(crate) at: Timestamp,
     /// Not after `at`: it cannot be.
@@ -111,8 +111,12 @@ async fn set_aside(
 ) -> Result<(), DbError> {
     let (first, last) = span(manifest);
     if !removal.can_be_undone() {
-        let sql = "DELETE FROM registry_pulls WHERE repository = $1 AND digest >= $2 AND digest <= $3";
-        tx.execute(sql, args![repository.as_str(), &first, &last]).await?;
+        for sql in [
+            "DELETE FROM registry_pulls WHERE repository = $1 AND digest >= $2 AND digest <= $3",
+            "DELETE FROM registry_cached WHERE repository = $1 AND digest >= $2 AND digest <= $3",
+        ] {
+            tx.execute(sql, args![repository.as_str(), &first, &last]).await?;
+        }
         return enqueue_named(tx, repository, manifest, removal.at).await;
     }
     let (name, at, until) = (repository.as_str(), removal.at.as_micros(), removal.until.as_micros());

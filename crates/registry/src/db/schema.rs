@@ -3,7 +3,7 @@ use seaworthy_store::schema::{Column, Index, Migration, RoomSchema, Step, Table}
 /// The registry's tables.
 pub const SCHEMA: RoomSchema = RoomSchema {
     room: "registry",
-    migrations: &[FIRST, REFERRERS, LOCKS, RULES, COLLECTION, DELETED_LOCKS, QUOTA],
+    migrations: &[FIRST, REFERRERS, LOCKS, RULES, COLLECTION, DELETED_LOCKS, QUOTA, CACHES],
 };
 
 const FIRST: Migration = Migration {
@@ -269,6 +269,41 @@ const QUOTA: Migration = Migration {
              SELECT DISTINCT f.repository, f.digest, b.size FROM registry_references AS f
              JOIN registry_blobs AS b ON b.digest = f.digest WHERE f.kind <> 'child'",
         ),
+    ],
+};
+
+/// Prefixes that stand in front of another registry, and the manifests that came from one: their blobs are
+/// opened by them only where a link says that somebody had the bytes, and are inspected when all are here.
+const CACHES: Migration = Migration {
+    id: 8,
+    steps: &[
+        Step::Create(Table {
+            name: "registry_caches",
+            columns: &[
+                Column::text("prefix"),
+                // JSON: all but the password.
+                Column::text("settings"),
+                // The user name and password, sealed for this prefix and upstream.
+                Column::bytes("sealed").optional(),
+                Column::int("changed_at"),
+            ],
+            primary_key: &["prefix"],
+            indexes: &[],
+        }),
+        Step::Create(Table {
+            name: "registry_cached",
+            columns: &[
+                Column::text("repository"),
+                Column::text("digest"),
+                // 1 when all its blobs are here, and inspection was told.
+                Column::int("filled"),
+                // When to fetch what is not here; NULL: nobody asked for it, or it is done.
+                Column::int("due").optional(),
+                Column::int("tries"),
+            ],
+            primary_key: &["repository", "digest"],
+            indexes: &[Index::on(&["due"])],
+        }),
     ],
 };
 

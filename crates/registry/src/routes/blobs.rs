@@ -8,10 +8,12 @@ use futures_util::{Stream, TryStreamExt as _};
 use http::{HeaderMap, StatusCode, header};
 use seaworthy_model::{ErrorCode, Problem, UploadId};
 use seaworthy_oci::{Digest, RepoName};
-use seaworthy_store::{BlobBody, Piece};
+use seaworthy_store::{BlobBody, BlobReader, Piece};
 
 use super::{Answer, Call, not_modified, set_digest, text_header};
 use crate::{
+    blob::{Absent, Opened},
+    cache::{Begun, Part, Served},
     conditional,
     range::{self, Wanted},
     respond::{self, set},
@@ -32,10 +34,53 @@ impl Call<'_> {
     }
 
     pub(super) async fn get_blob(&self, name: &RepoName, digest: &Digest, headers: &HeaderMap) -> Answer {
-        let reader = self.registry.open_blob(self.identity, name, digest).await?;
+        let opened = self.registry.open_blob(self.identity, name, digest).await?;
         if conditional::is_fresh(headers, digest) {
             return Ok(not_modified(digest));
         }
+        match opened {
+            Opened::Stored(reader) => {
+                let mut response = self.blob_answer(reader, digest, headers).await?;
+                if self.registry.is_cache(name).await? {
+                    Served::Kept.tell(&mut response);
+                }
+                Ok(response)
+            }
+            Opened::Absent(absent) => self.get_absent(&absent, name, digest, headers).await,
+        }
+    }
+
+    /// A blob that comes from an upstream: as it comes, or, where parts of it are asked for, when it is here.
+    async fn get_absent(
+        &self,
+        absent: &Absent,
+        name: &RepoName,
+        digest: &Digest,
+        headers: &HeaderMap,
+    ) -> Answer {
+        let Absent { cache, repository, blob } = absent;
+        let mut follower = self.registry.follow(cache, repository, *blob)?;
+        let served = if follower.part == Part::Joined { Served::Joined } else { Served::Fetched };
+        let is_whole = !headers.contains_key(header::RANGE);
+        let mut response = if is_whole && follower.begun().await? == Begun::Flowing {
+            let size = follower.size;
+            let mut response = Response::new(body(digest, follower.stream()));
+            blob_headers(&mut response, digest);
+            set(&mut response, header::CONTENT_LENGTH, &size.to_string());
+            response
+        } else {
+            follower.finished().await?;
+            self.registry.fetched(cache, repository, *blob).await?;
+            match self.registry.open_blob(self.identity, name, digest).await? {
+                Opened::Stored(reader) => self.blob_answer(reader, digest, headers).await?,
+                Opened::Absent(_) => return Err(crate::blob::unknown(digest).into()),
+            }
+        };
+        served.tell(&mut response);
+        Ok(response)
+    }
+
+    async fn blob_answer(&self, reader: BlobReader, digest: &Digest, headers: &HeaderMap) -> Answer {
         let blob = if self.sends.is_some() { reader.mapped_body().await? } else { reader.body() };
         let size = blob.size();
         let header =

@@ -8,7 +8,9 @@ use seaworthy_oci::{Digest, RepoName, Tag, limit::MANIFEST_BYTES, media};
 
 use super::{Answer, Call, list_answer, not_modified, set_digest, text_header};
 use crate::{
-    RegistryError, conditional, limit,
+    RegistryError,
+    cache::Served,
+    conditional, limit,
     manifest::{ManifestPut, Pushed},
     path::{self, ManifestName, encode},
     respond::{empty, set},
@@ -22,12 +24,15 @@ impl Call<'_> {
         reference: &ManifestName,
         headers: &HeaderMap,
     ) -> Answer {
-        let stored = self.registry.resolve_for_head(self.identity, name, reference).await?;
-        if conditional::is_fresh(headers, &stored.digest) {
-            return Ok(not_modified(&stored.digest));
-        }
-        let mut response = Response::new(Body::empty());
-        manifest_headers(&mut response, &stored.media_type, &stored.digest, stored.size);
+        let (stored, served) = self.registry.resolve_for_head(self.identity, name, reference).await?;
+        let mut response = if conditional::is_fresh(headers, &stored.digest) {
+            not_modified(&stored.digest)
+        } else {
+            let mut response = Response::new(Body::empty());
+            manifest_headers(&mut response, &stored.media_type, &stored.digest, stored.size);
+            response
+        };
+        tell(&mut response, served.as_ref());
         Ok(response)
     }
 
@@ -39,12 +44,15 @@ impl Call<'_> {
     ) -> Answer {
         let pulled = self.registry.pull_manifest(self.identity, name, reference).await?;
         let (stored, bytes) = (pulled.stored, pulled.bytes);
-        if conditional::is_fresh(headers, &stored.digest) {
-            return Ok(not_modified(&stored.digest));
-        }
-        let size = bytes.len() as u64;
-        let mut response = Response::new(Body::from(bytes));
-        manifest_headers(&mut response, &stored.media_type, &stored.digest, size);
+        let mut response = if conditional::is_fresh(headers, &stored.digest) {
+            not_modified(&stored.digest)
+        } else {
+            let size = bytes.len() as u64;
+            let mut response = Response::new(Body::from(bytes));
+            manifest_headers(&mut response, &stored.media_type, &stored.digest, size);
+            response
+        };
+        tell(&mut response, pulled.served.as_ref());
         Ok(response)
     }
 
@@ -143,6 +151,13 @@ fn pushed_answer(name: &RepoName, pushed: &Pushed, asked: &[Tag]) -> Response {
         set(&mut response, header::WARNING, &text);
     }
     response
+}
+
+/// Where it came from, below a cache.
+fn tell(response: &mut Response, served: Option<&Served>) {
+    if let Some(served) = served {
+        served.tell(response);
+    }
 }
 
 fn manifest_headers(response: &mut Response, media_type: &str, digest: &Digest, size: u64) {

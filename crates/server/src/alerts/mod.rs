@@ -6,7 +6,7 @@ mod letter;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use seaworthy_model::{AlertMessageId, AlertTargetId};
+use seaworthy_model::{AlertMessageId, AlertTargetId, Network};
 use seaworthy_policy::Language;
 use seaworthy_seal::Seal;
 use seaworthy_store::chain;
@@ -22,7 +22,7 @@ pub use letter::{Letter, letter};
 use crate::{
     limit,
     mail::Mail,
-    webhook::{Endpoint, Network, Parcel, Webhook},
+    webhook::{Endpoint, Parcel, Webhook},
 };
 
 /// Media type of the body of a webhook (`CloudEvents` JSON format 1.0.2, section 3).

@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, Query, State},
 };
 use seaworthy_access::{Identity, Permission};
-use seaworthy_model::{AlertId, AlertMessageId, AlertTargetId, ErrorCode, Prefix, Problem};
+use seaworthy_model::{AlertId, AlertMessageId, AlertTargetId, ErrorCode, Network, Prefix, Problem};
 use seaworthy_policy::Language;
 use seaworthy_telemetry::{
     Body, DeadMessage, Format, NewTarget, Target, TargetKind, UnknownEvent, Wanted as Event,
@@ -18,7 +18,7 @@ use crate::{
     alerts::{row, sealed_for},
     japanese, limit, mail,
     route::Routes,
-    webhook::{Address, AddressError, Endpoint, Key, Network, NetworkError},
+    webhook::{Address, AddressError, Endpoint, Key},
 };
 
 pub(super) fn routes() -> Routes<Rooms> {
@@ -200,12 +200,6 @@ async fn may_be_told(
 
 fn no_event(error: &UnknownEvent) -> ApiError {
     invalid(error.to_string())
-}
-
-impl From<NetworkError> for Problem {
-    fn from(error: NetworkError) -> Self {
-        Self::new(ErrorCode::Invalid, error.to_string())
-    }
 }
 
 async fn delete(

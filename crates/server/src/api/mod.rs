@@ -4,6 +4,7 @@ mod access;
 mod advisories;
 mod agent;
 mod alerts;
+mod caches;
 mod check;
 mod container_page;
 mod containers;
@@ -125,6 +126,7 @@ pub(crate) fn routes() -> Routes<Rooms> {
         .merge(overview::routes())
         .merge(policies::routes())
         .merge(promotion::routes())
+        .merge(caches::routes())
         .merge(registry::routes())
         .merge(scope_maps::routes())
         .merge(session::routes())

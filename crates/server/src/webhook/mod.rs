@@ -6,7 +6,6 @@
 //! of the answer nothing is read but its head. Who sends keeps the messages and tries again.
 
 mod endpoint;
-mod network;
 mod signature;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -16,7 +15,7 @@ use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
-use seaworthy_model::Timestamp;
+use seaworthy_model::{Network, Timestamp, is_permitted, meant};
 use seaworthy_store::chain;
 use seaworthy_telemetry::{Failure, Retry};
 use tokio::{
@@ -27,7 +26,6 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 pub use endpoint::{Address, AddressError, Endpoint, Key};
-pub use network::{Network, NetworkError, is_permitted};
 
 use crate::limit;
 use endpoint::Scheme;
@@ -197,7 +195,7 @@ impl Webhook {
         };
         let mut failure = SendError::Forbidden { host: host.clone(), address: first };
         for address_of in found.iter().filter(permitted) {
-            if address.scheme == Scheme::Http && !network::meant(address_of.ip()).is_loopback() {
+            if address.scheme == Scheme::Http && !meant(address_of.ip()).is_loopback() {
                 failure = SendError::Plain { host: host.clone(), address: *address_of };
                 continue;
             }

@@ -1,5 +1,6 @@
-//! Which addresses a webhook may be sent to. Decided on the address that is connected to, after
-//! names were resolved, so that no name, number or redirect leads around it.
+//! Which addresses this program may connect to when somebody else named the host: those of webhooks and of
+//! upstream registries. Decided on the address that is connected to, after names were resolved, so that no
+//! name, number or redirect leads around it.
 
 use std::{
     fmt,
@@ -7,8 +8,13 @@ use std::{
     str::FromStr,
 };
 
+use serde::{Deserialize, Serialize};
+
+use crate::{ErrorCode, Problem};
+
 /// A network as `10.0.0.0/8` or `fd12::/16`, or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Network {
     first: u128,
     prefix: u32,
@@ -30,6 +36,12 @@ pub enum NetworkError {
         /// What was given.
         text: String,
     },
+}
+
+impl From<NetworkError> for Problem {
+    fn from(error: NetworkError) -> Self {
+        Self::new(ErrorCode::Invalid, error.to_string())
+    }
 }
 
 /// Largest network that may be allowed: `10.0.0.0/8`, `fc00::/7`.
@@ -148,6 +160,20 @@ impl fmt::Display for Network {
     }
 }
 
+impl TryFrom<String> for Network {
+    type Error = NetworkError;
+
+    fn try_from(text: String) -> Result<Self, NetworkError> {
+        text.parse()
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.to_string()
+    }
+}
+
 /// True when a connection to `address` may be opened: it is of the internet, or in a network that
 /// was allowed. A metadata address has to be allowed by itself.
 pub fn is_permitted(address: IpAddr, allowed: &[Network]) -> bool {
@@ -161,7 +187,7 @@ pub fn is_permitted(address: IpAddr, allowed: &[Network]) -> bool {
 
 /// The IPv4 address that an IPv6 address stands for on the wire: mapped (RFC 4291), or translated by
 /// the well-known prefix (RFC 6052).
-pub(super) fn meant(address: IpAddr) -> IpAddr {
+pub fn meant(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     if let Some(v4) = v6.to_ipv4_mapped() {
         return IpAddr::V4(v4);

@@ -1,0 +1,54 @@
+//! Caches of other registries: `registry cache`.
+
+use serde_json::json;
+
+use crate::{
+    client::{Server, encode},
+    failure::Outcome,
+    flags::{CacheFlags, CacheVerb, Global},
+    login, render,
+};
+
+const PATH: &str = "/api/v1/registry/caches";
+
+pub(crate) async fn cache(global: &Global, verb: CacheVerb) -> Outcome {
+    let server = Server::of(global)?;
+    match verb {
+        CacheVerb::Create(flags) => render::record(global, &server.post(PATH, &wanted(&flags)?).await?),
+        CacheVerb::List => {
+            let columns = [
+                ("PREFIX", "/prefix"),
+                ("UPSTREAM", "/upstream"),
+                ("REMOTE PREFIX", "/remote_prefix"),
+                ("NS", "/ns"),
+                ("USERNAME", "/username"),
+                ("CHECK SECONDS", "/check_seconds"),
+            ];
+            render::list(global, &server.get(PATH).await?, "/prefix", &columns);
+        }
+        CacheVerb::Show { prefix } => {
+            let found = server.get(&format!("{PATH}?prefix={}", encode(&prefix))).await?;
+            render::record(global, found.get(0).unwrap_or(&found));
+        }
+        CacheVerb::Delete { prefix } => {
+            let path = format!("{PATH}?prefix={}", encode(&prefix));
+            render::record(global, &server.delete(&path).await?);
+        }
+    }
+    Ok(())
+}
+
+fn wanted(flags: &CacheFlags) -> Result<serde_json::Value, seaworthy_model::Problem> {
+    let password = flags.password_stdin.then(login::secret_from_stdin).transpose()?;
+    Ok(json!({
+        "prefix": flags.prefix,
+        "upstream": flags.upstream,
+        "remote_prefix": flags.remote_prefix,
+        "ns": flags.ns,
+        "realms": flags.realm,
+        "username": flags.username,
+        "password": password.as_ref().map(seaworthy_model::Secret::expose),
+        "check_seconds": flags.check_seconds,
+        "networks": flags.allow_network,
+    }))
+}

@@ -1,0 +1,117 @@
+//! One server in front of another: real clients pull through it, and what comes is judged.
+
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use seaworthy_testkit::{missing, program};
+use serde_json::json;
+
+use crate::{
+    agent::until,
+    http::Door,
+    image::Image,
+    server::{Place, Server, run},
+};
+
+/// `name:secret`, as docker keeps it.
+fn user(door: &Door) -> String {
+    let Door::Tcp { basic, .. } = door else { panic!("a door of TCP") };
+    String::from_utf8(STANDARD.decode(basic).expect("base64")).expect("text")
+}
+
+/// The registry that others stand in front of.
+fn upstream() -> (Place, Server, Door) {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let door = place.login(server.port);
+    (place, server, door)
+}
+
+/// Makes `prefix` a cache; its output, which has no secret.
+fn create(place: &Place, prefix: &str, port: u16, login: &str) -> String {
+    let (name, secret) = login.split_once(':').expect("a name and a secret");
+    let url = format!("http://localhost:{port}");
+    let mut command = place.command(&["registry", "cache", "create", prefix, "--upstream", &url]);
+    command
+        .args(["--allow-network", "127.0.0.1", "--allow-network", "::1", "--check-seconds", "0"])
+        .args(["--ns", &format!("{prefix}.example").replace('/', "."), "--username", name])
+        .args(["--password-stdin", "-o", "json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    writeln!(child.stdin.take().expect("stdin"), "{secret}").expect("written");
+    let output = child.wait_with_output().expect("it ends");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success() && !text.contains(secret), "{text}");
+    text
+}
+
+#[test]
+fn a_real_client_pulls_through_a_cache() {
+    let (behind, far, far_door) = upstream();
+    let image = Image::debian("expat", "2.5.0-1", "cached");
+    image.push(&far_door, "dev/app", "1");
+    let login = user(&far_door);
+
+    let place = Place::new();
+    let server = place.up(&[]);
+    let door = place.login(server.port);
+    create(&place, "hub", far.port, &login);
+    let shown = place.cli(&["registry", "cache", "show", "hub", "-o", "json"]);
+    assert_eq!(shown.json()["prefix"], json!("hub"), "{shown:?}");
+    assert_eq!(place.cli(&["registry", "cache", "show", "other"]).code, 2);
+
+    // Pending until all of it is here and inspected.
+    let path = "/v2/hub/dev/app/manifests/1";
+    let answer = until("it is judged", || Some(door.get("GET", path)).filter(|answer| answer.status == 200));
+    assert_eq!(answer.header("docker-content-digest"), Some(image.digest().to_string().as_str()));
+    let by_ns = door.get("GET", "/v2/dev/app/manifests/1?ns=hub.example");
+    assert_eq!((by_ns.status, by_ns.text()), (200, answer.text()));
+    if program("skopeo").is_some() {
+        let from = format!("docker://localhost:{}/hub/dev/app:1", server.port);
+        let to = format!("dir:{}", place.path("copy").display());
+        let mut skopeo = Command::new("skopeo");
+        skopeo.args(["copy", "--src-tls-verify=false", "--src-creds", &user(&door), &from, &to]);
+        let said = run(&mut skopeo);
+        assert_eq!(said.code, 0, "{said:?}");
+    } else {
+        missing("a_real_client_pulls_through_a_cache", "skopeo");
+    }
+    let verified = place.cli(&["registry", "verify"]);
+    assert_eq!(verified.code, 0, "{verified:?}");
+    let records = until("it has its number", || {
+        let said = place.cli(&["ledger", "list", "--action", "manifest.cache", "-o", "json"]).json();
+        said.as_array().filter(|all| all.len() == 1).cloned()
+    });
+    assert_eq!(records[0]["record"]["details"]["from"], json!("localhost/dev/app"), "{records:#?}");
+
+    // What enforces elsewhere does so here: no feed covers it.
+    create(&place, "prod/hub", far.port, &login);
+    let refused = until("it is judged there", || {
+        let answer = door.get("GET", "/v2/prod/hub/dev/app/manifests/1");
+        Some(answer).filter(|answer| answer.text().contains("is blocked by `prod/"))
+    });
+    assert_eq!(refused.status, 403);
+    let layer = format!("/v2/prod/hub/dev/app/blobs/{}", image.layer_digest());
+    assert_eq!(door.get("GET", &layer).status, 403);
+    let denied = image.try_push(&door, "hub/dev/app", "2").expect_err("nobody pushes there");
+    assert!(denied.contains("is a cache"), "{denied}");
+
+    // The upstream is gone, and the image is here.
+    far.stop();
+    drop(behind);
+    let stale = door.get("GET", path);
+    assert_eq!(stale.status, 200, "{}", stale.text());
+    assert!(stale.header("warning").is_some_and(|it| it.contains("stale")), "{:?}", stale.header("warning"));
+    let layer = format!("/v2/hub/dev/app/blobs/{}", image.layer_digest());
+    assert_eq!(door.get("GET", &layer).status, 200);
+    let absent = door.get("GET", "/v2/hub/dev/app/manifests/2");
+    assert_eq!(absent.status, 503, "{}", absent.text());
+    assert!(absent.header("retry-after").is_some());
+    let deleted = place.cli(&["registry", "cache", "delete", "hub", "-o", "json"]);
+    assert_eq!((deleted.code, deleted.json()), (0, json!({"removed": "hub"})));
+    assert_eq!(door.get("GET", path).header("warning"), None, "a prefix like others");
+}

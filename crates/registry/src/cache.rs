@@ -1,0 +1,440 @@
+//! Caches: prefixes of repositories that stand in front of another registry. What is asked for below one is
+//! fetched from there once, kept, judged like everything else, and served when the upstream is away.
+//!
+//! Nobody pushes below a cache. The longest prefix that covers a repository is its cache.
+
+mod fill;
+mod flight;
+mod follow;
+mod known;
+mod served;
+mod tasks;
+mod through;
+
+use std::fmt;
+
+use seaworthy_access::{Identity, Permission};
+use seaworthy_ledger::{Act, Action};
+use seaworthy_model::{ErrorCode, Network, Problem, Secret};
+use seaworthy_oci::RepoName;
+use seaworthy_store::Tx;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
+
+pub(crate) use self::{
+    fill::Fetches,
+    flight::{Flights, Part},
+    follow::{Begun, Follower},
+    known::{Cache, Caches},
+    served::Served,
+    tasks::Tasks,
+    through::{Outcome, checks},
+};
+use crate::{
+    HostName, Origin, Prefix, Registry, RegistryError,
+    db::{self, CacheRow},
+    limit,
+    path::Target,
+};
+
+/// What is known of a cache, but for its password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheSettings {
+    /// Which repositories: not all.
+    pub prefix: Prefix,
+    /// Where they come from.
+    pub upstream: Origin,
+    /// What their names begin with there.
+    pub remote_prefix: Option<RepoName>,
+    /// What `ns=` calls the upstream: one cache answers for each.
+    pub ns: Vec<HostName>,
+    /// Hosts of token services, besides the upstream itself.
+    pub realms: Vec<HostName>,
+    /// Who we are there.
+    pub username: Option<String>,
+    /// How long the upstream's answer about a tag holds, in seconds.
+    pub check_seconds: u32,
+    /// Networks that the upstream may be in, besides the internet.
+    pub networks: Vec<Network>,
+}
+
+/// A cache as somebody wants it.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewCache {
+    /// Which repositories.
+    pub prefix: Prefix,
+    /// `https://registry.example.com`, or the name of one that is known, such as `docker.io`.
+    pub upstream: String,
+    /// What their names begin with there; empty: nothing.
+    #[serde(default)]
+    pub remote_prefix: String,
+    /// What `ns=` calls the upstream, besides what is known.
+    #[serde(default)]
+    pub ns: Vec<HostName>,
+    /// Hosts of token services, besides what is known.
+    #[serde(default)]
+    pub realms: Vec<HostName>,
+    /// Who we are there.
+    pub username: Option<String>,
+    /// And how we show it.
+    #[serde(default, deserialize_with = "secret")]
+    pub password: Option<Secret<String>>,
+    /// How long the upstream's answer about a tag holds, in seconds.
+    pub check_seconds: Option<u32>,
+    /// Networks that the upstream may be in.
+    #[serde(default)]
+    pub networks: Vec<Network>,
+}
+
+fn secret<'d, D: Deserializer<'d>>(from: D) -> Result<Option<Secret<String>>, D::Error> {
+    Ok(Option::<String>::deserialize(from)?.map(Secret::new))
+}
+
+impl fmt::Debug for NewCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewCache").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+/// Registries by the names that images have: host, token services, what `ns=` calls them.
+const KNOWN: &[(&str, &str, &[&str])] = &[
+    ("docker.io", "https://registry-1.docker.io", &["auth.docker.io"]),
+    ("ghcr.io", "https://ghcr.io", &[]),
+    ("quay.io", "https://quay.io", &[]),
+    ("mcr.microsoft.com", "https://mcr.microsoft.com", &[]),
+    ("registry.k8s.io", "https://registry.k8s.io", &[]),
+    ("public.ecr.aws", "https://public.ecr.aws", &[]),
+];
+
+impl NewCache {
+    /// What it comes to, if it may be.
+    fn settings(&self) -> Result<CacheSettings, Problem> {
+        let invalid = |message: String| Problem::new(ErrorCode::Invalid, message);
+        if self.prefix.name().is_empty() {
+            return Err(
+                invalid("a cache is not for all repositories".into()).hint("name a prefix, such as `hub`")
+            );
+        }
+        let known = KNOWN.iter().find(|(name, ..)| *name == self.upstream);
+        let upstream: Origin = known.map_or(self.upstream.as_str(), |(_, origin, _)| origin).parse()?;
+        let (mut ns, mut realms) = (self.ns.clone(), self.realms.clone());
+        if let Some((name, _, known_realms)) = known {
+            add(&mut ns, name)?;
+            known_realms.iter().try_for_each(|realm| add(&mut realms, realm))?;
+        }
+        if upstream.is_plain && self.networks.is_empty() {
+            let message = format!("plain HTTP to `{}` is for a network that is named", upstream.host);
+            return Err(invalid(message).hint("use https, or name the network with `--allow-network`"));
+        }
+        let remote_prefix = match self.remote_prefix.as_str() {
+            "" => None,
+            name => Some(
+                name.parse().map_err(|error: seaworthy_oci::ReferenceError| invalid(error.to_string()))?,
+            ),
+        };
+        let check_seconds = self.check_seconds.unwrap_or(limit::CHECK_SECONDS);
+        if check_seconds > limit::CHECK_SECONDS_MAX {
+            return Err(invalid(format!("a check holds for at most {} s", limit::CHECK_SECONDS_MAX)));
+        }
+        if [ns.len(), realms.len(), self.networks.len()].into_iter().any(|count| count > limit::CACHE_NAMES) {
+            let message = format!("more than {} hosts or networks of one kind", limit::CACHE_NAMES);
+            return Err(Problem::new(ErrorCode::TooLarge, message));
+        }
+        self.check_login()?;
+        Ok(CacheSettings {
+            prefix: self.prefix.clone(),
+            upstream,
+            remote_prefix,
+            ns,
+            realms,
+            username: self.username.clone(),
+            check_seconds,
+            networks: self.networks.clone(),
+        })
+    }
+
+    fn check_login(&self) -> Result<(), Problem> {
+        let invalid = |message: &str| Problem::new(ErrorCode::Invalid, message.to_owned());
+        match (&self.username, &self.password) {
+            (None, None) => Ok(()),
+            (Some(name), Some(password)) => {
+                if name.len().max(password.expose().len()) > limit::LOGIN_BYTES {
+                    let message =
+                        format!("the user name or password has more than {} bytes", limit::LOGIN_BYTES);
+                    return Err(Problem::new(ErrorCode::TooLarge, message));
+                }
+                let is_bad = |letter: char| letter.is_control();
+                if name.is_empty()
+                    || password.expose().is_empty()
+                    || name.contains(':')
+                    || name.contains(is_bad)
+                    || password.expose().contains(is_bad)
+                {
+                    return Err(invalid("the user name or password has letters that none has"));
+                }
+                Ok(())
+            }
+            _ => Err(invalid("a user name and a password go together")),
+        }
+    }
+}
+
+fn add(hosts: &mut Vec<HostName>, host: &str) -> Result<(), Problem> {
+    let host: HostName = host.parse()?;
+    if !hosts.contains(&host) {
+        hosts.push(host);
+    }
+    Ok(())
+}
+
+impl CacheSettings {
+    /// What a repository of ours is called there.
+    pub(crate) fn remote(&self, repository: &RepoName) -> Option<RepoName> {
+        let rest = repository.as_str().strip_prefix(self.prefix.name())?;
+        let rest = rest.strip_prefix('/').or_else(|| rest.is_empty().then_some(""))?;
+        let name = match (&self.remote_prefix, rest) {
+            (Some(prefix), "") => prefix.to_string(),
+            (Some(prefix), rest) => format!("{prefix}/{rest}"),
+            (None, rest) => rest.to_owned(),
+        };
+        name.parse().ok()
+    }
+
+    /// What a repository of the upstream is called here.
+    pub(crate) fn local(&self, remote: &RepoName) -> Option<RepoName> {
+        let rest = match &self.remote_prefix {
+            None => remote.as_str(),
+            Some(prefix) => remote.as_str().strip_prefix(prefix.as_str())?.strip_prefix('/')?,
+        };
+        format!("{}/{rest}", self.prefix.name()).parse().ok()
+    }
+
+    /// What its user name and password are sealed for: nobody who writes rows can have them sent elsewhere.
+    fn sealed_for(&self) -> String {
+        let realms: Vec<&str> = self.realms.iter().map(HostName::as_str).collect();
+        format!("registry cache {} at {} by {}", self.prefix, self.upstream, realms.join(" "))
+    }
+
+    /// Who brought what came from this upstream, in links.
+    pub(crate) fn bearer(&self) -> String {
+        format!("cache:{}", self.prefix)
+    }
+}
+
+/// What is sealed.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    username: String,
+    password: String,
+}
+
+impl Registry {
+    /// The caches of the prefixes that `identity` may read the policies of.
+    pub async fn caches(&self, identity: &Identity) -> Result<Vec<CacheSettings>, RegistryError> {
+        let mut shown = Vec::new();
+        for cache in self.inner.caches.all().await?.iter() {
+            let scope = cache.settings.prefix.scope()?;
+            if self.access().allows(identity, Permission::PolicyRead, &scope).await? {
+                shown.push(cache.settings.clone());
+            }
+        }
+        Ok(shown)
+    }
+
+    /// Sets the cache of a prefix, instead of the one that it was. There are at most [`limit::CACHES`].
+    pub async fn set_cache(
+        &self,
+        identity: &Identity,
+        new: &NewCache,
+    ) -> Result<CacheSettings, RegistryError> {
+        self.may_rule(identity, &new.prefix).await?;
+        let settings = new.settings()?;
+        let sealed = match (&settings.username, &new.password) {
+            (Some(username), Some(password)) => {
+                let kept = Kept { username: username.clone(), password: password.expose().clone() };
+                let kept = Secret::new(serde_json::to_vec(&kept).unwrap_or_default());
+                Some(self.inner.config.upstreams.seal.wrap(&settings.sealed_for(), kept.expose())?)
+            }
+            _ => None,
+        };
+        let row = CacheRow { settings: settings.clone(), sealed, changed_at: self.inner.clock.now() };
+        seaworthy_ledger::write(self.db(), &identity.actor, row, |row, tx| {
+            Box::pin(async move {
+                check_room(tx, &row.settings).await?;
+                db::put_cache(tx, row).await?;
+                if db::count_caches(tx).await? > limit::CACHES {
+                    let message = format!("there are {} caches already", limit::CACHES);
+                    return Err(RegistryError::from(Problem::new(ErrorCode::TooLarge, message)));
+                }
+                let act = Act::new(Action::CacheSet, object(&row.settings.prefix));
+                Ok(((), vec![act.details(json!(row.settings))]))
+            })
+        })
+        .await?;
+        self.inner.caches.forget();
+        Ok(settings)
+    }
+
+    /// Makes a cache a prefix like others. What is in it stays.
+    pub async fn remove_cache(&self, identity: &Identity, prefix: &Prefix) -> Result<(), RegistryError> {
+        self.may_rule(identity, prefix).await?;
+        seaworthy_ledger::write(self.db(), &identity.actor, prefix.clone(), |prefix, tx| {
+            Box::pin(async move {
+                if !db::remove_cache(tx, &prefix.to_string()).await? {
+                    let message = format!("`{prefix}` is no cache");
+                    return Err(RegistryError::from(Problem::new(ErrorCode::NotFound, message)));
+                }
+                Ok(((), vec![Act::new(Action::CacheRemove, object(prefix))]))
+            })
+        })
+        .await?;
+        self.inner.caches.forget();
+        Ok(())
+    }
+
+    /// What a path means with `ns=`, by which containerd tells a mirror whose repository it is: the one in the
+    /// cache that answers for that host. All that follows, rights first, is about that one. A host that is what we
+    /// are called says nothing.
+    pub(crate) async fn placed(
+        &self,
+        target: Target,
+        ns: Option<&str>,
+        own_host: &str,
+    ) -> Result<Target, RegistryError> {
+        let Some(host) = ns.filter(|host| !host.eq_ignore_ascii_case(own_host)) else { return Ok(target) };
+        let Some(remote) = target.repository() else { return Ok(target) };
+        let cache = self.inner.caches.for_host(host).await?;
+        let local = cache.and_then(|cache| cache.settings.local(remote));
+        let local = local.ok_or_else(|| {
+            let shown: String = host.chars().take(limit::HOST_BYTES).collect();
+            let message = format!("no cache here answers for `{remote}` of `{}`", shown.escape_debug());
+            Problem::new(ErrorCode::NameUnknown, message)
+        })?;
+        Ok(target.moved(local))
+    }
+
+    /// True below a cache.
+    pub(crate) async fn is_cache(&self, repository: &RepoName) -> Result<bool, RegistryError> {
+        Ok(self.inner.caches.of(repository).await?.is_some())
+    }
+
+    /// Refuses a push below a cache, before its bytes come.
+    pub(crate) async fn check_no_cache(&self, repository: &RepoName) -> Result<(), RegistryError> {
+        match self.inner.caches.of(repository).await? {
+            Some(cache) => Err(takes_no_pushes(repository, &cache.settings.prefix.to_string()).into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A host of `ns=` leads to one cache, and what was pushed stays where it is pushed.
+async fn check_room(tx: &mut Tx<'_>, settings: &CacheSettings) -> Result<(), RegistryError> {
+    let others = if settings.ns.is_empty() { Vec::new() } else { db::ns_of_caches(tx).await? };
+    for (prefix, host) in others {
+        if prefix != settings.prefix.to_string() && settings.ns.contains(&host) {
+            let message = format!("`{prefix}` is the cache that answers for `{host}` already");
+            return Err(Problem::new(ErrorCode::Conflict, message).into());
+        }
+    }
+    if let Some(repository) = db::pushed_below(tx, settings.prefix.name()).await? {
+        let message = format!("`{repository}` has images that were pushed: a cache takes none");
+        return Err(Problem::new(ErrorCode::Conflict, message)
+            .hint("choose a prefix that has no repositories")
+            .into());
+    }
+    Ok(())
+}
+
+pub(crate) fn takes_no_pushes(repository: &RepoName, prefix: &str) -> Problem {
+    Problem::new(ErrorCode::Denied, format!("nobody pushes to `{repository}`: `{prefix}` is a cache"))
+        .hint("it holds what its upstream has: push there, or to another repository")
+}
+
+fn object(prefix: &Prefix) -> String {
+    format!("caches/{prefix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(json: serde_json::Value) -> Result<CacheSettings, Problem> {
+        serde_json::from_value::<NewCache>(json).expect("a wish").settings()
+    }
+
+    #[test]
+    fn known_registries_need_a_name_alone() {
+        let hub = wanted(json!({"prefix": "hub", "upstream": "docker.io"})).expect("settings");
+        assert_eq!(hub.upstream.to_string(), "https://registry-1.docker.io");
+        assert_eq!((hub.ns[0].as_str(), hub.realms[0].as_str()), ("docker.io", "auth.docker.io"));
+        for (name, origin, _) in KNOWN {
+            let known = wanted(json!({"prefix": "p", "upstream": name})).expect("settings");
+            assert_eq!(&known.upstream.to_string(), origin);
+            assert_eq!(known.ns.len(), 1);
+        }
+        let other = wanted(json!({"prefix": "p", "upstream": "https://r.example"})).expect("settings");
+        assert!(
+            other.ns.is_empty() && other.realms.is_empty() && other.check_seconds == limit::CHECK_SECONDS
+        );
+    }
+
+    #[test]
+    fn settings_are_bounded_and_make_sense() {
+        let many = |count: usize| (0..count).map(|it| format!("h{it}.example")).collect::<Vec<_>>();
+        let with = |more: serde_json::Value| {
+            let mut wish = json!({"prefix": "p", "upstream": "https://r.example"});
+            wish.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            wanted(wish)
+        };
+        for (more, fits) in [
+            (json!({"check_seconds": limit::CHECK_SECONDS_MAX}), true),
+            (json!({"check_seconds": limit::CHECK_SECONDS_MAX + 1}), false),
+            (json!({"check_seconds": 0}), true),
+            (json!({"ns": many(limit::CACHE_NAMES)}), true),
+            (json!({"ns": many(limit::CACHE_NAMES + 1)}), false),
+            (json!({"realms": many(limit::CACHE_NAMES + 1)}), false),
+            (json!({"username": "u", "password": "p"}), true),
+            (json!({"username": "u", "password": "p".repeat(limit::LOGIN_BYTES)}), true),
+            (json!({"username": "u", "password": "p".repeat(limit::LOGIN_BYTES + 1)}), false),
+            (json!({"username": "u"}), false),
+            (json!({"username": "u", "password": ""}), false),
+            (json!({"password": "p"}), false),
+            (json!({"username": "u:v", "password": "p"}), false),
+            (json!({"username": "u", "password": "p\nq"}), false),
+            (json!({"prefix": "*"}), false),
+            (json!({"upstream": "http://127.0.0.1:5000"}), false),
+            (json!({"upstream": "http://127.0.0.1:5000", "networks": ["127.0.0.1"]}), true),
+            (json!({"upstream": "docker.example"}), false),
+            (json!({"remote_prefix": "library"}), true),
+            (json!({"remote_prefix": "Library"}), false),
+        ] {
+            assert_eq!(with(more.clone()).is_ok(), fits, "{more}");
+        }
+    }
+
+    #[test]
+    fn names_are_mapped_both_ways() {
+        let name = |text: &str| text.parse::<RepoName>().expect("a name");
+        for (remote_prefix, local, remote) in [
+            ("", "hub/library/alpine", Some("library/alpine")),
+            ("", "hub/a", Some("a")),
+            ("", "hub", None),
+            ("", "hubs/a", None),
+            ("library", "hub/alpine", Some("library/alpine")),
+            ("library", "hub", Some("library")),
+        ] {
+            let settings =
+                wanted(json!({"prefix": "hub", "upstream": "docker.io", "remote_prefix": remote_prefix}))
+                    .expect("settings");
+            let there = settings.remote(&name(local));
+            assert_eq!(there.as_ref().map(RepoName::as_str), remote, "{local}");
+            if let Some(there) = there.filter(|_| local.contains('/')) {
+                assert_eq!(settings.local(&there), Some(name(local)));
+            }
+        }
+        let settings = wanted(json!({"prefix": "hub", "upstream": "docker.io", "remote_prefix": "library"}));
+        assert_eq!(settings.expect("settings").local(&name("bitnami/redis")), None);
+    }
+}

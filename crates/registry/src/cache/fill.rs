@@ -1,0 +1,394 @@
+//! Blobs through a cache: each is fetched once, however many want it, and kept when it is what its digest says.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::{Buf as _, Bytes};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use seaworthy_model::{ErrorCode, Event, ManifestPushed, Problem, UploadId, consumer};
+use seaworthy_oci::{Digest, Manifest, RepoName};
+use seaworthy_store::{DbError, Upload};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{Cache, Follower, flight::Part, follow::Progress, through::Trouble};
+use crate::{
+    ROOM, Registry, RegistryError, db, limit,
+    push::{claimed_sizes, describe},
+    upstream::{Arriving, UpstreamError},
+};
+
+/// A blob as one upstream has it, with the length that a manifest says.
+type Key = (String, Digest, u64);
+
+/// Blobs on their way.
+pub(crate) struct Fetches {
+    open: Arc<Mutex<HashMap<Key, watch::Receiver<Progress>>>>,
+    permits: Arc<Semaphore>,
+    images: Arc<Semaphore>,
+}
+
+impl Default for Fetches {
+    fn default() -> Self {
+        Self {
+            open: Arc::default(),
+            permits: Arc::new(Semaphore::new(limit::FETCHES)),
+            images: Arc::new(Semaphore::new(limit::FILLS)),
+        }
+    }
+}
+
+/// Takes a fetch out of the list, however it ends.
+struct Listed {
+    open: Arc<Mutex<HashMap<Key, watch::Receiver<Progress>>>>,
+    key: Key,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+impl Registry {
+    /// Follows the fetch of a blob that a manifest of `repository` names, which is begun unless it is under way.
+    /// It goes on when its readers go.
+    pub(crate) fn follow(
+        &self,
+        cache: &Arc<Cache>,
+        repository: &RepoName,
+        (digest, size): (Digest, u64),
+    ) -> Result<Follower, RegistryError> {
+        let remote = cache.settings.remote(repository);
+        let remote = remote.ok_or_else(|| crate::blob::unknown(&digest))?;
+        if size > limit::BLOB_BYTES {
+            return Err(Problem::new(ErrorCode::TooLarge, "blob is larger than this registry takes").into());
+        }
+        let fetches = &self.inner.fetches;
+        let key: Key = (cache.settings.bearer(), digest, size);
+        let mut open = fetches.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(progress) = open.get(&key) {
+            return Ok(Follower { progress: progress.clone(), size, part: Part::Joined });
+        }
+        let (told, progress) = watch::channel(Progress::default());
+        open.insert(key.clone(), progress.clone());
+        let listed = Listed { open: fetches.open.clone(), key };
+        let fetch = Fetch {
+            registry: self.clone(),
+            cache: cache.clone(),
+            repository: repository.clone(),
+            remote,
+            digest,
+            size,
+        };
+        self.inner.tasks.spawn(async move {
+            let outcome = fetch.run(&told).await;
+            // Who comes from now on finds the blob, or begins anew.
+            drop(listed);
+            told.send_modify(|it| it.end = Some(outcome));
+        });
+        Ok(Follower { progress, size, part: Part::Began })
+    }
+
+    /// Waits until a blob is here and `repository` may open it.
+    pub(crate) async fn fetched(
+        &self,
+        cache: &Arc<Cache>,
+        repository: &RepoName,
+        (digest, size): (Digest, u64),
+    ) -> Result<(), RegistryError> {
+        loop {
+            if self.is_here(repository, &digest).await? {
+                return Ok(());
+            }
+            let follower = self.follow(cache, repository, (digest, size))?;
+            let part = follower.part;
+            follower.finished().await?;
+            // Another's was for another repository, perhaps: then the next one finds the bytes.
+            if part == Part::Began {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn is_here(&self, repository: &RepoName, digest: &Digest) -> Result<bool, RegistryError> {
+        let row = db::blob(self.db(), digest).await?;
+        Ok(row.is_some_and(|row| row.is_readable())
+            && !db::reaching(self.db(), (repository, digest), db::Reaching::Opens, "", 1).await?.is_empty())
+    }
+
+    /// Has the config and the layers of a manifest fetched that came from an upstream, unless they are here.
+    pub(crate) async fn fill_behind(
+        &self,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<(), RegistryError> {
+        if db::filled(self.db(), repository, digest).await? == Some(false) {
+            let key = (repository.clone(), *digest);
+            let work = self.clone().fill(repository.clone(), *digest);
+            drop(self.inner.fills.begin(&self.inner.tasks, key, work));
+        }
+        Ok(())
+    }
+
+    async fn fill(self, repository: RepoName, digest: Digest) {
+        let Ok(_permit) = self.inner.fetches.images.clone().acquire_owned().await else { return };
+        if let Err(error) = self.fill_now(&repository, &digest).await {
+            let reason = seaworthy_store::chain(&error);
+            tracing::warn!(%repository, %digest, reason, "an image could not be fetched as a whole");
+        }
+    }
+
+    async fn fill_now(&self, repository: &RepoName, digest: &Digest) -> Result<(), RegistryError> {
+        let context = (repository.clone(), *digest, self.inner.clock.now());
+        let is_wanted = self
+            .db()
+            .upkeep(context, |(repository, digest, now), tx| {
+                Box::pin(async move {
+                    // A server that ends has it done by whoever comes by then.
+                    let again = again(db::fill_tries(tx, repository, digest).await?);
+                    db::fill_from(tx, repository, digest, now.plus_seconds(again)).await?;
+                    Ok(db::filled_in(tx, repository, digest).await? == Some(false))
+                })
+            })
+            .await
+            .map_err(|error: DbError| RegistryError::Db(error))?;
+        let Some(cache) = self.inner.caches.of(repository).await?.filter(|_| is_wanted) else {
+            return Ok(());
+        };
+        let Some((bytes, media_type)) = self.manifest_bytes(repository, digest).await? else {
+            return self.forget_fill(repository, digest).await;
+        };
+        let manifest = Manifest::parse(&bytes, Some(&media_type))?;
+        let wanted: BTreeMap<Digest, u64> = claimed_sizes(&manifest).into_iter().collect();
+        stream::iter(wanted)
+            .map(|blob| self.fetched(&cache, repository, blob))
+            .buffer_unordered(limit::FILLS_PER_IMAGE)
+            .try_collect::<()>()
+            .await?;
+        self.filled(repository, digest, &manifest).await
+    }
+
+    async fn forget_fill(&self, repository: &RepoName, digest: &Digest) -> Result<(), RegistryError> {
+        let context = (repository.clone(), *digest);
+        self.db()
+            .upkeep(context, |(repository, digest), tx| {
+                Box::pin(async move { db::stop_fill(tx, repository, digest).await })
+            })
+            .await
+            .map_err(|error: DbError| RegistryError::Db(error))
+    }
+
+    /// Notes that all of an image is here, and has it inspected.
+    async fn filled(
+        &self,
+        repository: &RepoName,
+        digest: &Digest,
+        manifest: &Manifest,
+    ) -> Result<(), RegistryError> {
+        let mut pushed: ManifestPushed = describe(repository, *digest, manifest, self.inner.clock.now());
+        if let Manifest::Image(image) = manifest
+            && !pushed.is_image
+        {
+            pushed.is_image = self.may_be_run(&image.config.digest).await?;
+        }
+        let consumers = self.inner.config.manifest_consumers;
+        self.db()
+            .upkeep((pushed, consumers), |(pushed, consumers), tx| {
+                Box::pin(async move {
+                    let is_new = db::set_filled(tx, &pushed.repository, &pushed.digest).await?;
+                    if is_new && consumers.contains(&consumer::INSPECTION) {
+                        let event = Event::ManifestPushed(pushed.clone());
+                        tx.deliver(consumer::INSPECTION, &event, pushed.pushed_at).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+            .map_err(|error: DbError| RegistryError::Db(error))
+    }
+
+    /// Goes on with images that were not fetched as a whole when a server ended or an upstream was away, until
+    /// cancelled; then ends what is under way.
+    pub async fn caching(self, cancel: CancellationToken) {
+        loop {
+            if let Err(error) = self.resume_fills().await {
+                tracing::warn!(error = %seaworthy_store::chain(&error), "looking for images to fetch failed");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(limit::COLLECT_SECONDS)) => {}
+                () = cancel.cancelled() => break,
+            }
+        }
+        self.inner.tasks.end().await;
+    }
+
+    pub(crate) async fn resume_fills(&self) -> Result<(), RegistryError> {
+        let most = i64::try_from(limit::FILLS).unwrap_or(i64::MAX);
+        for (repository, digest) in db::due_fills(self.db(), self.inner.clock.now(), most).await? {
+            self.fill_behind(&repository, &digest).await?;
+        }
+        Ok(())
+    }
+}
+
+/// In how many seconds an image is fetched again that was tried so often before.
+fn again(tries: i64) -> i64 {
+    (30 << tries.clamp(0, 16)).min(limit::FILL_SECONDS_MAX)
+}
+
+/// One blob to be fetched.
+struct Fetch {
+    registry: Registry,
+    cache: Arc<Cache>,
+    repository: RepoName,
+    /// What the upstream calls it.
+    remote: RepoName,
+    digest: Digest,
+    size: u64,
+}
+
+impl Fetch {
+    async fn run(&self, told: &watch::Sender<Progress>) -> Result<(), Problem> {
+        let trouble = match self.bring(told).await {
+            Ok(()) => return Ok(()),
+            Err(trouble) => trouble,
+        };
+        let (digest, repository) = (self.digest, &self.repository);
+        let upstream = self.cache.upstream.host();
+        let (problem, reason) = match trouble {
+            Trouble::Upstream(UpstreamError::NotFound { .. }) => {
+                return Err(crate::blob::unknown(&self.digest));
+            }
+            Trouble::Upstream(error) => (error.problem(), seaworthy_store::chain(&error)),
+            Trouble::Room(error) => {
+                let reason = seaworthy_store::chain(&error);
+                (error.into(), reason)
+            }
+        };
+        tracing::warn!(%digest, %repository, upstream, reason, "a blob did not come from its upstream");
+        Err(problem)
+    }
+
+    async fn bring(&self, told: &watch::Sender<Progress>) -> Result<(), Trouble> {
+        let _permit = self.registry.inner.fetches.permits.clone().acquire_owned().await;
+        if self.link_again().await? {
+            return Ok(());
+        }
+        let id = UploadId::generate();
+        let mut upload =
+            self.registry.blobs().begin(ROOM, id, self.digest.algorithm()).map_err(RegistryError::Blob)?;
+        if let Err(trouble) = self.receive(&mut upload, told).await {
+            self.registry.blobs().discard(ROOM, id).await.map_err(RegistryError::Blob)?;
+            return Err(trouble);
+        }
+        let stored = match upload.finish_copy(self.digest).await {
+            Ok(stored) => stored,
+            Err(seaworthy_store::BlobError::DigestMismatch { .. }) => {
+                return Err(self.wrong("a blob with another digest").into());
+            }
+            Err(error) => return Err(RegistryError::Blob(error).into()),
+        };
+        self.registry.keep_fetched(&self.repository, stored, self.cache.settings.bearer()).await?;
+        Ok(())
+    }
+
+    /// What this upstream gave us for another repository needs not be fetched again.
+    async fn link_again(&self) -> Result<bool, RegistryError> {
+        let bearer = self.cache.settings.bearer();
+        let context = (self.repository.clone(), self.digest, bearer, self.registry.inner.clock.now());
+        self.registry
+            .db()
+            .upkeep(context, |(repository, digest, bearer, now), tx| {
+                Box::pin(async move { db::link_again(tx, repository, digest, bearer, *now).await })
+            })
+            .await
+            .map_err(|error: DbError| RegistryError::Db(error))
+    }
+
+    /// Takes all bytes in, going on where a connection broke.
+    async fn receive(&self, upload: &mut Upload, told: &watch::Sender<Progress>) -> Result<(), Trouble> {
+        let mut vain = 0;
+        for _ in 0..limit::FETCH_ATTEMPTS_MAX {
+            let before = upload.offset();
+            let error = match self.receive_some(upload, told).await {
+                Ok(()) => return Ok(()),
+                Err(Trouble::Upstream(error)) if error.is_trouble() && error.retry_after().is_none() => error,
+                Err(trouble) => return Err(trouble),
+            };
+            vain = if upload.offset() > before { 0 } else { vain + 1 };
+            if vain >= limit::FETCH_ATTEMPTS {
+                return Err(error.into());
+            }
+            let (digest, offset) = (self.digest, upload.offset());
+            tracing::info!(%digest, offset, reason = seaworthy_store::chain(&error), "a fetch goes on");
+            if vain > 0 {
+                tokio::time::sleep(Duration::from_millis(100 << vain)).await;
+            }
+        }
+        Err(self.wrong("a blob in too many pieces").into())
+    }
+
+    async fn receive_some(&self, upload: &mut Upload, told: &watch::Sender<Progress>) -> Result<(), Trouble> {
+        let from = upload.offset();
+        let Arriving { mut flow, start } = self.cache.upstream.blob(&self.remote, &self.digest, from).await?;
+        // Who does not know ranges sends everything once more.
+        let mut known = from - start;
+        while let Some(bytes) = flow.next().await? {
+            self.take(upload, bytes, &mut known).await?;
+            // What is there already is told of together.
+            while let Some(more) = flow.next().now_or_never() {
+                let Some(bytes) = more? else { break };
+                self.take(upload, bytes, &mut known).await?;
+            }
+            self.tell(upload, told).await?;
+        }
+        if upload.offset() < self.size {
+            return Err(self.wrong("a blob that is shorter than its manifest says").into());
+        }
+        Ok(())
+    }
+
+    async fn take(&self, upload: &mut Upload, mut bytes: Bytes, known: &mut u64) -> Result<(), Trouble> {
+        let again = usize::try_from(*known).unwrap_or(usize::MAX).min(bytes.len());
+        bytes.advance(again);
+        *known -= again as u64;
+        if upload.offset() + bytes.len() as u64 > self.size {
+            return Err(self.wrong("a blob that is longer than its manifest says").into());
+        }
+        upload.write(bytes).await.map_err(RegistryError::Blob)?;
+        Ok(())
+    }
+
+    async fn tell(&self, upload: &mut Upload, told: &watch::Sender<Progress>) -> Result<(), Trouble> {
+        upload.write_out().await.map_err(RegistryError::Blob)?;
+        let written = upload.offset();
+        if told.borrow().file.is_some() {
+            told.send_modify(|it| it.written = written);
+        } else {
+            let file = upload.growing().map_err(RegistryError::Blob)?.map(Arc::new);
+            told.send_modify(|it| (it.written, it.file) = (written, file));
+        }
+        Ok(())
+    }
+
+    fn wrong(&self, why: &str) -> UpstreamError {
+        UpstreamError::Wrong { host: self.cache.upstream.host().to_owned(), why: why.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_grow_apart() {
+        assert_eq!((again(0), again(1), again(2)), (30, 60, 120));
+        assert_eq!(again(6), 30 * 64);
+        assert_eq!(again(7), limit::FILL_SECONDS_MAX);
+        assert_eq!(again(i64::MAX), limit::FILL_SECONDS_MAX);
+    }
+}

@@ -1,0 +1,164 @@
+//! The caches that there are, each with what was learnt of its upstream.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use seaworthy_model::Secret;
+use seaworthy_oci::RepoName;
+use seaworthy_store::{Db, Watch};
+use tokio_rustls::TlsConnector;
+
+use super::{CacheSettings, Kept};
+use crate::{
+    RegistryError, UpstreamAccess,
+    db::{self, CacheRow},
+    limit,
+    upstream::{Login, Upstream, UpstreamConfig},
+};
+
+/// A cache and its upstream.
+pub(crate) struct Cache {
+    pub(crate) settings: CacheSettings,
+    pub(crate) upstream: Upstream,
+    row: CacheRow,
+}
+
+type All = Arc<Vec<Arc<Cache>>>;
+
+/// What was read, and what says whether it still holds.
+struct Slot {
+    count: Option<u64>,
+    /// `None`: this server changed one since.
+    read_at: Option<Instant>,
+    all: All,
+}
+
+impl Slot {
+    fn holds(&self, count: Option<u64>) -> bool {
+        match count {
+            Some(_) => self.count == count,
+            None => self.read_at.is_some_and(|at| at.elapsed() < Duration::from_millis(limit::CACHES_MS)),
+        }
+    }
+}
+
+/// All caches as they were read last.
+pub(crate) struct Caches {
+    db: Db,
+    watch: Option<Watch>,
+    access: UpstreamAccess,
+    tls: TlsConnector,
+    slot: Mutex<Option<Slot>>,
+}
+
+impl Caches {
+    pub(crate) fn new(db: Db, access: UpstreamAccess) -> Self {
+        let tls = TlsConnector::from(access.tls.clone());
+        Self { watch: db.watch(db::CACHES_IN), access, tls, slot: Mutex::default(), db }
+    }
+
+    /// All of them, in order of their prefixes. Those that did not change keep what was learnt.
+    pub(crate) async fn all(&self) -> Result<All, RegistryError> {
+        // Before the rows: a commit in between makes what was read of no use to anybody later.
+        let count = self.watch.as_ref().map(Watch::count);
+        let before = {
+            let slot = self.lock();
+            if let Some(slot) = slot.as_ref().filter(|slot| slot.holds(count)) {
+                return Ok(slot.all.clone());
+            }
+            slot.as_ref().map(|slot| slot.all.clone()).unwrap_or_default()
+        };
+        let read_at = Some(Instant::now());
+        let rows = db::caches(&self.db).await?;
+        let known = |row: &CacheRow| {
+            let same = |cache: &&Arc<Cache>| {
+                cache.row.changed_at == row.changed_at
+                    && cache.row.settings == row.settings
+                    && cache.row.sealed == row.sealed
+            };
+            before.iter().find(same).cloned()
+        };
+        let all: All = Arc::new(
+            rows.into_iter().map(|row| known(&row).unwrap_or_else(|| Arc::new(self.opened(row)))).collect(),
+        );
+        *self.lock() = Some(Slot { count, read_at, all: all.clone() });
+        Ok(all)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Slot>> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has them read again, because this server changed one.
+    pub(crate) fn forget(&self) {
+        if let Some(slot) = self.lock().as_mut() {
+            slot.read_at = None;
+        }
+    }
+
+    /// The cache that a repository belongs to.
+    pub(crate) async fn of(&self, repository: &RepoName) -> Result<Option<Arc<Cache>>, RegistryError> {
+        let all = self.all().await?;
+        let covering = all.iter().filter(|cache| cache.settings.prefix.covers(repository));
+        Ok(covering.max_by_key(|cache| cache.settings.prefix.name().len()).cloned())
+    }
+
+    /// The cache that answers for a host.
+    pub(crate) async fn for_host(&self, host: &str) -> Result<Option<Arc<Cache>>, RegistryError> {
+        let all = self.all().await?;
+        let host = host.to_ascii_lowercase();
+        Ok(all.iter().find(|cache| cache.settings.ns.iter().any(|ns| ns.as_str() == host)).cloned())
+    }
+
+    fn opened(&self, row: CacheRow) -> Cache {
+        let settings = row.settings.clone();
+        let upstream = Upstream::new(UpstreamConfig {
+            origin: settings.upstream.clone(),
+            realms: settings.realms.clone(),
+            networks: settings.networks.clone(),
+            login: self.login(&row),
+            tls: self.tls.clone(),
+            patience: self.access.patience,
+            clock: self.db.clock(),
+        });
+        Cache { settings, upstream, row }
+    }
+
+    /// Without what cannot be opened any more the upstream is asked as nobody, and says what it lacks.
+    fn login(&self, row: &CacheRow) -> Option<Login> {
+        let sealed = row.sealed.as_ref()?;
+        match self.access.seal.unwrap(&row.settings.sealed_for(), sealed) {
+            Ok(kept) => {
+                let kept: Kept = serde_json::from_slice(kept.expose()).ok()?;
+                Some(Login { username: kept.username, password: Secret::new(kept.password) })
+            }
+            Err(error) => {
+                let prefix = row.settings.prefix.to_string();
+                let reason = seaworthy_store::chain(&error);
+                tracing::error!(prefix, reason, "the password of a cache cannot be opened");
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_holds_for_a_while() {
+        let slot = |count: Option<u64>, age_ms: u64| Slot {
+            count,
+            read_at: Instant::now().checked_sub(Duration::from_millis(age_ms)),
+            all: All::default(),
+        };
+        assert!(slot(Some(3), 0).holds(Some(3)) && !slot(Some(3), 0).holds(Some(4)));
+        // Where others may change them it ends by itself, and when this server does.
+        assert!(slot(None, 0).holds(None));
+        assert!(!slot(None, limit::CACHES_MS).holds(None));
+        assert!(!Slot { read_at: None, ..slot(None, 0) }.holds(None));
+    }
+}

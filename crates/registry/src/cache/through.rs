@@ -1,0 +1,296 @@
+//! Manifests through a cache: asked for upstream when what is here is not known to be the same there.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use seaworthy_access::Identity;
+use seaworthy_ledger::{Act, Action};
+use seaworthy_model::{Actor, Problem, Timestamp};
+use seaworthy_oci::{Algorithm, Digest, Hasher, Manifest, RepoName, Tag};
+use serde_json::json;
+
+use super::{Cache, Served, flight::Part};
+use crate::{
+    Registry, RegistryError, SparseIndexes,
+    db::{self, Removal, StoredManifest},
+    limit,
+    lock::Ability,
+    path::ManifestName,
+    push::{Push, describe},
+    rules::Way,
+    upstream::{Sent, UpstreamError},
+};
+
+/// When tags were looked at last; those that nobody asked for lately are forgotten.
+pub(crate) fn checks() -> quick_cache::sync::Cache<(RepoName, Tag), Timestamp> {
+    quick_cache::sync::Cache::new(limit::CHECKS)
+}
+
+/// What came of asking.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// The upstream has what is here.
+    Same,
+    /// What it has is here now.
+    Stored,
+    /// It has none.
+    Gone,
+    /// It could not be asked, or gave nothing that can be taken.
+    Away(Problem),
+    /// We do not take it, or failed ourselves.
+    Refused(Problem),
+}
+
+/// Why nothing was brought.
+pub(crate) enum Trouble {
+    Upstream(UpstreamError),
+    Room(RegistryError),
+}
+
+impl From<UpstreamError> for Trouble {
+    fn from(error: UpstreamError) -> Self {
+        Self::Upstream(error)
+    }
+}
+
+impl<E: Into<RegistryError>> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Self::Room(error.into())
+    }
+}
+
+impl Registry {
+    /// Sees to it that what a name stands for below a cache is here, and says where it came from; `None` where
+    /// there is no cache. Who asks may pull there.
+    pub(crate) async fn bring(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        name: &ManifestName,
+    ) -> Result<Option<Served>, RegistryError> {
+        let Some(cache) = self.inner.caches.of(repository).await? else { return Ok(None) };
+        let held = self.inner.reads.named(repository, name).await?;
+        if let Some(held) = &held
+            && self.holds(&cache, repository, name, held).await?
+        {
+            return Ok(Some(Served::Kept));
+        }
+        let Some(remote) = cache.settings.remote(repository) else { return Ok(None) };
+        let key = (repository.clone(), name.clone());
+        let errand = Errand {
+            registry: self.clone(),
+            cache,
+            remote,
+            repository: repository.clone(),
+            name: name.clone(),
+            held: held.as_ref().map(|held| held.digest),
+            actor: identity.actor.clone(),
+        };
+        let (outcome, part) = self.inner.errands.join(&self.inner.tasks, key, errand.run()).await?;
+        match outcome {
+            Outcome::Same => Ok(Some(Served::Checked)),
+            Outcome::Stored if part == Part::Joined => Ok(Some(Served::Joined)),
+            Outcome::Stored => Ok(Some(Served::Fetched)),
+            // Whoever looks it up finds none.
+            Outcome::Gone => Ok(None),
+            Outcome::Away(problem) if held.is_some() => Ok(Some(Served::Stale(problem.message))),
+            Outcome::Away(problem) | Outcome::Refused(problem) => Err(problem.into()),
+        }
+    }
+
+    /// True when what is here is served without asking: it cannot be another, must not become another, or was
+    /// looked at a moment ago.
+    async fn holds(
+        &self,
+        cache: &Cache,
+        repository: &RepoName,
+        name: &ManifestName,
+        held: &StoredManifest,
+    ) -> Result<bool, RegistryError> {
+        let ManifestName::Tag(tag) = name else { return Ok(true) };
+        let checked = self.inner.checks.get(&(repository.clone(), tag.clone()));
+        let until = checked.map(|at| at.plus_seconds(i64::from(cache.settings.check_seconds)));
+        if until.is_some_and(|until| self.inner.clock.now() < until) || !held.locks.allow(Ability::Write) {
+            return Ok(true);
+        }
+        let rules = self.inner.rules.rules().await?;
+        Ok(rules.iter().any(|rules| rules.prefix.covers(repository) && rules.freeze(tag)))
+    }
+}
+
+/// One manifest to be asked for.
+struct Errand {
+    registry: Registry,
+    cache: Arc<Cache>,
+    repository: RepoName,
+    /// What the upstream calls it.
+    remote: RepoName,
+    name: ManifestName,
+    /// What the name stands for here.
+    held: Option<Digest>,
+    actor: Actor,
+}
+
+impl Errand {
+    async fn run(self) -> Outcome {
+        let outcome = match self.ask().await {
+            Err(Trouble::Upstream(UpstreamError::NotFound { .. })) => {
+                self.forget().await.map(|()| Outcome::Gone).map_err(Trouble::from)
+            }
+            asked => asked,
+        };
+        match outcome {
+            Ok(outcome) => outcome,
+            Err(Trouble::Upstream(error)) => {
+                let reason = seaworthy_store::chain(&error);
+                let image = crate::manifest::named(&self.repository, &self.name);
+                tracing::warn!(image, reason, "a manifest did not come from its upstream");
+                Outcome::Away(error.problem())
+            }
+            Err(Trouble::Room(error)) => Outcome::Refused(error.into()),
+        }
+    }
+
+    async fn ask(&self) -> Result<Outcome, Trouble> {
+        let upstream = &self.cache.upstream;
+        if let (ManifestName::Tag(tag), Some(held)) = (&self.name, &self.held) {
+            let there = upstream.digest_of(&self.remote, &self.name).await?;
+            if there == Some(*held) {
+                self.checked();
+                return Ok(Outcome::Same);
+            }
+            if let Some(there) = there
+                && let Some((bytes, media_type)) =
+                    self.registry.manifest_bytes(&self.repository, &there).await?
+            {
+                let sent = Sent { bytes, content_type: Some(media_type), digest: Some(there) };
+                self.store(sent, there, vec![tag.clone()]).await?;
+                return Ok(Outcome::Same);
+            }
+        }
+        let sent = upstream.manifest(&self.remote, &self.name).await?;
+        let digest = self.verified(&sent)?;
+        let tags: Vec<Tag> = match &self.name {
+            ManifestName::Tag(tag) => vec![tag.clone()],
+            ManifestName::Digest(_) => Vec::new(),
+        };
+        self.store(sent, digest, tags).await?;
+        Ok(Outcome::Stored)
+    }
+
+    /// The digest of what came, which is the one that was asked for and the one that it is called there.
+    fn verified(&self, sent: &Sent) -> Result<Digest, UpstreamError> {
+        let expected = match &self.name {
+            ManifestName::Digest(digest) => Some(*digest),
+            ManifestName::Tag(_) => sent.digest,
+        };
+        let mut hasher = Hasher::new(expected.map_or(Algorithm::Sha256, |digest| digest.algorithm()));
+        hasher.update(&sent.bytes);
+        let actual = hasher.finish();
+        if expected.is_some_and(|expected| expected != actual) {
+            return Err(self.wrong("a manifest with another digest"));
+        }
+        Ok(actual)
+    }
+
+    fn wrong(&self, why: &str) -> UpstreamError {
+        UpstreamError::Wrong { host: self.cache.upstream.host().to_owned(), why: why.to_owned() }
+    }
+
+    async fn store(&self, sent: Sent, digest: Digest, tags: Vec<Tag>) -> Result<(), Trouble> {
+        let manifest = self.parsed(&sent)?;
+        let mut pushed = describe(&self.repository, digest, &manifest, self.registry.inner.clock.now());
+        if let Manifest::Image(image) = &manifest
+            && !pushed.is_image
+        {
+            // Whether engines would run it is said by its config: that is fetched first.
+            let config = &image.config;
+            if config.size <= seaworthy_oci::limit::CONFIG_BYTES as u64 && !config.is_foreign() {
+                let blob = (config.digest, config.size);
+                self.registry.fetched(&self.cache, &self.repository, blob).await?;
+            }
+            pushed.is_image = self.registry.may_be_run(&config.digest).await?;
+        }
+        let push = Push {
+            way: Way::Cache,
+            pusher: self.cache.settings.bearer(),
+            by: format!("{}/{}", self.cache.upstream.host(), self.remote),
+            tags,
+            artifact_type: manifest.artifact_type().map(str::to_owned),
+            annotations: json!(manifest.annotations()).to_string(),
+            // Its blobs come later, by themselves.
+            sizes: Vec::new(),
+            sparse: SparseIndexes::Allow,
+            consumers: self.registry.inner.config.manifest_consumers,
+            pushed,
+            bytes: Bytes::clone(&sent.bytes),
+        };
+        seaworthy_ledger::write::<_, _, RegistryError, _>(
+            self.registry.db(),
+            &self.actor,
+            push,
+            |push, tx| Box::pin(async move { push.store(tx).await.map(|(_, acts)| ((), acts)) }),
+        )
+        .await?;
+        self.checked();
+        Ok(())
+    }
+
+    fn parsed(&self, sent: &Sent) -> Result<Manifest, UpstreamError> {
+        Manifest::parse(&sent.bytes, sent.content_type.as_deref()).map_err(|error| {
+            let reason = seaworthy_store::chain(&error);
+            tracing::warn!(upstream = self.cache.upstream.host(), reason, "an upstream's manifest is none");
+            self.wrong("a manifest that is none")
+        })
+    }
+
+    fn checked(&self) {
+        if let ManifestName::Tag(tag) = &self.name {
+            let now = self.registry.inner.clock.now();
+            self.registry.inner.checks.insert((self.repository.clone(), tag.clone()), now);
+        }
+    }
+
+    /// Takes a tag away that the upstream has no more. Its manifest stays as long as others do that nothing leads
+    /// to, and the tag can be restored.
+    async fn forget(&self) -> Result<(), RegistryError> {
+        let ManifestName::Tag(tag) = &self.name else { return Ok(()) };
+        if self.held.is_none() {
+            return Ok(());
+        }
+        let at = self.registry.inner.clock.now();
+        let until = self.registry.inner.config.collection.until(at);
+        let removal = Removal { by: self.actor.name.clone(), reason: "upstream", at, until };
+        let context = (self.repository.clone(), tag.clone(), removal, self.cache.upstream.host().to_owned());
+        seaworthy_ledger::write(
+            self.registry.db(),
+            &self.actor,
+            context,
+            |(repository, tag, removal, host), tx| {
+                Box::pin(async move {
+                    let is_gone = db::delete_tag(tx, repository, tag, removal).await?;
+                    let act = Act::new(Action::TagDelete, format!("repositories/{repository}:{tag}"))
+                        .details(json!({"gone_from": host}));
+                    Ok::<_, RegistryError>(((), if is_gone { vec![act] } else { vec![] }))
+                })
+            },
+        )
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_are_bounded() {
+        let checks = checks();
+        let tag = Tag::latest();
+        for number in 0..limit::CHECKS + limit::CHECKS / 4 {
+            let repository: RepoName = format!("r{number}").parse().expect("a name");
+            checks.insert((repository, tag.clone()), Timestamp::from_seconds(0));
+        }
+        assert!(checks.len() <= limit::CHECKS && checks.len() > limit::CHECKS / 2, "{}", checks.len());
+    }
+}

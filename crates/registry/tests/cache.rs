@@ -1,0 +1,435 @@
+//! What is asked for below a cache: from where it comes, and what is said of it.
+
+use std::{sync::Arc, time::Duration};
+
+use http::StatusCode;
+use seaworthy_access::Identity;
+use seaworthy_model::{FixedClock, Timestamp};
+use seaworthy_oci::Digest;
+use seaworthy_registry::{NewCache, limit};
+use seaworthy_store::args;
+use seaworthy_testkit::{TestDb, db_tests};
+use serde_json::json;
+
+use crate::{
+    client::{INDEX, ROOMS, World},
+    upstream::{Fault, Upstream, is_filled, until},
+};
+
+db_tests!(super::ROOMS; an_image_is_pulled_through, a_real_registry_is_pulled_through,
+    many_clients_one_upstream_fetch, upstream_away_serves_the_cache_and_says_so, a_hanging_upstream_is_not_waited_for,
+    an_upstream_that_fails_is_left_alone, a_tag_is_asked_for_once_in_its_time, a_tag_moves_with_its_upstream,
+    a_tag_that_is_gone_is_gone, an_immutable_tag_stays, proxy_ns_ssrf, a_cache_takes_no_pushes, caches_are_bounded,
+    what_is_not_there_is_not_found);
+
+/// A time that stands still.
+async fn still(mut test: TestDb) -> (World, Arc<FixedClock>) {
+    let begin: Timestamp = "2026-11-23T10:00:00Z".parse().expect("a time");
+    let clock = Arc::new(FixedClock::at(begin));
+    test.db = test.reopen(clock.clone()).await;
+    (World::new(test).await, clock)
+}
+
+async fn an_image_is_pulled_through(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let image = upstream.put_image("library/alpine:3.20", &[&vec![7u8; 40_000], b"small"]);
+    upstream.cached(&world, json!({})).await;
+    let client = world.service("ci", "AcrPull", "/repositories/hub").await;
+    let answer = client.get("/v2/hub/library/alpine/manifests/3.20").await;
+    assert_eq!((answer.status, answer.text()), (StatusCode::OK, image.manifest.clone()));
+    assert_eq!(answer.header("docker-content-digest"), image.digest.to_string());
+    assert_eq!(answer.header("cache-status"), "seaworthy; fwd=miss; stored");
+    for (digest, bytes) in [
+        (image.layers[0], vec![7u8; 40_000]),
+        (image.layers[1], b"small".to_vec()),
+        (image.config, crate::upstream::CONFIG.to_vec()),
+    ] {
+        let path = format!("/v2/hub/library/alpine/blobs/{digest}");
+        let answer = client.get(&path).await;
+        assert_eq!((answer.status, answer.body.to_vec()), (StatusCode::OK, bytes.clone()), "{path}");
+        let again = client.get(&path).await;
+        assert_eq!((again.header("cache-status"), again.body.to_vec()), ("seaworthy; hit", bytes));
+    }
+    let again = client.get("/v2/hub/library/alpine/manifests/3.20").await;
+    assert_eq!(again.header("cache-status"), "seaworthy; hit; detail=checked");
+    let by_digest = client.get(&format!("/v2/hub/library/alpine/manifests/{}", image.digest)).await;
+    assert_eq!(by_digest.header("cache-status"), "seaworthy; hit");
+    let tags = client.get("/v2/hub/library/alpine/tags/list").await;
+    assert_eq!(tags.text(), r#"{"name":"hub/library/alpine","tags":["3.20"]}"#, "what is here");
+    // Who may not pull there has nothing fetched.
+    let other = world.service("other", "AcrPull", "/repositories/dev").await;
+    let before = upstream.seen().len();
+    for path in ["/v2/hub/library/alpine/manifests/3.20", "/v2/hub/secret/manifests/1"] {
+        let answer = other.get(path).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::NOT_FOUND, "NAME_UNKNOWN"));
+    }
+    assert_eq!(upstream.seen().len(), before);
+    let acts = world.test.db.fetch_all("SELECT leaf FROM ledger_leaves", args![]).await.expect("leaves");
+    let acts: Vec<_> = acts.iter().map(|row| row.text(0).expect("text").to_owned()).collect();
+    let cached = acts.iter().find(|act| act.contains("manifest.cache")).expect("it is recorded");
+    assert!(
+        cached.contains("\"ci\"") && cached.contains("127.0.0.1/library/alpine"),
+        "by whom and from where: {cached}"
+    );
+}
+
+/// This registry stands in front of itself, as another one would.
+async fn a_real_registry_is_pulled_through(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (one, manifest) = client.put_image("dev/app:one", &[&vec![3u8; 300_000], b"1"]).await;
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [
+        {"mediaType": crate::client::IMAGE, "digest": one, "size": manifest.len(),
+         "platform": {"os": "linux", "architecture": "amd64"}}]});
+    client.put_as("/v2/dev/app/manifests/all", INDEX, &index.to_string()).await;
+    let address = client.listen().await;
+    let new: NewCache = serde_json::from_value(
+        json!({"prefix": "mirror", "upstream": format!("http://{address}"), "networks": ["127.0.0.0/8"], "remote_prefix": "dev"}),
+    )
+    .expect("a cache");
+    world.registry.set_cache(&Identity::operator(0), &new).await.expect("a cache");
+    let got = client.get("/v2/mirror/app/manifests/all").await;
+    assert_eq!((got.status, got.text()), (StatusCode::OK, index.to_string()));
+    let got = client.get(&format!("/v2/mirror/app/manifests/{one}")).await;
+    assert_eq!((got.status, got.text()), (StatusCode::OK, manifest));
+    let layer = Digest::sha256(&vec![3u8; 300_000]);
+    let got = client.get(&format!("/v2/mirror/app/blobs/{layer}")).await;
+    assert_eq!((got.status, got.body.to_vec()), (StatusCode::OK, vec![3u8; 300_000]));
+    // It is stored once.
+    let rows = world
+        .test
+        .db
+        .fetch_all("SELECT 1 FROM registry_blobs WHERE digest = $1", args![&layer.to_string()])
+        .await;
+    assert_eq!(rows.expect("rows").len(), 1);
+}
+
+async fn many_clients_one_upstream_fetch(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let layer = vec![9u8; 400_000];
+    let image = upstream.put_image("a:1", &[&layer]);
+    upstream.cached(&world, json!({"check_seconds": 60})).await;
+    let client = world.operator();
+    let all = (0..32).map(|_| {
+        let (client, layer, path) =
+            (client.clone(), layer.clone(), format!("/v2/hub/a/blobs/{}", image.layers[0]));
+        tokio::spawn(async move {
+            let answer = client.get("/v2/hub/a/manifests/1").await;
+            assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+            let answer = client.get(&path).await;
+            assert!(answer.status == StatusCode::OK && answer.body == layer);
+        })
+    });
+    for one in all.collect::<Vec<_>>() {
+        one.await.expect("served");
+    }
+    assert_eq!(upstream.count("HEAD /v2/a/manifests/1"), 0);
+    assert_eq!(upstream.count("GET /v2/a/manifests/1"), 1);
+    assert_eq!(upstream.count(&format!("GET /v2/a/blobs/{}", image.layers[0])), 1);
+}
+
+async fn upstream_away_serves_the_cache_and_says_so(test: TestDb) {
+    let (world, _clock) = still(test).await;
+    let upstream = Upstream::new().await;
+    let image = upstream.put_image("a:1", &[b"layer"]);
+    let client = world.operator();
+    for (number, (status, code)) in
+        [(429, 429), (500, 503), (503, 503), (401, 503), (403, 503), (418, 503)].into_iter().enumerate()
+    {
+        let prefix = format!("c{number}");
+        upstream.down(None);
+        upstream.cached(&world, json!({"prefix": prefix})).await;
+        assert_eq!(client.get(&format!("/v2/{prefix}/a/manifests/1")).await.status, StatusCode::OK);
+        let blob = format!("/v2/{prefix}/a/blobs/{}", image.layers[0]);
+        assert_eq!(client.get(&blob).await.status, StatusCode::OK);
+        until(async || is_filled(&world, &image.digest).await).await;
+        upstream.down(Some(status));
+        for method in ["GET", "HEAD"] {
+            let answer = client.send(method, &format!("/v2/{prefix}/a/manifests/1"), &[], "").await;
+            assert_eq!(answer.status, StatusCode::OK, "{status}");
+            assert_eq!(answer.header("docker-content-digest"), image.digest.to_string());
+            assert!(
+                answer.header("warning").starts_with("299 - \"this may be stale"),
+                "{}",
+                answer.header("warning")
+            );
+            assert!(answer.header("cache-status").starts_with("seaworthy; hit; detail="), "{status}");
+        }
+        assert_eq!(client.get(&blob).await.status, StatusCode::OK);
+        let absent = client.get(&format!("/v2/{prefix}/a/manifests/2")).await;
+        assert_eq!(absent.status.as_u16(), code, "{status}");
+        assert_eq!(absent.header("retry-after"), limit::UPSTREAM_RETRY_SECONDS.to_string());
+        assert!(!absent.text().contains("words of the upstream"), "{}", absent.text());
+    }
+    // Nobody listens there any more.
+    let gone =
+        tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound").local_addr().expect("an address");
+    let new = json!({"prefix": "gone", "upstream": format!("http://{gone}"), "networks": ["127.0.0.1"]});
+    let new: NewCache = serde_json::from_value(new).expect("a cache");
+    world.registry.set_cache(&Identity::operator(0), &new).await.expect("a cache");
+    assert_eq!(client.get("/v2/gone/a/manifests/1").await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+async fn a_hanging_upstream_is_not_waited_for(test: TestDb) {
+    let patience = Duration::from_millis(200);
+    let world = World::set_up(test, |config| config.upstreams.patience = patience).await;
+    let upstream = Upstream::new().await;
+    let image = upstream.put_image("a:1", &[&vec![5u8; 100_000]]);
+    upstream.cached(&world, json!({})).await;
+    let client = world.operator();
+    upstream.fault("GET /v2/a/manifests/1", Fault::Hang);
+    assert_eq!(client.get("/v2/hub/a/manifests/1").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(client.get("/v2/hub/a/manifests/1").await.status, StatusCode::OK);
+    upstream.fault("HEAD /v2/a/manifests/1", Fault::Hang);
+    let stale = client.get("/v2/hub/a/manifests/1").await;
+    assert!(stale.status == StatusCode::OK && !stale.header("warning").is_empty());
+    let blob = client.get(&format!("/v2/hub/a/blobs/{}", image.layers[0])).await;
+    assert_eq!(blob.status, StatusCode::OK);
+}
+
+async fn an_upstream_that_fails_is_left_alone(test: TestDb) {
+    let (world, clock) = still(test).await;
+    let upstream = Upstream::new().await;
+    let image = upstream.put_image("a:1", &[b"layer"]);
+    upstream.cached(&world, json!({})).await;
+    let client = world.operator();
+    upstream.down(Some(500));
+    for _ in 0..limit::UPSTREAM_FAILURES + 5 {
+        assert_eq!(client.get("/v2/hub/a/manifests/1").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(upstream.seen().len() as u64, u64::from(limit::UPSTREAM_FAILURES));
+    upstream.down(None);
+    assert_eq!(client.get("/v2/hub/a/manifests/1").await.status, StatusCode::SERVICE_UNAVAILABLE, "not yet");
+    clock.advance(i64::from(limit::UPSTREAM_REST_SECONDS));
+    assert_eq!(client.get("/v2/hub/a/manifests/1").await.status, StatusCode::OK);
+    until(async || is_filled(&world, &image.digest).await).await;
+    // What it asks for is done.
+    let after = vec![("retry-after", "100".to_owned())];
+    upstream.fault("HEAD /v2/a/manifests/1", Fault::Status(429, after));
+    assert!(!client.get("/v2/hub/a/manifests/1").await.header("warning").is_empty());
+    let before = upstream.seen().len();
+    clock.advance(99);
+    let resting = client.get("/v2/hub/a/manifests/2").await;
+    assert_eq!((resting.status, resting.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "2"));
+    assert_eq!(upstream.seen().len(), before);
+    clock.advance(1);
+    assert!(client.get("/v2/hub/a/manifests/1").await.header("warning").is_empty());
+}
+
+async fn a_tag_is_asked_for_once_in_its_time(test: TestDb) {
+    let (world, clock) = still(test).await;
+    let upstream = Upstream::new().await;
+    upstream.put_image("a:1", &[b"layer"]);
+    upstream.cached(&world, json!({"check_seconds": 60})).await;
+    let client = world.operator();
+    let get = async || {
+        let answer = client.get("/v2/hub/a/manifests/1").await;
+        assert_eq!(answer.status, StatusCode::OK);
+        answer.header("cache-status").to_owned()
+    };
+    assert_eq!(get().await, "seaworthy; fwd=miss; stored");
+    clock.advance(59);
+    assert_eq!(get().await, "seaworthy; hit");
+    client.send("HEAD", "/v2/hub/a/manifests/1", &[], "").await;
+    assert_eq!(upstream.count("HEAD /v2/a/manifests/1"), 0);
+    clock.advance(1);
+    assert_eq!(get().await, "seaworthy; hit; detail=checked");
+    assert_eq!(get().await, "seaworthy; hit");
+    assert_eq!(upstream.count("HEAD /v2/a/manifests/1"), 1);
+    assert_eq!(upstream.count("GET /v2/a/manifests/1"), 1);
+}
+
+async fn a_tag_moves_with_its_upstream(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let first = upstream.put_image("a:1", &[b"first"]);
+    upstream.cached(&world, json!({})).await;
+    let client = world.operator();
+    let digest =
+        async || client.get("/v2/hub/a/manifests/1").await.header("docker-content-digest").to_owned();
+    assert_eq!(digest().await, first.digest.to_string());
+    let second = upstream.put_image("a:1", &[b"second"]);
+    let head = client.send("HEAD", "/v2/hub/a/manifests/1", &[], "").await;
+    assert_eq!(head.header("docker-content-digest"), second.digest.to_string());
+    assert_eq!(digest().await, second.digest.to_string());
+    // Back to what is here: nothing is fetched.
+    upstream.put_image("a:1", &[b"first"]);
+    let before = upstream.count("GET /v2/a/manifests/1");
+    assert_eq!(digest().await, first.digest.to_string());
+    assert_eq!(upstream.count("GET /v2/a/manifests/1"), before);
+    let old = client.get(&format!("/v2/hub/a/manifests/{}", second.digest)).await;
+    assert_eq!(old.status, StatusCode::OK);
+}
+
+async fn a_tag_that_is_gone_is_gone(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let image = upstream.put_image("a:1", &[b"layer"]);
+    upstream.cached(&world, json!({})).await;
+    let client = world.operator();
+    assert_eq!(client.get("/v2/hub/a/manifests/1").await.status, StatusCode::OK);
+    upstream.remove("/v2/a/manifests/1");
+    let gone = client.get("/v2/hub/a/manifests/1").await;
+    assert_eq!((gone.status, gone.code().as_str()), (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"));
+    upstream.down(Some(500));
+    assert_eq!(client.get("/v2/hub/a/manifests/1").await.status, StatusCode::SERVICE_UNAVAILABLE, "not back");
+    let kept = client.get(&format!("/v2/hub/a/manifests/{}", image.digest)).await;
+    assert_eq!(kept.status, StatusCode::OK);
+}
+
+async fn an_immutable_tag_stays(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let first = upstream.put_image("a:v1", &[b"first"]);
+    upstream.cached(&world, json!({})).await;
+    let rules = serde_json::from_value(json!({"prefix": "hub", "immutable": ["v*"], "promotion_only": true}))
+        .expect("rules");
+    world.registry.set_rules(&Identity::operator(0), rules).await.expect("set");
+    let client = world.operator();
+    let digest =
+        async || client.get("/v2/hub/a/manifests/v1").await.header("docker-content-digest").to_owned();
+    assert_eq!(digest().await, first.digest.to_string());
+    upstream.put_image("a:v1", &[b"second"]);
+    assert_eq!(digest().await, first.digest.to_string());
+    upstream.remove("/v2/a/manifests/v1");
+    assert_eq!(digest().await, first.digest.to_string());
+}
+
+async fn proxy_ns_ssrf(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let image = upstream.put_image("library/alpine:3.20", &[b"layer"]);
+    upstream.cached(&world, json!({"ns": ["docker.io"]})).await;
+    let operator = world.operator();
+    operator.put_image("library/alpine:3.20", &[b"mine"]).await;
+    let client = world.service("ci", "AcrPull", "/repositories/hub").await;
+    for path in [
+        "/v2/library/alpine/manifests/3.20?ns=docker.io".to_owned(),
+        "/v2/library/alpine/manifests/3.20?ns=DOCKER.io".to_owned(),
+        format!("/v2/library/alpine/blobs/{}?ns=docker.io", image.layers[0]),
+        "/v2/library/alpine/tags/list?ns=docker.io".to_owned(),
+    ] {
+        assert_eq!(client.get(&path).await.status, StatusCode::OK, "{path}");
+    }
+    let seen = upstream.seen().len();
+    // Only what is configured: no address, no other port, no path.
+    for ns in [
+        "quay.io",
+        "169.254.169.254",
+        "127.0.0.1",
+        &upstream.address.to_string(),
+        "http%3A%2F%2F127.0.0.1",
+        "docker.io%2F..",
+        "docker.io%40evil.example",
+        "%00",
+        "",
+    ] {
+        for what in ["manifests/3.20", "tags/list", &format!("blobs/{}", image.layers[0])] {
+            let answer = operator.get(&format!("/v2/library/alpine/{what}?ns={ns}")).await;
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (StatusCode::NOT_FOUND, "NAME_UNKNOWN"),
+                "{ns}"
+            );
+        }
+    }
+    assert_eq!(upstream.seen().len(), seen);
+    // Rights are asked where it is: who may read a repository of that name may not read the cache, nor the
+    // other way around.
+    let dev = world.service("dev", "AcrPull", "/repositories/library").await;
+    assert_eq!(dev.get("/v2/library/alpine/manifests/3.20").await.status, StatusCode::OK);
+    assert_eq!(dev.get("/v2/library/alpine/manifests/3.20?ns=docker.io").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(client.get("/v2/library/alpine/manifests/3.20").await.status, StatusCode::NOT_FOUND);
+    let own = dev.get("/v2/library/alpine/manifests/3.20?ns=localhost:5000").await;
+    assert_eq!(own.status, StatusCode::OK, "our own name says nothing");
+    let nobody = world.as_identity(Identity::anonymous(None));
+    let challenged = nobody.get("/v2/library/alpine/manifests/3.20?ns=docker.io").await;
+    assert_eq!(challenged.status, StatusCode::UNAUTHORIZED);
+    assert!(challenged.header("www-authenticate").contains("repository:hub/library/alpine:pull"));
+    let push = operator.send("POST", "/v2/library/alpine/blobs/uploads/?ns=docker.io", &[], "").await;
+    assert_eq!((push.status, push.code().as_str()), (StatusCode::FORBIDDEN, "DENIED"));
+}
+
+async fn a_cache_takes_no_pushes(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let image = upstream.put_image("a:1", &[b"layer"]);
+    let client = world.operator();
+    let (digest, manifest) = client.put_image("dev/a:1", &[b"mine"]).await;
+    upstream.cached(&world, json!({})).await;
+    assert_eq!(client.get("/v2/hub/a/manifests/1").await.status, StatusCode::OK);
+    let other = world.replica(|_| {});
+    for (method, path) in [
+        ("POST", "/v2/hub/a/blobs/uploads/".to_owned()),
+        ("POST", format!("/v2/hub/a/blobs/uploads/?digest={digest}")),
+        ("POST", format!("/v2/hub/a/blobs/uploads/?mount={}&from=dev/a", Digest::sha256(b"mine"))),
+        ("PUT", "/v2/hub/a/manifests/2".to_owned()),
+        ("PUT", format!("/v2/hub/new/manifests/{digest}")),
+    ] {
+        for client in [&client, &other] {
+            let answer = client.send(method, &path, &[], manifest.clone()).await;
+            assert_eq!((answer.status, answer.code().as_str()), (StatusCode::FORBIDDEN, "DENIED"), "{path}");
+            assert!(answer.text().contains("is a cache"), "{}", answer.text());
+        }
+    }
+    let (operator, source) = (Identity::operator(0), "dev/a".parse().expect("a name"));
+    let parts = world.registry.parts(&operator, &source, &digest).await.expect("parts");
+    let promotion = seaworthy_registry::Promotion {
+        source,
+        digest,
+        destination: "hub/a".parse().expect("a name"),
+        tag: None,
+        because: json!({}),
+    };
+    assert!(world.registry.promote(&operator, promotion, parts).await.is_err());
+    // What is in it can be deleted.
+    let path = format!("/v2/hub/a/manifests/{}", image.digest);
+    assert_eq!(client.send("DELETE", &path, &[], "").await.status, StatusCode::ACCEPTED);
+    assert_eq!(
+        client.get("/v2/hub/a/manifests/1").await.header("cache-status"),
+        "seaworthy; fwd=miss; stored"
+    );
+    world.registry.remove_cache(&operator, &"hub".parse().expect("a prefix")).await.expect("removed");
+    assert_eq!(client.get("/v2/hub/a/manifests/1").await.header("cache-status"), "");
+    client.put_image("hub/a:2", &[b"now"]).await;
+}
+
+async fn caches_are_bounded(test: TestDb) {
+    let world = World::new(test).await;
+    let operator = Identity::operator(0);
+    let new = |prefix: String, ns: &str| -> NewCache {
+        let ns: Vec<&str> = Some(ns).filter(|ns| !ns.is_empty()).into_iter().collect();
+        serde_json::from_value(json!({"prefix": prefix, "upstream": "https://r.example", "ns": ns}))
+            .expect("a cache")
+    };
+    let set = async |new: NewCache| world.registry.set_cache(&operator, &new).await;
+    set(new("p0".into(), "r.example")).await.expect("set");
+    assert!(set(new("p1".into(), "r.example")).await.is_err(), "one answers for a host");
+    set(new("p0".into(), "r.example")).await.expect("the same again");
+    for number in 1..limit::CACHES {
+        set(new(format!("p{number}"), "")).await.expect("as many as there may be");
+    }
+    assert!(set(new("more".into(), "")).await.is_err());
+    assert_eq!(world.registry.caches(&operator).await.expect("caches").len() as u64, limit::CACHES);
+    world.registry.remove_cache(&operator, &"p1".parse().expect("a prefix")).await.expect("removed");
+    world.operator().put_image("full/a:1", &[b"mine"]).await;
+    let error = set(new("full".into(), "")).await.expect_err("images were pushed there");
+    assert!(error.to_string().contains("were pushed"), "{error}");
+    let reader = world.identity("reader", "AcrPull", "/").await;
+    assert!(world.registry.set_cache(&reader, &new("mine".into(), "")).await.is_err());
+    assert!(world.registry.remove_cache(&reader, &"p2".parse().expect("a prefix")).await.is_err());
+    assert!(world.registry.caches(&reader).await.expect("those it may see").is_empty());
+}
+
+async fn what_is_not_there_is_not_found(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    upstream.put_image("a:1", &[b"layer"]);
+    upstream.cached(&world, json!({})).await;
+    let client = world.operator();
+    let digest = Digest::sha256(b"none");
+    for (path, code) in [
+        ("/v2/hub/a/manifests/2".to_owned(), "MANIFEST_UNKNOWN"),
+        (format!("/v2/hub/a/manifests/{digest}"), "MANIFEST_UNKNOWN"),
+        ("/v2/hub/manifests/1".to_owned(), "MANIFEST_UNKNOWN"),
+        (format!("/v2/hub/a/blobs/{digest}"), "BLOB_UNKNOWN"),
+    ] {
+        let answer = client.get(&path).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::NOT_FOUND, code), "{path}");
+    }
+    assert_eq!(upstream.count(&format!("GET /v2/a/blobs/{digest}")), 0, "no manifest names it");
+}

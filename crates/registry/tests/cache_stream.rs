@@ -1,0 +1,297 @@
+//! Blobs through a cache, as they come.
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use http::{Request, StatusCode};
+use seaworthy_registry::limit;
+use seaworthy_store::args;
+use seaworthy_testkit::{TestDb, db_tests};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::{
+    client::{Client, ROOMS, World},
+    upstream::{Fault, Upstream, until},
+};
+
+db_tests!(super::ROOMS; pull_through_streams_from_the_first_byte, a_wrong_digest_is_never_served_whole,
+    a_cut_upstream_goes_on_where_it_stood, a_reader_that_goes_away_ends_nothing, ranges_wait_for_all_of_it,
+    a_fetch_that_gets_nowhere_ends, so_many_are_fetched_at_once, so_many_are_filled_at_once, lengths_are_what_the_manifest_says, a_head_downloads_nothing);
+
+const SIZE: usize = 600_000;
+
+fn layer() -> Vec<u8> {
+    (0..SIZE).map(|at| u8::try_from(at % 251).expect("small")).collect()
+}
+
+/// A cached manifest of one layer; nothing of the layer is here.
+async fn begun(world: &World, upstream: &Upstream) -> (Client, String, String) {
+    let image = upstream.put_image("a:1", &[&layer()]);
+    upstream.cached(world, json!({"check_seconds": 60})).await;
+    let client = world.operator();
+    // A HEAD brings the manifest and has nothing fetched behind it.
+    let head = client.send("HEAD", "/v2/hub/a/manifests/1", &[], "").await;
+    assert_eq!(head.status, StatusCode::OK);
+    let digest = image.layers[0];
+    (client, format!("/v2/hub/a/blobs/{digest}"), format!("GET /v2/a/blobs/{digest}"))
+}
+
+fn request(path: &str) -> Request<Body> {
+    Request::get(path).header("host", "localhost").body(Body::empty()).expect("request")
+}
+
+async fn rows(world: &World) -> usize {
+    let sql = "SELECT 1 FROM registry_blobs WHERE size > 1000";
+    world.test.db.fetch_all(sql, args![]).await.expect("rows").len()
+}
+
+fn dripping(upstream: &Upstream, call: &str) -> mpsc::Sender<Bytes> {
+    let (drops, source) = mpsc::channel(1);
+    upstream.fault(call, Fault::Drip(source));
+    drops
+}
+
+/// Reads until so many bytes have come.
+async fn read(
+    body: &mut (impl futures_util::Stream<Item = Result<Bytes, axum::Error>> + Unpin),
+    least: usize,
+) -> Vec<u8> {
+    let mut all = Vec::new();
+    while all.len() < least {
+        all.extend_from_slice(&body.next().await.expect("more").expect("bytes"));
+    }
+    all
+}
+
+async fn pull_through_streams_from_the_first_byte(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let (client, path, call) = begun(&world, &upstream).await;
+    let (drops, all) = (dripping(&upstream, &call), Bytes::from(layer()));
+    drops.send(all.slice(..1)).await.expect("asked for");
+    let response = client.open(request(&path)).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-length"], SIZE.to_string().as_str());
+    assert_eq!(response.headers()["cache-status"], "seaworthy; fwd=miss; stored");
+    let mut body = response.into_body().into_data_stream();
+    assert_eq!(read(&mut body, 1).await, &all[..1], "the first byte is here, and no other");
+    drops.send(all.slice(1..100_000)).await.expect("asked for");
+    let mut got = all[..1].to_vec();
+    got.extend(read(&mut body, 99_999).await);
+    // Another comes when it is under way, and begins at the beginning.
+    let second = client.open(request(&path)).await;
+    assert_eq!(second.headers()["cache-status"], "seaworthy; fwd=miss; collapsed");
+    let mut second = second.into_body().into_data_stream();
+    let mut other = read(&mut second, 100_000).await;
+    // All but the last byte is sent: the end is withheld from everybody.
+    drops.send(all.slice(100_000..SIZE - 1)).await.expect("asked for");
+    let given = SIZE - usize::try_from(limit::WITHHELD_BYTES).expect("small");
+    got.extend(read(&mut body, given - got.len()).await);
+    assert_eq!(got.len(), given);
+    assert!(futures_util::poll!(body.next()).is_pending());
+    assert_eq!(rows(&world).await, 0);
+    drops.send(all.slice(SIZE - 1..)).await.expect("asked for");
+    drop(drops);
+    for (mut body, mut got) in [(body, got), (second, std::mem::take(&mut other))] {
+        while let Some(bytes) = body.next().await {
+            got.extend_from_slice(&bytes.expect("bytes"));
+            assert!(got.len() < SIZE || got.len() == SIZE);
+        }
+        assert!(got == all, "all of it, as it is");
+    }
+    assert_eq!((rows(&world).await, upstream.count(&call)), (1, 1));
+}
+
+async fn a_wrong_digest_is_never_served_whole(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let (client, path, call) = begun(&world, &upstream).await;
+    let mut wrong = layer();
+    wrong[SIZE - 1] ^= 1;
+    upstream.fault(&call, Fault::Other(wrong.into()));
+    let mut body = client.open(request(&path)).await.into_body().into_data_stream();
+    let mut got = 0;
+    let failed = loop {
+        match body.next().await {
+            Some(Ok(bytes)) => got += bytes.len(),
+            Some(Err(_)) => break true,
+            None => break false,
+        }
+    };
+    assert!(failed && got < SIZE, "{got}");
+    assert_eq!(rows(&world).await, 0);
+    let uploads = world.test.path().join("uploads/registry");
+    assert_eq!(std::fs::read_dir(uploads).map_or(0, Iterator::count), 0, "nothing is kept");
+    assert!(client.get(&path).await.body == layer(), "the next one brings it");
+
+    // A manifest under a name that is not its own.
+    let other = upstream.put_image("b:1", &[b"other"]);
+    let named = seaworthy_oci::Digest::sha256(b"another");
+    upstream.put(&format!("/v2/b/manifests/{named}"), crate::client::IMAGE, other.manifest.clone());
+    let answer = client.get(&format!("/v2/hub/b/manifests/{named}")).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    upstream.fault("GET /v2/b/manifests/1", Fault::Other(other.manifest.replace('{', "{ ").into()));
+    assert_eq!(client.get("/v2/hub/b/manifests/1").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    upstream.put_manifest("b", "junk", crate::client::IMAGE, "no manifest");
+    assert_eq!(client.get("/v2/hub/b/manifests/junk").await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+async fn a_cut_upstream_goes_on_where_it_stood(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let (client, path, call) = begun(&world, &upstream).await;
+    upstream.fault(&call, Fault::Cut(100_000));
+    upstream.fault(&call, Fault::Cut(50_000));
+    let answer = client.get(&path).await;
+    assert!(answer.status == StatusCode::OK && answer.body == layer());
+    let from: Vec<usize> = upstream
+        .seen()
+        .iter()
+        .filter(|seen| seen.call == call)
+        .map(|seen| {
+            let range = seen.headers.get("range").map_or("bytes=0-", |it| it.to_str().expect("text"));
+            range.trim_start_matches("bytes=").trim_end_matches('-').parse().expect("a place")
+        })
+        .collect();
+    assert_eq!(from.len(), 3);
+    assert_eq!(from[0], 0);
+    assert!(from[1] > 0 && from[1] <= 100_000 && from[2] >= from[1] && from[2] <= 150_000, "{from:?}");
+}
+
+async fn a_reader_that_goes_away_ends_nothing(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let (client, path, call) = begun(&world, &upstream).await;
+    let (drops, all) = (dripping(&upstream, &call), Bytes::from(layer()));
+    drops.send(all.slice(..100_000)).await.expect("asked for");
+    let mut body = client.open(request(&path)).await.into_body().into_data_stream();
+    read(&mut body, 100_000).await;
+    drop(body);
+    drops.send(all.slice(100_000..)).await.expect("still asked for");
+    drop(drops);
+    assert!(client.get(&path).await.body == all);
+    assert_eq!(upstream.count(&call), 1);
+}
+
+async fn ranges_wait_for_all_of_it(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let (client, path, call) = begun(&world, &upstream).await;
+    let (drops, all) = (dripping(&upstream, &call), Bytes::from(layer()));
+    drops.send(all.slice(..SIZE - 1)).await.expect("asked for");
+    let mut part = Box::pin(client.send("GET", &path, &[("range", "bytes=5-9")], ""));
+    let mut whole = client.open(request(&path)).await.into_body().into_data_stream();
+    read(&mut whole, 1).await;
+    assert!(futures_util::poll!(&mut part).is_pending(), "nothing of it is verified");
+    drops.send(all.slice(SIZE - 1..)).await.expect("asked for");
+    drop(drops);
+    let part = part.await;
+    assert_eq!((part.status, &part.body[..]), (StatusCode::PARTIAL_CONTENT, &all[5..10]));
+    let rest: Vec<Bytes> = whole.try_collect().await.expect("the rest");
+    assert!(!rest.is_empty());
+}
+
+async fn a_fetch_that_gets_nowhere_ends(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let (client, path, call) = begun(&world, &upstream).await;
+    for _ in 0..limit::FETCH_ATTEMPTS {
+        upstream.fault(&call, Fault::Cut(0));
+    }
+    let answer = client.get(&path).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(upstream.count(&call) as u64, u64::from(limit::FETCH_ATTEMPTS));
+    assert!(client.get(&path).await.body == layer());
+    // One that brings a little each time is ended, too.
+    let other = vec![8u8; SIZE];
+    let image = upstream.put_image("b:1", &[&other]);
+    client.send("HEAD", "/v2/hub/b/manifests/1", &[], "").await;
+    let (path, call) =
+        (format!("/v2/hub/b/blobs/{}", image.layers[0]), format!("GET /v2/b/blobs/{}", image.layers[0]));
+    for _ in 0..limit::FETCH_ATTEMPTS_MAX {
+        upstream.fault(&call, Fault::Cut(1));
+    }
+    let body: Result<Vec<Bytes>, _> =
+        client.open(request(&path)).await.into_body().into_data_stream().try_collect().await;
+    assert!(body.is_err());
+    assert_eq!(upstream.count(&call) as u64, u64::from(limit::FETCH_ATTEMPTS_MAX));
+}
+
+async fn lengths_are_what_the_manifest_says(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let (client, path, call) = begun(&world, &upstream).await;
+    for length in [SIZE - 1, SIZE + 1, 0] {
+        let mut other = layer();
+        other.resize(length, 0);
+        upstream.fault(&call, Fault::Other(other.into()));
+        let response = client.open(request(&path)).await;
+        let status = response.status();
+        let got: Result<Vec<Bytes>, _> = response.into_body().into_data_stream().try_collect().await;
+        assert!(status != StatusCode::OK || got.is_err(), "{length}");
+    }
+    assert_eq!(rows(&world).await, 0);
+}
+
+/// Layers of a few bytes, each other than all before.
+fn layers(count: usize, of: &str) -> Vec<Vec<u8>> {
+    (0..count).map(|number| format!("{of} {number}").into_bytes()).collect()
+}
+
+/// How many blobs were asked for.
+fn asked(upstream: &Upstream, wanted: &[seaworthy_oci::Digest]) -> usize {
+    let seen = upstream.seen();
+    let is_wanted = |call: &str| wanted.iter().any(|digest| call.ends_with(&format!("/blobs/{digest}")));
+    seen.iter().filter(|seen| seen.call.starts_with("GET ") && is_wanted(&seen.call)).count()
+}
+
+async fn so_many_are_fetched_at_once(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let bytes = layers(limit::FETCHES + 1, "layer");
+    let image = upstream.put_image("a:1", &bytes.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    upstream.cached(&world, json!({})).await;
+    let client = world.operator();
+    client.send("HEAD", "/v2/hub/a/manifests/1", &[], "").await;
+    let mut held: Vec<_> =
+        image.layers.iter().map(|digest| dripping(&upstream, &format!("GET /v2/a/blobs/{digest}"))).collect();
+    for digest in &image.layers {
+        let (client, path) = (client.clone(), format!("/v2/hub/a/blobs/{digest}"));
+        tokio::spawn(async move { client.get(&path).await });
+    }
+    until(async || asked(&upstream, &image.layers) >= limit::FETCHES).await;
+    assert_eq!(asked(&upstream, &image.layers), limit::FETCHES);
+    // When one ends, whichever it was, the last one's turn has come.
+    while let Some(one) = held.pop() {
+        drop(one);
+        if asked(&upstream, &image.layers) > limit::FETCHES {
+            break;
+        }
+    }
+    until(async || asked(&upstream, &image.layers) > limit::FETCHES).await;
+}
+
+async fn so_many_are_filled_at_once(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    upstream.cached(&world, json!({})).await;
+    let client = world.operator();
+    let mut held = Vec::new();
+    let mut all = Vec::new();
+    for number in 0..=limit::FILLS {
+        let bytes = layers(limit::FILLS_PER_IMAGE + 1, &format!("image {number}"));
+        let image =
+            upstream.put_image(&format!("a{number}:1"), &bytes.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        for digest in &image.layers {
+            held.push(dripping(&upstream, &format!("GET /v2/a{number}/blobs/{digest}")));
+        }
+        all.extend(image.layers);
+        let answer = client.get(&format!("/v2/hub/a{number}/manifests/1")).await;
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    let most = limit::FILLS * limit::FILLS_PER_IMAGE;
+    until(async || asked(&upstream, &all) >= most).await;
+    assert_eq!(asked(&upstream, &all), most);
+    drop(held);
+}
+
+async fn a_head_downloads_nothing(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let (client, path, call) = begun(&world, &upstream).await;
+    let answer = client.send("HEAD", &path, &[], "").await;
+    assert_eq!((answer.status, answer.header("content-length")), (StatusCode::OK, SIZE.to_string().as_str()));
+    assert_eq!(upstream.count(&call), 0);
+    assert_eq!(rows(&world).await, 0);
+}
