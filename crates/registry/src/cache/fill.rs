@@ -18,6 +18,7 @@ use super::{Cache, Follower, flight::Part, follow::Progress, through::Trouble};
 use crate::{
     ROOM, Registry, RegistryError, db, limit,
     push::{claimed_sizes, describe},
+    quota,
     upstream::{Arriving, UpstreamError},
 };
 
@@ -303,10 +304,15 @@ impl Fetch {
         self.registry
             .db()
             .upkeep(context, |(repository, digest, bearer, now), tx| {
-                Box::pin(async move { db::link_again(tx, repository, digest, bearer, *now).await })
+                Box::pin(async move {
+                    let is_linked = db::link_again(tx, repository, digest, bearer, *now).await?;
+                    if is_linked && let Some(row) = db::blob_in(tx, digest).await? {
+                        quota::hold(tx, repository, (digest, row.size, false), *now).await?;
+                    }
+                    Ok(is_linked)
+                })
             })
             .await
-            .map_err(|error: DbError| RegistryError::Db(error))
     }
 
     /// Takes all bytes in, going on where a connection broke.

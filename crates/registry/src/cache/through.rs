@@ -153,9 +153,16 @@ impl Errand {
 
     async fn ask(&self) -> Result<Outcome, Trouble> {
         let upstream = &self.cache.upstream;
-        if let (ManifestName::Tag(tag), Some(held)) = (&self.name, &self.held) {
+        // The errand before may have ended since it was looked for.
+        let held = self.registry.inner.reads.named(&self.repository, &self.name).await?;
+        if let Some(held) = &held
+            && self.registry.holds(&self.cache, &self.repository, &self.name, held).await?
+        {
+            return Ok(Outcome::Same);
+        }
+        if let (ManifestName::Tag(tag), Some(held)) = (&self.name, held.map(|held| held.digest)) {
             let there = upstream.digest_of(&self.remote, &self.name).await?;
-            if there == Some(*held) {
+            if there == Some(held) {
                 self.checked();
                 return Ok(Outcome::Same);
             }
