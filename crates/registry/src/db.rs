@@ -2,6 +2,7 @@
 
 mod attributes;
 mod blobs;
+mod catalog;
 mod deleted;
 mod deletion;
 mod fates;
@@ -33,6 +34,7 @@ pub(crate) use blobs::{
     BlobRow, BlobState, Entered, Hold, Link, blob, blob_in, enter_blob, forget_blob, has_link, hold_on,
     insert_link, is_worn, name_blob, pin, pin_from, set_state,
 };
+pub(crate) use catalog::{held, push_of, repository_names, tags_to_show};
 pub(crate) use deleted::{
     DeletedManifest, DeletedRow, deleted_manifest, deleted_page, deleted_tag, purge_manifest, purge_tags,
     undelete_manifest, undelete_tag, undelete_tags,

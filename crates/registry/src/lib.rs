@@ -9,6 +9,7 @@
 
 mod attributes;
 mod blob;
+mod catalog;
 mod collect;
 mod conditional;
 mod db;
@@ -44,6 +45,7 @@ mod verify;
 
 pub mod limit;
 
+pub use catalog::{RepositoryShown, RulesShown, TagShown};
 pub use collect::Preview;
 pub use db::SCHEMA;
 pub use drain::drain;
@@ -54,6 +56,7 @@ pub use gate::{Door, OpenGate, PullGate, Refusal};
 pub use manifest::ImageRow;
 pub use promotion::{Parts, Promoted, Promotion};
 pub use quota::{Change, Quota, Usage};
+pub use referrers::{ReferrerShown, ReferrersShown};
 pub use registry::{Registry, RegistryConfig, SparseIndexes};
 pub use respond::{Told, body_of};
 pub use restore::{Deleted, Restored};

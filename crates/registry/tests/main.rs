@@ -10,6 +10,7 @@
 
 mod acr;
 mod blobs;
+mod catalog;
 mod client;
 mod gate;
 mod hostile;

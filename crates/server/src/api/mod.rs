@@ -17,6 +17,7 @@ mod overview;
 mod policies;
 mod promotion;
 mod registry;
+mod repositories;
 mod session;
 mod vulnerabilities;
 
@@ -125,6 +126,7 @@ pub(crate) fn routes() -> Routes<Rooms> {
         .merge(policies::routes())
         .merge(promotion::routes())
         .merge(registry::routes())
+        .merge(repositories::routes())
         .merge(session::routes())
         .merge(vulnerabilities::routes())
 }
