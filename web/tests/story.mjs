@@ -216,7 +216,7 @@ await step("quotas in numbers, and repositories by what their names begin with",
   await settled(op);
   const rows = op.locator("main tr[data-row]");
   assert.equal(await rows.count(), 1);
-  assert.match(await rows.innerText(), /team\/app\s+3\s.*quota team.*Retention team/s);
+  assert.match(await rows.innerText(), /team\/app\s+3\s.*Quota team.*Retention team/s);
   await op.keyboard.press("Escape");
   await rows.locator("a").focus();
   await op.keyboard.press("Enter");
@@ -288,7 +288,7 @@ await step("rules are set by a form and removed by name", async () => {
   await button(dialog, "Set rules").click();
   await dialog.waitFor({ state: "detached" });
   const row = op.locator("main tr[data-row]", { hasText: "stage" });
-  await row.getByText("promotion only").waitFor();
+  await row.getByText("Promotion only").waitFor();
   await row.getByText("v* *-release").waitFor();
   await row.getByText(/0 bytes of 215 GB/).waitFor();
   await button(op, "Set retention").click();
@@ -298,13 +298,13 @@ await step("rules are set by a form and removed by name", async () => {
   await button(dialog, "Set retention").click();
   await dialog.waitFor({ state: "detached" });
   await op.getByText("keeps the last 7").waitFor();
-  await button(row.filter({ hasText: "promotion only" }), "Remove the rules").click();
+  await button(row.filter({ hasText: "Promotion only" }), "Remove the rules").click();
   dialog = op.getByRole("dialog");
   assert.equal(await button(dialog, "Remove the rules").isDisabled(), true, "the name is not typed");
   await dialog.getByLabel("Type stage to confirm").fill("stage");
   await button(dialog, "Remove the rules").click();
   await dialog.waitFor({ state: "detached" });
-  await row.getByText("promotion only").waitFor({ state: "detached" });
+  await row.getByText("Promotion only").waitFor({ state: "detached" });
 });
 
 await step("who may only pull sees the rules and no form", async () => {

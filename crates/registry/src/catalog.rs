@@ -106,8 +106,8 @@ impl Registry {
         Ok(may)
     }
 
-    /// Names in order, `most` of them or all that are left. Of namespaces where nothing may be pulled, one
-    /// name is read.
+    /// Names in order, `most` of them or all that are left. What lies below a namespace where nothing may be
+    /// pulled is passed over: the rest of it is not read.
     async fn pullable(
         &self,
         identity: &Identity,
@@ -122,26 +122,23 @@ impl Registry {
             let range = (first.as_str(), end.as_str());
             let page = db::repository_names(self.db(), range, &after, limit::PAGE.into()).await?;
             let is_last = page.len() < limit::PAGE as usize;
-            let mut closed = None;
             for name in page {
                 after = name.to_string();
+                if after < first {
+                    continue;
+                }
                 if self.access().allows(identity, Permission::Pull, &Scope::repository(&name)).await? {
                     names.push(name);
                     if names.len() == most {
                         return Ok(names);
                     }
-                } else {
-                    closed = self.closed_namespace(identity, &name).await?;
-                    if closed.is_some() {
-                        break;
-                    }
+                } else if let Some(namespace) = self.closed_namespace(identity, &name).await? {
+                    // In the order of bytes `0` comes after `/`: what is below it lies in between.
+                    first = format!("{namespace}0");
                 }
             }
-            match closed {
-                // In the order of bytes `0` comes after `/`: what is below the namespace lies in between.
-                Some(namespace) => first = format!("{namespace}0"),
-                None if is_last => break,
-                None => {}
+            if is_last {
+                break;
             }
         }
         Ok(names)
