@@ -1,11 +1,11 @@
 const ASSETS: &[Asset] = &[
     Asset {
-        path: "/assets/index-DFqM1ozK.js",
+        path: "/assets/index-DmWEGYHw.js",
         media_type: "text/javascript; charset=utf-8",
-        etag: "\"b4055ad682eeaa67633a8922a273af79\"",
-        identity: include_bytes!("assets/index-DFqM1ozK.js"),
-        brotli: include_bytes!("assets/index-DFqM1ozK.js.br"),
-        gzip: include_bytes!("assets/index-DFqM1ozK.js.gz"),
+        etag: "\"ace5a1637b813fd083a24095f3731229\"",
+        identity: include_bytes!("assets/index-DmWEGYHw.js"),
+        brotli: include_bytes!("assets/index-DmWEGYHw.js.br"),
+        gzip: include_bytes!("assets/index-DmWEGYHw.js.gz"),
     },
     Asset {
         path: "/assets/mark-BBqwChrl.svg",
@@ -26,7 +26,7 @@ const ASSETS: &[Asset] = &[
     Asset {
         path: "/index.html",
         media_type: "text/html; charset=utf-8",
-        etag: "\"f6b596b3d1628a6a108057f4dd3c526c\"",
+        etag: "\"b47007cc3bcd35fe6ddb2298b35e3203\"",
         identity: include_bytes!("index.html"),
         brotli: include_bytes!("index.html.br"),
         gzip: include_bytes!("index.html.gz"),
