@@ -105,6 +105,36 @@ export interface Assignment { id: string; role: string; scope: string; created_a
 export interface PrincipalShown { principal: Principal; assignments: Assignment[]; credentials: Credential[] }
 export interface Role { id: string; name: string; description: string; permissions: string[]; built_in: boolean }
 
+/** What the caller may do, beside pulling. */
+export type Act = "push" | "delete" | "metadata/read" | "policy/write";
+export interface RepositoryRow {
+  repository: string; tags: number; manifests: number; bytes: number; pushed_at: string | null; complete: boolean;
+  rules: { prefix: string; promotion_only: boolean; immutable: boolean; quota: boolean }[]; retention: string | null; may: Act[];
+}
+export interface RepositoryPage { repositories: RepositoryRow[]; next: string | null; may: Act[] }
+export interface RepositoryTag {
+  tag: string; digest: string; media_type: string; manifest_bytes: number; set_at: string; last_pull: string | null;
+  locked: boolean; immutable: boolean; verdict: Verdict;
+}
+export interface TagPage { repository: string; tags: RepositoryTag[]; next: string | null }
+export interface ReferrerRow {
+  digest: string; media_type: string; artifact_type: string | null; manifest_bytes: number; annotations: Record<string, string>; cut: boolean;
+  pushed_at: string | null; pushed_by: string | null; has_referrers: boolean;
+}
+export interface ReferrerPage { referrers: ReferrerRow[]; next: string | null }
+export interface Quota { bytes?: number; tags?: number; repositories?: number }
+export interface RepositoryRules { prefix: string; promotion_only?: boolean; immutable?: string[]; quota?: Quota }
+export interface QuotaUsage { prefix: string; used: { bytes: number; tags: number; repositories: number }; quota: Quota }
+export interface RetentionRules {
+  keep_last?: number; keep_pulled_days?: number; keep_tags?: string[]; remove_older_than_days?: number; untagged_days?: number; keep_untagged?: boolean;
+}
+export interface Retention { prefix: string; rules: RetentionRules; set_at: string; set_by: string }
+export interface RetentionRow { tag: string; digest: string; set_at: string; last_pull: string | null; action: "keep" | "remove"; rule: string }
+export interface DeletedRow {
+  repository: string; tag: string | null; digest: string; media_type: string | null; deleted_at: string; deleted_by: string; reason: string; restorable_until: string;
+}
+export interface Restored { repository: string; digest: string; tags: string[] }
+
 /** A refusal, or a server that did not answer. */
 export class Refused extends Error {
   constructor(
@@ -154,8 +184,8 @@ export async function getPage<T>(path: string, query: Query, signal?: AbortSigna
   return { rows: (await response.json()) as T[], next: target === undefined ? null : new URLSearchParams(target) };
 }
 
-export async function post<T>(path: string, body: unknown = undefined): Promise<T> {
-  return (await ask("POST", path, {}, body)).json() as Promise<T>;
+export async function post<T>(path: string, body: unknown = undefined, signal?: AbortSignal): Promise<T> {
+  return (await ask("POST", path, {}, body, signal)).json() as Promise<T>;
 }
 
 export async function remove(path: string): Promise<void> {

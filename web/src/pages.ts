@@ -15,6 +15,8 @@ import Overview from "./pages/Overview.svelte";
 import Policies from "./pages/Policies.svelte";
 import Policy from "./pages/Policy.svelte";
 import Principal from "./pages/Principal.svelte";
+import Repositories from "./pages/Repositories.svelte";
+import Repository from "./pages/Repository.svelte";
 import Vulnerabilities from "./pages/Vulnerabilities.svelte";
 import Vulnerability from "./pages/Vulnerability.svelte";
 
@@ -28,6 +30,8 @@ const PAGES: readonly [pattern: RegExp, component: Shown, names: readonly string
   [/^\/(?:sign-in)?$/, Overview as Shown, []],
   [/^\/images$/, Images as Shown, []],
   [/^\/images\/(.+)$/, Image as unknown as Shown, ["reference"]],
+  [/^\/repositories$/, Repositories as Shown, []],
+  [/^\/repositories\/(.+)$/, Repository as unknown as Shown, ["name"]],
   [/^\/containers$/, Containers as Shown, []],
   [/^\/containers\/([^/]+)\/([^/]+)$/, Container as unknown as Shown, ["host", "id"]],
   [/^\/vulnerabilities$/, Vulnerabilities as Shown, []],

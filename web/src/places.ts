@@ -3,6 +3,7 @@
 export const PLACES = [
   { href: "/", text: "overview", key: "o" },
   { href: "/images", text: "images", key: "i" },
+  { href: "/repositories", text: "repositories", key: "r" },
   { href: "/containers", text: "containers", key: "c" },
   { href: "/vulnerabilities", text: "vulnerabilities", key: "v" },
   { href: "/policies", text: "policies", key: "p" },

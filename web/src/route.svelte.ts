@@ -65,6 +65,11 @@ export function imageHref(reference: string, query: Record<string, string> = {})
   return to(`/images/${reference.split("/").map(encodeURIComponent).join("/").replaceAll("%3A", ":").replaceAll("%40", "@")}`, query);
 }
 
+/** The page of one repository. */
+export function repositoryHref(name: string, query: Record<string, string> = {}): string {
+  return to(`/repositories/${name.split("/").map(encodeURIComponent).join("/")}`, query);
+}
+
 /** Follows links of this site without loading the page again. */
 export function follow(event: MouseEvent): void {
   if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;

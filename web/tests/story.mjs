@@ -177,6 +177,154 @@ await step("who pushed it, and the proof of it", async () => {
   await op.getByText(/records are as written/).first().waitFor();
 });
 
+await step("what refers to an image opens level by level, by keyboard, and the address says it", async () => {
+  await at(op, "/images/prod/web:1");
+  const tree = op.locator("section[aria-labelledby=referrers]");
+  const sbom = tree.locator("summary", { hasText: "SBOM CycloneDX" });
+  await sbom.waitFor();
+  assert.equal(await tree.getByText("Signature", { exact: true }).count(), 0, "nothing is open yet");
+  await sbom.focus();
+  await op.keyboard.press("Enter");
+  const signature = tree.locator("summary", { hasText: "Signature cosign" });
+  await signature.waitFor();
+  await tree.getByText("made by hand").waitFor();
+  await op.keyboard.press("Tab");
+  while (!(await signature.evaluate((it) => it === document.activeElement))) await op.keyboard.press("Tab");
+  await op.keyboard.press("Space");
+  await tree.getByText("application/vnd.dev.cosign.artifact.sig.v1+json").waitFor();
+  assert.equal(await tree.getByRole("button", { name: "Copy Digest" }).count(), 2);
+  await op.reload();
+  await tree.getByText("application/vnd.dev.cosign.artifact.sig.v1+json").waitFor();
+  await shoot(op, "referrers.en");
+  await speak(op, "ja");
+  await tree.locator("summary", { hasText: "署名 cosign" }).waitFor();
+  await speak(op, "en");
+});
+
+const numbers = (page, text) => page.locator(".quota-bar > span", { hasText: text });
+await step("quotas in numbers, and repositories by what their names begin with", async () => {
+  await op.locator("body").press("g");
+  await op.locator("body").press("r");
+  await op.waitForURL(/\/repositories$/);
+  const bar = op.getByRole("meter", { name: "team: Tags" });
+  await bar.waitFor();
+  assert.equal(await bar.evaluate((it) => it.value), 0.75);
+  await numbers(op, "3 of 4 (75%)").waitFor();
+  await op.keyboard.press("/");
+  await op.keyboard.type("team");
+  await op.waitForURL(/prefix=team/);
+  await settled(op);
+  const rows = op.locator("main tr[data-row]");
+  assert.equal(await rows.count(), 1);
+  assert.match(await rows.innerText(), /team\/app\s+3\s.*Quota team.*Retention team/s);
+  await op.keyboard.press("Escape");
+  await rows.locator("a").focus();
+  await op.keyboard.press("Enter");
+  await op.waitForURL(/\/repositories\/team\/app$/);
+  await op.getByText(`docker push ${new URL(url).host}/team/app:TAG`).waitFor();
+  await op.getByText("seaworthy registry rules set team --quota-tags 4").waitFor();
+  await settled(op);
+  assert.deepEqual(await op.locator("main tr[data-row] td:first-child").allInnerTexts(), ["1", "2", "v1"]);
+});
+
+await step("retention is tried without being set, and each tag has its rule", async () => {
+  await linkTo(op, "Retention preview").click();
+  await op.waitForURL(/view=retention/);
+  await op.getByText("On this page 3 kept, 0 removed.").waitFor();
+  await op.getByLabel("Keep tags").fill("v*");
+  await op.getByLabel("Keep the last").fill("1");
+  await op.getByLabel("Remove others older than (days)").fill("0");
+  await op.keyboard.press("Enter");
+  await op.waitForURL(/last=1.*older=0/);
+  await op.getByText("On this page 2 kept, 1 removed.").waitFor();
+  const row = (tag) => op.locator("main tr[data-row]").filter({ has: op.getByRole("link", { name: tag, exact: true }) });
+  assert.match(await row("v1").innerText(), /kept\s+its name fits v\*/);
+  assert.match(await row("2").innerText(), /kept\s+among the last 1 that were set/);
+  assert.match(await row("1").innerText(), /removed\s+set more than 0 days ago/);
+  await op.reload();
+  await op.getByText("On this page 2 kept, 1 removed.").waitFor();
+  await shoot(op, "preview.en");
+  await linkTo(op, "Back to the rules that hold").click();
+  await op.getByText("On this page 3 kept, 0 removed.").waitFor();
+});
+
+await step("a deleted tag comes back by mouse, and the quota is full", async () => {
+  const watcher = await somebody();
+  await watcher.goto("/");
+  await watcher.getByLabel("Name").fill("ann");
+  await watcher.getByLabel("Password").fill(PASSWORD);
+  await button(watcher, "Sign in").click();
+  await watcher.getByRole("navigation", { name: "Pages" }).waitFor();
+  await at(watcher, "/repositories?prefix=team");
+  await numbers(watcher, "3 of 4 (75%)").waitFor();
+  await linkTo(op, "Deleted").click();
+  await op.getByText("asked for").waitFor();
+  await op.getByText("seaworthy image restore team/app:gone").waitFor();
+  await shoot(op, "deleted.en");
+  await button(op, "Restore gone").click();
+  await op.getByText("Nothing that was deleted here can be restored.").waitFor();
+  // Another person sees it without asking again.
+  await numbers(watcher, "4 of 4 (100%)").waitFor();
+  await watcher.getByText("full", { exact: true }).waitFor();
+  await linkTo(op, "Tags").click();
+  await linkTo(op, "gone").waitFor();
+  await watcher.context().close();
+  people.splice(people.findIndex((it) => it.page === watcher), 1);
+});
+
+await step("rules are set by a form and removed by name", async () => {
+  await at(op, "/repositories?view=rules");
+  await button(op, "Set rules").click();
+  let dialog = op.getByRole("dialog");
+  await dialog.getByLabel(/^Prefix/).fill("stage");
+  await dialog.getByLabel(/^Nobody pushes here/).check();
+  await dialog.getByLabel(/^Immutable tags/).fill("v* *-release");
+  await dialog.getByLabel(/^Most bytes/).fill("1.5GiB");
+  await button(dialog, "Set rules").click();
+  assert.equal(await dialog.getByLabel(/^Most bytes/).evaluate((it) => it.validity.customError), true, "no number of bytes");
+  await dialog.getByLabel(/^Most bytes/).fill("200GiB");
+  await dialog.getByText("As CLI or API call").click();
+  await dialog.getByText("seaworthy registry rules set stage --promotion-only --immutable 'v*' --immutable '*-release' --quota-bytes 200GiB").waitFor();
+  await button(dialog, "Set rules").click();
+  await dialog.waitFor({ state: "detached" });
+  const row = op.locator("main tr[data-row]", { hasText: "stage" });
+  await row.getByText("Promotion only").waitFor();
+  await row.getByText("v* *-release").waitFor();
+  await row.getByText(/0 bytes of 215 GB/).waitFor();
+  await button(op, "Set retention").click();
+  dialog = op.getByRole("dialog");
+  await dialog.getByLabel(/^Prefix/).fill("stage");
+  await dialog.getByLabel("Keep the last").fill("7");
+  await button(dialog, "Set retention").click();
+  await dialog.waitFor({ state: "detached" });
+  await op.getByText("keeps the last 7").waitFor();
+  await button(row.filter({ hasText: "Promotion only" }), "Remove the rules").click();
+  dialog = op.getByRole("dialog");
+  assert.equal(await button(dialog, "Remove the rules").isDisabled(), true, "the name is not typed");
+  await dialog.getByLabel("Type stage to confirm").fill("stage");
+  await button(dialog, "Remove the rules").click();
+  await dialog.waitFor({ state: "detached" });
+  await row.getByText("Promotion only").waitFor({ state: "detached" });
+});
+
+await step("who may only pull sees the rules and no form", async () => {
+  const puller = await somebody();
+  await puller.goto(process.env.SEAWORTHY_PULLER_LINK);
+  await puller.getByLabel("New password", { exact: true }).fill(PASSWORD);
+  await puller.getByLabel("New password, again").fill(PASSWORD);
+  await button(puller, "Set the password and sign in").click();
+  await puller.getByRole("navigation", { name: "Pages" }).waitFor();
+  await at(puller, "/repositories");
+  assert.deepEqual(await puller.locator("main tr[data-row] td:first-child").allInnerTexts(), ["team/app"], "others are not there");
+  await at(puller, "/repositories?view=rules");
+  assert.equal(await button(puller, "Set rules").count() + (await button(puller, "Set retention").count()), 0);
+  await puller.getByText("seaworthy registry rules set prod --promotion-only").waitFor();
+  await at(puller, "/repositories/prod/web");
+  await puller.getByText("repository prod/web is not known").waitFor();
+  await at(puller, "/repositories/team/app?view=deleted");
+  assert.equal(await puller.getByRole("button", { name: /^Restore/ }).count(), 0);
+});
+
 await step("by keyboard alone", async () => {
   await at(op, "/");
   await op.locator("body").press("g");
@@ -207,7 +355,9 @@ const PAGES = [
   ["overview", "/"], ["images", "/images"], ["image", "/images/prod/web:1"], ["findings", "/images/prod/web:1?view=rows"], ["containers", "/containers"],
   ["container", containerPath], ["vulnerabilities", "/vulnerabilities"], ["by-cve", "/vulnerabilities?by=vulnerability"], ["policies", "/policies"],
   ["policy", "/policies/prod"], ["exceptions", "/exceptions"], ["advisories", "/advisories"], ["ledger", "/ledger"], ["record", "/ledger?record=1"],
-  ["access", "/access"], ["principal", "/access/ann"], ["hosts", "/hosts"], ["not-found", "/images/none/such:1"],
+  ["access", "/access"], ["principal", "/access/ann"], ["hosts", "/hosts"],
+  ["repositories", "/repositories"], ["rules", "/repositories?view=rules"], ["repository", "/repositories/team/app"],
+  ["retention", "/repositories/team/app?view=retention&last=1&older=0"], ["deleted", "/repositories/prod/web?view=deleted"], ["not-found", "/images/none/such:1"],
 ];
 
 await step("every page in both languages: sound to axe, quiet, translated", async () => {
@@ -241,7 +391,7 @@ await step("dark, narrow and high contrast", async () => {
   ]) {
     await op.emulateMedia(media);
     await op.setViewportSize({ width: size[0], height: size[1] });
-    for (const [page, path] of PAGES.filter(([page]) => ["overview", "image", "container", "ledger"].includes(page))) {
+    for (const [page, path] of PAGES.filter(([page]) => ["overview", "image", "container", "ledger", "repositories", "rules", "repository", "retention"].includes(page))) {
       await at(op, path);
       found.push(...(await axe(op)).map((it) => `${name} ${path}: ${it}`));
       const wide = await op.evaluate(() => document.documentElement.scrollWidth - innerWidth);

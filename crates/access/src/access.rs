@@ -345,6 +345,22 @@ impl Access {
         }
     }
 
+    /// Do the roles of `identity` give `permission` at `scope` or somewhere below it, whatever its token was
+    /// issued for? If not, a list has nothing to show there.
+    pub async fn reaches_below(
+        &self,
+        identity: &Identity,
+        permission: Permission,
+        scope: &Scope,
+    ) -> Result<bool, AccessError> {
+        match &identity.rights {
+            Rights::Operator | Rights::Anonymous => self.allows(identity, permission, scope).await,
+            Rights::Principal(id) | Rights::Refresh(id) | Rights::Token(id, _) => {
+                Ok(self.snapshot().await?.grants_below(*id, permission, scope))
+            }
+        }
+    }
+
     /// The decision for somebody else, for `access explain`.
     pub async fn explain(
         &self,

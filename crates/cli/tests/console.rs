@@ -3,14 +3,18 @@
 
 use std::{path::Path, process::Command};
 
+use seaworthy_oci::Digest;
 use seaworthy_testkit::{
     advisory_pack,
     debian::{Base, base},
     docker, program, real_engines, wanted,
 };
+use serde_json::json;
 
 use crate::{
     agent::until,
+    http::Door,
+    image::Image,
     server::{Place, debian_feeds, done, free_port},
 };
 
@@ -30,7 +34,7 @@ fn the_story_in_a_browser() {
     }
     let (place, engine, port) = (Place::new(), docker(), free_port());
     let server = place.try_up_beside(port, &engine.host()).unwrap_or_else(|log| panic!("{log}"));
-    place.login(server.port);
+    let door = place.login(server.port);
     for feed in debian_feeds(&pack) {
         let said = place.cli(&["advisories", "import", feed.to_str().expect("a path")]);
         assert_eq!(said.code, 0, "{said:?}");
@@ -62,6 +66,7 @@ fn the_story_in_a_browser() {
         (row["verdict"] == "blocked" && row["findings"].is_object()).then_some(row)
     });
     assert_eq!(listed["image"]["mapping"], "exact", "{listed:#}");
+    fill(&place, &door, listed["image"]["digest"].as_str().expect("a digest"));
     let link = |words: &[&str]| {
         let said = place.cli(words);
         assert_eq!(said.code, 0, "{said:?}");
@@ -69,12 +74,16 @@ fn the_story_in_a_browser() {
         lines.unwrap_or_else(|| panic!("no link: {said:?}")).trim_matches(['"', ',']).to_owned()
     };
     let other = link(&["principal", "create", "ann", "--user", "--role", "Owner", "--scope", "/"]);
+    let puller =
+        ["principal", "create", "pat", "--user", "--role", "AcrPull", "--scope", "/repositories/team"];
+    let puller = link(&puller);
     let said = Command::new(&node)
         .arg(web.join("tests/story.mjs"))
         .env("SEAWORTHY_CHROMIUM", program("chromium").expect("it was looked for"))
         .env("SEAWORTHY_URL", format!("http://localhost:{port}"))
         .env("SEAWORTHY_LINK", link(&["console"]))
         .env("SEAWORTHY_OTHER_LINK", other)
+        .env("SEAWORTHY_PULLER_LINK", puller)
         .env("SEAWORTHY_CONTAINER", CONTAINER)
         .env("SEAWORTHY_PID", server.pid().to_string())
         .output()
@@ -83,4 +92,38 @@ fn the_story_in_a_browser() {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(said.status.success(), "{}{}\n{}", text(&said.stdout), text(&said.stderr), place.log());
     eprintln!("{}", text(&said.stdout));
+}
+
+/// A repository with a quota, rules of retention and a deleted tag; and an SBOM of the image with a signature
+/// about that.
+fn fill(place: &Place, door: &Door, image: &str) {
+    let app = |version: &str| Image::debian("quay-tool", version, version);
+    for tag in ["1", "v1", "gone", "2"] {
+        app(tag).push(door, "team/app", tag);
+    }
+    for words in [
+        &["image", "delete", "team/app:gone"][..],
+        &["registry", "rules", "set", "team", "--quota-tags", "4"],
+        &["registry", "retention", "set", "team", "--keep-last", "10"],
+    ] {
+        let said = place.cli(words);
+        assert_eq!(said.code, 0, "{words:?}: {said:?}");
+    }
+    let sbom = refer(door, image, "application/vnd.cyclonedx+json", "made by hand");
+    refer(door, &sbom, "application/vnd.dev.cosign.artifact.sig.v1+json", "");
+}
+
+/// Pushes an artifact about `subject` to `prod/web`; returns its digest.
+fn refer(door: &Door, subject: &str, artifact_type: &str, note: &str) -> String {
+    let index = "application/vnd.oci.image.index.v1+json";
+    let artifact = json!({
+        "schemaVersion": 2, "mediaType": index, "manifests": [], "artifactType": artifact_type,
+        "subject": {"mediaType": index, "digest": subject, "size": 1}, "annotations": {"note": note},
+    });
+    let artifact = artifact.to_string().into_bytes();
+    let digest = Digest::sha256(&artifact).to_string();
+    let path = format!("/v2/prod/web/manifests/{digest}");
+    let answer = door.ask("PUT", &path, index, &artifact).expect("the server answers");
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    digest
 }

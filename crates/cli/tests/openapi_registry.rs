@@ -1,5 +1,6 @@
 //! The routes of what the registry keeps answer as described.
 
+use seaworthy_oci::Digest;
 use serde_json::{Value, json};
 
 use crate::{http::Door, openapi::Description};
@@ -88,6 +89,35 @@ pub(crate) fn kept(it: &mut Description, socket: &Door) {
         let last = it.ask(socket, ("POST", path), path, &json!({"after": "files:511"})).json();
         assert_eq!(last["next"], Value::Null);
     }
+}
+
+/// What people look through, while `prod/web:1` is there.
+pub(crate) fn looked_through(it: &mut Description, socket: &Door) {
+    let path = "/api/v1/registry/repositories";
+    let page = it.get(socket, path, &format!("{path}?prefix=prod/&n=1")).json();
+    let row = &page["repositories"][0];
+    assert_eq!((&row["repository"], &row["tags"]), (&json!("prod/web"), &json!(1)), "{page:#}");
+    assert_eq!(page["may"], json!(["push", "delete", "metadata/read", "policy/write"]));
+    assert_eq!(it.get(socket, path, &format!("{path}?n=many")).status, 400);
+    let path = "/api/v1/registry/tags";
+    let page = it.get(socket, path, &format!("{path}?repository=prod/web")).json();
+    assert_eq!((&page["tags"][0]["tag"], &page["next"]), (&json!("1"), &Value::Null), "{page:#}");
+    let digest = page["tags"][0]["digest"].as_str().expect("a digest");
+    assert_eq!(it.get(socket, path, &format!("{path}?repository=none/such")).status, 404);
+    assert_eq!(it.get(socket, path, &format!("{path}?repository=A")).status, 400);
+    let signature = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [],
+        "artifactType": "application/vnd.example.signature", "annotations": {"by": "ann"},
+        "subject": {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 1},
+    });
+    let signature = signature.to_string().into_bytes();
+    let place = format!("/v2/prod/web/manifests/{}", Digest::sha256(&signature));
+    let index = "application/vnd.oci.image.index.v1+json";
+    assert_eq!(socket.ask("PUT", &place, index, &signature).expect("answered").status, 201);
+    let path = "/api/v1/registry/referrers";
+    let page = it.get(socket, path, &format!("{path}?image=prod/web@{digest}")).json();
+    assert_eq!(page["referrers"][0]["artifact_type"], "application/vnd.example.signature", "{page:#}");
+    assert_eq!(it.get(socket, path, &format!("{path}?image=prod/web:1")).status, 400);
 }
 
 /// After `prod/web:1` was deleted.

@@ -3,6 +3,7 @@
 mod attributes;
 mod blobs;
 mod caches;
+mod catalog;
 mod deleted;
 mod deletion;
 mod fates;
@@ -39,6 +40,7 @@ pub(crate) use caches::{
     lacks_children, link_again, mark_cached, ns_of_caches, pushed_below, put_cache, remove_cache, set_filled,
     stop_fill,
 };
+pub(crate) use catalog::{held, push_of, repository_names, tags_to_show};
 pub(crate) use deleted::{
     DeletedManifest, DeletedRow, deleted_manifest, deleted_page, deleted_tag, purge_manifest, purge_tags,
     undelete_manifest, undelete_tag, undelete_tags,

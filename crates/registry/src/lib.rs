@@ -10,6 +10,7 @@
 mod attributes;
 mod blob;
 mod cache;
+mod catalog;
 mod collect;
 mod conditional;
 mod db;
@@ -87,6 +88,7 @@ pub mod fuzzing {
 }
 
 pub use cache::{CacheSettings, NewCache};
+pub use catalog::{RepositoryShown, RulesShown, TagShown};
 pub use collect::Preview;
 pub use db::SCHEMA;
 pub use drain::drain;
@@ -99,6 +101,7 @@ pub use manifest::ImageRow;
 pub use promotion::{Parts, Promoted, Promotion};
 pub use quarantine::Finding;
 pub use quota::{Change, Quota, Usage};
+pub use referrers::{ReferrerShown, ReferrersShown};
 pub use registry::{Registry, RegistryConfig, SparseIndexes, UpstreamAccess};
 pub use respond::{Told, body_of};
 pub use restore::{Deleted, Restored};

@@ -24,6 +24,10 @@ pub const RANGES: usize = 64;
 pub const TAGS_PER_PUSH: usize = 100;
 /// Manifests and tags that go with one deleted repository.
 pub const DELETED_NAMES: i64 = 10_000;
+/// Repositories on one page that says what each holds.
+pub const REPOSITORIES_PAGE: u32 = 100;
+/// Tags, manifests and blobs of a repository that are counted for such a page, of each.
+pub const COUNTED: i64 = 100_000;
 /// Manifests on one page of their attributes: each costs a look at its config.
 pub const MANIFESTS_PAGE: u32 = 100;
 /// What is left of a refused request's body is read up to this length, in bytes (4 MiB: a chunk of
@@ -38,6 +42,10 @@ pub const REFERRERS: i64 = 100;
 /// Annotations on one page of referrers, in bytes of JSON; one referrer is always on it. Clients
 /// read an index up to the size of a manifest.
 pub const REFERRERS_BYTES: u64 = 2 * 1024 * 1024;
+/// Annotations of one referrer that are shown to people.
+pub const ANNOTATIONS: usize = 32;
+/// Longest name or value of one there, and longest artifact type, in bytes; more is cut off.
+pub const ANNOTATION_BYTES: usize = 512;
 /// Repositories looked at, of each kind, for a mount that does not say from where.
 pub const MOUNT_SOURCES: i64 = 64;
 /// When to try again, in seconds, unless the refusal says it.

@@ -1,10 +1,11 @@
 //! Who refers to a manifest (distribution spec 1.1, "Listing Referrers").
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use seaworthy_access::{Identity, Permission};
-use seaworthy_model::Scope;
+use seaworthy_model::{Scope, Timestamp};
 use seaworthy_oci::{Digest, Manifest, RepoName, media};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -22,6 +23,41 @@ pub(crate) struct ReferrersPage {
     pub(crate) next: Option<Digest>,
 }
 
+/// One referrer as people look at it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReferrerShown {
+    /// Its manifest.
+    pub digest: Digest,
+    /// Of that.
+    pub media_type: String,
+    /// What it carries; `None` when it does not say.
+    pub artifact_type: Option<String>,
+    /// Length of the manifest alone.
+    pub manifest_bytes: u64,
+    /// At most [`limit::ANNOTATIONS`]; none when it may not be pulled.
+    pub annotations: BTreeMap<String, String>,
+    /// True when annotations were cut, or left out for being too many.
+    pub cut: bool,
+    /// When it was pushed.
+    pub pushed_at: Option<Timestamp>,
+    /// By whom.
+    pub pushed_by: Option<String>,
+    /// True when something refers to it.
+    pub has_referrers: bool,
+}
+
+/// One page of them, in digest order.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReferrersShown {
+    /// One level of the tree.
+    pub referrers: Vec<ReferrerShown>,
+    /// The last digest on it, when there is more.
+    pub next: Option<Digest>,
+}
+
+/// Rows with their annotations, null when those are not for the caller; and the last digest when there is more.
+type Page = (Vec<(ReferrerRow, Value)>, Option<Digest>);
+
 impl Registry {
     /// Referrers of `subject` after `last` in digest order, whether or not it is here itself. With an
     /// artifact type, those of it alone.
@@ -33,8 +69,51 @@ impl Registry {
         identity: &Identity,
         repository: &RepoName,
         subject: &Digest,
-        (artifact_type, last): (Option<&str>, &str),
+        filter: (Option<&str>, &str),
     ) -> Result<ReferrersPage, RegistryError> {
+        let (rows, next) = self.referrers_page(identity, repository, subject, filter).await?;
+        let manifests: Vec<Value> = rows.into_iter().map(descriptor).collect();
+        let index = json!({ "schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": manifests });
+        Ok(ReferrersPage { index, next })
+    }
+
+    /// The same for people: with who pushed each and when, and short.
+    pub async fn referrers_shown(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        subject: &Digest,
+        last: &str,
+    ) -> Result<ReferrersShown, RegistryError> {
+        let (rows, next) = self.referrers_page(identity, repository, subject, (None, last)).await?;
+        let mut referrers = Vec::with_capacity(rows.len());
+        for (row, annotations) in rows {
+            let push = db::push_of(self.db(), repository, &row.digest).await?;
+            let (pushed_at, pushed_by) = push.unzip();
+            let above = db::referrers(self.db(), (repository, &row.digest), None, "", 1).await?;
+            let (annotations, cut) = shortened(&annotations);
+            referrers.push(ReferrerShown {
+                digest: row.digest,
+                artifact_type: Some(short(&row.artifact_type)).filter(|it| !it.is_empty()),
+                media_type: row.media_type,
+                manifest_bytes: row.size,
+                annotations,
+                cut,
+                pushed_at,
+                pushed_by,
+                has_referrers: !above.is_empty(),
+            });
+        }
+        Ok(ReferrersShown { referrers, next })
+    }
+
+    async fn referrers_page(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        subject: &Digest,
+        (artifact_type, last): (Option<&str>, &str),
+    ) -> Result<Page, RegistryError> {
         self.require(identity, Permission::Pull, repository).await?;
         let locks = db::repository_locks(self.db(), repository).await?.unwrap_or_default();
         lock::check_read(locks, repository.as_str())?;
@@ -43,6 +122,7 @@ impl Registry {
         let fit = fitting(&rows);
         let more = fit < rows.len();
         rows.truncate(fit);
+        let next = rows.last().filter(|_| more).map(|row| row.digest);
         let scope = Scope::repository(repository);
         let sees_all = self.access().allows(identity, Permission::Quarantine, &scope).await?;
         let mut view = View {
@@ -58,13 +138,39 @@ impl Registry {
             },
             door: Door::Manifest,
         };
-        let mut manifests = Vec::with_capacity(rows.len());
-        for row in &rows {
-            manifests.push(view.descriptor(row).await?);
+        let mut page = Vec::with_capacity(rows.len());
+        for row in rows {
+            let annotations = view.annotations_of(&row).await?;
+            page.push((row, annotations));
         }
-        let index = json!({ "schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": manifests });
-        Ok(ReferrersPage { index, next: rows.last().filter(|_| more).map(|row| row.digest) })
+        Ok((page, next))
     }
+}
+
+fn descriptor((row, annotations): (ReferrerRow, Value)) -> Value {
+    let mut descriptor = json!({ "mediaType": row.media_type, "digest": row.digest, "size": row.size });
+    let Some(fields) = descriptor.as_object_mut() else { return descriptor };
+    if !row.artifact_type.is_empty() {
+        fields.insert("artifactType".to_owned(), row.artifact_type.into());
+    }
+    if annotations.as_object().is_some_and(|annotations| !annotations.is_empty()) {
+        fields.insert("annotations".to_owned(), annotations);
+    }
+    descriptor
+}
+
+/// Annotations as people bear them, and whether that is less than there are.
+fn shortened(annotations: &Value) -> (BTreeMap<String, String>, bool) {
+    let Some(all) = annotations.as_object() else { return (BTreeMap::new(), false) };
+    let texts = all.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
+    let first: Vec<_> = texts.take(limit::ANNOTATIONS).collect();
+    let is_long = |text: &str| text.len() > limit::ANNOTATION_BYTES;
+    let cut = all.len() > first.len() || first.iter().any(|(name, value)| is_long(name) || is_long(value));
+    (first.into_iter().map(|(name, value)| (short(name), short(value))).collect(), cut)
+}
+
+fn short(text: &str) -> String {
+    text.get(..text.floor_char_boundary(limit::ANNOTATION_BYTES)).unwrap_or_default().to_owned()
 }
 
 /// How many of these rows go on one page.
@@ -92,19 +198,11 @@ struct View<'r> {
 }
 
 impl View<'_> {
-    async fn descriptor(&mut self, row: &ReferrerRow) -> Result<Value, RegistryError> {
-        let mut descriptor = json!({ "mediaType": row.media_type, "digest": row.digest, "size": row.size });
-        let Some(fields) = descriptor.as_object_mut() else { return Ok(descriptor) };
-        if !row.artifact_type.is_empty() {
-            fields.insert("artifactType".to_owned(), row.artifact_type.clone().into());
-        }
+    async fn annotations_of(&mut self, row: &ReferrerRow) -> Result<Value, RegistryError> {
         if row.annotation_bytes > "{}".len() as u64 && self.may_be_read(row).await? {
-            let annotations = self.annotations(row).await?;
-            if annotations.as_object().is_some_and(|annotations| !annotations.is_empty()) {
-                fields.insert("annotations".to_owned(), annotations);
-            }
+            return self.annotations(row).await;
         }
-        Ok(descriptor)
+        Ok(Value::Null)
     }
 
     async fn may_be_read(&mut self, row: &ReferrerRow) -> Result<bool, RegistryError> {
@@ -160,5 +258,22 @@ mod tests {
         let count = usize::try_from(limit::REFERRERS).expect("small");
         assert_eq!(rows(&vec![0; count]), count);
         assert_eq!(rows(&vec![0; count + 1]), count);
+    }
+
+    #[test]
+    fn annotations_are_shortened() {
+        let with = |count: usize, value: usize| {
+            let all: serde_json::Map<String, Value> =
+                (0..count).map(|at| (format!("{at:02}"), "あ".repeat(value).into())).collect();
+            shortened(&Value::Object(all))
+        };
+        let fits = limit::ANNOTATION_BYTES / "あ".len();
+        let (all, cut) = with(limit::ANNOTATIONS, fits);
+        assert_eq!((all.len(), all["00"].chars().count(), cut), (limit::ANNOTATIONS, fits, false));
+        let (all, cut) = with(limit::ANNOTATIONS, fits + 1);
+        assert_eq!((all["00"].chars().count(), cut), (fits, true), "never through a character");
+        let (all, cut) = with(limit::ANNOTATIONS + 1, 1);
+        assert_eq!((all.len(), cut), (limit::ANNOTATIONS, true));
+        assert_eq!(shortened(&Value::Null), (BTreeMap::new(), false));
     }
 }

@@ -63,15 +63,24 @@ pub(crate) fn rules_of<'r>(
     all: &'r [(String, RetentionRules)],
     repository: &RepoName,
 ) -> Option<&'r RetentionRules> {
+    longest(all, repository).map(|(_, rules)| rules)
+}
+
+/// Whose rules those are; empty: of all repositories.
+pub(crate) fn prefix_of<'r>(all: &'r [(String, RetentionRules)], repository: &RepoName) -> Option<&'r str> {
+    longest(all, repository).map(|(prefix, _)| prefix.as_str())
+}
+
+fn longest<'r>(
+    all: &'r [(String, RetentionRules)],
+    repository: &RepoName,
+) -> Option<&'r (String, RetentionRules)> {
     let name = repository.as_str();
     let covers = |prefix: &str| {
         prefix.is_empty()
             || name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    all.iter()
-        .filter(|(prefix, _)| covers(prefix))
-        .max_by_key(|(prefix, _)| prefix.len())
-        .map(|(_, rules)| rules)
+    all.iter().filter(|(prefix, _)| covers(prefix)).max_by_key(|(prefix, _)| prefix.len())
 }
 
 /// What keeps a tag whatever the rules say.

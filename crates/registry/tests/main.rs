@@ -13,6 +13,7 @@ mod blobs;
 mod cache;
 mod cache_stream;
 mod cache_trust;
+mod catalog;
 mod client;
 mod gate;
 mod hostile;

@@ -24,6 +24,7 @@ const PAGES: &[&str] = &[
     "",
     "sign-in",
     "images",
+    "repositories",
     "vulnerabilities",
     "policies",
     "exceptions",
@@ -127,7 +128,8 @@ mod tests {
 
     #[tokio::test]
     async fn pages_are_the_page_and_other_doors_are_not() {
-        for path in ["/", "/sign-in", "/images", "/images/prod/web:1", "/ledger/12"] {
+        for path in ["/", "/sign-in", "/images", "/images/prod/web:1", "/repositories/prod/web", "/ledger/12"]
+        {
             let (status, headers, body) = get(path, "").await;
             assert_eq!(status, StatusCode::OK, "{path}");
             assert_eq!(headers[header::CACHE_CONTROL], "no-cache");

@@ -152,6 +152,10 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ),
     ("more than {} manifests would be copied at once", "一度にコピーするマニフェストが {0} 件を超えます"),
     ("promote the images of the index one by one", "インデックスのイメージを 1 件ずつ昇格してください"),
+    (
+        "name an image by its digest: a tag may move",
+        "イメージをダイジェストで指定してください。タグは移動することがあります",
+    ),
     ("`{}` has no manifest `{}` any more", "`{0}` のマニフェスト `{1}` はもうありません"),
     ("nobody pushes to `{}`: `{}` is a cache", "`{0}` にはプッシュできません。`{1}` はキャッシュです"),
     (

@@ -24,7 +24,7 @@ pub(crate) struct Revisions {
     advisories: i64,
     /// Policies and exceptions.
     policies: u64,
-    /// Pushes, deletions and verdicts.
+    /// Pushes, deletions, verdicts, locks, and the rules of repositories.
     images: u64,
     /// Hosts, containers and their verdicts.
     fleet: i64,
@@ -45,6 +45,12 @@ const IMAGES: &[Action] = &[
     Action::TagRestore,
     Action::RepositoryDelete,
     Action::BlobDelete,
+    Action::LockChange,
+    Action::ImagePromote,
+    Action::RepositoryRuleSet,
+    Action::RepositoryRuleRemove,
+    Action::RetentionSet,
+    Action::RetentionRemove,
     Action::ClearanceDecide,
 ];
 const FLEET: &[Action] =

@@ -1,9 +1,12 @@
 // Every text of the console in English. Its shape is the type of every other language's.
 
+import { registryEn } from "./registry.en";
+
 const n = (value: number): string => new Intl.NumberFormat("en").format(value);
 const of = (value: number, one: string, many: string): string => `${n(value)} ${value === 1 ? one : many}`;
 
 export const en = {
+  ...registryEn,
   language: "English",
   skip: "Skip to the content",
   nav: "Pages",
@@ -40,6 +43,7 @@ export const en = {
     ["Enter", "Open the row"],
     ["g o", "Overview"],
     ["g i", "Images"],
+    ["g r", "Repositories"],
     ["g c", "Running containers"],
     ["g v", "Vulnerabilities"],
     ["g p", "Policies"],

@@ -1,10 +1,12 @@
 // Every text of the console in Japanese.
 
 import type { Catalogue } from "./en";
+import { registryJa } from "./registry.ja";
 
 const n = (value: number): string => new Intl.NumberFormat("ja").format(value);
 
 export const ja: Catalogue = {
+  ...registryJa,
   language: "日本語",
   skip: "本文へ移動",
   nav: "ページ",
@@ -41,6 +43,7 @@ export const ja: Catalogue = {
     ["Enter", "行を開く"],
     ["g o", "概要"],
     ["g i", "イメージ"],
+    ["g r", "リポジトリ"],
     ["g c", "実行中のコンテナ"],
     ["g v", "脆弱性"],
     ["g p", "ポリシー"],

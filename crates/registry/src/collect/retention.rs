@@ -132,10 +132,13 @@ impl Registry {
     }
 
     async fn rules_of(&self, repository: &RepoName) -> Result<Option<RetentionRules>, RegistryError> {
+        Ok(retention::rules_of(&self.retention_rules().await?, repository).cloned())
+    }
+
+    /// All rules of retention by their prefixes; empty is all repositories.
+    pub(crate) async fn retention_rules(&self) -> Result<Vec<(String, RetentionRules)>, RegistryError> {
         let rows = db::retention(self.db(), limit::RETENTION_PREFIXES).await?;
-        let all: Vec<(String, RetentionRules)> =
-            rows.into_iter().map(|row| (row.prefix, row.rules)).collect();
-        Ok(retention::rules_of(&all, repository).cloned())
+        Ok(rows.into_iter().map(|row| (row.prefix, row.rules)).collect())
     }
 
     /// How long manifests of a repository stay that nothing leads to.

@@ -18,6 +18,7 @@ mod overview;
 mod policies;
 mod promotion;
 mod registry;
+mod repositories;
 mod scope_maps;
 mod session;
 mod vulnerabilities;
@@ -129,6 +130,7 @@ pub(crate) fn routes() -> Routes<Rooms> {
         .merge(caches::routes())
         .merge(registry::routes())
         .merge(scope_maps::routes())
+        .merge(repositories::routes())
         .merge(session::routes())
         .merge(vulnerabilities::routes())
 }
