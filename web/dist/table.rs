@@ -1,11 +1,11 @@
 const ASSETS: &[Asset] = &[
     Asset {
-        path: "/assets/index-BBzKzHld.js",
+        path: "/assets/index-Dg2cewru.js",
         media_type: "text/javascript; charset=utf-8",
-        etag: "\"c1d51ef0afc844cc2ff6000097890d95\"",
-        identity: include_bytes!("assets/index-BBzKzHld.js"),
-        brotli: include_bytes!("assets/index-BBzKzHld.js.br"),
-        gzip: include_bytes!("assets/index-BBzKzHld.js.gz"),
+        etag: "\"4e24691216edf856741faa40d2661b0c\"",
+        identity: include_bytes!("assets/index-Dg2cewru.js"),
+        brotli: include_bytes!("assets/index-Dg2cewru.js.br"),
+        gzip: include_bytes!("assets/index-Dg2cewru.js.gz"),
     },
     Asset {
         path: "/assets/mark-BBqwChrl.svg",
@@ -26,7 +26,7 @@ const ASSETS: &[Asset] = &[
     Asset {
         path: "/index.html",
         media_type: "text/html; charset=utf-8",
-        etag: "\"973fe72e7ea718d8e8dc2be75af65ef7\"",
+        etag: "\"591d44cdde0f0da5e20bad70e4023816\"",
         identity: include_bytes!("index.html"),
         brotli: include_bytes!("index.html.br"),
         gzip: include_bytes!("index.html.gz"),

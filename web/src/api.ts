@@ -109,7 +109,7 @@ export interface Role { id: string; name: string; description: string; permissio
 export type Act = "push" | "delete" | "metadata/read" | "policy/write";
 export interface RepositoryRow {
   repository: string; tags: number; manifests: number; bytes: number; pushed_at: string | null; complete: boolean;
-  rules: { prefix: string; promotion_only: boolean; immutable: boolean; quota: boolean }[]; retention: string | null; may: Act[];
+  rules: { prefix: string; promotion_only: boolean; quarantine: boolean; immutable: boolean; quota: boolean }[]; retention: string | null; may: Act[];
 }
 export interface RepositoryPage { repositories: RepositoryRow[]; next: string | null; may: Act[] }
 export interface RepositoryTag {
@@ -123,7 +123,10 @@ export interface ReferrerRow {
 }
 export interface ReferrerPage { referrers: ReferrerRow[]; next: string | null }
 export interface Quota { bytes?: number; tags?: number; repositories?: number }
-export interface RepositoryRules { prefix: string; promotion_only?: boolean; immutable?: string[]; quota?: Quota }
+export interface RepositoryRules { prefix: string; promotion_only?: boolean; quarantine?: boolean; immutable?: string[]; quota?: Quota }
+export interface Cache {
+  prefix: string; upstream: string; remote_prefix: string | null; ns: string[]; realms: string[]; username: string | null; check_seconds: number; networks: string[];
+}
 export interface QuotaUsage { prefix: string; used: { bytes: number; tags: number; repositories: number }; quota: Quota }
 export interface RetentionRules {
   keep_last?: number; keep_pulled_days?: number; keep_tags?: string[]; remove_older_than_days?: number; untagged_days?: number; keep_untagged?: boolean;

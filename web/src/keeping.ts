@@ -43,7 +43,7 @@ function flags(all: Flag[]): string[] {
 export function rulesCommand(it: RepositoryRules): string {
   const { bytes, tags, repositories } = it.quota ?? {};
   return cli(
-    "registry", "rules", "set", it.prefix, ...(it.promotion_only === true ? ["--promotion-only"] : []),
+    "registry", "rules", "set", it.prefix, ...(it.promotion_only === true ? ["--promotion-only"] : []), ...(it.quarantine === true ? ["--quarantine"] : []),
     ...flags((it.immutable ?? []).map((pattern): Flag => ["immutable", pattern])),
     ...flags([["quota-bytes", bytes === undefined ? undefined : bytesAsText(bytes)], ["quota-tags", tags], ["quota-repositories", repositories]]),
   );

@@ -32,11 +32,14 @@ pub struct RepositoryShown {
 
 /// That a prefix has rules, without their numbers: those are for who may read policies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a rule of its own")]
 pub struct RulesShown {
     /// Of which repositories.
     pub prefix: Prefix,
     /// Nobody pushes there.
     pub promotion_only: bool,
+    /// What is pushed there is hidden until it is let out.
+    pub quarantine: bool,
     /// Some tags never move.
     pub immutable: bool,
     /// They share a quota.
@@ -221,6 +224,7 @@ fn rules_shown(rules: &RepositoryRules) -> RulesShown {
     RulesShown {
         prefix: rules.prefix.clone(),
         promotion_only: rules.promotion_only,
+        quarantine: rules.quarantine,
         immutable: !rules.immutable.is_empty(),
         quota: !rules.quota.is_none(),
     }
