@@ -49,7 +49,8 @@ impl Random {
 }
 
 /// What was acknowledged last of each tag: a manifest and its layer, or that it is deleted.
-type Acknowledged = Mutex<BTreeMap<(String, String), Option<(String, Vec<u8>)>>>;
+type Tags = BTreeMap<(String, String), Option<(String, Vec<u8>)>>;
+type Acknowledged = Mutex<Tags>;
 
 /// Asks until there is an answer that is no sign of a server on its way down or up.
 fn persist(door: &Door, method: &str, path: &str, body: (&str, &[u8])) -> Answer {
@@ -231,7 +232,7 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-fn all_is_there(door: &Door, acknowledged: &BTreeMap<(String, String), Option<(String, Vec<u8>)>>) {
+fn all_is_there(door: &Door, acknowledged: &Tags) {
     assert!(acknowledged.values().flatten().count() > 3, "{}", acknowledged.len());
     for ((repository, tag), expected) in acknowledged {
         // What no policy judges is pulled by anybody who may.
