@@ -6,6 +6,7 @@
 
 mod own;
 mod peer;
+mod through;
 mod work;
 mod workloads;
 

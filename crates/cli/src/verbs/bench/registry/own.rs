@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// All of them, in the order in which they run.
-pub(super) const ALL: &[&str] = &["pull-tls", "collect", "cold"];
+pub(super) const ALL: &[&str] = &["pull-tls", "pull-through", "collect", "cold"];
 
 /// A server of the bench's own, and who may do all there.
 pub(super) struct Own {
@@ -73,6 +73,10 @@ impl Own {
                 let ca = self.server.data().join("ca.pem");
                 let peer = self.peer()?.over_tls(&self.tls_host, &ca)?;
                 workloads::pulls(&peer, flags, ("pull over TLS, c=8", "bench/pull-tls")).await
+            }
+            "pull-through" => {
+                let mut wire = Wire::open(&self.server.socket()).await?;
+                super::through::pulls(&self.peer()?, &mut wire, flags).await
             }
             "collect" => self.collect(flags).await,
             _ => self.cold(flags).await,

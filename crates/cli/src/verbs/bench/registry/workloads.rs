@@ -64,7 +64,7 @@ pub(super) async fn run(name: &str, peer: &Peer, flags: &BenchRegistryFlags) -> 
 }
 
 /// Bytes that no compression makes smaller, and no two numbers have in common (xorshift).
-fn noise(number: u64, length: usize) -> Bytes {
+pub(super) fn noise(number: u64, length: usize) -> Bytes {
     let mut state = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = BytesMut::with_capacity(length + 8);
     while bytes.len() < length {

@@ -1,0 +1,209 @@
+//! A cache of another registry, whose upstream is the bench's own and gives so many bytes a second.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, channel::Channel};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use seaworthy_oci::{Algorithm, Digest, Hasher, media};
+use serde_json::json;
+use tokio::{net::TcpListener, sync::Mutex, time::sleep_until};
+
+use super::{
+    peer::{Body, OCTETS, Peer, empty, refused, whole},
+    work::Load,
+    workloads::{manifest, noise},
+};
+use crate::{
+    failure::{Failure, unable},
+    flags::BenchRegistryFlags,
+    verbs::bench::{Figure, elapsed_ms, wire::Wire},
+};
+
+const CLIENTS: u32 = 200;
+/// Bytes a second of the upstream, to all together.
+const PACE: u64 = 100_000_000;
+/// Bytes that it sends at a time.
+const PIECE: usize = 1 << 20;
+const CONFIG: &[u8] =
+    br#"{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#;
+
+struct Upstream {
+    address: SocketAddr,
+    layer: Layer,
+    manifest: Bytes,
+    sent: AtomicU64,
+    /// When the next piece may go.
+    next: Mutex<tokio::time::Instant>,
+}
+
+/// One piece over and over.
+struct Layer {
+    piece: Bytes,
+    pieces: u32,
+    digest: String,
+}
+
+impl Layer {
+    fn new(pieces: u32) -> Self {
+        let piece = noise(11, PIECE);
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        (0..pieces).for_each(|_| hasher.update(&piece));
+        Self { digest: hasher.finish().to_string(), piece, pieces }
+    }
+
+    fn bytes(&self) -> u64 {
+        u64::from(self.pieces) * PIECE as u64
+    }
+}
+
+impl Upstream {
+    async fn start(pieces: u32) -> Result<Arc<Self>, Failure> {
+        let broke = |error: std::io::Error| unable(format!("no upstream: {error}"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(broke)?;
+        let layer = Layer::new(pieces);
+        let config = Digest::sha256(CONFIG).to_string();
+        let size = usize::try_from(layer.bytes()).unwrap_or(usize::MAX);
+        let it = Arc::new(Self {
+            address: listener.local_addr().map_err(broke)?,
+            manifest: manifest((&config, CONFIG.len()), &[(&layer.digest, size)], "through"),
+            layer,
+            sent: AtomicU64::new(0),
+            next: Mutex::new(tokio::time::Instant::now()),
+        });
+        let serving = it.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let upstream = serving.clone();
+                let answer = service_fn(move |request| {
+                    let upstream = upstream.clone();
+                    async move { Ok::<_, Infallible>(upstream.answer(&request)) }
+                });
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+            }
+        });
+        Ok(it)
+    }
+
+    fn answer(self: Arc<Self>, request: &Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path();
+        let (kind, length, body) = if path.contains("/manifests/") {
+            (media::OCI_MANIFEST, self.manifest.len() as u64, Full::new(self.manifest.clone()).boxed())
+        } else if path.ends_with(&self.layer.digest) {
+            (OCTETS, self.layer.bytes(), self.clone().paced())
+        } else if path.contains("/blobs/") {
+            (OCTETS, CONFIG.len() as u64, Full::new(Bytes::from_static(CONFIG)).boxed())
+        } else {
+            ("application/json", 2, Full::new(Bytes::from_static(b"{}")).boxed())
+        };
+        let body = if request.method() == Method::HEAD { empty() } else { body };
+        let mut response = Response::new(body);
+        for (name, value) in [(header::CONTENT_TYPE, kind), (header::CONTENT_LENGTH, &length.to_string())] {
+            if let Ok(value) = value.parse() {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+
+    fn paced(self: Arc<Self>) -> Body {
+        let (mut sender, body) = Channel::new(1);
+        tokio::spawn(async move {
+            for _ in 0..self.layer.pieces {
+                let at = {
+                    let mut next = self.next.lock().await;
+                    let at = (*next).max(tokio::time::Instant::now());
+                    *next = at + Duration::from_nanos(PIECE as u64 * 1_000_000_000 / PACE);
+                    at
+                };
+                sleep_until(at).await;
+                if sender.send_data(self.layer.piece.clone()).await.is_err() {
+                    return;
+                }
+                self.sent.fetch_add(PIECE as u64, Ordering::Relaxed);
+            }
+        });
+        body.boxed()
+    }
+}
+
+/// Many clients want one image that is not here.
+pub(super) async fn pulls(
+    peer: &Peer,
+    wire: &mut Wire,
+    flags: &BenchRegistryFlags,
+) -> Result<Vec<Figure>, Failure> {
+    let upstream = Upstream::start(flags.blob_mib * 8).await?;
+    let url = format!("http://{}", upstream.address);
+    let cache = json!({"prefix": "hub", "upstream": url, "networks": ["127.0.0.1"]}).to_string();
+    let path = "/api/v1/registry/caches";
+    let reply = wire.send(Method::POST, path, "application/json", cache).await?;
+    if !reply.status.is_success() {
+        return Err(unable(format!(
+            "`{path}` answered {}: {}",
+            reply.status,
+            String::from_utf8_lossy(&reply.body)
+        )));
+    }
+    let direct = Peer::new(&url, None, (None, None), None)?;
+    let blob = format!("blobs/{}", upstream.layer.digest);
+    let mut first = Figure::new("first byte, from the upstream itself".to_owned(), "ms");
+    for _ in 0..5 {
+        let mut connection = direct.connect().await?;
+        let begun = Instant::now();
+        let reply = connection.send(Method::GET, &format!("/v2/app/{blob}"), (OCTETS, empty())).await?;
+        drop(reply.into_body().frame().await);
+        first.samples.push(elapsed_ms(begun));
+    }
+    upstream.sent.store(0, Ordering::Relaxed);
+    let firsts = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let name = "200 clients pull what is not here";
+    let size = upstream.layer.bytes();
+    let load = Load { name, connections: CLIENTS, jobs: CLIENTS, job_bytes: size };
+    let (path, told) = (format!("/v2/hub/app/{blob}"), firsts.clone());
+    let mut figures = load
+        .run(peer, move |mut connection, _| {
+            let (path, told) = (path.clone(), told.clone());
+            async move {
+                connection.get(Method::GET, "/v2/hub/app/manifests/1").await?;
+                let begun = Instant::now();
+                let reply = connection.send(Method::GET, &path, (OCTETS, empty())).await?;
+                if reply.status() != StatusCode::OK {
+                    return Err(refused(&path, &whole(reply, &path).await?));
+                }
+                let mut body = reply.into_body();
+                let mut read = 0;
+                while let Some(frame) = body.frame().await {
+                    let frame = frame.map_err(|error| unable(format!("`{path}` broke off: {error}")))?;
+                    if read == 0 {
+                        told.lock()
+                            .unwrap_or_else(std::sync::PoisonError::into_inner)
+                            .push(elapsed_ms(begun));
+                    }
+                    read += frame.data_ref().map_or(0, Bytes::len) as u64;
+                }
+                if read == size { Ok(connection) } else { Err(unable(format!("{read} of {size} bytes"))) }
+            }
+        })
+        .await?;
+    let mut through = Figure::new(format!("{name}: first byte"), "ms");
+    through.samples = std::mem::take(&mut firsts.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    #[allow(clippy::cast_precision_loss, reason = "sizes of a bench are far below 2^53")]
+    let times = upstream.sent.load(Ordering::Relaxed) as f64 / size as f64;
+    figures.extend([
+        first,
+        through,
+        Figure::of(format!("{name}: sent by the upstream"), "x its bytes", times),
+    ]);
+    Ok(figures)
+}
