@@ -1,4 +1,4 @@
-//! What a token request asks for, line by line of a scope map, and scopes.
+//! The challenge of another registry, what a token request asks for, lines of scope maps, and scopes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,6 +7,7 @@ use seaworthy_model::{Prefix, Scope};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
+    seaworthy_registry::fuzzing::challenge(text);
     let asked = DockerScope::parse_all(text.lines());
     assert!(asked.len() <= limit::TOKEN_SCOPES);
     for scope in &asked {

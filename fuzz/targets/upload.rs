@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 use seaworthy_access::{Access, Identity, PrincipalKind};
 use seaworthy_model::{Actor, SystemClock};
 use seaworthy_oci::Digest;
-use seaworthy_registry::{OpenGate, Registry, RegistryConfig, SparseIndexes};
+use seaworthy_registry::{OpenGate, Registry, RegistryConfig, SparseIndexes, UpstreamAccess};
 use seaworthy_seal::Seal;
 use seaworthy_store::{Blobs, Db};
 use tower::ServiceExt as _;
@@ -81,6 +81,7 @@ impl World {
             blob_consumers: &[],
             manifest_consumers: &[],
             collection: Default::default(),
+            upstreams: UpstreamAccess::new(Arc::new(seal), rustls::RootCertStore::empty()).expect("TLS"),
         });
         let of = |identity| seaworthy_registry::router(registry.clone()).layer(Extension(identity));
         (of(Identity::operator(0)), of(other))

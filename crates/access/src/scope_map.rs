@@ -301,6 +301,10 @@ impl Access {
         }
         seaworthy_ledger::write(self.db(), actor, (principal, map.name), |(principal, map), tx| {
             Box::pin(async move {
+                // It may be deleted meanwhile; those that ship are not.
+                if !map.starts_with('_') && !db::scope_maps::exists(tx, map).await? {
+                    return Err(AccessError::Unknown { kind: "scope map", name: map.clone() });
+                }
                 db::scope_maps::give(tx, principal.id, map).await?;
                 db::bump(tx, Some(principal.id)).await?;
                 let act = Act::new(Action::TokenMap, format!("principals/{}", principal.name));

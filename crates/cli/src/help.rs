@@ -251,6 +251,14 @@ const TEXTS: &[(&str, &str)] = &[
         "Let an image out of quarantine, with all images of an index",
         "イメージの隔離を解除する。インデックスではすべてのイメージを含む",
     ),
+    (
+        "Copy an image from another registry, through the cache that answers for it",
+        "他のレジストリのイメージを、対応するキャッシュを通してコピーする",
+    ),
+    (
+        "HOST/REPOSITORY:TAG, or what a cache here calls it",
+        "HOST/REPOSITORY:TAG、またはこのレジストリのキャッシュでの名前",
+    ),
     ("Say that an image stays in quarantine", "イメージを隔離したままにすると記録する"),
     ("The most bytes that they hold together, such as 200GiB", "合計で保存できるバイト数の上限。例: 200GiB"),
     ("The most tags that they have together", "合計で持てるタグ数の上限"),

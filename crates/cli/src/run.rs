@@ -121,7 +121,10 @@ async fn image(global: &Global, verb: ImageVerb) -> Outcome {
             verbs::rules::judge(global, (&reference, "Failed"), &details).await
         }
         ImageVerb::Promote { source, destination, wait } => {
-            verbs::rules::promote(global, (&source, &destination), &wait).await
+            verbs::rules::copy(global, "promote", (&source, &destination), &wait).await
+        }
+        ImageVerb::Import { source, destination, wait } => {
+            verbs::rules::copy(global, "import", (&source, &destination), &wait).await
         }
         ImageVerb::Delete { reference } => verbs::images::delete(global, &reference).await,
         ImageVerb::Deleted(flags) => verbs::registry::deleted(global, &flags.repo).await,

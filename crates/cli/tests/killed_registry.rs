@@ -146,18 +146,47 @@ impl Pusher<'_> {
         (manifest, layer)
     }
 
+    /// Deletes what is there. `404` is believed after an answer was lost alone.
+    fn delete(&self, path: &str) {
+        let mut is_sure = true;
+        for _ in 0..6_000 {
+            match self.door.ask("DELETE", path, "", b"") {
+                Ok(answer) if answer.status == 202 => return,
+                Ok(answer) if answer.status == 404 => {
+                    assert!(!is_sure, "{path} was lost: {}", answer.text());
+                    return;
+                }
+                Ok(answer) => {
+                    assert!(answer.status >= 500 || answer.status == 401, "{}", answer.text());
+                    is_sure = false;
+                }
+                Err(_) => is_sure = false,
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("no answer to DELETE {path}");
+    }
+
     fn run(&mut self, over: &AtomicBool, number: u64, acknowledged: &Acknowledged) {
         while !over.load(Ordering::SeqCst) {
             let repository = format!("r{}", self.random.below(3));
             let tag = format!("p{number}-{}", self.random.below(8));
             let key = (repository.clone(), tag.clone());
             let known = acknowledged.lock().expect("nobody failed").get(&key).cloned().flatten();
+            let path = format!("/v2/{repository}/manifests/{tag}");
+            // What was acknowledged before the last kill is looked at before it is written again.
+            let there = persist(self.door, "GET", &path, ("", b""));
+            match &known {
+                Some((manifest, _)) => assert!(
+                    there.status == 200 && there.body == manifest.as_bytes(),
+                    "{repository}:{tag} was acknowledged: {}",
+                    there.text()
+                ),
+                None => assert_eq!(there.status, 404, "{repository}:{tag} is deleted, or was never there"),
+            }
             let now = match (known, self.random.below(6)) {
                 (Some(_), 0) => {
-                    let path = format!("/v2/{repository}/manifests/{tag}");
-                    let answer = persist(self.door, "DELETE", &path, ("", b""));
-                    // 404: the answer to the first one was lost.
-                    assert!([202, 404].contains(&answer.status), "{}", answer.text());
+                    self.delete(&path);
                     None
                 }
                 _ => Some(self.image(&repository, &tag)),

@@ -19,6 +19,9 @@ pub(crate) fn promoted(it: &mut Description, socket: &Door) {
     assert_eq!(it.ask(socket, ("POST", path), path, &rules).json(), rules);
     assert_eq!(it.get(socket, path, path).json(), json!([rules]));
     assert_eq!(it.ask(socket, ("POST", path), path, &json!({"prefix": "A"})).status, 400);
+    let import = ("POST", "/api/v1/images/import");
+    let from = json!({"from": "ghcr.io/example/app:1", "to": "stage/app"});
+    assert_eq!(it.ask(socket, import, import.1, &from).status, 404, "no cache answers for it");
     let judge = ("POST", "/api/v1/images/quarantine");
     let passed = json!({"image": "prod/web:1", "state": "Passed", "details": "seen"});
     assert_eq!(it.ask(socket, judge, judge.1, &passed).json()["state"], "Passed");

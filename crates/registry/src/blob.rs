@@ -377,10 +377,15 @@ impl Registry {
         if !visible {
             return Ok(None);
         }
-        Ok(Some(match self.reach(identity, from, digest, Reaching::Opens).await? {
-            Reach::Open(_) => Link::Read,
-            Reach::Refused(..) | Reach::Locked(_) | Reach::None => Link::Name,
-        }))
+        Ok(match self.reach(identity, from, digest, Reaching::Opens).await? {
+            Reach::Open(_) => Some(Link::Read),
+            Reach::Refused(..) | Reach::None => Some(Link::Name),
+            // What nobody may read yet is named nowhere else, but by who brought it.
+            Reach::Locked(_) => {
+                let brought = db::has_link(self.db(), from, digest, &principal, Link::Name).await?;
+                brought.then_some(Link::Name)
+            }
+        })
     }
 
     /// Links and pins a blob; false when it went since it was looked at.

@@ -6,6 +6,7 @@
 mod fill;
 mod flight;
 mod follow;
+mod import;
 mod known;
 mod served;
 mod tasks;
@@ -15,7 +16,7 @@ use std::fmt;
 
 use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
-use seaworthy_model::{ErrorCode, Network, Problem, Secret};
+use seaworthy_model::{ErrorCode, Network, Problem, Scope, Secret};
 use seaworthy_oci::RepoName;
 use seaworthy_store::Tx;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -219,7 +220,7 @@ impl CacheSettings {
 
     /// Who brought what came from this upstream, in links.
     pub(crate) fn bearer(&self) -> String {
-        format!("cache:{}", self.prefix)
+        format!("cache:{}:{}", self.prefix, self.upstream)
     }
 }
 
@@ -251,6 +252,13 @@ impl Registry {
     ) -> Result<CacheSettings, RegistryError> {
         self.may_rule(identity, &new.prefix).await?;
         let settings = new.settings()?;
+        // Into networks behind our walls the owner lets the server send, not who rules a prefix.
+        let (permission, root) = (Permission::AlertNetwork, Scope::root());
+        if !settings.networks.is_empty() && !self.access().allows(identity, permission, &root).await? {
+            let message = format!("`{permission}` at `{root}` is not permitted to `{}`", identity.actor.name);
+            let hint = format!("run `seaworthy access explain {} {permission} {root}`", identity.actor.name);
+            return Err(Problem::new(ErrorCode::Denied, message).hint(hint).into());
+        }
         let sealed = match (&settings.username, &new.password) {
             (Some(username), Some(password)) => {
                 let kept = Kept { username: username.clone(), password: password.expose().clone() };

@@ -68,6 +68,11 @@ pub mod fuzzing {
         }
     }
 
+    /// Reads the challenge of an upstream, which is hostile.
+    pub fn challenge(header: &str) {
+        drop(crate::upstream::challenge(header.lines()));
+    }
+
     /// The part that a chunk's `Content-Range` claims.
     pub fn chunk(header: &str) -> Option<Range<u64>> {
         range::parse_chunk(header)

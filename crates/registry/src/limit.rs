@@ -180,3 +180,5 @@ pub const FETCH_ATTEMPTS: u32 = 4;
 pub const FETCH_ATTEMPTS_MAX: u32 = 32;
 /// Bytes at the end of a blob that nobody is given before all of it is verified and stored (16 KiB).
 pub const WITHHELD_BYTES: u64 = 16 * 1024;
+/// How long a manifest may take to come from an upstream, with all that is asked before it, in seconds.
+pub const ERRAND_SECONDS: u64 = 90;

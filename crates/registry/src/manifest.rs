@@ -160,7 +160,9 @@ impl Registry {
         if self.is_quarantined(repository).await?
             && self.access().allows(identity, Permission::Push, &scope).await?
         {
-            return Ok((self.resolve_hidden(identity, repository, name).await?, None));
+            self.require(identity, Permission::Pull, repository).await?;
+            let served = self.bring(identity, repository, name).await?;
+            return Ok((self.resolve_hidden(identity, repository, name).await?, served));
         }
         self.resolve_through(identity, repository, name).await
     }

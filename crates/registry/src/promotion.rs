@@ -5,16 +5,18 @@
 use bytes::Bytes;
 use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
-use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_model::{ErrorCode, Problem, Scope};
 use seaworthy_oci::{Digest, Manifest, RepoName, Tag};
 use seaworthy_store::Tx;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Registry, RegistryError, SparseIndexes, db, limit, lock,
+    Registry, RegistryError, SparseIndexes, db, limit,
+    lock::{self, Locks},
     path::ManifestName,
     push::{Push, describe},
+    quarantine,
     refusal::object,
     rules::Way,
 };
@@ -67,13 +69,19 @@ impl Registry {
         digest: &Digest,
     ) -> Result<Parts, RegistryError> {
         let stored = self.resolve(identity, source, &ManifestName::Digest(*digest)).await?;
+        let scope = Scope::repository(source);
+        let hides = self.is_quarantined(source).await?
+            && !self.access().allows(identity, Permission::Quarantine, &scope).await?;
         let mut parts = Parts { manifests: Vec::new(), all: Vec::new() };
         // An index before its children in this list, and the other way around afterwards.
         let mut names = vec![stored.digest];
         let mut next = 0;
         while let Some(name) = names.get(next).copied() {
             next += 1;
-            let Some(part) = self.part(source, &name).await? else { continue };
+            let Some((part, locks)) = self.part(source, &name).await? else { continue };
+            if hides && !locks.has_passed() {
+                return Err(quarantine::hidden(source, &ManifestName::Digest(name)).into());
+            }
             let manifest = Manifest::parse(&part.bytes, Some(&part.media_type))?;
             match manifest {
                 Manifest::Index(index) => {
@@ -94,7 +102,10 @@ impl Registry {
                 let before = names.len();
                 add(&mut names, referring.iter().copied())?;
                 for name in names.iter().skip(before) {
-                    parts.all.extend(self.part(source, name).await?);
+                    let part = self.part(source, name).await?;
+                    // What refers to it and is hidden stays behind.
+                    let part = part.filter(|(_, locks)| !hides || locks.has_passed());
+                    parts.all.extend(part.map(|(part, _)| part));
                 }
                 match referring.last() {
                     Some(last) if referring.len() as u64 >= limit::REFERRERS.unsigned_abs() => {
@@ -107,12 +118,13 @@ impl Registry {
         Ok(parts)
     }
 
-    async fn part(&self, source: &RepoName, digest: &Digest) -> Result<Option<Part>, RegistryError> {
+    async fn part(&self, source: &RepoName, digest: &Digest) -> Result<Option<(Part, Locks)>, RegistryError> {
         let name = ManifestName::Digest(*digest);
         let Some(stored) = self.inner.reads.named(source, &name).await? else { return Ok(None) };
         lock::check_read(stored.locks, &format!("{source}@{digest}"))?;
         let bytes = self.inner.reads.bytes(digest).await?;
-        Ok(bytes.map(|bytes| Part { digest: *digest, bytes, media_type: stored.media_type }))
+        let part = |bytes| Part { digest: *digest, bytes, media_type: stored.media_type };
+        Ok(bytes.map(|bytes| (part(bytes), stored.locks)))
     }
 
     /// Copies them. Who asks may pull there and push here; rules and locks of the destination hold.

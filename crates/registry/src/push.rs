@@ -217,10 +217,12 @@ impl Push {
 
     /// Notes that a manifest came from an upstream; says whether its blobs are here. An index has none.
     async fn mark(&self, tx: &mut Tx<'_>) -> Result<Blobs, DbError> {
+        let (repository, digest) = (&self.pushed.repository, &self.pushed.digest);
         if self.way != Way::Cache {
+            // Whoever pushes it has all of it.
+            db::stop_caching(tx, repository, digest).await?;
             return Ok(Blobs::Here);
         }
-        let (repository, digest) = (&self.pushed.repository, &self.pushed.digest);
         db::mark_cached(tx, repository, digest).await?;
         if self.pushed.config.is_none() {
             db::set_filled(tx, repository, digest).await?;

@@ -1,6 +1,8 @@
 //! Quarantine, as Azure's registry has it: what is pushed below a prefix in quarantine is hidden until somebody
 //! lets it out, manifest by manifest. It is asked beside the gate, and never instead of it.
 
+use std::collections::BTreeSet;
+
 use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{ErrorCode, Problem, Scope};
@@ -79,6 +81,27 @@ impl Registry {
         Err(hidden(repository, name).into())
     }
 
+    /// True when a manifest is in quarantine and `identity` is none of those who know of it: who look into it, who
+    /// let it out, who push there.
+    pub async fn is_hidden(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        if !self.is_quarantined(repository).await? {
+            return Ok(false);
+        }
+        let scope = Scope::repository(repository);
+        for permission in [Permission::Quarantine, Permission::QuarantineWrite, Permission::Push] {
+            if self.access().allows(identity, permission, &scope).await? {
+                return Ok(false);
+            }
+        }
+        let stored = self.inner.reads.named(repository, &ManifestName::Digest(*digest)).await?;
+        Ok(stored.is_some_and(|stored| !stored.locks.has_passed()))
+    }
+
     /// Says of a manifest in quarantine, and of an index's children, whether they may be pulled.
     pub async fn judge_quarantined(
         &self,
@@ -92,11 +115,21 @@ impl Registry {
         seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, digest, finding), tx| {
             Box::pin(async move {
                 let mut acts = Vec::new();
+                let mut known = BTreeSet::from([*digest]);
                 let mut next = vec![*digest];
                 while let Some(digest) = next.pop() {
-                    if let Some(act) = judge(tx, repository, &digest, finding).await? {
-                        acts.push(act);
-                        next.extend(db::children(tx, repository, &digest).await?);
+                    let Some(act) = judge(tx, repository, &digest, finding).await? else { continue };
+                    acts.push(act);
+                    for child in db::children(tx, repository, &digest).await? {
+                        if known.insert(child) {
+                            next.push(child);
+                        }
+                    }
+                    if known.len() > limit::PROMOTED_MANIFESTS {
+                        let most = limit::PROMOTED_MANIFESTS;
+                        let message = format!("more than {most} manifests would leave quarantine at once");
+                        let hint = "let the images of the index out one by one";
+                        return Err(Problem::new(ErrorCode::TooLarge, message).hint(hint).into());
                     }
                 }
                 if acts.is_empty() {

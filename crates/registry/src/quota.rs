@@ -166,7 +166,8 @@ impl Room {
 }
 
 impl Registry {
-    /// How much fits into a repository. What it holds already, it can always be brought again.
+    /// How much fits into a repository. What it holds already can be brought again where its digest is known
+    /// beforehand: in one request, or when a session is closed.
     pub(crate) async fn room(
         &self,
         repository: &RepoName,

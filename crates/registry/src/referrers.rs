@@ -132,7 +132,9 @@ impl Registry {
             hides: !sees_all && self.is_quarantined(repository).await?,
             annotations: match (rows.first(), rows.last()) {
                 (Some(first), Some(last)) => {
-                    db::annotations(self.db(), of, artifact_type, (&first.digest, &last.digest)).await?
+                    let most = rows.iter().map(|row| row.annotation_bytes).max().unwrap_or_default();
+                    let ends = (&first.digest, &last.digest);
+                    db::annotations(self.db(), of, artifact_type, ends, most).await?
                 }
                 _ => HashMap::new(),
             },

@@ -114,7 +114,10 @@ impl Registry {
                 })?;
                 // What is not to be is undone with the transaction.
                 let what = (restored.tags.as_slice(), &restored.digest);
-                rules::check_push(tx, repository, Way::Push, what).await?;
+                // What came from an upstream comes back below its cache, where nothing is pushed.
+                let is_cached = db::filled_in(tx, repository, &restored.digest).await?.is_some();
+                let way = if is_cached { Way::Cache } else { Way::Push };
+                rules::check_push(tx, repository, way, what).await?;
                 let act = Act::new(action, object(repository, &restored.digest))
                     .details(json!({"tags": restored.tags}));
                 Ok::<_, RegistryError>((restored, vec![act]))

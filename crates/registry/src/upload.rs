@@ -143,7 +143,14 @@ impl Registry {
         };
         receive(&mut upload, &self.room(repository, Some(&digest)).await?, body).await?;
         match upload.finish_copy(digest).await {
-            Ok(stored) => self.keep_blob(identity, repository, stored, Some(id)).await,
+            Ok(stored) => {
+                let kept = self.keep_blob(identity, repository, stored, Some(id)).await;
+                if let Err(RegistryError::Refused(_)) = &kept {
+                    // A quota or a lock: sent again it is refused again, and the session stands in nobody's way.
+                    self.forget(id).await?;
+                }
+                kept
+            }
             Err(error) => {
                 // The bytes are wrong or gone: the session ends, the client starts over.
                 self.forget(id).await?;

@@ -333,6 +333,23 @@ async fn what_is_in_quarantine_is_hidden(test: TestDb) {
     );
     assert_eq!(scanner.get("/v2/team/web/manifests/1").await.status, StatusCode::OK);
 
+    // Who may not read it there does not read it elsewhere.
+    let other = world.identity("mounter", "AcrPull", "/repositories/team").await;
+    world
+        .access
+        .assign(
+            &seaworthy_model::Actor::system(),
+            "mounter",
+            "AcrPush",
+            "/repositories/mine".parse().expect("a scope"),
+        )
+        .await
+        .expect("assigned");
+    let other = world.as_identity(other);
+    for from in ["&from=team/web", ""] {
+        let mount = format!("/v2/mine/blobs/uploads/?mount={layer}{from}");
+        assert_eq!(other.send("POST", &mount, &[], "").await.status, StatusCode::ACCEPTED, "{mount}");
+    }
     let attributes = format!("/acr/v1/team%2Fweb/_manifests/{digest}");
     let state =
         async || json_of(&operator.get(&attributes).await)["manifest"]["changeableAttributes"].clone();
@@ -411,6 +428,26 @@ async fn an_index_leaves_quarantine_with_its_images(test: TestDb) {
     let leaf: Value = rows[0].json(0).expect("a leaf");
     let told = leaf["details"]["tags"].as_array().expect("tags").len();
     assert_eq!(i64::try_from(told).expect("small"), limit::TOLD_TAGS);
+    // Each of many indexes names each of the next: all ways through them are one way.
+    let mut below = vec![one, two];
+    for level in 0..6 {
+        let mut these = Vec::new();
+        for number in 0..10 {
+            let children: Vec<Value> = below
+                .iter()
+                .map(|digest| json!({"mediaType": super::client::INDEX, "digest": digest.to_string(), "size": 1}))
+                .collect();
+            let index = json!({"schemaVersion": 2, "mediaType": super::client::INDEX, "manifests": children,
+                "annotations": {"number": format!("{level}-{number}")}});
+            let (index, path) = (index.to_string(), Digest::sha256(index.to_string().as_bytes()));
+            let put = client.put_as(&format!("/v2/a/manifests/{path}"), super::client::INDEX, &index).await;
+            assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+            these.push(path);
+        }
+        below = these;
+    }
+    let path = format!("/acr/v1/a/_manifests/{}", below[0]);
+    assert_eq!(client.send("PATCH", &path, &[], passed.clone()).await.status, StatusCode::OK);
     let none = format!("/acr/v1/a/_manifests/{}", Digest::sha256(b"none"));
     assert_eq!(client.send("PATCH", &none, &[], passed).await.status, StatusCode::NOT_FOUND);
 }

@@ -19,7 +19,7 @@ use crate::{
 db_tests!(super::ROOMS; an_image_is_pulled_through, a_real_registry_is_pulled_through,
     many_clients_one_upstream_fetch, upstream_away_serves_the_cache_and_says_so, a_hanging_upstream_is_not_waited_for,
     an_upstream_that_fails_is_left_alone, a_tag_is_asked_for_once_in_its_time, a_tag_moves_with_its_upstream,
-    a_tag_that_is_gone_is_gone, an_immutable_tag_stays, proxy_ns_ssrf, a_cache_takes_no_pushes, caches_are_bounded,
+    a_tag_that_is_gone_is_gone, what_was_deleted_comes_back, an_immutable_tag_stays, proxy_ns_ssrf, a_cache_takes_no_pushes, caches_are_bounded,
     what_is_not_there_is_not_found);
 
 /// A time that stands still.
@@ -266,13 +266,47 @@ async fn a_tag_that_is_gone_is_gone(test: TestDb) {
     upstream.cached(&world, json!({})).await;
     let client = world.operator();
     assert_eq!(client.get("/v2/hub/a/manifests/1").await.status, StatusCode::OK);
+    // What stands in front of a registry answers so too, while that is away.
+    upstream.down(Some(404));
+    let stale = client.get("/v2/hub/a/manifests/1").await;
+    assert!(stale.status == StatusCode::OK && stale.header("warning").contains("stale"), "{}", stale.text());
+    upstream.down(None);
     upstream.remove("/v2/a/manifests/1");
+    let lock = |may: bool| json!({"deleteEnabled": may}).to_string();
+    assert_eq!(
+        client.send("PATCH", "/acr/v1/hub%2Fa/_tags/1", &[], lock(false)).await.status,
+        StatusCode::OK
+    );
+    let stale = client.get("/v2/hub/a/manifests/1").await;
+    assert!(stale.status == StatusCode::OK && stale.header("warning").contains("stale"), "a lock keeps it");
+    assert_eq!(client.send("PATCH", "/acr/v1/hub%2Fa/_tags/1", &[], lock(true)).await.status, StatusCode::OK);
     let gone = client.get("/v2/hub/a/manifests/1").await;
     assert_eq!((gone.status, gone.code().as_str()), (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"));
     upstream.down(Some(500));
     assert_eq!(client.get("/v2/hub/a/manifests/1").await.status, StatusCode::SERVICE_UNAVAILABLE, "not back");
     let kept = client.get(&format!("/v2/hub/a/manifests/{}", image.digest)).await;
     assert_eq!(kept.status, StatusCode::OK);
+}
+
+/// Undo works below a cache, where nothing is pushed.
+async fn what_was_deleted_comes_back(test: TestDb) {
+    let test = test;
+    let world =
+        World::set_up(test, |config| config.collection = seaworthy_registry::Collection::default()).await;
+    let upstream = Upstream::new().await;
+    let image = upstream.put_image("a:1", &[b"layer"]);
+    upstream.cached(&world, json!({"check_seconds": 3600})).await;
+    let client = world.operator();
+    assert_eq!(client.get("/v2/hub/a/manifests/1").await.status, StatusCode::OK);
+    until(async || is_filled(&world, &image.digest).await).await;
+    let path = format!("/v2/hub/a/manifests/{}", image.digest);
+    assert_eq!(client.send("DELETE", &path, &[], "").await.status, StatusCode::ACCEPTED);
+    let repository = "hub/a".parse().expect("a name");
+    let restored = world.registry.restore(&Identity::operator(0), &repository, Err(image.digest)).await;
+    assert_eq!(restored.expect("restored").tags.len(), 1);
+    upstream.down(Some(500));
+    assert_eq!(client.get("/v2/hub/a/manifests/1").await.status, StatusCode::OK);
+    assert_eq!(client.get(&format!("/v2/hub/a/blobs/{}", image.layers[0])).await.status, StatusCode::OK);
 }
 
 async fn an_immutable_tag_stays(test: TestDb) {

@@ -222,7 +222,12 @@ impl Upstream {
 
     fn content(&self, method: &str, path: &str, headers: &HeaderMap, fault: Option<Fault>) -> Response {
         let state = self.lock();
-        let Some(content) = state.content.get(path) else { return plain(404, &[]) };
+        let Some(content) = state.content.get(path) else {
+            let mut answer = plain(404, &[]);
+            // As a registry says it; what merely stands in front of one says nothing.
+            *answer.body_mut() = Body::from(r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#);
+            return answer;
+        };
         let mut bytes = match &fault {
             Some(Fault::Other(other)) => other.clone(),
             _ => content.bytes.clone(),

@@ -145,6 +145,26 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "who may `quarantine/write` lets it out: `seaworthy image release {}@{}`",
         "`quarantine/write` の権限があれば `seaworthy image release {0}@{1}` で解除できます",
     ),
+    ("no cache here answers for `{}`", "`{0}` に対応するキャッシュがありません"),
+    (
+        "make one: `seaworthy registry cache create hub --upstream docker.io`",
+        "作成してください: `seaworthy registry cache create hub --upstream docker.io`",
+    ),
+    (
+        "more than {} manifests would leave quarantine at once",
+        "一度に隔離を解除するマニフェストが {0} 件を超えます",
+    ),
+    ("let the images of the index out one by one", "インデックスのイメージを 1 件ずつ解除してください"),
+    (
+        "`{}` is no registry: it is `http://HOST:PORT` or `https://HOST:PORT`",
+        "`{0}` はレジストリではありません。`http://HOST:PORT` または `https://HOST:PORT` で指定してください",
+    ),
+    ("no upstream: {}", "取得元を用意できません: {0}"),
+    (
+        "nothing was collected while it was read: ask for more `--rows`",
+        "読み取り中に何も回収されませんでした。`--rows` を増やしてください",
+    ),
+    ("{} of {} bytes", "{1} バイト中 {0} バイト"),
     ("more than {} patterns of immutable tags", "変更できないタグのパターンが {0} 件を超えています"),
     (
         "`{}` names another image than {}: a copy keeps its digest",

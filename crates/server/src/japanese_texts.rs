@@ -49,10 +49,6 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "`DOCKER_HOST` names no engine's socket: it begins with `unix://`",
         "`DOCKER_HOST` がエンジンのソケットを指していません: `unix://` で始めてください",
     ),
-    (
-        "`{}` is no registry: it is `http://HOST:PORT`",
-        "`{0}` はレジストリではありません: `http://HOST:PORT` の形で指定してください",
-    ),
     ("failed to start an agent: {}", "エージェントを起動できませんでした: {0}"),
     ("no workload is `{}`: there are {}", "`{0}` という負荷はありません: 使えるのは {1} です"),
     ("the feeds were not imported within five minutes", "フィードが 5 分以内に取り込まれませんでした"),

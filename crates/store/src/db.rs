@@ -238,11 +238,12 @@ impl Postgres {
             }
         }
         // Now only other replicas are in the way.
-        let _alone = self.turns.write().await;
         for attempt in limit::TX_ATTEMPTS_SHARED..limit::TX_ATTEMPTS {
+            let alone = self.turns.write().await;
             if let Some(answer) = self.attempt(context, work).await {
                 return answer;
             }
+            drop(alone);
             let step = u64::from(attempt.min(8));
             tokio::time::sleep(Duration::from_millis(step * step)).await;
         }

@@ -32,6 +32,22 @@ Examples:
         #[arg(long, default_value = "30s")]
         wait: String,
     },
+    /// Copy an image from another registry, through the cache that answers for it
+    #[command(
+        after_help = "All of it is fetched, its digests verified, and it is copied if its clearance there allows it; the digest stays.
+Examples:
+  seaworthy image import docker.io/library/debian:12 base/debian:12
+  seaworthy image import hub/library/debian@sha256:9c1e… base/debian"
+    )]
+    Import {
+        /// HOST/REPOSITORY:TAG, or what a cache here calls it
+        source: String,
+        /// REPOSITORY or REPOSITORY:TAG
+        destination: String,
+        /// How long to wait while its inspection is under way
+        #[arg(long, default_value = "30s")]
+        wait: String,
+    },
     /// Let an image out of quarantine, with all images of an index
     #[command(after_help = "`registry rules set PREFIX --quarantine` hides what is pushed there until then.
 Example: seaworthy image release prod/web@sha256:9c1e… --details 'scanned by hand'")]

@@ -12,12 +12,12 @@ use crate::{
 };
 
 /// A copy that the clearance there does not allow is refused like a pull: exit code 1, and the reasons.
-pub(crate) async fn promote(global: &Global, (from, to): (&str, &str), wait: &str) -> Outcome {
+pub(crate) async fn copy(global: &Global, verb: &str, (from, to): (&str, &str), wait: &str) -> Outcome {
     let wait = seconds(wait)?;
     let bar = render::progress(global, Text::Inspecting, Amount::SecondsOf(wait));
     let server = Server::of(global)?;
     let body = json!({"from": from, "to": to, "wait": wait});
-    let answer = server.post("/api/v1/images/promote", &body).await;
+    let answer = server.post(&format!("/api/v1/images/{verb}"), &body).await;
     bar.finish_and_clear();
     render::check(global, &answer?)
 }

@@ -143,7 +143,8 @@ impl Registry {
         }
     }
 
-    async fn fill_now(&self, repository: &RepoName, digest: &Digest) -> Result<(), RegistryError> {
+    /// Fetches all of an image that is not here.
+    pub(crate) async fn fill_now(&self, repository: &RepoName, digest: &Digest) -> Result<(), RegistryError> {
         let context = (repository.clone(), *digest, self.inner.clock.now());
         let is_wanted = self
             .db()
@@ -279,6 +280,9 @@ impl Fetch {
         if self.link_again().await? {
             return Ok(());
         }
+        // Not for nothing: what does not fit is not fetched.
+        let room = self.registry.room(&self.repository, Some(&self.digest)).await?;
+        room.check(self.size).map_err(RegistryError::from)?;
         let id = UploadId::generate();
         let mut upload =
             self.registry.blobs().begin(ROOM, id, self.digest.algorithm()).map_err(RegistryError::Blob)?;

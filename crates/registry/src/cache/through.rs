@@ -1,12 +1,13 @@
 //! Manifests through a cache: asked for upstream when what is here is not known to be the same there.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use seaworthy_access::Identity;
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{Actor, Problem, Timestamp};
 use seaworthy_oci::{Algorithm, Digest, Hasher, Manifest, RepoName, Tag};
+use seaworthy_store::Tx;
 use serde_json::json;
 
 use super::{Cache, Served, flight::Part};
@@ -14,10 +15,10 @@ use crate::{
     Registry, RegistryError, SparseIndexes,
     db::{self, Removal, StoredManifest},
     limit,
-    lock::Ability,
+    lock::{self, Ability},
     path::ManifestName,
     push::{Push, describe},
-    rules::Way,
+    rules::{self, Way},
     upstream::{Sent, UpstreamError},
 };
 
@@ -93,7 +94,9 @@ impl Registry {
             Outcome::Stored => Ok(Some(Served::Fetched)),
             // Whoever looks it up finds none.
             Outcome::Gone => Ok(None),
-            Outcome::Away(problem) if held.is_some() => Ok(Some(Served::Stale(problem.message))),
+            Outcome::Away(problem) | Outcome::Refused(problem) if held.is_some() => {
+                Ok(Some(Served::Stale(problem.message)))
+            }
             Outcome::Away(problem) | Outcome::Refused(problem) => Err(problem.into()),
         }
     }
@@ -133,9 +136,17 @@ struct Errand {
 
 impl Errand {
     async fn run(self) -> Outcome {
-        let outcome = match self.ask().await {
-            Err(Trouble::Upstream(UpstreamError::NotFound { .. })) => {
-                self.forget().await.map(|()| Outcome::Gone).map_err(Trouble::from)
+        let late = || UpstreamError::Late { host: self.cache.upstream.host().to_owned() };
+        // However slowly it comes, it comes in time or not at all: others wait for this.
+        let asked = tokio::time::timeout(Duration::from_secs(limit::ERRAND_SECONDS), self.ask()).await;
+        let outcome = match asked.unwrap_or_else(|_| Err(late().into())) {
+            Err(Trouble::Upstream(error @ UpstreamError::NotFound { is_told, .. })) => {
+                match self.forget(is_told).await {
+                    Ok(true) => Ok(Outcome::Gone),
+                    // It stays, and is not what the upstream has.
+                    Ok(false) => Err(error.into()),
+                    Err(error) => Err(error.into()),
+                }
             }
             asked => asked,
         };
@@ -161,7 +172,11 @@ impl Errand {
             return Ok(Outcome::Same);
         }
         if let (ManifestName::Tag(tag), Some(held)) = (&self.name, held.map(|held| held.digest)) {
-            let there = upstream.digest_of(&self.remote, &self.name).await?;
+            let there = match upstream.digest_of(&self.remote, &self.name).await {
+                // Without a body nobody knows who says so.
+                Err(UpstreamError::NotFound { .. }) => None,
+                answered => answered?,
+            };
             if there == Some(held) {
                 self.checked();
                 return Ok(Outcome::Same);
@@ -260,10 +275,14 @@ impl Errand {
 
     /// Takes a tag away that the upstream has no more. Its manifest stays as long as others do that nothing leads
     /// to, and the tag can be restored.
-    async fn forget(&self) -> Result<(), RegistryError> {
-        let ManifestName::Tag(tag) = &self.name else { return Ok(()) };
+    /// False when it stays: locks and rules keep it, or it is not sure that a registry said so.
+    async fn forget(&self, is_told: bool) -> Result<bool, RegistryError> {
+        let ManifestName::Tag(tag) = &self.name else { return Ok(true) };
         if self.held.is_none() {
-            return Ok(());
+            return Ok(true);
+        }
+        if !is_told {
+            return Ok(false);
         }
         let at = self.registry.inner.clock.now();
         let until = self.registry.inner.config.collection.until(at);
@@ -275,10 +294,13 @@ impl Errand {
             context,
             |(repository, tag, removal, host), tx| {
                 Box::pin(async move {
+                    if is_kept(tx, repository, tag).await? {
+                        return Ok((false, vec![]));
+                    }
                     let is_gone = db::delete_tag(tx, repository, tag, removal).await?;
                     let act = Act::new(Action::TagDelete, format!("repositories/{repository}:{tag}"))
                         .details(json!({"gone_from": host}));
-                    Ok::<_, RegistryError>(((), if is_gone { vec![act] } else { vec![] }))
+                    Ok::<_, RegistryError>((true, if is_gone { vec![act] } else { vec![] }))
                 })
             },
         )
@@ -286,9 +308,28 @@ impl Errand {
     }
 }
 
+/// True when a lock or a rule keeps a tag from deletion.
+async fn is_kept(tx: &mut Tx<'_>, repository: &RepoName, tag: &Tag) -> Result<bool, RegistryError> {
+    let (of_tag, of_repository) = (
+        db::locks_of_tag(tx, repository, tag).await?.unwrap_or_default(),
+        db::locks_of_repository(tx, repository).await?.unwrap_or_default(),
+    );
+    if lock::check_delete(of_tag, "").is_err() || lock::check_delete(of_repository, "").is_err() {
+        return Ok(true);
+    }
+    match rules::check_deletion(tx, repository, Some(&ManifestName::Tag(tag.clone()))).await {
+        Ok(()) => Ok(false),
+        Err(RegistryError::Refused(_)) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An answer that begins in time has time to end.
+    const _: () = assert!(limit::ERRAND_SECONDS > 2 * limit::UPSTREAM_SECONDS);
 
     #[test]
     fn checks_are_bounded() {

@@ -183,6 +183,16 @@ pub(crate) async fn fill_tries(
     row.map_or(Ok(0), |row| row.int(0))
 }
 
+/// A manifest is none that came from an upstream any more.
+pub(crate) async fn stop_caching(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    digest: &Digest,
+) -> Result<(), DbError> {
+    let sql = "DELETE FROM registry_cached WHERE repository = $1 AND digest = $2";
+    tx.execute(sql, args![repository.as_str(), &digest.to_string()]).await.map(|_| ())
+}
+
 /// Links a blob that is here to `repository`, if `bearer` had its bytes for another one; false when they are
 /// not here, or it did not.
 pub(crate) async fn link_again(

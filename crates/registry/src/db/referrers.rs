@@ -6,7 +6,10 @@ use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{Db, DbError, Tx, args};
 
 use super::NewManifest;
-use crate::lock::{Ability, Locks};
+use crate::{
+    limit,
+    lock::{Ability, Locks},
+};
 
 /// One referrer, without its annotations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,12 +74,14 @@ pub(crate) async fn referrers(
         .collect()
 }
 
-/// Annotations of the referrers of one page, as JSON, by digest; without those that only a manifest knows.
+/// Annotations of the referrers of one page, as JSON, by digest; without those that only a manifest knows. None
+/// is longer than `most`, the longest on the page, so what else lies between them is bounded as the page is.
 pub(crate) async fn annotations(
     db: &Db,
     (repository, subject): (&RepoName, &Digest),
     artifact_type: Option<&str>,
     (first, last): (&Digest, &Digest),
+    most: u64,
 ) -> Result<HashMap<Digest, String>, DbError> {
     let (subject, first, last) = (subject.to_string(), first.to_string(), last.to_string());
     let rows = match artifact_type {
@@ -84,8 +89,8 @@ pub(crate) async fn annotations(
             db.fetch_all(
                 "SELECT digest, annotations FROM registry_referrers
                  WHERE repository = $1 AND subject = $2 AND artifact_type = $5 AND digest >= $3 AND digest <= $4
-                   AND annotations IS NOT NULL AND annotation_bytes > 2",
-                args![repository.as_str(), &subject, &first, &last, artifact_type],
+                   AND annotations IS NOT NULL AND annotation_bytes > 2 ORDER BY digest LIMIT $6",
+                args![repository.as_str(), &subject, &first, &last, artifact_type, most],
             )
             .await?
         }
@@ -93,8 +98,9 @@ pub(crate) async fn annotations(
             db.fetch_all(
                 "SELECT digest, annotations FROM registry_referrers
                  WHERE repository = $1 AND subject = $2 AND digest >= $3 AND digest <= $4
-                   AND annotations IS NOT NULL AND annotation_bytes > 2",
-                args![repository.as_str(), &subject, &first, &last],
+                   AND annotations IS NOT NULL AND annotation_bytes > 2 AND annotation_bytes <= $6
+                 ORDER BY digest LIMIT $5",
+                args![repository.as_str(), &subject, &first, &last, limit::REFERRERS, most],
             )
             .await?
         }

@@ -9,9 +9,9 @@ use crate::limit;
 /// Why an upstream did not give what was asked for. Nothing in it was written by the upstream.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UpstreamError {
-    /// It has no such thing.
+    /// It has no such thing; said by a registry, or by what may stand in front of one.
     #[error("upstream `{host}` does not have it")]
-    NotFound { host: String },
+    NotFound { host: String, is_told: bool },
     /// It wants other credentials, or none of ours.
     #[error("upstream `{host}` refuses: it answered {status}")]
     Refused { host: String, status: StatusCode },

@@ -99,6 +99,23 @@ struct Wanted {
     from: u64,
 }
 
+/// True when an answer says in the distribution spec's words that a registry does not have it: what stands in
+/// front of one answers 404 as well, while that is away.
+async fn says_unknown(flow: Flow) -> bool {
+    let Ok(bytes) = flow.all(limit::TOKEN_ANSWER_BYTES).await else { return false };
+    let Ok(answer) = serde_json::from_slice::<serde_json::Value>(&bytes) else { return false };
+    let errors = answer.get("errors").and_then(serde_json::Value::as_array);
+    let codes = errors.into_iter().flatten().filter_map(|error| error.get("code")?.as_str());
+    let known = ["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN", "NOT_FOUND"];
+    codes.into_iter().any(|code| known.contains(&code))
+}
+
+/// For fuzzing: reads challenges.
+#[cfg(fuzzing)]
+pub(crate) fn challenge<'h>(headers: impl Iterator<Item = &'h str>) -> Option<impl Sized> {
+    challenge::parse(headers)
+}
+
 impl Upstream {
     pub(crate) fn new(config: UpstreamConfig) -> Self {
         Self {
@@ -170,6 +187,10 @@ impl Upstream {
             self.breaker.enter(now).map_err(|seconds| UpstreamError::Resting { host: host(), seconds })?;
         let asked = timeout(self.config.patience, self.ask_with_rights(remote, wanted)).await;
         let outcome = match asked {
+            Ok(Ok(response)) if response.status() == StatusCode::NOT_FOUND => {
+                let is_told = says_unknown(response.into_body()).await;
+                Err(UpstreamError::NotFound { host: host(), is_told })
+            }
             Ok(Ok(response)) => self.judge(response),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(UpstreamError::Late { host: host() }),
@@ -194,7 +215,7 @@ impl Upstream {
         let (host, status) = (self.host().to_owned(), response.status());
         match status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
-            StatusCode::NOT_FOUND => Err(UpstreamError::NotFound { host }),
+            StatusCode::NOT_FOUND => Err(UpstreamError::NotFound { host, is_told: false }),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(UpstreamError::Refused { host, status }),
             _ => {
                 let asked = text(response.headers(), &header::RETRY_AFTER);
@@ -311,7 +332,7 @@ impl Upstream {
         let response = self.send(&place, wanted.request(&place, self.basic().as_ref())).await?;
         let response = match self.judge(response) {
             // That the service is not there says nothing about the image.
-            Err(UpstreamError::NotFound { host }) => {
+            Err(UpstreamError::NotFound { host, .. }) => {
                 let status = StatusCode::NOT_FOUND;
                 return Err(UpstreamError::Answered { host, status, retry_after: None });
             }

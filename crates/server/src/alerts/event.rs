@@ -117,6 +117,10 @@ fn told_data(told: &Told) -> Value {
     let subject = told.subject();
     let detail = |name: &str| record.details.get(name).cloned().unwrap_or_default();
     let tag = subject.as_ref().and_then(|it| it.tag).map_or_else(|| detail("tag"), Into::into);
+    let mut details = record.details.clone();
+    if let Some(fields) = details.as_object_mut() {
+        fields.retain(|name, _| !matches!(name.as_str(), "from" | "because"));
+    }
     json!({
         "action": record.action,
         "repository": subject.as_ref().map(|it| &it.repository),
@@ -124,8 +128,9 @@ fn told_data(told: &Told) -> Value {
         "tag": tag,
         "media_type": detail("media_type"),
         "bytes": detail("bytes"),
-        "actor": record.actor,
-        "details": record.details,
+        // From where, and by what proof, is for who may read the ledger; and so is where a copy came from.
+        "actor": {"kind": record.actor.kind, "name": record.actor.name},
+        "details": details,
         "ledger": {"id": record.id, "index": told.index},
     })
 }
@@ -155,7 +160,7 @@ pub fn acr_event(links: &Links, id: AlertMessageId, body: &Body, now: Timestamp)
         put("repository", json!(subject.repository));
         put("digest", json!(subject.digest));
     }
-    let method = if action == Some("push") { "PUT" } else { "DELETE" };
+    let method = if action == Some("delete") { "DELETE" } else { "PUT" };
     json!({
         "id": record.id,
         "timestamp": record.at,

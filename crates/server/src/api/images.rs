@@ -131,7 +131,11 @@ pub(super) async fn resolve(
             rooms.registry.digest_of(&reference.repository, &tag).await?
         }
     };
-    digest.map(|digest| (reference.repository, digest)).ok_or_else(unknown)
+    let digest = digest.ok_or_else(unknown)?;
+    if rooms.registry.is_hidden(identity, &reference.repository, &digest).await? {
+        return Err(unknown());
+    }
+    Ok((reference.repository, digest))
 }
 
 /// The image itself, or of an index the child for this server's platform, else its first image.

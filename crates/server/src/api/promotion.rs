@@ -29,6 +29,7 @@ pub(super) fn routes() -> Routes<Rooms> {
     Routes::new()
         .post("/api/v1/images/promote", promote)
         .post("/api/v1/images/quarantine", judge)
+        .post("/api/v1/images/import", import)
         .get("/api/v1/registry/rules", rules)
         .post("/api/v1/registry/rules", set_rules)
         .delete("/api/v1/registry/rules", remove_rules)
@@ -89,13 +90,43 @@ async fn promote(
     Json(asked): Json<Asked>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let (source, digest) = resolve(&rooms, &identity, &asked.from).await?;
-    let (destination, tag) = destination(&asked.to, &parse(&asked.from)?, &digest)?;
+    let to = destination(&asked.to, &parse(&asked.from)?, &digest)?;
+    copy(&rooms, &identity, language, (source, digest), (to, waiting(asked.wait))).await
+}
+
+/// Fetches an image from the upstream of a cache, and copies it to where it is wanted, if it may be there.
+async fn import(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Extension(language): Extension<Language>,
+    Json(asked): Json<Asked>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let from = parse(&asked.from)?;
+    let place = rooms.registry.cached_place(from.host.as_deref(), &from.repository).await;
+    let wanted = parse(&asked.to)?.repository;
+    // Nothing is fetched for who may not have it, and nobody is told which caches there are.
+    require(&rooms, &identity, Permission::Push, &Scope::repository(&wanted)).await?;
+    let source = place?;
+    require(&rooms, &identity, Permission::Pull, &Scope::repository(&source)).await?;
+    let which = from.digest.map_or_else(|| Ok(from.tag.clone().unwrap_or_else(Tag::latest)), Err);
+    let digest = rooms.registry.fetch_whole(&identity, &source, which).await?;
+    let to = destination(&asked.to, &from, &digest)?;
+    copy(&rooms, &identity, language, (source, digest), (to, waiting(asked.wait))).await
+}
+
+async fn copy(
+    rooms: &Rooms,
+    identity: &Identity,
+    language: Language,
+    (source, digest): (RepoName, Digest),
+    ((destination, tag), wait): ((RepoName, Option<Tag>), Duration),
+) -> Result<(StatusCode, Json<Value>), ApiError> {
     // Before anything is told of the verdict there.
     for (permission, repository) in [(Permission::Pull, &source), (Permission::Push, &destination)] {
-        require(&rooms, &identity, permission, &Scope::repository(repository)).await?;
+        require(rooms, identity, permission, &Scope::repository(repository)).await?;
     }
-    let parts = rooms.registry.parts(&identity, &source, &digest).await?;
-    let judged = judged(&rooms, (&source, &parts), &destination, waiting(asked.wait)).await?;
+    let parts = rooms.registry.parts(identity, &source, &digest).await?;
+    let judged = judged(rooms, (&source, &parts), &destination, wait).await?;
     let mut value = match &judged {
         // An artifact, or an index of artifacts: there is nothing that could run.
         None => json!({"verdict": Verdict::Allowed, "policies": [], "reasons": [], "recorded": false}),
@@ -111,7 +142,7 @@ async fn promote(
     let policies = value.get("policies").cloned().unwrap_or_else(|| json!([]));
     let because = json!({"verdict": Verdict::Allowed, "policies": policies});
     let promotion = Promotion { source, digest, destination: destination.clone(), tag: tag.clone(), because };
-    let promoted = rooms.registry.promote(&identity, promotion, parts).await?;
+    let promoted = rooms.registry.promote(identity, promotion, parts).await?;
     if let Value::Object(map) = &mut value {
         map.insert("repository".into(), json!(destination));
         map.insert("tag".into(), json!(tag));

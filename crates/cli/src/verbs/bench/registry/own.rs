@@ -106,6 +106,9 @@ impl Own {
         let name = "manifest GET while blobs are collected";
         figures.extend(read(&self.peer()?, flags, name).await?);
         let after = blobs_of(&self.server).await?;
+        if before - after < 1.0 {
+            return Err(unable("nothing was collected while it was read: ask for more `--rows`"));
+        }
         let rate = (before - after) / begun.elapsed().as_secs_f64();
         figures.push(Figure::of("blobs collected meanwhile".to_owned(), "", before - after));
         figures.push(Figure::of("blobs collected meanwhile: rate".to_owned(), "per s", rate));

@@ -1,0 +1,76 @@
+//! An image fetched as a whole, because somebody asked for it: to be copied to where it is wanted.
+
+use seaworthy_access::{Identity, Permission};
+use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_oci::{Digest, Manifest, RepoName, Tag};
+
+use crate::{Registry, RegistryError, limit, path::ManifestName};
+
+impl Registry {
+    /// Where a cache has what a host calls `repository`; without a host, where it is called so here.
+    pub async fn cached_place(
+        &self,
+        host: Option<&str>,
+        repository: &RepoName,
+    ) -> Result<RepoName, RegistryError> {
+        let local = match host {
+            Some(host) => {
+                // Docker's own images have a folder that nobody writes.
+                let remote = match repository.as_str() {
+                    name if host == "docker.io" && !name.contains('/') => {
+                        format!("library/{name}").parse().ok()
+                    }
+                    _ => Some(repository.clone()),
+                };
+                let cache = self.inner.caches.for_host(host).await?;
+                remote.and_then(|remote| cache?.settings.local(&remote))
+            }
+            None if self.is_cache(repository).await? => Some(repository.clone()),
+            None => None,
+        };
+        Ok(local.ok_or_else(|| {
+            let place = host.map_or_else(|| repository.to_string(), |host| format!("{host}/{repository}"));
+            Problem::new(ErrorCode::NotFound, format!("no cache here answers for `{place}`"))
+                .hint("make one: `seaworthy registry cache create hub --upstream docker.io`")
+        })?)
+    }
+
+    /// Has all of an image fetched that is below a cache, of an index all its images; returns its digest. At most
+    /// [`limit::PROMOTED_MANIFESTS`].
+    pub async fn fetch_whole(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        reference: Result<Tag, Digest>,
+    ) -> Result<Digest, RegistryError> {
+        self.require(identity, Permission::Pull, repository).await?;
+        let name = reference.map_or_else(ManifestName::Digest, ManifestName::Tag);
+        let (root, _) = self.resolve_through(identity, repository, &name).await?;
+        let (mut names, mut next) = (vec![root.digest], 0);
+        while let Some(digest) = names.get(next).copied() {
+            next += 1;
+            let name = ManifestName::Digest(digest);
+            let (stored, _) = self.resolve_through(identity, repository, &name).await?;
+            let bytes = self.inner.reads.bytes(&digest).await?.unwrap_or_default();
+            match Manifest::parse(&bytes, Some(&stored.media_type))? {
+                Manifest::Index(index) => {
+                    let new = index.manifests.iter().map(|child| child.digest);
+                    for digest in new {
+                        if !names.contains(&digest) {
+                            names.push(digest);
+                        }
+                    }
+                    if names.len() > limit::PROMOTED_MANIFESTS {
+                        let most = limit::PROMOTED_MANIFESTS;
+                        let message = format!("more than {most} manifests would be copied at once");
+                        return Err(Problem::new(ErrorCode::TooLarge, message)
+                            .hint("promote the images of the index one by one")
+                            .into());
+                    }
+                }
+                Manifest::Image(_) => self.fill_now(repository, &digest).await?,
+            }
+        }
+        Ok(root.digest)
+    }
+}
