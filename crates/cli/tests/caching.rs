@@ -88,6 +88,30 @@ fn a_real_client_pulls_through_a_cache() {
     });
     assert_eq!(records[0]["record"]["details"]["from"], json!("localhost/dev/app"), "{records:#?}");
 
+    // Imported: fetched as a whole, and copied to where it may be.
+    let other = Image::debian("expat", "2.5.0-1", "imported");
+    other.push(&far_door, "dev/other", "1");
+    let said = place.cli(&["image", "import", "hub.example/dev/other:1", "mine/other", "-o", "json"]);
+    assert_eq!((said.code, &said.json()["digest"]), (0, &json!(other.digest().to_string())), "{said:?}");
+    let mine = door.get("GET", "/v2/mine/other/manifests/1");
+    assert_eq!(
+        mine.header("docker-content-digest"),
+        Some(other.digest().to_string().as_str()),
+        "{}",
+        mine.text()
+    );
+    let layer = door.get("GET", &format!("/v2/mine/other/blobs/{}", other.layer_digest()));
+    assert_eq!(layer.status, 200, "{}", layer.text());
+    for (from, to) in [
+        ("hub.example/dev/none:1", "mine/none"),
+        ("elsewhere.example/dev/other:1", "mine/other"),
+        ("mine/other:1", "mine/again"),
+    ] {
+        assert_eq!(place.cli(&["image", "import", from, to]).code, 2, "{from}");
+    }
+    let blocked = place.cli(&["image", "import", "hub/dev/other:1", "prod/other"]);
+    assert!(blocked.code == 1 && blocked.err.contains("is blocked by `prod/"), "{blocked:?}");
+
     // What enforces elsewhere does so here: no feed covers it.
     create(&place, "prod/hub", far.port, &login);
     let refused = until("it is judged there", || {

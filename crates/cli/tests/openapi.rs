@@ -119,6 +119,7 @@ fn answers_are_as_described() {
     openapi_registry::looked_through(&mut it, &socket);
     it.ask(&socket, ("DELETE", "/api/v1/images"), "/api/v1/images?image=prod/web:1", &Value::Null);
     openapi_registry::back(&mut it, &socket);
+    openapi_registry::imported(&mut it, &socket, &place.login(server.port));
 
     let all = it.document["paths"].as_object().expect("paths");
     for (path, item) in all {

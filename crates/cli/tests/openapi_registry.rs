@@ -1,9 +1,10 @@
 //! The routes of what the registry keeps answer as described.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use seaworthy_oci::Digest;
 use serde_json::{Value, json};
 
-use crate::{http::Door, openapi::Description};
+use crate::{http::Door, image::Image, openapi::Description};
 
 /// What is copied to where it may be, and who writes where; once `prod/web:1` is judged.
 pub(crate) fn promoted(it: &mut Description, socket: &Door) {
@@ -61,6 +62,21 @@ pub(crate) fn cached(it: &mut Description, socket: &Door) {
         let answer = it.ask(socket, ("DELETE", path), &format!("{path}?prefix=hub"), &Value::Null);
         assert_eq!(answer.status, status);
     }
+}
+
+/// The registry is its own upstream.
+pub(crate) fn imported(it: &mut Description, socket: &Door, login: &Door) {
+    Image::debian("expat", "2.5.0-1", "imported").push(login, "dev/free", "1");
+    let Door::Tcp { port, basic } = login else { panic!("a door of TCP") };
+    let pair = String::from_utf8(STANDARD.decode(basic).expect("base64")).expect("text");
+    let (username, password) = pair.split_once(':').expect("a name and a secret");
+    let cache = json!({"prefix": "itself", "upstream": format!("http://localhost:{port}"), "networks": ["127.0.0.1", "::1"],
+        "username": username, "password": password});
+    let path = "/api/v1/registry/caches";
+    it.ask(socket, ("POST", path), path, &cache);
+    let import = ("POST", "/api/v1/images/import");
+    let copy = json!({"from": "itself/dev/free:1", "to": "stage/free", "wait": 60});
+    assert_eq!(it.ask(socket, import, import.1, &copy).json()["tag"], "1");
 }
 
 /// While `prod/web:1` is there.
