@@ -72,6 +72,10 @@ impl Registry {
         depth: Depth,
         remedy: &Remedy,
     ) -> Result<StoragePage, RegistryError> {
+        if cursor.is_empty() && matches!(remedy, Remedy::Apply(_)) {
+            // What a server that runs does every few minutes: sessions that are over, and files that none remembers.
+            self.sweep().await?;
+        }
         match Cursor::parse(cursor)? {
             Cursor::Blobs { after } => self.verify_blobs(&after, depth, remedy).await,
             Cursor::Files { folder } => self.verify_files(folder, remedy).await,
