@@ -3,6 +3,7 @@ use std::{
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use seaworthy_model::{ErrorCode, Problem};
@@ -11,6 +12,9 @@ use seaworthy_model::{ErrorCode, Problem};
 const FORMAT: u32 = 1;
 /// Where the marker of the format is written before it gets its name.
 const FRESH_MARKER: &str = "format.new";
+/// How often a lock of a holder that died is tried again, and how long apart: 5 s in all.
+const HELD_BY_DEAD_WAITS: u32 = 100;
+const HELD_BY_DEAD_WAIT: Duration = Duration::from_millis(50);
 
 /// The data directory, locked for this process as long as the value lives.
 #[derive(Debug)]
@@ -78,7 +82,7 @@ impl From<DataDirError> for Problem {
 
 impl DataDir {
     /// Opens `path`, creating it with mode 0700, and locks it. A holder that died is not obeyed:
-    /// the kernel drops its lock with it.
+    /// the kernel drops its lock with it, or a moment later with a child that it was starting.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let failed = |operation, path: &Path| {
             let path = path.to_owned();
@@ -88,7 +92,7 @@ impl DataDir {
         let path = path.canonicalize().map_err(failed("resolve", path))?;
         let marker = path.join("format");
         check_format(&path, &marker)?;
-        let lock = lock(&path)?;
+        let lock = lock(&path, || std::thread::sleep(HELD_BY_DEAD_WAIT))?;
         if !marker.exists() {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
                 .map_err(failed("protect", &path))?;
@@ -181,7 +185,7 @@ fn check_format(path: &Path, marker: &Path) -> Result<(), DataDirError> {
     }
 }
 
-fn lock(path: &Path) -> Result<File, DataDirError> {
+fn lock(path: &Path, mut pause: impl FnMut()) -> Result<File, DataDirError> {
     let name = path.join("lock");
     let failed = |operation| {
         let path = name.clone();
@@ -195,21 +199,30 @@ fn lock(path: &Path) -> Result<File, DataDirError> {
         .mode(0o600)
         .open(&name)
         .map_err(failed("open"))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            // The holder writes its id right after locking; an empty file is that moment.
-            drop(file.read_to_string(&mut text));
-            let pid = text.trim().to_owned();
-            let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            return Err(DataDirError::InUse {
-                path: path.to_owned(),
-                pid: if pid.is_empty() { "?".into() } else { pid },
-                command: if command.is_empty() { "unknown".into() } else { command.trim().to_owned() },
-            });
+    let mut waits = HELD_BY_DEAD_WAITS;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
         }
-        Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
+        let mut text = String::new();
+        // The holder writes its id right after locking; an empty file is that moment.
+        drop(file.rewind().and_then(|()| file.read_to_string(&mut text)));
+        let pid = text.trim().to_owned();
+        let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        // A killed holder's child has its files until it runs its own program: a moment.
+        let holder_died = !pid.is_empty() && command.is_empty();
+        if holder_died && waits > 0 {
+            waits -= 1;
+            pause();
+            continue;
+        }
+        return Err(DataDirError::InUse {
+            path: path.to_owned(),
+            pid: if pid.is_empty() { "?".into() } else { pid },
+            command: if command.is_empty() { "unknown".into() } else { command.trim().to_owned() },
+        });
     }
     file.set_len(0).and_then(|()| file.rewind()).map_err(failed("truncate"))?;
     writeln!(file, "{}", std::process::id()).map_err(failed("write"))?;
@@ -228,6 +241,24 @@ mod tests {
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         drop(first);
         DataDir::open(dir.path()).expect("free again");
+    }
+
+    #[test]
+    fn a_dead_holders_child_is_waited_for() {
+        let dir = tempfile::tempdir().expect("dir");
+        drop(lock(dir.path(), || {}).expect("free"));
+        let mut child = std::process::Command::new("true").spawn().expect("a process");
+        let dead = child.id();
+        child.wait().expect("it ended");
+        fs::write(dir.path().join("lock"), format!("{dead}\n")).expect("write");
+        let held = File::open(dir.path().join("lock")).expect("open");
+        held.lock().expect("lock");
+        let mut paused = 0;
+        let error = lock(dir.path(), || paused += 1).expect_err("it is never let go");
+        assert_eq!(paused, HELD_BY_DEAD_WAITS);
+        assert!(error.to_string().contains("unknown"), "{error}");
+        let mut held = Some(held);
+        lock(dir.path(), || drop(held.take())).expect("let go during the first wait");
     }
 
     #[test]
