@@ -97,8 +97,8 @@ pub(crate) struct Inner {
     pub(crate) caches: Caches,
     /// When the upstream was asked about a tag last.
     pub(crate) checks: Cache<(RepoName, Tag), Timestamp>,
-    pub(crate) errands: Flights<(RepoName, ManifestName), Outcome>,
-    pub(crate) fills: Flights<(RepoName, Digest), ()>,
+    pub(crate) errands: Flights<(RepoName, ManifestName), Option<Outcome>>,
+    pub(crate) fills: Flights<(RepoName, Digest), Option<()>>,
     pub(crate) fetches: Fetches,
     pub(crate) tasks: Tasks,
     #[cfg(test)]

@@ -1,10 +1,6 @@
 //! Blobs through a cache: each is fetched once, however many want it, and kept when it is what its digest says.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::{Buf as _, Bytes};
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
@@ -14,7 +10,12 @@ use seaworthy_store::{DbError, Upload};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Cache, Follower, flight::Part, follow::Progress, through::Trouble};
+use super::{
+    Cache, Follower,
+    flight::{Flights, Part},
+    follow::Progress,
+    through::Trouble,
+};
 use crate::{
     ROOM, Registry, RegistryError, db, limit,
     push::{claimed_sizes, describe},
@@ -27,7 +28,7 @@ type Key = (String, Digest, u64);
 
 /// Blobs on their way.
 pub(crate) struct Fetches {
-    open: Arc<Mutex<HashMap<Key, watch::Receiver<Progress>>>>,
+    open: Flights<Key, Progress>,
     permits: Arc<Semaphore>,
     images: Arc<Semaphore>,
 }
@@ -35,22 +36,10 @@ pub(crate) struct Fetches {
 impl Default for Fetches {
     fn default() -> Self {
         Self {
-            open: Arc::default(),
+            open: Flights::default(),
             permits: Arc::new(Semaphore::new(limit::FETCHES)),
             images: Arc::new(Semaphore::new(limit::FILLS)),
         }
-    }
-}
-
-/// Takes a fetch out of the list, however it ends.
-struct Listed {
-    open: Arc<Mutex<HashMap<Key, watch::Receiver<Progress>>>>,
-    key: Key,
-}
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 
@@ -68,16 +57,8 @@ impl Registry {
         if size > limit::BLOB_BYTES {
             return Err(Problem::new(ErrorCode::TooLarge, "blob is larger than this registry takes").into());
         }
-        let fetches = &self.inner.fetches;
         let key: Key = (cache.settings.bearer(), digest, size);
-        let mut open = fetches.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(progress) = open.get(&key) {
-            return Ok(Follower { progress: progress.clone(), size, part: Part::Joined });
-        }
-        let (told, progress) = watch::channel(Progress::default());
-        open.insert(key.clone(), progress.clone());
-        let listed = Listed { open: fetches.open.clone(), key };
-        let fetch = Fetch {
+        let fetch = || Fetch {
             registry: self.clone(),
             cache: cache.clone(),
             repository: repository.clone(),
@@ -85,13 +66,14 @@ impl Registry {
             digest,
             size,
         };
-        self.inner.tasks.spawn(async move {
-            let outcome = fetch.run(&told).await;
-            // Who comes from now on finds the blob, or begins anew.
-            drop(listed);
-            told.send_modify(|it| it.end = Some(outcome));
+        let (progress, part) = self.inner.fetches.open.follow(&self.inner.tasks, key, |flight| {
+            let fetch = fetch();
+            async move {
+                let outcome = fetch.run(flight.told()).await;
+                flight.end(|it| it.end = Some(outcome));
+            }
         });
-        Ok(Follower { progress, size, part: Part::Began })
+        Ok(Follower { progress, size, part })
     }
 
     /// Waits until a blob is here and `repository` may open it.

@@ -12,12 +12,12 @@ use tokio::sync::watch;
 
 use super::tasks::Tasks;
 
-type Open<K, T> = Arc<Mutex<HashMap<K, watch::Receiver<Option<T>>>>>;
+type Open<K, S> = Arc<Mutex<HashMap<K, watch::Receiver<S>>>>;
 
-/// Work under way, by what it is for.
-pub(crate) struct Flights<K, T>(Open<K, T>);
+/// Work under way, by what it is for. Each piece tells how it stands by an `S`.
+pub(crate) struct Flights<K, S>(Open<K, S>);
 
-impl<K, T> Default for Flights<K, T> {
+impl<K, S> Default for Flights<K, S> {
     fn default() -> Self {
         Self(Arc::default())
     }
@@ -30,21 +30,69 @@ pub(crate) enum Part {
     Joined,
 }
 
-/// Takes the work out of the list, however it ends.
-struct Listed<K: Eq + Hash, T> {
-    open: Open<K, T>,
+/// A piece of work that is in the list until this is dropped.
+pub(crate) struct Flight<K: Eq + Hash, S> {
+    listed: Listed<K, S>,
+    told: watch::Sender<S>,
+}
+
+impl<K: Eq + Hash, S> Flight<K, S> {
+    /// Tells all who follow.
+    pub(crate) fn told(&self) -> &watch::Sender<S> {
+        &self.told
+    }
+
+    /// Tells the outcome. Who comes from now on begins anew.
+    pub(crate) fn end(self, change: impl FnOnce(&mut S)) {
+        drop(self.listed);
+        self.told.send_modify(change);
+    }
+}
+
+struct Listed<K: Eq + Hash, S> {
+    open: Open<K, S>,
     key: K,
 }
 
-impl<K: Eq + Hash, T> Drop for Listed<K, T> {
+impl<K: Eq + Hash, S> Drop for Listed<K, S> {
     fn drop(&mut self) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 
-impl<K, T> Flights<K, T>
+impl<K, S> Flights<K, S>
 where
     K: Eq + Hash + Clone + Send + 'static,
+    S: Default + Send + Sync + 'static,
+{
+    /// Follows the work for `key`, which is begun with `work` unless it is under way.
+    pub(crate) fn follow<W>(
+        &self,
+        tasks: &Tasks,
+        key: K,
+        work: impl FnOnce(Flight<K, S>) -> W,
+    ) -> (watch::Receiver<S>, Part)
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let (told, state) = {
+            let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(state) = open.get(&key) {
+                return (state.clone(), Part::Joined);
+            }
+            let (told, state) = watch::channel(S::default());
+            open.insert(key.clone(), state.clone());
+            (told, state)
+        };
+        // Not under the lock: a runtime that is ending drops at once what it is given.
+        tasks.spawn(work(Flight { listed: Listed { open: self.0.clone(), key }, told }));
+        (state, Part::Began)
+    }
+}
+
+impl<K, T> Flights<K, Option<T>>
+where
+    K: Eq + Hash + Clone + Send + Sync + 'static,
     T: Clone + Send + Sync + 'static,
 {
     /// The outcome of the work for `key`: begun with `work` unless it is under way. It goes on when nobody waits.
@@ -63,20 +111,10 @@ where
     where
         W: Future<Output = T> + Send + 'static,
     {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(outcome) = open.get(&key) {
-            return (outcome.clone(), Part::Joined);
-        }
-        let (told, outcome) = watch::channel(None);
-        open.insert(key.clone(), outcome.clone());
-        let listed = Listed { open: self.0.clone(), key };
-        tasks.spawn(async move {
+        self.follow(tasks, key, |flight| async move {
             let outcome = work.await;
-            // Who comes from now on begins anew.
-            drop(listed);
-            told.send_replace(Some(outcome));
-        });
-        (outcome, Part::Began)
+            flight.end(|it| *it = Some(outcome));
+        })
     }
 }
 
@@ -86,7 +124,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_share_one_and_the_next_begins_anew() {
-        let (flights, tasks) = (Flights::<&str, u32>::default(), Tasks::default());
+        let (flights, tasks) = (Flights::<&str, Option<u32>>::default(), Tasks::default());
         let (go, wait) = tokio::sync::oneshot::channel::<()>();
         let first = flights.join(&tasks, "a", async move {
             wait.await.ok();
@@ -106,5 +144,22 @@ mod tests {
         tasks.end().await;
         assert!(gone.0.has_changed().is_err(), "who waits is let go");
         assert!(flights.0.lock().expect("lock").is_empty());
+    }
+
+    #[test]
+    fn an_ended_runtime_lets_go() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let _in_it = handle.enter();
+        let (flights, tasks) = (Flights::<&str, Option<u32>>::default(), Tasks::default());
+        // It is dropped where it is spawned, and must find the list unlocked.
+        let list = flights.0.clone();
+        let (outcome, part) = flights.follow(&tasks, "a", |flight| {
+            assert!(list.try_lock().is_ok());
+            async move { flight.end(|it| *it = Some(1)) }
+        });
+        assert_eq!(part, Part::Began);
+        assert!(outcome.has_changed().is_err() && flights.0.lock().expect("lock").is_empty());
     }
 }
