@@ -1,9 +1,11 @@
 //! `cargo xtask test`: all tests of a tier against one private PostgreSQL, counted.
 
 use std::{
-    fmt,
+    fmt, fs,
     io::{BufRead as _, BufReader},
-    process::{Child, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    time::Duration,
 };
 
 use crate::{
@@ -12,6 +14,12 @@ use crate::{
     prepare,
     step::{self, Outcome, Steps},
 };
+
+/// For how long nothing may be said before what runs is taken to hang: longer than a cold build, and
+/// than the longest test of a landing.
+const SILENCE: Duration = Duration::from_secs(20 * 60);
+/// The same for the long tier, whose tests are long.
+const SILENCE_LONG: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// What the test programs said, added up.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -85,22 +93,26 @@ pub(crate) fn tests(tier: Tier) -> Outcome<(Count, Outcome)> {
     }
     println!("    $ cargo test --workspace (tier {})", tier.word());
     let child = command.spawn().map_err(|error| format!("failed to start `cargo test`: {error}"))?;
-    follow(child)
+    follow(child, if tier == Tier::Long { SILENCE_LONG } else { SILENCE })
 }
 
-fn follow(mut child: Child) -> Outcome<(Count, Outcome)> {
+fn follow(mut child: Child, silence: Duration) -> Outcome<(Count, Outcome)> {
     let mut reading = Reading::default();
-    if let Some(output) = child.stdout.take() {
-        let mut reader = BufReader::new(output);
-        let mut line = Vec::new();
-        // Tests may print any bytes.
-        while reader.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
-            let text = String::from_utf8_lossy(&line);
-            let text = text.trim_end_matches('\n');
-            if reading.line(text) == Show::Yes {
-                println!("{text}");
+    if let Some(lines) = child.stdout.take().map(lines) {
+        loop {
+            match lines.recv_timeout(silence) {
+                Ok(line) if reading.line(&line) == Show::Yes => println!("{line}"),
+                Ok(_) => {}
+                // What an ended program left running may hold the output open.
+                Err(RecvTimeoutError::Timeout) if child.try_wait().is_ok_and(|ended| ended.is_some()) => {
+                    break;
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    reading.hang();
+                    end_children(child.id())?;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
             }
-            line.clear();
         }
     }
     let status = child.wait().map_err(|error| format!("failed to wait for `cargo test`: {error}"))?;
@@ -115,10 +127,44 @@ fn follow(mut child: Child) -> Outcome<(Count, Outcome)> {
     Ok((count, outcome))
 }
 
+/// The lines of an output, as they come. Tests may print any bytes.
+fn lines(output: ChildStdout) -> mpsc::Receiver<String> {
+    let (said, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            if said.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                break;
+            }
+        }
+    });
+    lines
+}
+
+/// Ends the programs that `parent` started: cargo then goes on with the next one.
+fn end_children(parent: u32) -> Outcome {
+    let failed = |error| format!("failed to look for a test program that hangs: {error}");
+    for entry in fs::read_dir("/proc").map_err(failed)?.flatten() {
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+        if parent_in(&stat) == Some(parent) {
+            let id = entry.file_name();
+            println!("    ending process {}: nothing was heard of it for long", id.display());
+            step::read(Command::new("sh").args(["-c", "kill -KILL \"$1\"", "sh"]).arg(id))?;
+        }
+    }
+    Ok(())
+}
+
+/// The parent in `/proc/PID/stat`: behind the name, which may hold anything, and the state.
+fn parent_in(stat: &str) -> Option<u32> {
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
 /// Reads libtest's text line by line.
 #[derive(Default)]
 struct Reading {
     count: Count,
+    /// Tests that run for over a minute.
+    slow: Vec<String>,
     section: Section,
 }
 
@@ -150,8 +196,15 @@ impl Reading {
             self.add(numbers);
             return Show::Yes;
         }
-        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
-            self.count.broken.push(name.to_owned());
+        if let Some(rest) = line.strip_prefix("test ") {
+            if let Some((name, _)) = rest.split_once(" has been running for over ") {
+                self.slow.push(name.to_owned());
+            } else if let Some((name, outcome)) = rest.split_once(" ... ") {
+                self.slow.retain(|slow| slow != name);
+                if outcome == "FAILED" {
+                    self.count.broken.push(name.to_owned());
+                }
+            }
         }
         match line {
             "successes:" => self.section = Section::Successes,
@@ -159,6 +212,11 @@ impl Reading {
             _ => {}
         }
         if self.section == Section::Successes || line.is_empty() { Show::No } else { Show::Yes }
+    }
+
+    /// Notes that what runs does not end.
+    fn hang(&mut self) {
+        self.count.broken.extend(self.slow.drain(..).map(|name| format!("{name} (does not end)")));
     }
 
     fn add(&mut self, numbers: &str) {
@@ -217,5 +275,22 @@ not run: a needs the advisory pack";
         assert_eq!(reading.count.broken, ["b"]);
         assert!(shown.contains(&"boom") && shown.contains(&"running 1 test"), "{shown:?}");
         assert!(!shown.iter().any(|line| line.contains("prints about")), "{shown:?}");
+    }
+
+    #[test]
+    fn a_test_that_hangs_is_ended_and_named() {
+        // As cargo: it goes on when the program that it started was ended.
+        let script = "echo 'test a has been running for over 60 seconds'; echo 'test a ... ok';
+            echo 'test b has been running for over 60 seconds'; sleep 1000; echo 'test c ... FAILED'; exit 1";
+        let child = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().expect("started");
+        let (count, outcome) = follow(child, Duration::from_millis(200)).expect("followed");
+        assert_eq!(count.broken, ["b (does not end)", "c"]);
+        assert!(outcome.is_err());
+    }
+
+    #[test]
+    fn a_parent_is_read_behind_any_name() {
+        assert_eq!(parent_in("7 (a) S 1 2) S 42 7 7 0"), Some(42));
+        assert_eq!(parent_in("7 (sh"), None);
     }
 }
