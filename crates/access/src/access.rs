@@ -205,9 +205,9 @@ impl Access {
         Ok(Identity { actor, rights: Rights::Token(principal.id, claims.access.clone()), session: None })
     }
 
-    /// Issues a token for what `identity` may do of what is asked: a subset, never a failure. Nobody
-    /// gets one for what the principal `anonymous` may read, if there is one; who shows a token gets
-    /// no wider one.
+    /// Issues a token for what `identity` may do of what is asked: a subset, never a failure. Who is
+    /// nobody gets one for what the principal `anonymous` may read, if there is one; who shows a token
+    /// gets no wider one.
     pub async fn issue_token(
         &self,
         identity: &Identity,
@@ -271,11 +271,14 @@ impl Access {
                 by: None,
                 reason: format!("its scope map has `{}` at `{}`", assignment.role, assignment.scope),
             },
-            Some(assignment) => Decision {
-                allowed: true,
-                by: Some(assignment.clone()),
-                reason: format!("role `{}` at `{}`", assignment.role, assignment.scope),
-            },
+            Some(assignment) => {
+                let whose = if assignment.principal == principal { "" } else { " of everybody" };
+                Decision {
+                    allowed: true,
+                    by: Some(assignment.clone()),
+                    reason: format!("role `{}` at `{}`{whose}", assignment.role, assignment.scope),
+                }
+            }
             None => deny(format!("no role of `{}` permits `{permission}` at `{scope}`", identity.actor.name)),
         })
     }

@@ -99,18 +99,21 @@ impl Snapshot {
         self.principals.get(&id)
     }
 
-    /// The assignment that gives `permission` at `scope`, the one with the widest scope first.
+    /// The assignment that gives `permission` at `scope`, the one with the widest scope first: of `principal`, or
+    /// of everybody.
     pub(crate) fn grant(
         &self,
         principal: PrincipalId,
         permission: Permission,
         scope: &Scope,
     ) -> Option<&Assignment> {
-        if !self.may_hold(principal, permission) {
-            return None;
-        }
+        let mut holders = self.holders(principal, permission);
+        holders.find_map(|holder| self.grant_of(holder, permission, scope))
+    }
+
+    fn grant_of(&self, holder: PrincipalId, permission: Permission, scope: &Scope) -> Option<&Assignment> {
         self.assignments
-            .get(&principal)?
+            .get(&holder)?
             .iter()
             .filter(|assignment| assignment.covers(scope))
             .filter(|assignment| self.permits(assignment, permission))
@@ -120,12 +123,20 @@ impl Snapshot {
     /// True when `principal` has `permission` anywhere below `scope`: enough to be shown a list
     /// that is then filtered item by item.
     pub(crate) fn grants_below(&self, principal: PrincipalId, permission: Permission, scope: &Scope) -> bool {
-        self.assignments.get(&principal).is_some_and(|assignments| {
-            assignments.iter().any(|assignment| {
-                (scope.covers(&assignment.scope) || assignment.covers(scope))
-                    && self.permits(assignment, permission)
-            })
-        }) && self.may_hold(principal, permission)
+        let mut assignments =
+            self.holders(principal, permission).filter_map(|holder| self.assignments.get(&holder)).flatten();
+        assignments.any(|assignment| {
+            (scope.covers(&assignment.scope) || assignment.covers(scope))
+                && self.permits(assignment, permission)
+        })
+    }
+
+    /// Whose assignments count for `principal`: its own, and those of `anonymous`. Nobody gets less by signing in.
+    fn holders(&self, principal: PrincipalId, permission: Permission) -> impl Iterator<Item = PrincipalId> {
+        let is_known = self.principals.get(&principal).is_some_and(|principal| !principal.disabled);
+        let everybody = self.by_name.get("anonymous").copied().filter(|id| *id != principal);
+        let all = [Some(principal), everybody].into_iter().flatten();
+        all.filter(move |holder| is_known && self.may_hold(*holder, permission))
     }
 
     fn permits(&self, assignment: &Assignment, permission: Permission) -> bool {

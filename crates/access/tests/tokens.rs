@@ -190,6 +190,21 @@ async fn everybody_reads_what_anonymous_may(test: TestDb) {
     let unlisted = access.authenticate_token(&unlisted, None).await.expect("valid");
     assert!(!access.allows_below(&unlisted, Permission::Catalog, &all).await.expect("decided"));
     assert!(refused(&access.issue_refresh_token(&bearer).await));
+    // Nobody gets less by signing in, as long as they may sign in.
+    let (id, secret) = service(&access, "ci").await;
+    let ci = access.authenticate_secret(&id, &secret, None).await.expect("ci");
+    let (_, granted) = issued(&access, &ci, wanted).await;
+    assert_eq!(granted, ["public/a:pull,metadata_read", "catalog:*", "exchange:*"]);
+    let at = scope("/repositories/public/a");
+    let decision = access.decide(&ci, Permission::Pull, &at).await.expect("decided");
+    assert_eq!(decision.reason, "role `Owner` at `/repositories/public` of everybody");
+    assert!(!access.allows(&ci, Permission::Push, &at).await.expect("decided"));
+    assert!(access.allows_below(&ci, Permission::Catalog, &all).await.expect("decided"));
+    assert!(!access.allows_below(&ci, Permission::Push, &all).await.expect("decided"));
+    let other = access.principal("ci").await.expect("ci");
+    access.disable(&actor, &other).await.expect("disabled");
+    assert!(!access.allows(&ci, Permission::Pull, &at).await.expect("decided"));
+    assert!(!access.allows_below(&ci, Permission::Catalog, &all).await.expect("decided"));
     access.disable(&actor, &new.principal).await.expect("disabled");
     assert!(refused(&access.issue_token(&nobody, &[]).await));
     assert!(refused(&access.authenticate_token(&token, None).await));
