@@ -177,6 +177,12 @@ await step("who pushed it, and the proof of it", async () => {
   await op.getByText(/records are as written/).first().waitFor();
 });
 
+/** Its annotation is text, whatever is in it; a dialog or a refused script would fail the page (`browser.mjs`). */
+async function annotation_html(tree) {
+  await tree.getByText("made by <b>hand</b><img src=x onerror=alert(2)></dd><script>alert(3)</script>", { exact: true }).waitFor();
+  assert.equal(await tree.locator("dd :is(b, img, script)").count(), 0, "nothing of it is markup");
+}
+
 await step("what refers to an image opens level by level, by keyboard, and the address says it", async () => {
   await at(op, "/images/prod/web:1");
   const tree = op.locator("section[aria-labelledby=referrers]");
@@ -187,7 +193,7 @@ await step("what refers to an image opens level by level, by keyboard, and the a
   await op.keyboard.press("Enter");
   const signature = tree.locator("summary", { hasText: "Signature cosign" });
   await signature.waitFor();
-  await tree.getByText("made by hand").waitFor();
+  await annotation_html(tree);
   await op.keyboard.press("Tab");
   while (!(await signature.evaluate((it) => it === document.activeElement))) await op.keyboard.press("Tab");
   await op.keyboard.press("Space");

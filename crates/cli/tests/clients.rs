@@ -9,7 +9,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use seaworthy_oci::{Digest, Platform};
-use seaworthy_testkit::{advisory_pack, program, real_engines};
+use seaworthy_testkit::{advisory_pack, docker, modern_docker, program, real_engines};
 use serde_json::Value;
 
 use crate::{
@@ -335,4 +335,157 @@ fn podman_pushes_and_pulls_zstd() {
     podman.goes_round(&["--format", "oci", "--compression-format", "zstd:chunked"], "prod/chunked:1", ZSTD);
     port.with_the_blocked_image();
     podman.is_refused_the_blocked_image();
+}
+
+/// The engine that names images by their indexes pushes one whole, and pulls what it is for.
+#[test]
+fn the_current_docker_pushes_an_index() {
+    const NAME: &str = "the_current_docker_pushes_an_index";
+    if !real_engines(NAME, &["docker", "setpriv", "unshare", "tar"]) {
+        return;
+    }
+    let Some(pack) = advisory_pack(NAME) else { return };
+    let Some(engine) = modern_docker(NAME) else { return };
+    let port = Port::new(&pack);
+    let docker = |words: &[&str]| {
+        let mut command = engine.client(&port.place.docker_config());
+        run(command.args(words))
+    };
+    let works = |words: &[&str]| {
+        let said = docker(words);
+        assert_eq!(said.code, 0, "{words:?}: {said:?}\n{}", port.place.log());
+        said.out
+    };
+    let full = port.full("prod/many:1");
+    let layout = port.lay_out("many", "prod/many:1", &[&port.good, &port.foreign]);
+    let file = layout.with_extension("tar");
+    done(Command::new("tar").arg("-cf").arg(&file).arg("-C").arg(&layout).arg("."));
+    works(&["load", "-i", file.to_str().expect("a path")]);
+    works(&["push", &full]);
+    for image in [&port.good, &port.foreign] {
+        assert_eq!(port.judged(&format!("prod/many@{}", image.digest())), "allowed");
+    }
+    let index = port.manifest("prod/many/manifests/1");
+    assert_eq!(index["manifests"].as_array().map(Vec::len), Some(2), "{index}");
+    works(&["image", "rm", "-f", &full]);
+    works(&["pull", "-q", &full]);
+    works(&["image", "rm", "-f", &full]);
+    port.with_the_blocked_image();
+    is_refused(&docker(&["pull", &port.full("prod/bad:1")]));
+}
+
+/// A client, and the file or folder where it keeps who it is.
+struct Signed<'p> {
+    program: &'static str,
+    port: &'p Port,
+    containerd: Option<&'p Containerd>,
+    home: PathBuf,
+    /// Who `ctr` is: it keeps nothing.
+    user: Option<String>,
+}
+
+impl<'p> Signed<'p> {
+    fn new(program: &'static str, port: &'p Port, containerd: &'p Containerd) -> Self {
+        let home = port.place.path(&format!("home-{program}"));
+        fs::create_dir(&home).expect("folder");
+        fs::write(home.join("auth.json"), "{}").expect("nobody yet");
+        let containerd = Some(containerd).filter(|_| program == "ctr");
+        Self { program, port, containerd, home, user: None }
+    }
+
+    fn command(&self) -> Command {
+        if self.program == "docker" {
+            return docker().client(&self.home);
+        }
+        let mut command = Command::new(self.program);
+        command.env("REGISTRY_AUTH_FILE", self.home.join("auth.json"));
+        if self.program != "skopeo" {
+            command.arg("--root").arg(self.home.join("root")).arg("--runroot").arg(self.home.join("run"));
+            command.args(["--storage-driver", "vfs"]);
+        }
+        command
+    }
+
+    /// Signs in as the client does; `ctr` asks with what it was told each time.
+    fn login(&mut self, name: &str, secret: &str) -> Said {
+        if self.program == "ctr" {
+            self.user = Some(format!("{name}:{secret}"));
+            return self.pull("prod/app:1");
+        }
+        let mut command = self.command();
+        command.args(["login", "-u", name, "-p", secret]);
+        if self.program != "docker" {
+            command.arg("--tls-verify=false");
+        }
+        run(command.arg(format!("localhost:{}", self.port.server.port)))
+    }
+
+    fn pull(&self, reference: &str) -> Said {
+        let full = self.port.full(reference);
+        match self.program {
+            "ctr" => {
+                let mut words = vec!["images", "pull", "--plain-http", "--snapshotter", "native"];
+                words.extend(self.user.iter().flat_map(|user| ["--user", user]));
+                run(self.containerd.expect("its daemon").ctr(&words).arg(full))
+            }
+            "skopeo" => {
+                let to = format!("dir:{}", self.home.join(reference.replace(['/', ':'], "-")).display());
+                let mut command = self.command();
+                run(command.args(["copy", "--src-tls-verify=false", &format!("docker://{full}"), &to]))
+            }
+            "docker" => run(self.command().args(["pull", "-q", &full])),
+            _ => {
+                // What is here already need not be asked for.
+                done(self.command().args(["rmi", "-af"]));
+                run(self.command().args(["pull", "--tls-verify=false", &full]))
+            }
+        }
+    }
+}
+
+/// One host has repositories for everybody and others: a client without credentials gets the first, one that is
+/// signed in gets what it may and still what everybody may, and a wrong secret is told at once.
+#[test]
+fn anonymous_and_private_docker_login() {
+    const NAME: &str = "anonymous_and_private_docker_login";
+    let tools =
+        ["dockerd", "docker", "podman", "buildah", "skopeo", "containerd", "ctr", "setpriv", "mmdebstrap"];
+    if !real_engines(NAME, &tools) {
+        return;
+    }
+    let Some(pack) = advisory_pack(NAME) else { return };
+    let port = Port::new(&pack);
+    let create = |name: &str, role: &str, scope: &str| {
+        let words = ["principal", "create", name, "--role", role, "--scope", scope, "-o", "json"];
+        port.place.cli(&words).json()
+    };
+    create("anonymous", "AcrPull", "/repositories/public");
+    let ci = create("ci", "AcrPull", "/repositories/prod");
+    let (id, secret) = (ci["id"].as_str().expect("an id"), ci["client_secret"].as_str().expect("a secret"));
+    for repository in ["public/app", "prod/app", "other/app"] {
+        port.good.push(&port.door, repository, "1");
+        assert_eq!(port.judged(&format!("{repository}:1")), "allowed");
+    }
+    let containerd = Containerd::start(port.place.path("containerd"));
+    for program in ["docker", "podman", "buildah", "skopeo", "ctr"] {
+        let mut client = Signed::new(program, &port, &containerd);
+        let gets = |client: &Signed<'_>, reference: &str| {
+            let said = client.pull(reference);
+            assert_eq!(said.code, 0, "{program} {reference}: {said:?}\n{}", port.place.log());
+        };
+        let is_refused = |client: &Signed<'_>, reference: &str| {
+            let said = client.pull(reference);
+            assert_ne!(said.code, 0, "{program} got {reference}");
+        };
+        gets(&client, "public/app:1");
+        is_refused(&client, "prod/app:1");
+        assert_ne!(client.login(id, "wrong").code, 0, "{program}");
+        client.user = None;
+        gets(&client, "public/app:1");
+        let said = client.login(id, secret);
+        assert_eq!(said.code, 0, "{program}: {said:?}");
+        gets(&client, "prod/app:1");
+        gets(&client, "public/app:1");
+        is_refused(&client, "other/app:1");
+    }
 }

@@ -109,9 +109,12 @@ fn fill(place: &Place, door: &Door, image: &str) {
         let said = place.cli(words);
         assert_eq!(said.code, 0, "{words:?}: {said:?}");
     }
-    let sbom = refer(door, image, "application/vnd.cyclonedx+json", "made by hand");
+    let sbom = refer(door, image, "application/vnd.cyclonedx+json", HOSTILE_NOTE);
     refer(door, &sbom, "application/vnd.dev.cosign.artifact.sig.v1+json", "");
 }
+
+/// An annotation that is markup to whoever forgets to escape it; the story looks for its very text.
+const HOSTILE_NOTE: &str = "made by <b>hand</b><img src=x onerror=alert(2)></dd><script>alert(3)</script>";
 
 /// Pushes an artifact about `subject` to `prod/web`; returns its digest.
 fn refer(door: &Door, subject: &str, artifact_type: &str, note: &str) -> String {

@@ -15,7 +15,7 @@ use crate::{
     agent::until,
     http::Door,
     image::{CONFIG, Image, TAR, TAR_GZIP, TAR_ZSTD, debian_layer},
-    server::Place,
+    server::{Place, Server},
 };
 
 /// Filters bytes through a program.
@@ -50,7 +50,6 @@ fn zeros(bytes: usize) -> Vec<u8> {
 fn hostile_images_end_blocked_with_their_reason() {
     let place = Place::new();
     let server = place.up(&[]);
-    let door = place.login(server.port);
     let good = debian_layer("expat", "99:1");
     let good_id = Digest::sha256(&good);
     let gzip = through("gzip", &["-c"], &good).expect("gzip is everywhere");
@@ -59,12 +58,25 @@ fn hostile_images_end_blocked_with_their_reason() {
     flipped[middle..middle + 8].iter_mut().for_each(|byte| *byte ^= 0xFF);
     let cut = &gzip[..gzip.len() - 20];
     let other_id = Digest::sha256(b"something else");
-    let mut cases = vec![
+    let cases: [Case; 4] = [
         ("corrupt", Image::new(&flipped, TAR_GZIP, &good_id, ""), "layer-unreadable"),
         ("cut", Image::new(cut, TAR_GZIP, &good_id, ""), "layer-unreadable"),
         ("noise", Image::new(b"this is no tar archive at all", TAR, &good_id, ""), "layer-unreadable"),
         ("lying", Image::new(&good, TAR, &other_id, ""), "diff-id-mismatch"),
     ];
+    are_blocked_with_their_reason(&place, &server, &cases);
+}
+
+type Case = (&'static str, Image, &'static str);
+
+/// The registry takes a bomb as the bytes that it is, and gives it out as them to who may see it; whoever unpacks
+/// it does so in a process of its own, within bounds.
+#[test]
+fn zip_bomb_layer() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let door = place.login(server.port);
+    let mut cases: Vec<Case> = Vec::new();
     // 400 MiB of zeros are more than any ratio earns.
     let tar = zeros(400 << 20);
     let bomb = through("gzip", &["-9", "-c"], &tar).expect("gzip is everywhere");
@@ -75,13 +87,36 @@ fn hostile_images_end_blocked_with_their_reason() {
             let id = Digest::sha256(&tar);
             cases.push(("bomb", Image::new(bomb, TAR_ZSTD, &id, ""), "layer-too-large"));
         }
-        None => seaworthy_testkit::missing("the bomb of hostile_images", "zstd"),
+        None => seaworthy_testkit::missing("the zstd bomb of zip_bomb_layer", "zstd"),
     }
     drop(tar);
+    are_blocked_with_their_reason(&place, &server, &cases);
     for (name, image, _) in &cases {
+        let path = format!("/v2/dev/{name}/blobs/{}", image.layer_digest());
+        image.push(&door, &format!("dev/{name}"), "1");
+        place.cli(&["check", &format!("dev/{name}:1"), "--wait", "60s"]);
+        let given = door.get("GET", &path);
+        assert_eq!(given.status, 200, "{name}: {}", given.text());
+        assert_eq!(Digest::sha256(&given.body), image.layer_digest(), "{name}");
+    }
+    let peak = peak_mib(server.pid());
+    eprintln!("the server held {peak} MiB at most");
+    assert!(peak < 300, "{peak} MiB: nobody unpacked 400 MiB there");
+}
+
+/// The most that a process has held in memory, in MiB.
+fn peak_mib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") / 1024
+}
+
+fn are_blocked_with_their_reason(place: &Place, server: &Server, cases: &[Case]) {
+    let door = place.login(server.port);
+    for (name, image, _) in cases {
         image.push(&door, &format!("prod/{name}"), "1");
     }
-    for (name, _, code) in &cases {
+    for (name, _, code) in cases {
         let check = place.cli(&["check", &format!("prod/{name}:1"), "--wait", "60s", "-o", "json"]);
         assert_eq!(check.code, 1, "{name}: {check:?}\n{}", place.log());
         let answer = check.json();

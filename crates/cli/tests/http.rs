@@ -70,22 +70,7 @@ impl Door {
         kind: &str,
         body: &[u8],
     ) -> Result<Answer, std::io::Error> {
-        let authorization = match self {
-            Self::Tcp { basic, .. } => format!("authorization: Basic {basic}\r\n"),
-            Self::Socket(_) => String::new(),
-            Self::Page { headers, .. } => {
-                headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
-            }
-        };
-        let host = match self {
-            Self::Page { port, .. } => format!("localhost:{port}"),
-            Self::Tcp { .. } | Self::Socket(_) => "localhost".to_owned(),
-        };
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{authorization}\
-             content-type: {kind}\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
+        let head = self.head(method, path, kind, body.len());
         match self {
             Self::Tcp { port, .. } | Self::Page { port, .. } => {
                 let stream = TcpStream::connect(("127.0.0.1", *port))?;
@@ -98,6 +83,32 @@ impl Door {
                 exchange(stream, &head, body, method == "HEAD")
             }
         }
+    }
+
+    fn head(&self, method: &str, path: &str, kind: &str, length: usize) -> String {
+        let authorization = match self {
+            Self::Tcp { basic, .. } => format!("authorization: Basic {basic}\r\n"),
+            Self::Socket(_) => String::new(),
+            Self::Page { headers, .. } => {
+                headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
+            }
+        };
+        let host = match self {
+            Self::Page { port, .. } => format!("localhost:{port}"),
+            Self::Tcp { .. } | Self::Socket(_) => "localhost".to_owned(),
+        };
+        format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{authorization}\
+             content-type: {kind}\r\ncontent-length: {length}\r\n\r\n"
+        )
+    }
+
+    /// A request whose body of `length` bytes is the caller's to send, or not, over TCP.
+    pub(crate) fn begin(&self, method: &str, path: &str, kind: &str, length: usize) -> TcpStream {
+        let (Self::Tcp { port, .. } | Self::Page { port, .. }) = self else { panic!("a door of TCP") };
+        let mut stream = TcpStream::connect(("127.0.0.1", *port)).expect("connected");
+        stream.write_all(self.head(method, path, kind, length).as_bytes()).expect("written");
+        stream
     }
 
     /// A request without a body that has to be answered.

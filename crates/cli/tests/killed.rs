@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::{
     http::Door,
     image::Image,
+    killing::{Random, kill_while},
     server::{Place, free_port},
 };
 
@@ -24,18 +25,6 @@ const MOST_IMAGES: u64 = 250;
 /// Seconds until every verdict is final.
 const FINAL_SECONDS: u64 = 60;
 const SEED: u64 = 0x5EA_0017;
-
-/// xorshift64: the same run for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
 
 /// What was acknowledged: (repository, digest) and the content that it stands for.
 type Acknowledged = Mutex<BTreeMap<(String, String), &'static str>>;
@@ -48,32 +37,20 @@ fn a_killed_server_goes_on() {
     }
     let Some(pack) = advisory_pack(NAME) else { return };
     let place = Place::new();
-    let first = place.up(&[]);
-    let port = first.port;
-    // Outlives the pushers, who go on until their last push is acknowledged.
-    let mut server = Some(first);
+    let server = place.up(&[]);
     let feeds = [pack.join("debian"), pack.join("kev")];
     let [debian, kev] = feeds.each_ref().map(|path| path.to_str().expect("UTF-8"));
     let imported = place.cli(&["advisories", "import", debian, kev]);
     assert_eq!(imported.code, 0, "{imported:?}");
-    let door = place.login(port);
+    let door = place.login(server.port);
     let acknowledged = Acknowledged::default();
-    let over = AtomicBool::new(false);
     let kills = if Tier::current() == Tier::Long { 200 } else { 10 };
-    std::thread::scope(|scope| {
-        for pusher in 0..PUSHERS {
-            let (door, acknowledged, over) = (&door, &acknowledged, &over);
-            scope.spawn(move || push_until(over, door, pusher, acknowledged));
-        }
-        let _stop = StopAtEnd(&over);
-        let mut random = Random(SEED);
-        for kill in 0..kills {
-            std::thread::sleep(Duration::from_millis(20 + random.below(700)));
-            server.take();
-            let again = place.try_up(port, &[], "en");
-            server = Some(again.unwrap_or_else(|log| panic!("after kill {kill} of seed {SEED:#x}: {log}")));
-        }
+    let pushers = (0..PUSHERS).map(|pusher| {
+        let (door, acknowledged) = (&door, &acknowledged);
+        move |over: &AtomicBool| push_until(over, door, pusher, acknowledged)
     });
+    // Outlives the pushers, who go on until their last push is acknowledged.
+    let _server = kill_while(&place, server, (kills, Duration::from_millis(720), SEED), pushers);
     let acknowledged = acknowledged.into_inner().expect("no pusher failed");
     eprintln!("{kills} kills, {} acknowledged pushes", acknowledged.len());
     assert!(acknowledged.len() >= 20, "only {} pushes", acknowledged.len());
@@ -84,15 +61,6 @@ fn a_killed_server_goes_on() {
     one_decision_each(&place, &acknowledged);
     let verified = place.cli(&["ledger", "verify", "-o", "json"]);
     assert_eq!(verified.code, 0, "{verified:?}");
-}
-
-/// Ends the pushers, also when the killer fails.
-struct StopAtEnd<'s>(&'s AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 /// Pushes one image after another, each again and again until it is acknowledged.

@@ -4,7 +4,9 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, FileTimes},
+    io::Write as _,
     path::{Path, PathBuf},
+    process::Command,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -17,36 +19,21 @@ use seaworthy_testkit::{Tier, slow};
 use serde_json::json;
 
 use crate::{
+    agent::until,
     http::{Answer, Door},
-    server::Place,
+    image::{Image, TAR},
+    killing::{Random, kill_while},
+    server::{Place, done},
 };
 
 const PUSHERS: u64 = 4;
 const SEED: u64 = 0x5EA_0042;
 const CONFIG: &[u8] = br#"{"os":"linux","architecture":"amd64"}"#;
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+const OCTETS: &str = "application/octet-stream";
+const MIB: usize = 1 << 20;
 /// Blobs from this size on are files.
 const IN_FILES: i64 = 16 * 1024;
-
-/// xorshift64: the same run for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-
-    fn bytes(&mut self, length: u64) -> Vec<u8> {
-        let mut bytes = self.0.to_be_bytes().to_vec();
-        while (bytes.len() as u64) < length {
-            bytes.extend(self.below(u64::MAX).to_be_bytes());
-        }
-        bytes
-    }
-}
 
 /// What was acknowledged last of each tag: a manifest and its layer, or that it is deleted.
 type Tags = BTreeMap<(String, String), Option<(String, Vec<u8>)>>;
@@ -83,11 +70,11 @@ impl Pusher<'_> {
         loop {
             if self.random.below(3) == 0 {
                 let whole = format!("{uploads}?digest={digest}");
-                let answer = persist(self.door, "POST", &whole, ("application/octet-stream", bytes));
+                let answer = persist(self.door, "POST", &whole, (OCTETS, bytes));
                 assert_eq!(answer.status, 201, "{}", answer.text());
                 return;
             }
-            let begun = persist(self.door, "POST", &uploads, ("application/octet-stream", b""));
+            let begun = persist(self.door, "POST", &uploads, (OCTETS, b""));
             assert_eq!(begun.status, 202, "{}", begun.text());
             if self.in_pieces(&location(&begun), &digest, bytes) {
                 return;
@@ -101,7 +88,7 @@ impl Pusher<'_> {
         let middle = usize::try_from(self.random.below(bytes.len() as u64)).expect("small");
         while sent < middle {
             let piece = &bytes[sent..middle];
-            match self.door.ask("PATCH", session, "application/octet-stream", piece) {
+            match self.door.ask("PATCH", session, OCTETS, piece) {
                 Ok(answer) if answer.status == 202 => sent = middle,
                 Ok(answer) if answer.status == 404 => return false,
                 // Killed meanwhile, or not sure: it says where it stands.
@@ -113,7 +100,7 @@ impl Pusher<'_> {
         }
         let closing = format!("{session}?digest={digest}");
         let rest = &bytes[sent..];
-        match self.door.ask("PUT", &closing, "application/octet-stream", rest) {
+        match self.door.ask("PUT", &closing, OCTETS, rest) {
             Ok(answer) => answer.status == 201,
             // It may have ended, and it may not: then the session is gone or stands where it stood.
             Err(_) => false,
@@ -213,36 +200,25 @@ fn a_killed_registry_loses_and_leaks_nothing() {
         return;
     }
     let place = Place::new();
-    let first = place.up(&[]);
-    let port = first.port;
-    let mut server = Some(first);
+    let server = place.up(&[]);
+    let port = server.port;
     let door = place.login(port);
     let acknowledged = Acknowledged::default();
-    let over = AtomicBool::new(false);
     let kills = if Tier::current() == Tier::Long { 1_000 } else { 30 };
-    std::thread::scope(|scope| {
-        for number in 0..PUSHERS {
-            let (door, acknowledged, over) = (&door, &acknowledged, &over);
-            scope.spawn(move || {
-                let mut pusher = Pusher { door, random: Random(SEED ^ (number + 1) << 8) };
-                pusher.run(over, number, acknowledged);
-            });
-        }
-        let _stop = StopAtEnd(&over);
-        let mut random = Random(SEED);
-        for kill in 0..kills {
-            std::thread::sleep(Duration::from_millis(random.below(400)));
-            server.take();
-            let again = place.try_up(port, &[], "en");
-            server = Some(again.unwrap_or_else(|log| panic!("after kill {kill} of seed {SEED:#x}: {log}")));
+    let pushers = (0..PUSHERS).map(|number| {
+        let (door, acknowledged) = (&door, &acknowledged);
+        move |over: &AtomicBool| {
+            let mut pusher = Pusher { door, random: Random(SEED ^ (number + 1) << 8) };
+            pusher.run(over, number, acknowledged);
         }
     });
+    let server = kill_while(&place, server, (kills, Duration::from_millis(400), SEED), pushers);
     let acknowledged = acknowledged.into_inner().expect("nobody failed");
     eprintln!("{kills} kills, {} tags", acknowledged.len());
     all_is_there(&door, &acknowledged);
     let verified = place.cli(&["registry", "verify", "--deep", "-o", "json"]);
     assert_eq!(verified.code, 0, "{verified:?}");
-    drop(server.take());
+    drop(server);
     let mut kept = age(&place.data().join("blobs/registry"));
     kept.extend(age(&place.data().join("uploads/registry")));
     let server = place.try_up(port, &[], "en").unwrap_or_else(|log| panic!("{log}"));
@@ -251,14 +227,6 @@ fn a_killed_registry_loses_and_leaks_nothing() {
     all_is_there(&door, &acknowledged);
     server.stop();
     nothing_is_leaked(&place.data(), kept.len());
-}
-
-struct StopAtEnd<'s>(&'s AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 fn all_is_there(door: &Door, acknowledged: &Tags) {
@@ -296,6 +264,106 @@ fn age(folder: &Path) -> Vec<PathBuf> {
         found.push(path);
     }
     found
+}
+
+/// Killed in the middle of a PATCH, an upload stands where the server says, and goes on from there.
+#[test]
+fn crash_mid_patch_resume() {
+    const FIRST: usize = MIB;
+    let place = Place::new();
+    let mut server = place.up(&[]);
+    let port = server.port;
+    let door = place.login(port);
+    let bytes = Random(SEED).bytes(4 * MIB as u64);
+    let digest = Digest::sha256(&bytes);
+    let begun = door.ask("POST", "/v2/r/blobs/uploads/", OCTETS, b"").expect("answered");
+    let session = location(&begun);
+    let first = door.ask("PATCH", &session, OCTETS, &bytes[..FIRST]).expect("answered");
+    assert_eq!(first.status, 202, "{}", first.text());
+    let mut stands = FIRST;
+    for more in [1, MIB, 2 * MIB] {
+        let mut stream = door.begin("PATCH", &session, OCTETS, bytes.len() - stands);
+        stream.write_all(&bytes[stands..(stands + more).min(bytes.len() - 1)]).expect("written");
+        if more > 1 {
+            until("the server has some of it", || {
+                let written: u64 = files(&place.data().join("uploads/registry"))
+                    .iter()
+                    .map(|path| path.metadata().map_or(0, |it| it.len()))
+                    .sum();
+                (written > stands as u64).then_some(())
+            });
+        }
+        drop(server);
+        drop(stream);
+        server = place.try_up(port, &[], "en").unwrap_or_else(|log| panic!("{log}"));
+        let answer = door.get("GET", &session);
+        let now = standing(&answer).unwrap_or_else(|| panic!("the session is gone: {answer:?}"));
+        assert!(stands <= now && now < bytes.len(), "{now}: what was acknowledged ends at {stands}");
+        eprintln!("{more} more bytes: it stood at {stands}, and stands at {now}");
+        stands = now;
+    }
+    let closed = door.ask("PUT", &format!("{session}?digest={digest}"), OCTETS, &bytes[stands..]);
+    let closed = closed.expect("answered");
+    assert_eq!(closed.status, 201, "{}", closed.text());
+    let given = door.get("GET", &format!("/v2/r/blobs/{digest}"));
+    assert!(given.body == bytes, "the bytes are those that were sent");
+}
+
+/// The database is of yesterday, the blobs are of today: what yesterday knew is there, what today brought is
+/// nobody's, can be brought again, and goes with a repair.
+#[test]
+fn restore_from_backup_with_newer_blobs() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let port = server.port;
+    let door = place.login(port);
+    let image = |number: u64| {
+        let layer = Random(SEED + number).bytes(40_000);
+        Image::new(&layer, TAR, &Digest::sha256(&layer), &number.to_string())
+    };
+    let [old, again, never] = [image(1), image(2), image(3)];
+    let holds = |image: &Image, tag: &str| {
+        let manifest = door.get("GET", &format!("/v2/r/manifests/{tag}"));
+        let layer = door.get("GET", &format!("/v2/r/blobs/{}", image.layer_digest()));
+        let digests = [Digest::sha256(&manifest.body), Digest::sha256(&layer.body)];
+        (manifest.status, layer.status, digests == [image.digest(), image.layer_digest()])
+    };
+    old.push(&door, "r", "old");
+    server.stop();
+    let backup = place.path("backup");
+    let copy = |from: &Path, to: &Path| {
+        done(Command::new("cp").arg("-a").arg(from).arg(to));
+    };
+    copy(&place.data(), &backup);
+
+    let server = place.try_up(port, &[], "en").unwrap_or_else(|log| panic!("{log}"));
+    again.push(&door, "r", "again");
+    never.push(&door, "r", "never");
+    server.stop();
+    let blobs = place.data().join("blobs");
+    fs::remove_dir_all(backup.join("blobs")).expect("removed");
+    fs::rename(&blobs, backup.join("blobs")).expect("moved");
+    fs::remove_dir_all(place.data()).expect("removed");
+    fs::rename(&backup, place.data()).expect("moved");
+
+    let server = place.try_up(port, &[], "en").unwrap_or_else(|log| panic!("{log}"));
+    assert_eq!(holds(&old, "old"), (200, 200, true));
+    for (image, tag) in [(&again, "again"), (&never, "never")] {
+        assert_eq!(holds(image, tag), (404, 404, false), "nobody knows it any more");
+    }
+    again.push(&door, "r", "again");
+    server.stop();
+    age(&blobs);
+    let _server = place.try_up(port, &[], "en").unwrap_or_else(|log| panic!("{log}"));
+    let dry = place.cli(&["registry", "repair", "-o", "json"]);
+    assert!(dry.out.contains(&never.layer_digest().to_string()[7..]), "{dry:?}");
+    let repaired = place.cli(&["registry", "repair", "--apply", "-o", "json"]);
+    assert_eq!(repaired.code, 0, "{repaired:?}");
+    assert_eq!(holds(&old, "old"), (200, 200, true));
+    assert_eq!(holds(&again, "again"), (200, 200, true));
+    let verified = place.cli(&["registry", "verify", "--deep", "-o", "json"]);
+    assert_eq!(verified.code, 0, "{verified:?}");
+    nothing_is_leaked(&place.data(), 0);
 }
 
 /// Every file is named by a row, and every row has its file: counted without the product.

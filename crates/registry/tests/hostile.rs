@@ -6,7 +6,7 @@ use seaworthy_testkit::{TestDb, db_tests};
 
 use crate::client::{ROOMS, World};
 
-db_tests!(super::ROOMS; manifests_that_are_none, path_traversal_names, location_host_header_injection, every_refusal_has_a_body);
+db_tests!(super::ROOMS; manifests_that_are_none, json_bomb_depth, path_traversal_names, location_host_header_injection, every_refusal_has_a_body);
 
 async fn manifests_that_are_none(test: TestDb) {
     let world = World::new(test).await;
@@ -31,6 +31,44 @@ async fn manifests_that_are_none(test: TestDb) {
     let wrong = format!("/v2/a/manifests/{}", Digest::sha256(b"other"));
     let answer = client.send("PUT", &wrong, &[], whole).await;
     assert_eq!(answer.code(), "DIGEST_INVALID");
+}
+
+/// Nesting, numbers and sizes that somebody claims: refused in words, and nothing is allocated by them.
+async fn json_bomb_depth(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (_, whole) = client.put_image("a:1", &[b"layer"]).await;
+    let with = |member: &str| whole.replacen('{', &format!("{{{member},"), 1);
+    let nested = |open: &str, close: &str, depth: usize| {
+        with(&format!("\"annotations\":{}1{}", open.repeat(depth), close.repeat(depth)))
+    };
+    let sized = |size: &str| whole.replace("\"size\":5}", &format!("\"size\":{size}}}"));
+    assert_ne!(sized("6"), whole, "the layer's size is what is changed");
+    let beside = |depth: usize| with(&format!("\"x\":{}{}", "[".repeat(depth), "]".repeat(depth)));
+    for manifest in [
+        nested("[", "]", 100_000),
+        nested("{\"a\":", "}", 100_000),
+        beside(1_000_000),
+        "[".repeat(limit::MANIFEST_BYTES),
+        "{\"a\":".repeat(500_000),
+        sized("-1"),
+        sized("5.5"),
+        sized("1e3"),
+        sized("9223372036854775808"),
+        sized("99999999999999999999999999"),
+        // True numbers that are no length of what is here.
+        sized("4"),
+        sized("9223372036854775807"),
+        with("\"schemaVersion\":9223372036854775808"),
+    ] {
+        let answer = client.put_manifest("a", "2", &manifest).await;
+        let shown = &manifest[..manifest.len().min(300)];
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{shown}: {}", answer.text());
+        assert_eq!(answer.code(), "MANIFEST_INVALID", "{shown}");
+        assert!(answer.body.len() < 2_000, "{shown}: {} bytes", answer.body.len());
+    }
+    assert_eq!(client.put_manifest("a", "2", &beside(20)).await.status, StatusCode::CREATED, "as JSON goes");
+    assert_eq!(client.get("/v2/a/manifests/1").await.text(), whole);
 }
 
 async fn path_traversal_names(test: TestDb) {

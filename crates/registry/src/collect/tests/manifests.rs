@@ -20,6 +20,7 @@ use crate::{Collection, Untagged, limit};
 
 db_tests!(super::ROOMS; gc_vs_index_of_untagged_children, subject_deleted_keeps_signed_history,
     untagged_manifests_go, what_runs_stays, pulled_manifests_stay, tag_move_vs_delete, locked_manifests_stay,
+    index_depth_1000, self_reference_cycle, subject_loop,
     from_before_time_begins_at_the_upgrade, pulls_are_counted_to_a_limit);
 
 /// An image without a tag is pushed, loses its tag, or is left by it.
@@ -323,4 +324,106 @@ async fn from_before_time_begins_at_the_upgrade(test: TestDb) {
     still.collect().await;
     assert_eq!(still.head_manifest("a", &digest).await, StatusCode::OK);
     assert!(manifest_of(&file(1)).contains("layers"));
+}
+
+/// Indexes of indexes, a thousand deep: each is read, explained and collected as any other, by steps that are
+/// counted and not by frames of a stack.
+async fn index_depth_1000(test: TestDb) {
+    let collection = Collection { untagged: Untagged::Days(0), soft_delete_days: 0 };
+    let still = Still::with(test, collection).await;
+    let image = still.untagged("a", &file(1)).await;
+    let mut chain = vec![image];
+    for depth in 1..=1_000 {
+        let media_type = if depth == 1 { IMAGE } else { INDEX };
+        let index = index_of(&chain[depth - 1..]).replace(IMAGE, media_type);
+        chain.push(still.push("a", INDEX, &index).await);
+    }
+    let top = *chain.last().expect("there are many");
+    let index = index_of(&[top]).replace(IMAGE, INDEX);
+    assert_eq!(still.client.put_as("/v2/a/manifests/deep", INDEX, &index).await.status, StatusCode::CREATED);
+    still.pass(DAY).await;
+    for digest in &chain {
+        assert_eq!(still.head_manifest("a", digest).await, StatusCode::OK, "the tag leads to it");
+    }
+    let (operator, repository) = (Identity::operator(0), "a".parse().expect("a name"));
+    let explained = still.registry().explain(&operator, &image).await.expect("explained");
+    assert_eq!(explained["manifests"][0]["indexes"], json!([chain[1]]), "only what names it");
+    let root = Digest::sha256(index.as_bytes());
+    let refused = still.registry().parts(&operator, &repository, &root).await.expect_err("too many");
+    assert!(refused.to_string().contains("would be copied at once"), "{refused}");
+    let whole = still.registry().parts(&operator, &repository, &chain[100]).await.expect("a hundred");
+    assert_eq!(whole.manifests, [image]);
+    still.delete(&format!("a/manifests/{root}")).await;
+    // One generation at a time: what named it is gone before it is looked at.
+    for gone in (998..=1_000).rev() {
+        still.pass(limit::GRACE_SECONDS).await;
+        assert_eq!(still.head_manifest("a", &chain[gone]).await, StatusCode::NOT_FOUND, "{gone}");
+    }
+    assert_eq!(still.get(&format!("a/manifests/{image}")).await, StatusCode::OK);
+}
+
+/// No document can name its own digest, nor two each other; whatever rows say so, every walk ends.
+async fn self_reference_cycle(test: TestDb) {
+    let still = Still::with(test, Collection { untagged: Untagged::Days(0), soft_delete_days: 0 }).await;
+    let (image, _) = still.client.put_image("a:1", &[&file(1)]).await;
+    let first = still.push("a", INDEX, &index_of(&[image])).await;
+    let text = index_of(&[first]).replace(IMAGE, INDEX);
+    let second = super::client::sha512(text.as_bytes());
+    let path = format!("/v2/a/manifests/{second}");
+    assert_eq!(still.client.put_as(&path, INDEX, &text).await.status, StatusCode::CREATED);
+    for (from, to) in [(first, first), (first, second)] {
+        still
+            .alter(format!(
+                "INSERT INTO registry_references (repository, manifest, kind, digest)
+                 VALUES ('a', '{from}', 'child', '{to}')"
+            ))
+            .await;
+    }
+    ends_whatever_is_named(&still, &[first, second]).await;
+    assert_eq!(still.get("a/manifests/1").await, StatusCode::OK, "what is tagged stays");
+}
+
+/// As little can a subject refer to what refers to it.
+async fn subject_loop(test: TestDb) {
+    let still = Still::with(test, Collection { untagged: Untagged::Days(0), soft_delete_days: 0 }).await;
+    let (image, _) = still.client.put_image("a:1", &[&file(1)]).await;
+    still.client.put_blob("a", b"{}").await;
+    let first = still.push("a", IMAGE, &artifact(&image, "x/first", "{}")).await;
+    let second = still.push("a", IMAGE, &artifact(&first, "x/second", "{}")).await;
+    for subject in [first, second] {
+        still
+            .alter(format!(
+                "INSERT INTO registry_referrers
+                     (repository, subject, artifact_type, digest, media_type, size, annotations, annotation_bytes)
+                 SELECT repository, '{subject}', artifact_type, digest, media_type, size, annotations, annotation_bytes
+                 FROM registry_referrers WHERE digest = '{first}' AND subject = '{image}'"
+            ))
+            .await;
+    }
+    still.alter(format!("UPDATE registry_manifests SET subject = '{second}' WHERE digest = '{first}'")).await;
+    for subject in [image, first, second] {
+        let listed = still.client.get(&format!("/v2/a/referrers/{subject}")).await;
+        assert_eq!(listed.status, StatusCode::OK, "{}", listed.text());
+    }
+    ends_whatever_is_named(&still, &[first, second]).await;
+    assert_eq!(still.get("a/manifests/1").await, StatusCode::OK, "what is tagged stays");
+}
+
+/// Explained, gathered for promotion, looked at and deleted, each once.
+async fn ends_whatever_is_named(still: &Still, digests: &[Digest]) {
+    let (operator, repository) = (Identity::operator(0), "a".parse().expect("a name"));
+    for digest in digests {
+        still.registry().explain(&operator, digest).await.expect("explained");
+        let parts = still.registry().parts(&operator, &repository, digest).await.expect("gathered");
+        assert!(parts.manifests.len() <= 3, "{parts:?}");
+    }
+    still.pass(DAY).await;
+    for digest in digests {
+        assert_eq!(still.get(&format!("a/manifests/{digest}")).await, StatusCode::OK);
+        still.delete(&format!("a/manifests/{digest}")).await;
+    }
+    still.pass(DAY).await;
+    for digest in digests {
+        assert_eq!(still.get(&format!("a/manifests/{digest}")).await, StatusCode::NOT_FOUND);
+    }
 }
