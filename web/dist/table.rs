@@ -1,11 +1,11 @@
 const ASSETS: &[Asset] = &[
     Asset {
-        path: "/assets/index-Dg2cewru.js",
+        path: "/assets/index-CEyhaLdH.js",
         media_type: "text/javascript; charset=utf-8",
-        etag: "\"4e24691216edf856741faa40d2661b0c\"",
-        identity: include_bytes!("assets/index-Dg2cewru.js"),
-        brotli: include_bytes!("assets/index-Dg2cewru.js.br"),
-        gzip: include_bytes!("assets/index-Dg2cewru.js.gz"),
+        etag: "\"b8a2c28f2032cd6dd9448a441a333690\"",
+        identity: include_bytes!("assets/index-CEyhaLdH.js"),
+        brotli: include_bytes!("assets/index-CEyhaLdH.js.br"),
+        gzip: include_bytes!("assets/index-CEyhaLdH.js.gz"),
     },
     Asset {
         path: "/assets/mark-BBqwChrl.svg",
@@ -26,7 +26,7 @@ const ASSETS: &[Asset] = &[
     Asset {
         path: "/index.html",
         media_type: "text/html; charset=utf-8",
-        etag: "\"591d44cdde0f0da5e20bad70e4023816\"",
+        etag: "\"4ed0f20ef0c809acf7e80b30c8913efb\"",
         identity: include_bytes!("index.html"),
         brotli: include_bytes!("index.html.br"),
         gzip: include_bytes!("index.html.gz"),

@@ -33,7 +33,8 @@ pub(super) fn routes() -> Routes<Rooms> {
         .get("/api/v1/access/explain", explain)
 }
 
-async fn may(rooms: &Rooms, identity: &Identity, permission: Permission) -> Result<(), ApiError> {
+/// Refuses unless `identity` may do `permission` everywhere.
+pub(super) async fn may(rooms: &Rooms, identity: &Identity, permission: Permission) -> Result<(), ApiError> {
     require(rooms, identity, permission, &Scope::root()).await
 }
 

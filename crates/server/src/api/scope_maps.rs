@@ -5,11 +5,10 @@ use axum::{
     extract::{Path, State},
 };
 use seaworthy_access::{Identity, MapEntry, Permission};
-use seaworthy_model::Scope;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, ApiError, Rooms, require};
+use super::{Answer, Rooms, access::may};
 use crate::route::Routes;
 
 pub(super) fn routes() -> Routes<Rooms> {
@@ -19,10 +18,6 @@ pub(super) fn routes() -> Routes<Rooms> {
         .get("/api/v1/scope-maps/{name}", show)
         .delete("/api/v1/scope-maps/{name}", remove)
         .post("/api/v1/principals/{name}/scope-map", give)
-}
-
-async fn may(rooms: &Rooms, identity: &Identity, permission: Permission) -> Result<(), ApiError> {
-    require(rooms, identity, permission, &Scope::root()).await
 }
 
 async fn list(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {

@@ -188,6 +188,31 @@ impl Connection {
         Err(refused(path, &reply))
     }
 
+    /// Reads a blob of so many bytes as they come, and tells when the first are there.
+    pub(super) async fn pull(
+        &mut self,
+        path: &str,
+        size: u64,
+        first: impl FnOnce() + Send,
+    ) -> Result<(), Failure> {
+        let reply = self.send(Method::GET, path, (OCTETS, empty())).await?;
+        if reply.status() != StatusCode::OK {
+            return Err(refused(path, &whole(reply, path).await?));
+        }
+        let (mut body, mut read, mut first) = (reply.into_body(), 0, Some(first));
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| unable(format!("`{path}` broke off: {error}")))?;
+            if let Some(first) = first.take() {
+                first();
+            }
+            read += frame.data_ref().map_or(0, Bytes::len) as u64;
+        }
+        if read == size {
+            return Ok(());
+        }
+        Err(unable(format!("`{path}` broke off: {read} of {size} bytes")))
+    }
+
     /// Begins an upload; returns where it goes on.
     async fn begin(&mut self, repository: &str) -> Result<String, Failure> {
         let path = format!("/v2/{repository}/blobs/uploads/");

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full, channel::Channel};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::{net::TcpListener, sync::Mutex, time::sleep_until};
 
 use super::{
-    peer::{Body, OCTETS, Peer, empty, refused, whole},
+    peer::{Body, OCTETS, Peer, empty},
     work::Load,
     workloads::{manifest, noise},
 };
@@ -177,22 +177,11 @@ pub(super) async fn pulls(
             async move {
                 connection.get(Method::GET, "/v2/hub/app/manifests/1").await?;
                 let begun = Instant::now();
-                let reply = connection.send(Method::GET, &path, (OCTETS, empty())).await?;
-                if reply.status() != StatusCode::OK {
-                    return Err(refused(&path, &whole(reply, &path).await?));
-                }
-                let mut body = reply.into_body();
-                let mut read = 0;
-                while let Some(frame) = body.frame().await {
-                    let frame = frame.map_err(|error| unable(format!("`{path}` broke off: {error}")))?;
-                    if read == 0 {
-                        told.lock()
-                            .unwrap_or_else(std::sync::PoisonError::into_inner)
-                            .push(elapsed_ms(begun));
-                    }
-                    read += frame.data_ref().map_or(0, Bytes::len) as u64;
-                }
-                if read == size { Ok(connection) } else { Err(unable(format!("{read} of {size} bytes"))) }
+                let first = || {
+                    told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(elapsed_ms(begun));
+                };
+                connection.pull(&path, size, first).await?;
+                Ok(connection)
             }
         })
         .await?;

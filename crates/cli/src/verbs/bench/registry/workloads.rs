@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, StatusCode};
+use http::Method;
 use http_body_util::BodyExt as _;
 use seaworthy_oci::Digest;
 use serde_json::json;
 
 use super::{
-    peer::{Connection, OCTETS, Peer, empty, refused, streamed, whole},
+    peer::{Connection, OCTETS, Peer, empty, streamed},
     work::Load,
 };
 use crate::{
@@ -140,21 +140,8 @@ pub(super) async fn pulls(
     load.run(peer, move |mut connection, _| {
         let path = path.clone();
         async move {
-            let reply = connection.send(Method::GET, &path, (OCTETS, empty())).await?;
-            if reply.status() != StatusCode::OK {
-                return Err(refused(&path, &whole(reply, &path).await?));
-            }
-            let mut body = reply.into_body();
-            let mut read = 0;
-            while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|error| unable(format!("`{path}` broke off: {error}")))?;
-                read += frame.data_ref().map_or(0, Bytes::len) as u64;
-            }
-            if read == size {
-                return Ok(connection);
-            }
-            let read = format!("{read} of {size} bytes");
-            Err(unable(format!("`{path}` broke off: {read}")))
+            connection.pull(&path, size, || ()).await?;
+            Ok(connection)
         }
     })
     .await
