@@ -1,11 +1,11 @@
 const ASSETS: &[Asset] = &[
     Asset {
-        path: "/assets/index-CEyhaLdH.js",
+        path: "/assets/index-Dv2x6ruB.js",
         media_type: "text/javascript; charset=utf-8",
-        etag: "\"b8a2c28f2032cd6dd9448a441a333690\"",
-        identity: include_bytes!("assets/index-CEyhaLdH.js"),
-        brotli: include_bytes!("assets/index-CEyhaLdH.js.br"),
-        gzip: include_bytes!("assets/index-CEyhaLdH.js.gz"),
+        etag: "\"7e9943113830117080daf695cace267f\"",
+        identity: include_bytes!("assets/index-Dv2x6ruB.js"),
+        brotli: include_bytes!("assets/index-Dv2x6ruB.js.br"),
+        gzip: include_bytes!("assets/index-Dv2x6ruB.js.gz"),
     },
     Asset {
         path: "/assets/mark-BBqwChrl.svg",
@@ -26,7 +26,7 @@ const ASSETS: &[Asset] = &[
     Asset {
         path: "/index.html",
         media_type: "text/html; charset=utf-8",
-        etag: "\"4ed0f20ef0c809acf7e80b30c8913efb\"",
+        etag: "\"428073cbf078de819b9a446d132b3e16\"",
         identity: include_bytes!("index.html"),
         brotli: include_bytes!("index.html.br"),
         gzip: include_bytes!("index.html.gz"),

@@ -127,6 +127,10 @@ export interface RepositoryRules { prefix: string; promotion_only?: boolean; qua
 export interface Cache {
   prefix: string; upstream: string; remote_prefix: string | null; ns: string[]; realms: string[]; username: string | null; check_seconds: number; networks: string[];
 }
+export interface Replication {
+  name: string; prefix: string; to: string; remote_prefix: string | null; tags: string[]; deletions: boolean; realms: string[]; username: string | null; networks: string[];
+  waiting: number; failed: number; seeding: boolean;
+}
 export interface QuotaUsage { prefix: string; used: { bytes: number; tags: number; repositories: number }; quota: Quota }
 export interface RetentionRules {
   keep_last?: number; keep_pulled_days?: number; keep_tags?: string[]; remove_older_than_days?: number; untagged_days?: number; keep_untagged?: boolean;

@@ -5,6 +5,7 @@ mod bench;
 mod cache;
 mod fleet;
 mod registry;
+mod replication;
 mod rules;
 mod scope_map;
 
@@ -20,6 +21,7 @@ pub(crate) use bench::{
 pub(crate) use cache::{CacheFlags, CacheVerb};
 pub(crate) use fleet::{ContainerList, ContainerVerb, HostVerb};
 pub(crate) use registry::{ImageVerb, RegistryVerb, RetentionVerb, RuleFlags};
+pub(crate) use replication::{ReplicationFlags, ReplicationVerb};
 pub(crate) use rules::RulesVerb;
 pub(crate) use scope_map::{ScopeMapVerb, TokenVerb};
 

@@ -329,6 +329,49 @@ const TEXTS: &[(&str, &str)] = &[
     ),
     ("Network that it may be in, if that is a private one", "取得元があってもよいプライベートネットワーク"),
     (
+        "Prefixes that are copied to other registries, and kept there as they are here",
+        "他のレジストリへコピーし、最新に保つプレフィックス（レプリケーション）",
+    ),
+    (
+        "Copy a prefix to another registry from now on, or change how",
+        "プレフィックスを他のレジストリへ継続的にコピーする。または設定を変更する",
+    ),
+    ("List replications, and how far each is behind", "レプリケーションと、それぞれの遅れを一覧表示する"),
+    (
+        "What it copied, and what is not there yet and why",
+        "コピー済みのものと、まだコピー先にないもの（理由付き）を表示する",
+    ),
+    (
+        "Only what is not there as it is here; exits 1 when there is such",
+        "コピー先がまだ同じでないものだけを表示する。あれば終了コード 1",
+    ),
+    ("Have everything of it looked at again now", "すべてを今すぐ確認し直す"),
+    ("End it; what was copied stays", "終了する（コピーしたものは残る）"),
+    ("Name of the replication", "レプリケーションの名前"),
+    ("What it is called, such as edge", "名前（edge など）"),
+    (
+        "Where they are copied to: an https URL without a path, or a known name such as ghcr.io",
+        "コピー先: https://HOST、または ghcr.io などの既知の名前",
+    ),
+    (
+        "What names begin with there, instead of PREFIX [default: they stay]",
+        "コピー先での名前の先頭部分（PREFIX の代わり） [既定: 同じ名前]",
+    ),
+    (
+        "Copy tags of this name alone; `*` stands for any characters",
+        "この名前のタグだけをコピーする。`*` は任意の文字列",
+    ),
+    ("Delete tags there that are deleted here", "ここで削除したタグをコピー先でも削除する"),
+    (
+        "Host of that registry's token service, if that is another",
+        "トークンサービスのホスト（コピー先と異なる場合）",
+    ),
+    ("User name at that registry", "コピー先でのユーザー名"),
+    (
+        "Network that the registry may be in, if that is a private one",
+        "コピー先があってもよいプライベートネットワーク",
+    ),
+    (
         "Delete a tag, or a manifest by digest with all its tags",
         "タグを削除する。ダイジェスト指定ではマニフェストをすべてのタグごと削除する",
     ),

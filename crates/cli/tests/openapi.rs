@@ -116,6 +116,7 @@ fn answers_are_as_described() {
     openapi_alerts::raised(&mut it, &socket);
     refusals(&mut it, &socket, &rejected);
     openapi_registry::kept(&mut it, &socket);
+    openapi_registry::replicated(&mut it, &socket);
     openapi_registry::looked_through(&mut it, &socket);
     it.ask(&socket, ("DELETE", "/api/v1/images"), "/api/v1/images?image=prod/web:1", &Value::Null);
     openapi_registry::back(&mut it, &socket);

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use seaworthy_oci::Digest;
 use serde_json::{Value, json};
 
-use crate::{http::Door, image::Image, openapi::Description};
+use crate::{agent::until, http::Door, image::Image, openapi::Description};
 
 /// What is copied to where it may be, and who writes where; once `prod/web:1` is judged.
 pub(crate) fn promoted(it: &mut Description, socket: &Door) {
@@ -60,6 +60,32 @@ pub(crate) fn cached(it: &mut Description, socket: &Door) {
     assert_eq!(it.ask(socket, ("POST", path), path, &twice).status, 409);
     for status in [200, 404] {
         let answer = it.ask(socket, ("DELETE", path), &format!("{path}?prefix=hub"), &Value::Null);
+        assert_eq!(answer.status, status);
+    }
+}
+
+/// What is copied to another registry: one where nobody listens.
+pub(crate) fn replicated(it: &mut Description, socket: &Door) {
+    let path = "/api/v1/registry/replications";
+    let new = json!({"name": "edge", "prefix": "prod", "to": "http://127.0.0.1:1", "networks": ["127.0.0.1"], "tags": ["1*"],
+        "username": "me", "password": "secret"});
+    let set = it.ask(socket, ("POST", path), path, &new).json();
+    assert_eq!((&set["to"], &set["remote_prefix"]), (&json!("http://127.0.0.1:1"), &Value::Null));
+    let wrong = json!({"name": "a/b", "prefix": "prod", "to": "ghcr.io"});
+    assert_eq!(it.ask(socket, ("POST", path), path, &wrong).status, 400);
+    let run = format!("{path}/run");
+    assert_eq!(it.ask(socket, ("POST", &run), &run, &json!({"name": "edge"})).json()["seeding"], true);
+    assert_eq!(it.ask(socket, ("POST", &run), &run, &json!({"name": "other"})).status, 404);
+    let outgoing = format!("{path}/outgoing");
+    until("a copy fails", || {
+        let rows = it.get(socket, &outgoing, &format!("{outgoing}?name=edge&waiting=true")).json();
+        rows[0]["error"].is_string().then_some(())
+    });
+    assert_eq!(it.get(socket, path, path).json()[0]["failed"], 1);
+    assert_eq!(it.get(socket, path, &format!("{path}?name=edge")).json()[0]["waiting"], 1);
+    assert_eq!(it.get(socket, path, &format!("{path}?name=other")).status, 404);
+    for status in [200, 404] {
+        let answer = it.ask(socket, ("DELETE", path), &format!("{path}?name=edge"), &Value::Null);
         assert_eq!(answer.status, status);
     }
 }

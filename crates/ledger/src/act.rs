@@ -71,6 +71,14 @@ actions! {
     CacheRemove = "cache.remove";
     /// A manifest came from the upstream of a cache.
     ManifestCache = "manifest.cache";
+    /// A prefix is copied to another registry, or how it is was changed.
+    ReplicationSet = "replication.set";
+    /// A prefix is not copied to another registry any more.
+    ReplicationRemove = "replication.remove";
+    /// An image was copied to another registry.
+    ManifestReplicate = "manifest.replicate";
+    /// A tag that is gone was deleted at another registry.
+    ReplicaDelete = "replica.delete";
     /// A pull was refused.
     PullRefuse = "pull.refuse";
     /// Repeats of a refused pull within the minute, counted.

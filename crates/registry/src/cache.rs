@@ -16,10 +16,10 @@ use std::fmt;
 
 use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
-use seaworthy_model::{ErrorCode, Network, Problem, Scope, Secret};
+use seaworthy_model::{ErrorCode, Network, Problem, Secret};
 use seaworthy_oci::RepoName;
 use seaworthy_store::Tx;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub(crate) use self::{
@@ -36,6 +36,7 @@ use crate::{
     db::{self, CacheRow},
     limit,
     path::Target,
+    remote::{self, Far},
 };
 
 /// What is known of a cache, but for its password.
@@ -80,7 +81,7 @@ pub struct NewCache {
     /// Who we are there.
     pub username: Option<String>,
     /// And how we show it.
-    #[serde(default, deserialize_with = "secret")]
+    #[serde(default, deserialize_with = "remote::secret")]
     pub password: Option<Secret<String>>,
     /// How long the upstream's answer about a tag holds, in seconds.
     pub check_seconds: Option<u32>,
@@ -89,25 +90,11 @@ pub struct NewCache {
     pub networks: Vec<Network>,
 }
 
-fn secret<'d, D: Deserializer<'d>>(from: D) -> Result<Option<Secret<String>>, D::Error> {
-    Ok(Option::<String>::deserialize(from)?.map(Secret::new))
-}
-
 impl fmt::Debug for NewCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NewCache").field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }
-
-/// Registries by the names that images have: host, token services, what `ns=` calls them.
-const KNOWN: &[(&str, &str, &[&str])] = &[
-    ("docker.io", "https://registry-1.docker.io", &["auth.docker.io"]),
-    ("ghcr.io", "https://ghcr.io", &[]),
-    ("quay.io", "https://quay.io", &[]),
-    ("mcr.microsoft.com", "https://mcr.microsoft.com", &[]),
-    ("registry.k8s.io", "https://registry.k8s.io", &[]),
-    ("public.ecr.aws", "https://public.ecr.aws", &[]),
-];
 
 impl NewCache {
     /// What it comes to, if it may be.
@@ -118,32 +105,19 @@ impl NewCache {
                 invalid("a cache is not for all repositories".into()).hint("name a prefix, such as `hub`")
             );
         }
-        let known = KNOWN.iter().find(|(name, ..)| *name == self.upstream);
-        let upstream: Origin = known.map_or(self.upstream.as_str(), |(_, origin, _)| origin).parse()?;
-        let (mut ns, mut realms) = (self.ns.clone(), self.realms.clone());
-        if let Some((name, _, known_realms)) = known {
-            add(&mut ns, name)?;
-            known_realms.iter().try_for_each(|realm| add(&mut realms, realm))?;
+        let Far { origin: upstream, realms, name } =
+            Far::named(&self.upstream, &self.realms, &self.networks)?;
+        let mut ns = self.ns.clone();
+        if let Some(name) = name.filter(|name| !ns.contains(name)) {
+            ns.push(name);
         }
-        if upstream.is_plain && self.networks.is_empty() {
-            let message = format!("plain HTTP to `{}` is for a network that is named", upstream.host);
-            return Err(invalid(message).hint("use https, or name the network with `--allow-network`"));
-        }
-        let remote_prefix = match self.remote_prefix.as_str() {
-            "" => None,
-            name => Some(
-                name.parse().map_err(|error: seaworthy_oci::ReferenceError| invalid(error.to_string()))?,
-            ),
-        };
+        let remote_prefix = remote::prefix(&self.remote_prefix)?;
         let check_seconds = self.check_seconds.unwrap_or(limit::CHECK_SECONDS);
         if check_seconds > limit::CHECK_SECONDS_MAX {
             return Err(invalid(format!("a check holds for at most {} s", limit::CHECK_SECONDS_MAX)));
         }
-        if [ns.len(), realms.len(), self.networks.len()].into_iter().any(|count| count > limit::CACHE_NAMES) {
-            let message = format!("more than {} hosts or networks of one kind", limit::CACHE_NAMES);
-            return Err(Problem::new(ErrorCode::TooLarge, message));
-        }
-        self.check_login()?;
+        remote::check_names(&[ns.len(), realms.len(), self.networks.len()])?;
+        remote::check_login(self.username.as_deref(), self.password.as_ref())?;
         Ok(CacheSettings {
             prefix: self.prefix.clone(),
             upstream,
@@ -155,39 +129,6 @@ impl NewCache {
             networks: self.networks.clone(),
         })
     }
-
-    fn check_login(&self) -> Result<(), Problem> {
-        let invalid = |message: &str| Problem::new(ErrorCode::Invalid, message.to_owned());
-        match (&self.username, &self.password) {
-            (None, None) => Ok(()),
-            (Some(name), Some(password)) => {
-                if name.len().max(password.expose().len()) > limit::LOGIN_BYTES {
-                    let message =
-                        format!("the user name or password has more than {} bytes", limit::LOGIN_BYTES);
-                    return Err(Problem::new(ErrorCode::TooLarge, message));
-                }
-                let is_bad = |letter: char| letter.is_control();
-                if name.is_empty()
-                    || password.expose().is_empty()
-                    || name.contains(':')
-                    || name.contains(is_bad)
-                    || password.expose().contains(is_bad)
-                {
-                    return Err(invalid("the user name or password has letters that none has"));
-                }
-                Ok(())
-            }
-            _ => Err(invalid("a user name and a password go together")),
-        }
-    }
-}
-
-fn add(hosts: &mut Vec<HostName>, host: &str) -> Result<(), Problem> {
-    let host: HostName = host.parse()?;
-    if !hosts.contains(&host) {
-        hosts.push(host);
-    }
-    Ok(())
 }
 
 impl CacheSettings {
@@ -224,13 +165,6 @@ impl CacheSettings {
     }
 }
 
-/// What is sealed.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    username: String,
-    password: String,
-}
-
 impl Registry {
     /// The caches of the prefixes that `identity` may read the policies of.
     pub async fn caches(&self, identity: &Identity) -> Result<Vec<CacheSettings>, RegistryError> {
@@ -252,21 +186,9 @@ impl Registry {
     ) -> Result<CacheSettings, RegistryError> {
         self.may_rule(identity, &new.prefix).await?;
         let settings = new.settings()?;
-        // Into networks behind our walls the owner lets the server send, not who rules a prefix.
-        let (permission, root) = (Permission::AlertNetwork, Scope::root());
-        if !settings.networks.is_empty() && !self.access().allows(identity, permission, &root).await? {
-            let message = format!("`{permission}` at `{root}` is not permitted to `{}`", identity.actor.name);
-            let hint = format!("run `seaworthy access explain {} {permission} {root}`", identity.actor.name);
-            return Err(Problem::new(ErrorCode::Denied, message).hint(hint).into());
-        }
-        let sealed = match (&settings.username, &new.password) {
-            (Some(username), Some(password)) => {
-                let kept = Kept { username: username.clone(), password: password.expose().clone() };
-                let kept = Secret::new(serde_json::to_vec(&kept).unwrap_or_default());
-                Some(self.inner.config.upstreams.seal.wrap(&settings.sealed_for(), kept.expose())?)
-            }
-            _ => None,
-        };
+        self.may_reach(identity, &settings.networks).await?;
+        let sealed =
+            self.seal_login(&settings.sealed_for(), settings.username.as_deref(), new.password.as_ref())?;
         let row = CacheRow { settings: settings.clone(), sealed, changed_at: self.inner.clock.now() };
         seaworthy_ledger::write(self.db(), &identity.actor, row, |row, tx| {
             Box::pin(async move {
@@ -377,7 +299,7 @@ mod tests {
         let hub = wanted(json!({"prefix": "hub", "upstream": "docker.io"})).expect("settings");
         assert_eq!(hub.upstream.to_string(), "https://registry-1.docker.io");
         assert_eq!((hub.ns[0].as_str(), hub.realms[0].as_str()), ("docker.io", "auth.docker.io"));
-        for (name, origin, _) in KNOWN {
+        for (name, origin, _) in remote::KNOWN {
             let known = wanted(json!({"prefix": "p", "upstream": name})).expect("settings");
             assert_eq!(&known.upstream.to_string(), origin);
             assert_eq!(known.ns.len(), 1);

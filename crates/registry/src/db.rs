@@ -10,6 +10,7 @@ mod fates;
 mod holdings;
 mod locks;
 mod referrers;
+mod replications;
 mod retention;
 mod reviews;
 mod rules;
@@ -24,6 +25,7 @@ use seaworthy_store::{Db, DbError, Row, Tx, args};
 
 use crate::{
     lock::{Ability, Locks},
+    path::ManifestName,
     quota::Change,
 };
 
@@ -58,6 +60,11 @@ pub(crate) use locks::{
 };
 use referrers::insert_referrer;
 pub(crate) use referrers::{ReferrerRow, annotations, referrers, referring};
+pub(crate) use replications::{
+    OutgoingKey, ReplicationRow, Settled, behind, claim_outgoing, count_replications, due_outgoing,
+    gone_manifests, gone_tag, outgoing_page, put_replication, remove_replication, replications, seed,
+    seed_again, send, settle_outgoing,
+};
 pub(crate) use retention::{
     count_retention, names_a_subject, remove_retention, retention, set_retention, tag_to_judge, tags_to_judge,
 };
@@ -338,6 +345,9 @@ pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
         .await?;
     }
     insert_referrer(tx, new).await?;
+    if pushed.subject.is_some() {
+        send(tx, &pushed.repository, &ManifestName::Digest(pushed.digest), new.now).await?;
+    }
     Ok(held.and(holdings::hold_named(tx, &pushed.repository, &pushed.digest).await?))
 }
 
@@ -368,6 +378,7 @@ pub(crate) async fn set_tag(
     digest: &Digest,
     now: Timestamp,
 ) -> Result<Change, DbError> {
+    send(tx, repository, &ManifestName::Tag(tag.clone()), now).await?;
     let digest = digest.to_string();
     let args = args![repository.as_str(), tag.as_str(), &digest, now.as_micros()];
     let inserted = tx.execute(

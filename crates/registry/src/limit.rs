@@ -182,3 +182,28 @@ pub const FETCH_ATTEMPTS_MAX: u32 = 32;
 pub const WITHHELD_BYTES: u64 = 16 * 1024;
 /// How long a manifest may take to come from an upstream, with all that is asked before it, in seconds.
 pub const ERRAND_SECONDS: u64 = 90;
+/// Prefixes that are copied to other registries.
+pub const REPLICATIONS: u64 = 100;
+/// Longest name of a replication, in bytes.
+pub const REPLICATION_NAME_BYTES: usize = 64;
+/// Names that are sent to one registry at once.
+pub const SENDS_PER_REPLICATION: usize = 2;
+/// Names of one replication that are looked at for some to send: those of one repository go one after the other, so
+/// that what they have in common goes once.
+pub const SENDS_LOOKED_AT: u64 = 64;
+/// Names that are sent at once in all.
+pub const SENDS: usize = 8;
+/// Blobs of one manifest that are sent at once.
+pub const SENDS_PER_MANIFEST: usize = 2;
+/// How long what is being sent is left to who sends it, in seconds: if that server is killed, it is sent anew.
+pub const SEND_SECONDS: i64 = 600;
+/// The first wait between two attempts to send, in seconds; doubled each time.
+pub const SEND_AGAIN_SECONDS: i64 = 5;
+/// And the longest, in seconds (one hour).
+pub const SEND_AGAIN_SECONDS_MAX: i64 = 3600;
+/// Attempts to send what refers to a manifest that is not there.
+pub const SENDS_WITHOUT_SUBJECT: i64 = 10;
+/// Longest reason of a failure that is kept, in bytes.
+pub const SEND_ERROR_BYTES: usize = 500;
+/// Tags that are looked at in one transaction when all of a prefix are.
+pub const SEED_TAGS: u64 = 500;

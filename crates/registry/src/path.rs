@@ -23,6 +23,15 @@ impl std::fmt::Display for ManifestName {
     }
 }
 
+impl std::str::FromStr for ManifestName {
+    type Err = seaworthy_oci::ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // No tag has a colon.
+        if text.contains(':') { Ok(Self::Digest(text.parse()?)) } else { Ok(Self::Tag(text.parse()?)) }
+    }
+}
+
 /// What a path below `/v2/` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {

@@ -46,10 +46,17 @@ pub struct Parts {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Part {
-    digest: Digest,
-    bytes: Bytes,
-    media_type: String,
+pub(crate) struct Part {
+    pub(crate) digest: Digest,
+    pub(crate) bytes: Bytes,
+    pub(crate) media_type: String,
+}
+
+impl Parts {
+    /// All of it, what is named before what names it, what refers after what it refers to.
+    pub(crate) fn into_parts(self) -> Vec<Part> {
+        self.all
+    }
 }
 
 /// What was copied.
@@ -197,7 +204,7 @@ fn add(names: &mut Vec<Digest>, more: impl Iterator<Item = Digest>) -> Result<()
 }
 
 /// What came from an upstream is copied with all its bytes, or not: who names them has not shown that they may.
-fn not_whole(source: &RepoName, digest: &Digest) -> Problem {
+pub(crate) fn not_whole(source: &RepoName, digest: &Digest) -> Problem {
     let message = format!("not all layers of `{source}@{digest}` came from its upstream yet");
     Problem::new(ErrorCode::Unavailable, message).retry_after(5).hint("pull it once, and try again")
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
-use seaworthy_model::{ErrorCode, Problem, Scope};
+use seaworthy_model::{ErrorCode, Problem, Scope, Timestamp};
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::Tx;
 use serde_json::{Map, Value, json};
@@ -111,34 +111,42 @@ impl Registry {
         finding: Finding,
     ) -> Result<(), RegistryError> {
         self.require(identity, Permission::QuarantineWrite, repository).await?;
-        let context = (repository.clone(), *digest, finding.checked()?);
-        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, digest, finding), tx| {
-            Box::pin(async move {
-                let mut acts = Vec::new();
-                let mut known = BTreeSet::from([*digest]);
-                let mut next = vec![*digest];
-                while let Some(digest) = next.pop() {
-                    let Some(act) = judge(tx, repository, &digest, finding).await? else { continue };
-                    acts.push(act);
-                    for child in db::children(tx, repository, &digest).await? {
-                        if known.insert(child) {
-                            next.push(child);
+        let context = (repository.clone(), *digest, finding.checked()?, self.inner.clock.now());
+        seaworthy_ledger::write(
+            self.db(),
+            &identity.actor,
+            context,
+            |(repository, digest, finding, now), tx| {
+                Box::pin(async move {
+                    let mut acts = Vec::new();
+                    let mut known = BTreeSet::from([*digest]);
+                    let mut next = vec![*digest];
+                    while let Some(digest) = next.pop() {
+                        let Some(act) = judge(tx, repository, &digest, (finding, *now)).await? else {
+                            continue;
+                        };
+                        acts.push(act);
+                        for child in db::children(tx, repository, &digest).await? {
+                            if known.insert(child) {
+                                next.push(child);
+                            }
+                        }
+                        if known.len() > limit::PROMOTED_MANIFESTS {
+                            let most = limit::PROMOTED_MANIFESTS;
+                            let message =
+                                format!("more than {most} manifests would leave quarantine at once");
+                            let hint = "let the images of the index out one by one";
+                            return Err(Problem::new(ErrorCode::TooLarge, message).hint(hint).into());
                         }
                     }
-                    if known.len() > limit::PROMOTED_MANIFESTS {
-                        let most = limit::PROMOTED_MANIFESTS;
-                        let message = format!("more than {most} manifests would leave quarantine at once");
-                        let hint = "let the images of the index out one by one";
-                        return Err(Problem::new(ErrorCode::TooLarge, message).hint(hint).into());
+                    if acts.is_empty() {
+                        let message = format!("`{repository}` has no manifest `{digest}`");
+                        return Err(RegistryError::from(Problem::new(ErrorCode::ManifestUnknown, message)));
                     }
-                }
-                if acts.is_empty() {
-                    let message = format!("`{repository}` has no manifest `{digest}`");
-                    return Err(RegistryError::from(Problem::new(ErrorCode::ManifestUnknown, message)));
-                }
-                Ok(((), acts))
-            })
-        })
+                    Ok(((), acts))
+                })
+            },
+        )
         .await
     }
 }
@@ -148,11 +156,15 @@ async fn judge(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: &Digest,
-    finding: &Finding,
+    (finding, now): (&Finding, Timestamp),
 ) -> Result<Option<Act>, RegistryError> {
     let Some(locks) = db::locks_of_manifest(tx, repository, digest).await? else { return Ok(None) };
     let locks = locks.in_quarantine(finding.state);
     let pushed = db::quarantine(tx, (repository, digest), locks, &finding.details).await?;
+    for tag in &pushed.tags {
+        // What was held back may go to other registries now.
+        db::send(tx, repository, &ManifestName::Tag(tag.clone()), now).await?;
+    }
     let action = match finding.state {
         QuarantineState::Passed => Action::ManifestRelease,
         QuarantineState::Failed => Action::ManifestReject,

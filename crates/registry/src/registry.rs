@@ -20,6 +20,7 @@ use crate::{
     pulls::Pulls,
     reads::Reads,
     refusal::Refusals,
+    replication::Sending,
     rules::Known,
 };
 
@@ -100,6 +101,7 @@ pub(crate) struct Inner {
     pub(crate) errands: Flights<(RepoName, ManifestName), Option<Outcome>>,
     pub(crate) fills: Flights<(RepoName, Digest), Option<()>>,
     pub(crate) fetches: Fetches,
+    pub(crate) sending: Sending,
     pub(crate) tasks: Tasks,
     #[cfg(test)]
     pub(crate) pauses: crate::pauses::Pauses,
@@ -127,6 +129,7 @@ impl Registry {
                 errands: Flights::default(),
                 fills: Flights::default(),
                 fetches: Fetches::default(),
+                sending: Sending::default(),
                 tasks: Tasks::default(),
                 #[cfg(test)]
                 pauses: crate::pauses::Pauses::default(),

@@ -285,7 +285,7 @@ async fn quarantine(world: &World, prefix: &str, on: bool) {
     world.registry.set_rules(&seaworthy_access::Identity::operator(0), rules).await.expect("set");
 }
 
-async fn acts(world: &World, action: &str) -> usize {
+pub(crate) async fn acts(world: &World, action: &str) -> usize {
     let sql = "SELECT 1 FROM ledger_leaves WHERE action = $1";
     world.test.db.fetch_all(sql, seaworthy_store::args![action]).await.expect("query").len()
 }

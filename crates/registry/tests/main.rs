@@ -21,6 +21,7 @@ mod locks;
 mod manifests;
 mod protocol;
 mod referrers;
+mod replication;
 mod rules;
 mod uploads;
 mod upstream;

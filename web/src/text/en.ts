@@ -102,7 +102,6 @@ export const en = {
   setPassword: "Set the password and sign in",
   oneTimeLink: "On this machine, a one-time link signs you in:",
   linkRefused: "The link was not accepted",
-  signedInAs: (name: string) => `Signed in as ${name}`,
 
   // Overview
   overviewBlocked: (count: number) => of(count, "image is blocked", "images are blocked"),

@@ -101,7 +101,6 @@ export const ja: Catalogue = {
   setPassword: "設定してサインイン",
   oneTimeLink: "このマシン上では、一度限りのリンクでサインインできます:",
   linkRefused: "リンクは受け付けられませんでした",
-  signedInAs: (name) => `サインイン中: ${name}`,
 
   overviewBlocked: (count) => `ブロック中のイメージ ${n(count)} 件`,
   overviewNoneBlocked: "ブロック中のイメージなし",

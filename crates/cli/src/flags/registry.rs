@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{CacheVerb, ImageList, RulesVerb};
+use super::{CacheVerb, ImageList, ReplicationVerb, RulesVerb};
 
 /// Verbs of `image`.
 #[derive(Debug, Subcommand)]
@@ -138,6 +138,9 @@ Example: seaworthy registry usage")]
     /// Prefixes that hold what other registries have, fetched when it is asked for
     #[command(subcommand)]
     Cache(CacheVerb),
+    /// Prefixes that are copied to other registries, and kept there as they are here
+    #[command(subcommand)]
+    Replication(ReplicationVerb),
 }
 
 /// Verbs of `registry retention`.

@@ -20,6 +20,7 @@ pub(crate) async fn registry(global: &Global, verb: RegistryVerb) -> Outcome {
         RegistryVerb::Usage => super::rules::usage(global).await,
         RegistryVerb::Rules(verb) => super::rules::rules(global, verb).await,
         RegistryVerb::Cache(verb) => super::cache::cache(global, verb).await,
+        RegistryVerb::Replication(verb) => super::replication::replication(global, verb).await,
     }
 }
 

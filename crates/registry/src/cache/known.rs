@@ -5,17 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use seaworthy_model::Secret;
 use seaworthy_oci::RepoName;
 use seaworthy_store::{Db, Watch};
 use tokio_rustls::TlsConnector;
 
-use super::{CacheSettings, Kept};
+use super::CacheSettings;
 use crate::{
     RegistryError, UpstreamAccess,
     db::{self, CacheRow},
     limit,
-    upstream::{Login, Upstream, UpstreamConfig},
+    upstream::{Upstream, UpstreamConfig},
 };
 
 /// A cache and its upstream.
@@ -118,29 +117,12 @@ impl Caches {
             origin: settings.upstream.clone(),
             realms: settings.realms.clone(),
             networks: settings.networks.clone(),
-            login: self.login(&row),
+            login: self.access.login(&settings.sealed_for(), row.sealed.as_deref()),
             tls: self.tls.clone(),
             patience: self.access.patience,
             clock: self.db.clock(),
         });
         Cache { settings, upstream, row }
-    }
-
-    /// Without what cannot be opened any more the upstream is asked as nobody, and says what it lacks.
-    fn login(&self, row: &CacheRow) -> Option<Login> {
-        let sealed = row.sealed.as_ref()?;
-        match self.access.seal.unwrap(&row.settings.sealed_for(), sealed) {
-            Ok(kept) => {
-                let kept: Kept = serde_json::from_slice(kept.expose()).ok()?;
-                Some(Login { username: kept.username, password: Secret::new(kept.password) })
-            }
-            Err(error) => {
-                let prefix = row.settings.prefix.to_string();
-                let reason = seaworthy_store::chain(&error);
-                tracing::error!(prefix, reason, "the password of a cache cannot be opened");
-                None
-            }
-        }
     }
 }
 

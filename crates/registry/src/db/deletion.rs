@@ -5,7 +5,7 @@ use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{DbError, Row, Tx, args};
 
 use super::{
-    Subject, adjust, enqueue, enqueue_named,
+    Subject, adjust, enqueue, enqueue_named, gone_manifests, gone_tag,
     holdings::{let_go, let_go_of_blob, let_go_of_repository},
     reviews::{enqueue_followers, loosen, span},
 };
@@ -62,6 +62,7 @@ pub(crate) async fn delete_tag(
     let sql = "DELETE FROM registry_tags WHERE repository = $1 AND name = $2";
     tx.execute(sql, args![repository.as_str(), tag.as_str()]).await?;
     adjust(tx, repository, Change::TAG.negated()).await?;
+    gone_tag(tx, repository, tag, removal.at).await?;
     loosen(tx, repository, &digest, removal.at, "untagged").await?;
     Ok(true)
 }
@@ -109,6 +110,7 @@ async fn set_aside(
     manifest: Option<&Digest>,
     removal: &Removal,
 ) -> Result<(), DbError> {
+    gone_manifests(tx, repository, manifest, removal.at).await?;
     let (first, last) = span(manifest);
     if !removal.can_be_undone() {
         for sql in [

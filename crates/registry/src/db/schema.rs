@@ -3,7 +3,7 @@ use seaworthy_store::schema::{Column, Index, Migration, RoomSchema, Step, Table}
 /// The registry's tables.
 pub const SCHEMA: RoomSchema = RoomSchema {
     room: "registry",
-    migrations: &[FIRST, REFERRERS, LOCKS, RULES, COLLECTION, DELETED_LOCKS, QUOTA, CACHES],
+    migrations: &[FIRST, REFERRERS, LOCKS, RULES, COLLECTION, DELETED_LOCKS, QUOTA, CACHES, REPLICATIONS],
 };
 
 const FIRST: Migration = Migration {
@@ -303,6 +303,51 @@ const CACHES: Migration = Migration {
             ],
             primary_key: &["repository", "digest"],
             indexes: &[Index::on(&["due"])],
+        }),
+    ],
+};
+
+/// Prefixes that are copied to another registry, and the names that are to be there, or are.
+const REPLICATIONS: Migration = Migration {
+    id: 9,
+    steps: &[
+        Step::Create(Table {
+            name: "registry_replications",
+            columns: &[
+                Column::text("name"),
+                Column::text("prefix"),
+                // JSON: all but the password.
+                Column::text("settings"),
+                // The user name and password, sealed for this name and registry.
+                Column::bytes("sealed").optional(),
+                Column::int("changed_at"),
+                // The last tag that was looked at since everything is to be looked at; NULL: nothing is.
+                Column::text("seed_repository").optional(),
+                Column::text("seed_tag").optional(),
+            ],
+            primary_key: &["name"],
+            indexes: &[],
+        }),
+        Step::Create(Table {
+            name: "registry_outgoing",
+            columns: &[
+                Column::text("replication"),
+                Column::text("repository"),
+                // A tag, or the digest of what refers to another manifest.
+                Column::text("name"),
+                // When to look at it; NULL: it is there as it is here.
+                Column::int("due").optional(),
+                Column::int("tries"),
+                // Grows with each change here: who settles knows nothing came in between.
+                Column::int("epoch"),
+                // Why it is not there.
+                Column::text("error").optional(),
+                // What is there.
+                Column::text("digest").optional(),
+                Column::int("done_at").optional(),
+            ],
+            primary_key: &["replication", "repository", "name"],
+            indexes: &[Index::on(&["replication", "due"])],
         }),
     ],
 };

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -71,12 +71,15 @@ impl Flow {
 trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
+/// What we send behind a head.
+pub(crate) type Outgoing = UnsyncBoxBody<Bytes, io::Error>;
+
 /// Sends one request to `origin`, if it is where `networks` or the internet are.
 pub(super) async fn exchange(
     origin: &Origin,
     networks: &[Network],
     tls: &TlsConnector,
-    request: Request<Empty<Bytes>>,
+    request: Request<Outgoing>,
     patience: Duration,
 ) -> Result<Response<Flow>, UpstreamError> {
     let host = origin.host.clone();
@@ -92,7 +95,7 @@ pub(super) async fn exchange(
     let ended = |source| UpstreamError::Ended { host: host.clone(), source };
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_headers(limit::UPSTREAM_HEADERS)
-        .handshake::<_, Empty<Bytes>>(TokioIo::new(wire))
+        .handshake::<_, Outgoing>(TokioIo::new(wire))
         .await
         .map_err(ended)?;
     // It ends with the answer's body, or when that is dropped.

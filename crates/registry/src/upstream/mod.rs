@@ -1,4 +1,5 @@
-//! The registries that caches stand in front of, as a client sees them (distribution spec, "Pull").
+//! The registries that caches stand in front of and that replications push to, as a client sees them (distribution
+//! spec, "Pull" and "Push").
 //!
 //! Requests are made here from nothing: no header of our own client's is ever sent on. Our credentials go to the
 //! upstream and to the realms that its cache names; a redirect takes none along. Every address is looked at
@@ -9,6 +10,7 @@ mod breaker;
 mod challenge;
 mod connect;
 mod error;
+mod push;
 
 use std::{
     collections::HashMap,
@@ -22,7 +24,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Empty;
+use http_body_util::{BodyExt as _, Empty, Full};
 use seaworthy_model::{Clock, Network, Secret, Timestamp};
 use seaworthy_oci::{Digest, RepoName, limit::MANIFEST_BYTES, media};
 use serde::Deserialize;
@@ -34,6 +36,7 @@ pub use address::{HostName, Origin};
 use breaker::Breaker;
 use challenge::Challenge;
 pub(crate) use connect::Flow;
+use connect::Outgoing;
 pub(crate) use error::UpstreamError;
 
 use crate::{
@@ -64,7 +67,7 @@ pub(crate) struct UpstreamConfig {
 /// One upstream, with what was learnt of it: tokens, and whether it is well.
 pub(crate) struct Upstream {
     config: UpstreamConfig,
-    tokens: Mutex<HashMap<String, Token>>,
+    tokens: Mutex<HashMap<(String, Right), Token>>,
     /// It asked for a user name and password itself.
     wants_basic: AtomicBool,
     breaker: Breaker,
@@ -91,12 +94,34 @@ pub(crate) struct Arriving {
     pub(crate) start: u64,
 }
 
+/// What is to be done there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Right {
+    Pull,
+    Push,
+    Delete,
+}
+
+impl Right {
+    /// Actions of a scope (distribution spec, token authentication).
+    const fn actions(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "pull,push",
+            Self::Delete => "pull,delete",
+        }
+    }
+}
+
 /// One request.
 struct Wanted {
     method: Method,
     path: String,
+    right: Right,
     accept: Option<HeaderValue>,
     from: u64,
+    /// A manifest, with its media type.
+    body: Option<(HeaderValue, Bytes)>,
 }
 
 /// True when an answer says in the distribution spec's words that a registry does not have it: what stands in
@@ -165,7 +190,7 @@ impl Upstream {
         from: u64,
     ) -> Result<Arriving, UpstreamError> {
         let path = format!("/v2/{remote}/blobs/{digest}");
-        let wanted = Wanted { method: Method::GET, path, accept: None, from };
+        let wanted = Wanted { from, ..Wanted::new(Method::GET, path, Right::Pull) };
         let response = self.ask(remote, &wanted).await?;
         let start = match response.status() {
             StatusCode::PARTIAL_CONTENT => {
@@ -214,7 +239,7 @@ impl Upstream {
     fn judge(&self, response: Response<Flow>) -> Result<Response<Flow>, UpstreamError> {
         let (host, status) = (self.host().to_owned(), response.status());
         match status {
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
+            _ if status.is_success() => Ok(response),
             StatusCode::NOT_FOUND => Err(UpstreamError::NotFound { host, is_told: false }),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(UpstreamError::Refused { host, status }),
             _ => {
@@ -231,17 +256,17 @@ impl Upstream {
         remote: &RepoName,
         wanted: &Wanted,
     ) -> Result<Response<Flow>, UpstreamError> {
-        let (response, is_own) = self.follow(wanted, self.known_rights(remote)).await?;
+        let (response, is_own) = self.follow(wanted, self.known_rights(remote, wanted.right)).await?;
         if response.status() != StatusCode::UNAUTHORIZED || !is_own {
             return Ok(response);
         }
-        self.lock_tokens().remove(remote.as_str());
+        self.lock_tokens().remove(&(remote.to_string(), wanted.right));
         let headers = response.headers().get_all(header::WWW_AUTHENTICATE);
         let Some(challenge) = challenge::parse(headers.iter().filter_map(|it| it.to_str().ok())) else {
             return Ok(response);
         };
         drop(response);
-        let Some(rights) = self.rights(remote, challenge).await? else {
+        let Some(rights) = self.rights((remote, wanted.right), challenge).await? else {
             return Err(UpstreamError::Refused {
                 host: self.host().to_owned(),
                 status: StatusCode::UNAUTHORIZED,
@@ -266,6 +291,9 @@ impl Upstream {
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok((response, is_own));
             }
+            if wanted.right != Right::Pull {
+                return Err(astray("a push elsewhere"));
+            }
             let location = text(response.headers(), &header::LOCATION);
             let next = location.and_then(|it| place.towards(it));
             let next = next.ok_or_else(|| astray("a redirect to nowhere"))?;
@@ -281,28 +309,25 @@ impl Upstream {
         Err(astray("too many redirects"))
     }
 
-    async fn send(
-        &self,
-        place: &Place,
-        request: Request<Empty<Bytes>>,
-    ) -> Result<Response<Flow>, UpstreamError> {
+    async fn send(&self, place: &Place, request: Request<Outgoing>) -> Result<Response<Flow>, UpstreamError> {
         let UpstreamConfig { networks, tls, patience, .. } = &self.config;
         connect::exchange(&place.origin, networks, tls, request, *patience).await
     }
 
-    fn known_rights(&self, remote: &RepoName) -> Option<HeaderValue> {
+    fn known_rights(&self, remote: &RepoName, right: Right) -> Option<HeaderValue> {
         if self.wants_basic.load(Ordering::Relaxed) {
             return self.basic();
         }
         let now = self.config.clock.now();
+        let key = (remote.to_string(), right);
         let mut tokens = self.lock_tokens();
-        if tokens.get(remote.as_str()).is_some_and(|token| token.until <= now) {
-            tokens.remove(remote.as_str());
+        if tokens.get(&key).is_some_and(|token| token.until <= now) {
+            tokens.remove(&key);
         }
-        tokens.get(remote.as_str()).map(|token| token.header.clone())
+        tokens.get(&key).map(|token| token.header.clone())
     }
 
-    fn lock_tokens(&self) -> std::sync::MutexGuard<'_, HashMap<String, Token>> {
+    fn lock_tokens(&self) -> std::sync::MutexGuard<'_, HashMap<(String, Right), Token>> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -315,7 +340,7 @@ impl Upstream {
     /// What answers a challenge; `None` when we have nothing that does.
     async fn rights(
         &self,
-        remote: &RepoName,
+        (remote, right): (&RepoName, Right),
         challenge: Challenge,
     ) -> Result<Option<HeaderValue>, UpstreamError> {
         let Challenge::Bearer { realm, service, scope } = challenge else {
@@ -323,12 +348,12 @@ impl Upstream {
             return Ok(self.basic());
         };
         let place = self.realm(&realm)?;
-        let scope = scope.unwrap_or_else(|| format!("repository:{remote}:pull"));
+        let scope = scope.unwrap_or_else(|| format!("repository:{remote}:{}", right.actions()));
         let service = service.map(|it| format!("&service={}", encode(&it))).unwrap_or_default();
         let joint = if place.path.contains('?') { '&' } else { '?' };
         let path = format!("{}{joint}scope={}{service}", place.path, encode(&scope));
         let place = Place { origin: place.origin, path };
-        let wanted = Wanted { method: Method::GET, path: String::new(), accept: None, from: 0 };
+        let wanted = Wanted::new(Method::GET, String::new(), Right::Pull);
         let response = self.send(&place, wanted.request(&place, self.basic().as_ref())).await?;
         let response = match self.judge(response) {
             // That the service is not there says nothing about the image.
@@ -341,16 +366,16 @@ impl Upstream {
         let bytes = Secret::new(response.into_body().all(limit::TOKEN_ANSWER_BYTES).await?.to_vec());
         let token = self.token(bytes.expose())?;
         let header = token.header.clone();
-        self.remember(remote, token);
+        self.remember((remote, right), token);
         Ok(Some(header))
     }
 
-    fn remember(&self, remote: &RepoName, token: Token) {
+    fn remember(&self, (remote, right): (&RepoName, Right), token: Token) {
         let mut tokens = self.lock_tokens();
         if tokens.len() >= limit::UPSTREAM_TOKENS {
             tokens.clear();
         }
-        tokens.insert(remote.as_str().to_owned(), token);
+        tokens.insert((remote.to_string(), right), token);
     }
 
     /// The place of a realm that this upstream may name: its own host, or one that its cache lists.
@@ -395,11 +420,19 @@ impl Wanted {
     fn manifest(method: Method, remote: &RepoName, name: &ManifestName) -> Self {
         let accept = [media::OCI_INDEX, media::OCI_MANIFEST, media::DOCKER_LIST, media::DOCKER_MANIFEST];
         let accept = HeaderValue::from_str(&accept.join(", ")).ok();
-        Self { method, path: format!("/v2/{remote}/manifests/{name}"), accept, from: 0 }
+        Self { accept, ..Self::new(method, format!("/v2/{remote}/manifests/{name}"), Right::Pull) }
     }
 
-    fn request(&self, place: &Place, rights: Option<&HeaderValue>) -> Request<Empty<Bytes>> {
-        let mut request = Request::new(Empty::new());
+    const fn new(method: Method, path: String, right: Right) -> Self {
+        Self { method, path, right, accept: None, from: 0, body: None }
+    }
+
+    fn request(&self, place: &Place, rights: Option<&HeaderValue>) -> Request<Outgoing> {
+        let body = match &self.body {
+            Some((_, bytes)) => Full::new(bytes.clone()).map_err(|never| match never {}).boxed_unsync(),
+            None => Empty::new().map_err(|never| match never {}).boxed_unsync(),
+        };
+        let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = place.path.parse().unwrap_or_default();
         let headers = request.headers_mut();
@@ -408,6 +441,9 @@ impl Wanted {
         }
         headers.insert(header::USER_AGENT, HeaderValue::from_static(AGENT));
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        if let Some((media_type, _)) = &self.body {
+            headers.insert(header::CONTENT_TYPE, media_type.clone());
+        }
         if let Some(accept) = &self.accept {
             headers.insert(header::ACCEPT, accept.clone());
         }
@@ -499,7 +535,7 @@ mod tests {
         let upstream = upstream();
         let keep = |number: usize| {
             let token = upstream.token(br#"{"token":"a"}"#).expect("a token");
-            upstream.remember(&format!("r{number}").parse().expect("a name"), token);
+            upstream.remember((&format!("r{number}").parse().expect("a name"), Right::Pull), token);
             upstream.lock_tokens().len()
         };
         for number in 1..=limit::UPSTREAM_TOKENS {

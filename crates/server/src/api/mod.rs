@@ -18,6 +18,7 @@ mod overview;
 mod policies;
 mod promotion;
 mod registry;
+mod replications;
 mod repositories;
 mod scope_maps;
 mod session;
@@ -128,6 +129,7 @@ pub(crate) fn routes() -> Routes<Rooms> {
         .merge(policies::routes())
         .merge(promotion::routes())
         .merge(caches::routes())
+        .merge(replications::routes())
         .merge(registry::routes())
         .merge(scope_maps::routes())
         .merge(repositories::routes())

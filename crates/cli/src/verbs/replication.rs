@@ -1,0 +1,92 @@
+//! What is copied to other registries: `registry replication`.
+
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Server, encode},
+    failure::{Failure, Outcome},
+    flags::{Global, ReplicationFlags, ReplicationVerb},
+    login, render,
+};
+
+const PATH: &str = "/api/v1/registry/replications";
+
+pub(crate) async fn replication(global: &Global, verb: ReplicationVerb) -> Outcome {
+    let server = Server::of(global)?;
+    match verb {
+        ReplicationVerb::Create(flags) => {
+            render::record(global, &server.post(PATH, &wanted(&flags)?).await?);
+        }
+        ReplicationVerb::List => {
+            let columns = [
+                ("NAME", "/name"),
+                ("PREFIX", "/prefix"),
+                ("TO", "/to"),
+                ("REMOTE PREFIX", "/remote_prefix"),
+                ("TAGS", "/tags"),
+                ("WAITING", "/waiting"),
+                ("FAILED", "/failed"),
+            ];
+            render::list(global, &server.get(PATH).await?, "/name", &columns);
+        }
+        ReplicationVerb::Show { name } => {
+            let found = server.get(&format!("{PATH}?name={}", encode(&name))).await?;
+            render::record(global, found.get(0).unwrap_or(&found));
+        }
+        ReplicationVerb::Status { name, waiting } => return status(global, &server, &name, waiting).await,
+        ReplicationVerb::Run { name } => {
+            let path = format!("{PATH}/run");
+            render::record(global, &server.post(&path, &json!({"name": name})).await?);
+        }
+        ReplicationVerb::Delete { name } => {
+            let path = format!("{PATH}?name={}", encode(&name));
+            render::record(global, &server.delete(&path).await?);
+        }
+    }
+    Ok(())
+}
+
+async fn status(global: &Global, server: &Server, name: &str, waiting: bool) -> Outcome {
+    let mut all: Vec<Value> = Vec::new();
+    loop {
+        let last = |key: &str| all.last().and_then(|row| row.get(key)).and_then(Value::as_str).unwrap_or("");
+        let path = format!(
+            "{PATH}/outgoing?name={}&waiting={waiting}&after_repository={}&after_name={}",
+            encode(name),
+            encode(last("repository")),
+            encode(last("name"))
+        );
+        match server.get(&path).await? {
+            Value::Array(page) if !page.is_empty() => all.extend(page),
+            _ => break,
+        }
+    }
+    let is_behind = waiting && !all.is_empty();
+    let columns = [
+        ("REPOSITORY", "/repository"),
+        ("NAME", "/name"),
+        ("THERE", "/digest"),
+        ("SINCE", "/done_at"),
+        ("NEXT", "/due"),
+        ("TRIES", "/tries"),
+        ("WHY", "/error"),
+    ];
+    render::list(global, &Value::Array(all), "/name", &columns);
+    if is_behind { Err(Failure::No) } else { Ok(()) }
+}
+
+fn wanted(flags: &ReplicationFlags) -> Result<Value, seaworthy_model::Problem> {
+    let password = flags.password_stdin.then(login::secret_from_stdin).transpose()?;
+    Ok(json!({
+        "name": flags.name,
+        "prefix": flags.prefix,
+        "to": flags.to,
+        "remote_prefix": flags.remote_prefix,
+        "tags": flags.tag,
+        "deletions": flags.deletions,
+        "realms": flags.realm,
+        "username": flags.username,
+        "password": password.as_ref().map(seaworthy_model::Secret::expose),
+        "networks": flags.allow_network,
+    }))
+}

@@ -1,0 +1,347 @@
+//! Replications, and what is on its way out.
+
+use seaworthy_model::Timestamp;
+use seaworthy_oci::{Digest, RepoName, Tag};
+use seaworthy_store::{Db, DbError, Row, Tx, args};
+
+use super::reviews::span;
+use crate::{Outgoing, ReplicationSettings, limit, path::ManifestName, replication::BELL};
+
+/// A replication as it is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct ReplicationRow {
+    pub(crate) settings: ReplicationSettings,
+    pub(crate) sealed: Option<Vec<u8>>,
+    pub(crate) changed_at: Timestamp,
+    /// The tag behind which tags are to be looked at, if they are.
+    pub(crate) seed: Option<(String, String)>,
+}
+
+/// Something that is to be there as it is here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct OutgoingKey {
+    pub(crate) replication: String,
+    pub(crate) repository: RepoName,
+    pub(crate) name: ManifestName,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Settled {
+    /// It is there.
+    Done(Digest),
+    /// It is not.
+    Failed { error: String, due: Timestamp },
+    /// It is no concern of the replication any more.
+    Forgotten,
+}
+
+/// All replications, by name.
+pub(crate) async fn replications(db: &Db) -> Result<Vec<ReplicationRow>, DbError> {
+    let sql = "SELECT settings, sealed, changed_at, seed_repository, seed_tag
+         FROM registry_replications ORDER BY name";
+    let read = |row: &Row| {
+        let seed = (row.text_opt(3)?.map(str::to_owned), row.text_opt(4)?.map(str::to_owned));
+        Ok(ReplicationRow {
+            settings: row.json(0)?,
+            sealed: row.bytes_opt(1)?.map(<[u8]>::to_vec),
+            changed_at: Timestamp::from_micros(row.int(2)?),
+            seed: seed.0.zip(seed.1),
+        })
+    };
+    db.fetch_all(sql, args![]).await?.iter().map(read).collect()
+}
+
+pub(crate) async fn count_replications(tx: &mut Tx<'_>) -> Result<u64, DbError> {
+    let row = tx.fetch_optional("SELECT COUNT(*) FROM registry_replications", args![]).await?;
+    row.map_or(Ok(0), |row| row.count(0))
+}
+
+/// Sets a replication; all tags are then looked at.
+pub(crate) async fn put_replication(tx: &mut Tx<'_>, row: &ReplicationRow) -> Result<(), DbError> {
+    let settings = serde_json::to_string(&row.settings).unwrap_or_default();
+    let (name, prefix) = (row.settings.name.as_str(), row.settings.prefix.to_string());
+    tx.execute(
+        "INSERT INTO registry_replications (name, prefix, settings, sealed, changed_at, seed_repository, seed_tag)
+         VALUES ($1, $2, $3, $4, $5, '', '')
+         ON CONFLICT (name) DO UPDATE SET prefix = $2, settings = $3, sealed = $4, changed_at = $5,
+             seed_repository = '', seed_tag = ''",
+        args![name, &prefix, &settings, row.sealed.as_deref(), row.changed_at.as_micros()],
+    )
+    .await?;
+    // What was done may be so by other settings.
+    due_again(tx, name, row.changed_at).await
+}
+
+/// Has everything looked at again; false when there is no such replication.
+pub(crate) async fn seed_again(tx: &mut Tx<'_>, name: &str, now: Timestamp) -> Result<bool, DbError> {
+    let sql = "UPDATE registry_replications SET seed_repository = '', seed_tag = '' WHERE name = $1";
+    if tx.execute(sql, args![name]).await? == 0 {
+        return Ok(false);
+    }
+    due_again(tx, name, now).await?;
+    Ok(true)
+}
+
+async fn due_again(tx: &mut Tx<'_>, name: &str, now: Timestamp) -> Result<(), DbError> {
+    tx.wake(BELL);
+    let sql = "UPDATE registry_outgoing SET due = $2, tries = 0, epoch = epoch + 1, error = NULL
+         WHERE replication = $1";
+    tx.execute(sql, args![name, now.as_micros()]).await.map(|_| ())
+}
+
+pub(crate) async fn remove_replication(tx: &mut Tx<'_>, name: &str) -> Result<bool, DbError> {
+    tx.execute("DELETE FROM registry_outgoing WHERE replication = $1", args![name]).await?;
+    Ok(tx.execute("DELETE FROM registry_replications WHERE name = $1", args![name]).await? == 1)
+}
+
+/// Notes that a name stands for something new: for every replication that it belongs to.
+pub(crate) async fn send(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    name: &ManifestName,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    let rows = tx
+        .fetch_all(
+            "SELECT settings FROM registry_replications WHERE prefix = '*' OR prefix = $1
+             OR substr($1, 1, length(prefix) + 1) = prefix || '/'",
+            args![repository.as_str()],
+        )
+        .await?;
+    for row in &rows {
+        let settings: ReplicationSettings = row.json(0)?;
+        if settings.wants(repository, name) {
+            put_outgoing(tx, settings.name.as_str(), (repository, name), now).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn put_outgoing(
+    tx: &mut Tx<'_>,
+    replication: &str,
+    (repository, name): (&RepoName, &ManifestName),
+    now: Timestamp,
+) -> Result<(), DbError> {
+    tx.wake(BELL);
+    tx.execute(
+        "INSERT INTO registry_outgoing (replication, repository, name, due, tries, epoch)
+         VALUES ($1, $2, $3, $4, 0, 0)
+         ON CONFLICT (replication, repository, name) DO UPDATE SET due = $4, tries = 0,
+             epoch = registry_outgoing.epoch + 1, error = NULL",
+        args![replication, repository.as_str(), &name.to_string(), now.as_micros()],
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Notes that a tag is gone.
+pub(crate) async fn gone_tag(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    tag: &Tag,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    let changed = tx
+        .execute(
+            "UPDATE registry_outgoing SET due = $3, tries = 0, epoch = epoch + 1
+             WHERE replication IN (SELECT name FROM registry_replications) AND repository = $1 AND name = $2",
+            args![repository.as_str(), tag.as_str(), now.as_micros()],
+        )
+        .await?;
+    if changed > 0 {
+        tx.wake(BELL);
+    }
+    Ok(())
+}
+
+/// Notes that a manifest of a repository, or all of them, are about to go with their tags.
+pub(crate) async fn gone_manifests(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    manifest: Option<&Digest>,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    let (first, last) = span(manifest);
+    let changed = tx
+        .execute(
+            "UPDATE registry_outgoing SET due = $4, tries = 0, epoch = epoch + 1
+             WHERE replication IN (SELECT name FROM registry_replications) AND repository = $1
+               AND ((name >= $2 AND name <= $3) OR name IN (SELECT t.name FROM registry_tags AS t
+                   WHERE t.repository = $1 AND t.digest >= $2 AND t.digest <= $3))",
+            args![repository.as_str(), &first, &last, now.as_micros()],
+        )
+        .await?;
+    if changed > 0 {
+        tx.wake(BELL);
+    }
+    Ok(())
+}
+
+/// Takes some tags of a replication that is to look at all, and notes where it is; `after` is none at the end.
+pub(crate) async fn seed(
+    tx: &mut Tx<'_>,
+    (replication, changed_at): (&str, Timestamp),
+    (before, after): (&(String, String), Option<&(String, String)>),
+    names: &[(RepoName, Tag)],
+    now: Timestamp,
+) -> Result<(), DbError> {
+    let (repository, tag) = after.map_or((None, None), |(repository, tag)| (Some(repository), Some(tag)));
+    let moved = tx
+        .execute(
+            "UPDATE registry_replications SET seed_repository = $3, seed_tag = $4
+             WHERE name = $1 AND changed_at = $2 AND seed_repository = $5 AND seed_tag = $6",
+            args![
+                replication,
+                changed_at.as_micros(),
+                repository.map(String::as_str),
+                tag.map(String::as_str),
+                &before.0,
+                &before.1,
+            ],
+        )
+        .await?;
+    if moved == 0 {
+        return Ok(());
+    }
+    if after.is_some() {
+        tx.wake(BELL);
+    }
+    for (repository, tag) in names {
+        put_outgoing(tx, replication, (repository, &ManifestName::Tag(tag.clone())), now).await?;
+    }
+    Ok(())
+}
+
+/// What is due for a replication, longest first.
+pub(crate) async fn due_outgoing(
+    db: &Db,
+    replication: &str,
+    now: Timestamp,
+) -> Result<Vec<OutgoingKey>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT repository, name FROM registry_outgoing WHERE replication = $1 AND due <= $2
+             ORDER BY due LIMIT $3",
+            args![replication, now.as_micros(), limit::SENDS_LOOKED_AT],
+        )
+        .await?;
+    let read = |row: &Row| {
+        Ok(OutgoingKey {
+            replication: replication.to_owned(),
+            repository: row.parsed(0)?,
+            name: row.parsed(1)?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Takes something that is due, so that nobody else does for a while: how often it was tried before, its epoch, and
+/// what is there. `None` when somebody else took it.
+pub(crate) async fn claim_outgoing(
+    tx: &mut Tx<'_>,
+    key: &OutgoingKey,
+    (now, until): (Timestamp, Timestamp),
+) -> Result<Option<(i64, i64, Option<Digest>)>, DbError> {
+    let row = tx
+        .fetch_optional(
+            "UPDATE registry_outgoing SET due = $5, tries = tries + 1
+             WHERE replication = $1 AND repository = $2 AND name = $3 AND due <= $4
+             RETURNING tries, epoch, digest",
+            args![
+                &key.replication,
+                key.repository.as_str(),
+                &key.name.to_string(),
+                now.as_micros(),
+                until.as_micros()
+            ],
+        )
+        .await?;
+    row.map(|row| {
+        let digest = row.text_opt(2)?.and_then(|digest| digest.parse().ok());
+        Ok((row.int(0)? - 1, row.int(1)?, digest))
+    })
+    .transpose()
+}
+
+/// Notes how an attempt ended. What changed meanwhile stays due.
+pub(crate) async fn settle_outgoing(
+    tx: &mut Tx<'_>,
+    key: &OutgoingKey,
+    epoch: i64,
+    settled: &Settled,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    let (replication, repository, name) = (&key.replication, key.repository.as_str(), key.name.to_string());
+    match settled {
+        Settled::Done(digest) => {
+            tx.execute(
+                "UPDATE registry_outgoing SET due = CASE WHEN epoch = $4 THEN NULL ELSE due END, tries = 0,
+                     error = NULL, digest = $5, done_at = $6
+                 WHERE replication = $1 AND repository = $2 AND name = $3",
+                args![replication, repository, &name, epoch, &digest.to_string(), now.as_micros()],
+            )
+            .await?;
+        }
+        Settled::Failed { error, due } => {
+            tx.execute(
+                "UPDATE registry_outgoing SET due = CASE WHEN epoch = $4 THEN $6 ELSE due END, error = $5
+                 WHERE replication = $1 AND repository = $2 AND name = $3",
+                args![replication, repository, &name, epoch, error, due.as_micros()],
+            )
+            .await?;
+        }
+        Settled::Forgotten => {
+            tx.execute(
+                "DELETE FROM registry_outgoing
+                 WHERE replication = $1 AND repository = $2 AND name = $3 AND epoch = $4",
+                args![replication, repository, &name, epoch],
+            )
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+/// What is not there yet, of each replication: how many, and how many of them failed.
+pub(crate) async fn behind(db: &Db) -> Result<Vec<(String, u64, u64)>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT replication, COUNT(*), COUNT(error) FROM registry_outgoing WHERE due IS NOT NULL
+             GROUP BY replication",
+            args![],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.count(1)?, row.count(2)?))).collect()
+}
+
+/// A page of what a replication sends, in order after (`repository`, `name`).
+pub(crate) async fn outgoing_page(
+    db: &Db,
+    replication: &str,
+    after: (&str, &str),
+    is_waiting: bool,
+) -> Result<Vec<Outgoing>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT repository, name, due, tries, error, digest, done_at FROM registry_outgoing
+             WHERE replication = $1 AND (repository > $2 OR (repository = $2 AND name > $3))
+               AND ($4 = 0 OR due IS NOT NULL)
+             ORDER BY repository, name LIMIT $5",
+            args![replication, after.0, after.1, is_waiting, limit::PAGE],
+        )
+        .await?;
+    let read = |row: &Row| {
+        Ok(Outgoing {
+            repository: row.parsed(0)?,
+            name: row.text(1)?.to_owned(),
+            due: row.int_opt(2)?.map(Timestamp::from_micros),
+            tries: row.count(3)?,
+            error: row.text_opt(4)?.map(str::to_owned),
+            digest: row.text_opt(5)?.and_then(|digest| digest.parse().ok()),
+            done_at: row.int_opt(6)?.map(Timestamp::from_micros),
+        })
+    };
+    rows.iter().map(read).collect()
+}

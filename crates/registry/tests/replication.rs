@@ -1,0 +1,716 @@
+//! What is copied to another registry: a registry of ours at the end of a real connection, which does what a test says.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use axum::{body::Body, extract::Request, response::Response};
+use http::{HeaderValue, StatusCode};
+use seaworthy_access::Identity;
+use seaworthy_oci::Digest;
+use seaworthy_registry::{
+    NewReplication, Outgoing, ReplicationName, ReplicationShown, RepositoryRules, limit,
+};
+use seaworthy_store::args;
+use seaworthy_testkit::{TestDb, db_tests};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    client::{Client, IMAGE, INDEX, ROOMS, World, artifact},
+    upstream::{Upstream, until},
+};
+
+db_tests!(super::ROOMS; all_of_it_is_there_and_stays_so, tags_and_prefixes_choose, deletions_go_along_if_they_may,
+    what_nobody_may_pull_is_not_sent, what_refers_comes_later, a_tag_that_moves_while_it_is_sent,
+    a_registry_that_is_away_gets_it_later, what_it_answers_is_not_believed, it_signs_in_for_pushing,
+    a_killed_server_leaves_it_to_the_next, replications_need_their_rights, replications_are_bounded,
+    so_many_are_sent_at_once, however_many_tags_there_are, one_repository_holds_up_no_other, what_came_from_an_upstream_is_sent_when_it_is_whole, quarantine_holds_it_back);
+
+/// What it does instead of answering.
+enum Fault {
+    Status(u16),
+    /// Waits until it is let go on, and tells that it waits.
+    Wait(Arc<Notify>, Arc<Notify>),
+    /// Answers, with another header.
+    Header(&'static str, String),
+}
+
+#[derive(Default)]
+struct State {
+    calls: Vec<(String, Option<HeaderValue>)>,
+    faults: HashMap<String, Vec<Fault>>,
+    down: Option<u16>,
+    at_once: usize,
+    most_at_once: usize,
+}
+
+/// The registry that is copied to: the same one, through a connection, so that both can be looked at.
+#[derive(Clone)]
+struct Far {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+impl Far {
+    async fn of(world: &World) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let far = Self { address: listener.local_addr().expect("an address"), state: Arc::default() };
+        let (it, client) = (far.clone(), world.operator());
+        let router = axum::Router::new().fallback(move |request: Request| {
+            let (it, client) = (it.clone(), client.clone());
+            async move { it.answer(&client, request).await }
+        });
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        far
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("not poisoned")
+    }
+
+    async fn answer(&self, client: &Client, request: Request) -> Response {
+        let call = format!("{} {}", request.method(), request.uri().path());
+        let fault = {
+            let mut state = self.lock();
+            state.calls.push((call.clone(), request.headers().get("authorization").cloned()));
+            state.at_once += 1;
+            state.most_at_once = state.most_at_once.max(state.at_once);
+            let down = state.down.map(Fault::Status);
+            down.or_else(|| state.faults.get_mut(&call).and_then(Vec::pop))
+        };
+        let plain = |status: u16| Response::builder().status(status).body(Body::empty()).expect("an answer");
+        let answer = match fault {
+            Some(Fault::Status(status)) => plain(status),
+            Some(Fault::Wait(waits, go)) => {
+                waits.notify_one();
+                go.notified().await;
+                client.open(request).await
+            }
+            Some(Fault::Header(name, value)) => {
+                let mut answer = client.open(request).await;
+                answer.headers_mut().insert(name, value.parse().expect("a header"));
+                answer
+            }
+            None => client.open(request).await,
+        };
+        self.lock().at_once -= 1;
+        answer
+    }
+
+    /// The next request of this kind.
+    fn fault(&self, call: &str, fault: Fault) {
+        self.lock().faults.entry(call.to_owned()).or_default().push(fault);
+    }
+
+    /// Requests that write, since it was asked last.
+    fn writes(&self) -> Vec<String> {
+        let calls = std::mem::take(&mut self.lock().calls);
+        calls.into_iter().map(|(call, _)| call).filter(|call| !call.starts_with("HEAD")).collect()
+    }
+}
+
+/// Sends in the background until it is dropped.
+struct Running(CancellationToken);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+fn run(world: &World) -> Running {
+    let cancel = CancellationToken::new();
+    tokio::spawn(world.registry.clone().replicating(cancel.clone()));
+    Running(cancel)
+}
+
+fn wish(to: SocketAddr, more: &Value) -> NewReplication {
+    let mut new = json!({"name": "edge", "prefix": "prod", "to": format!("http://{to}"), "remote_prefix": "mirror",
+        "networks": ["127.0.0.1"]});
+    new.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    serde_json::from_value(new).expect("a replication")
+}
+
+async fn set(world: &World, to: SocketAddr, more: Value) {
+    world.registry.set_replication(&Identity::operator(0), &wish(to, &more)).await.expect("set");
+}
+
+fn edge() -> ReplicationName {
+    "edge".parse().expect("a name")
+}
+
+async fn shown(world: &World) -> ReplicationShown {
+    world.registry.replications(&Identity::operator(0)).await.expect("shown").remove(0)
+}
+
+async fn rows(world: &World) -> Vec<Outgoing> {
+    world.registry.outgoing(&Identity::operator(0), &edge(), ("", ""), false).await.expect("rows")
+}
+
+/// Waits until everything is there.
+async fn settled(world: &World) {
+    until(async || {
+        let shown = shown(world).await;
+        !shown.is_seeding && shown.waiting == 0
+    })
+    .await;
+}
+
+/// Waits until something failed, and says why.
+async fn failed(world: &World) -> String {
+    until(async || shown(world).await.failed > 0).await;
+    rows(world).await.into_iter().find_map(|row| row.error).expect("a reason")
+}
+
+async fn again(world: &World) {
+    world.registry.run_replication(&Identity::operator(0), &edge()).await.expect("run");
+}
+
+async fn digest_of(client: &Client, name: &str) -> Option<String> {
+    let (repository, tag) = name.split_once(':').expect("a tag");
+    let answer = client.get(&format!("/v2/{repository}/manifests/{tag}")).await;
+    (answer.status == StatusCode::OK).then(|| answer.header("docker-content-digest").to_owned())
+}
+
+fn index_of(children: &[(&Digest, usize)]) -> String {
+    let children: Vec<Value> = children
+        .iter()
+        .map(|(digest, size)| json!({"mediaType": IMAGE, "digest": digest, "size": size}))
+        .collect();
+    json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}).to_string()
+}
+
+async fn put(client: &Client, repository: &str, name: &str, media_type: &str, manifest: &str) -> Digest {
+    let path = format!("/v2/{repository}/manifests/{name}");
+    let answer = client.put_as(&path, media_type, manifest).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+    Digest::sha256(manifest.as_bytes())
+}
+
+async fn refer(client: &Client, repository: &str, subject: &Digest, kind: &str) -> Digest {
+    client.put_blob(repository, b"{}").await;
+    let manifest = artifact(subject, kind, "{}");
+    let digest = Digest::sha256(manifest.as_bytes());
+    put(client, repository, &digest.to_string(), IMAGE, &manifest).await
+}
+
+async fn all_of_it_is_there_and_stays_so(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    let large = vec![7; 3 << 20];
+    let (image, manifest) = client.put_image("prod/web:1", &[&large, b"small"]).await;
+    let (other, other_manifest) = client.put_image("prod/web:other", &[b"other"]).await;
+    let index = index_of(&[(&image, manifest.len()), (&other, other_manifest.len())]);
+    let index = put(&client, "prod/web", "all", INDEX, &index).await;
+    let signature = refer(&client, "prod/web", &index, "application/a.signature").await;
+    let of_signature = refer(&client, "prod/web", &signature, "application/a.timestamp").await;
+    client.put_image("dev/web:1", &[b"not there"]).await;
+    set(&world, far.address, json!({})).await;
+    let _running = run(&world);
+    settled(&world).await;
+    for tag in ["1", "other", "all"] {
+        let there = digest_of(&client, &format!("mirror/web:{tag}")).await;
+        assert!(there.is_some() && there == digest_of(&client, &format!("prod/web:{tag}")).await, "{tag}");
+    }
+    let blob = client.get(&format!("/v2/mirror/web/blobs/{}", Digest::sha256(&large))).await;
+    assert!(blob.status == StatusCode::OK && blob.body == large);
+    for (subject, referrer) in [(&index, &signature), (&signature, &of_signature)] {
+        let answer = client.get(&format!("/v2/mirror/web/referrers/{subject}")).await;
+        assert!(answer.text().contains(&referrer.to_string()), "{}", answer.text());
+    }
+    let writes = far.writes();
+    let puts = |of: &str| writes.iter().filter(|call| call.starts_with("PUT") && call.contains(of)).count();
+    // Three layers and one config for both, one config for both artifacts; each once.
+    assert_eq!(puts("/blobs/"), 5, "{writes:#?}");
+    // Both images by tag, once more by digest if the index came first; the index, two artifacts.
+    assert!((5..=7).contains(&puts("/manifests/")), "{writes:#?}");
+    // Once it is there nothing is sent again.
+    again(&world).await;
+    settled(&world).await;
+    assert_eq!(far.writes(), [""; 0]);
+    // What comes now goes at once, and only what is new of it.
+    let (moved, _) = client.put_image("prod/web:1", &[&large, b"newer"]).await;
+    until(async || digest_of(&client, "mirror/web:1").await == Some(moved.to_string())).await;
+    settled(&world).await;
+    let puts = far.writes().iter().filter(|call| call.starts_with("PUT")).count();
+    assert_eq!(puts, 2, "a layer and a manifest");
+    assert_eq!(digest_of(&client, "mirror/web:other").await, Some(other.to_string()));
+    let done = rows(&world).await;
+    assert!(done.iter().all(|row| row.error.is_none() && row.due.is_none() && row.done_at.is_some()));
+    let acts = crate::acr::acts(&world, "manifest.replicate").await;
+    assert!(acts >= 4, "{acts}");
+}
+
+async fn tags_and_prefixes_choose(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    for name in ["prod:v1", "prod/web:v1", "prod/web:w1", "production:v1"] {
+        client.put_image(name, &[name.as_bytes()]).await;
+    }
+    set(&world, far.address, json!({"tags": ["v*"]})).await;
+    let _running = run(&world);
+    settled(&world).await;
+    for (name, is_there) in [
+        ("mirror:v1", true),
+        ("mirror/web:v1", true),
+        ("mirror/web:w1", false),
+        ("mirror/uction:v1", false),
+        ("mirror/production:v1", false),
+    ] {
+        assert_eq!(digest_of(&client, name).await.is_some(), is_there, "{name}");
+    }
+    client.put_image("prod/new:w2", &[b"w2"]).await;
+    client.put_image("prod/new:v2", &[b"v2"]).await;
+    until(async || digest_of(&client, "mirror/new:v2").await.is_some()).await;
+    settled(&world).await;
+    assert_eq!(digest_of(&client, "mirror/new:w2").await, None);
+    // Other settings are for everything that is there.
+    set(&world, far.address, json!({"tags": ["w*"], "remote_prefix": ""})).await;
+    settled(&world).await;
+    far.writes();
+    again(&world).await;
+    settled(&world).await;
+    assert_eq!(far.writes(), [""; 0], "the same names in the same registry: all there");
+    let rows = rows(&world).await;
+    assert!(rows.iter().all(|row| row.name.starts_with('w')) && rows.len() == 2, "{rows:#?}");
+}
+
+async fn deletions_go_along_if_they_may(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    for tag in ["1", "2", "3"] {
+        client.put_image(&format!("prod/web:{tag}"), &[tag.as_bytes()]).await;
+    }
+    set(&world, far.address, json!({})).await;
+    let _running = run(&world);
+    settled(&world).await;
+    let delete = async |name: &str| {
+        let answer = client.send("DELETE", &format!("/v2/prod/web/manifests/{name}"), &[], "").await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+    };
+    delete("1").await;
+    until(async || rows(&world).await.len() == 2).await;
+    assert!(digest_of(&client, "mirror/web:1").await.is_some(), "a copy outlives what it was made of");
+    set(&world, far.address, json!({"deletions": true})).await;
+    settled(&world).await;
+    delete("2").await;
+    until(async || digest_of(&client, "mirror/web:2").await.is_none()).await;
+    let digest = digest_of(&client, "prod/web:3").await.expect("there");
+    delete(&digest).await;
+    until(async || digest_of(&client, "mirror/web:3").await.is_none()).await;
+    settled(&world).await;
+    assert!(rows(&world).await.is_empty());
+    assert!(digest_of(&client, "mirror/web:1").await.is_some());
+}
+
+async fn what_nobody_may_pull_is_not_sent(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    let (good, manifest) = client.put_image("prod/web:good", &[b"good"]).await;
+    let (bad, bad_manifest) = client.put_image("prod/web:bad", &[b"bad"]).await;
+    let index = index_of(&[(&good, manifest.len()), (&bad, bad_manifest.len())]);
+    put(&client, "prod/web", "both", INDEX, &index).await;
+    let sbom = refer(&client, "prod/web", &good, "application/an.sbom").await;
+    let refuse = |digest: &Digest, verdict| {
+        world.gate.0.lock().expect("lock").insert(("prod/web".to_owned(), *digest), verdict);
+    };
+    refuse(&bad, "blocked");
+    refuse(&sbom, "blocked");
+    set(&world, far.address, json!({})).await;
+    let _running = run(&world);
+    until(async || digest_of(&client, "mirror/web:good").await.is_some()).await;
+    until(async || shown(&world).await.failed == 2).await;
+    let why: Vec<String> = rows(&world).await.into_iter().filter_map(|row| row.error).collect();
+    assert!(why.iter().all(|why| why.ends_with("is blocked")) && why.len() == 2, "{why:?}");
+    for name in [format!("manifests/{bad}"), format!("manifests/{sbom}"), "manifests/both".to_owned()] {
+        assert_eq!(client.get(&format!("/v2/mirror/web/{name}")).await.status, StatusCode::NOT_FOUND);
+    }
+    let layer = format!("/v2/mirror/web/blobs/{}", Digest::sha256(b"bad"));
+    assert_eq!(client.get(&layer).await.status, StatusCode::NOT_FOUND, "not its layers either");
+    // A gate that cannot say is no reason to send.
+    refuse(&bad, "error");
+    again(&world).await;
+    until(async || rows(&world).await.iter().any(|row| row.error.as_deref() == Some("cannot find out")))
+        .await;
+    world.gate.0.lock().expect("lock").clear();
+    again(&world).await;
+    settled(&world).await;
+    assert!(digest_of(&client, "mirror/web:both").await.is_some());
+}
+
+async fn what_refers_comes_later(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    let (image, _) = client.put_image("prod/web:v1", &[b"layer"]).await;
+    let (left, _) = client.put_image("prod/web:left", &[b"left"]).await;
+    set(&world, far.address, json!({"tags": ["v*"]})).await;
+    let _running = run(&world);
+    settled(&world).await;
+    let signature = refer(&client, "prod/web", &image, "application/a.signature").await;
+    settled(&world).await;
+    let answer = client.get(&format!("/v2/mirror/web/referrers/{image}")).await;
+    assert!(answer.text().contains(&signature.to_string()), "{}", answer.text());
+    // What refers to an image that is not there waits for it, and not for ever.
+    let stray = refer(&client, "prod/web", &left, "application/a.signature").await;
+    assert!(failed(&world).await.contains(&left.to_string()));
+    assert_eq!(client.get(&format!("/v2/mirror/web/manifests/{stray}")).await.status, StatusCode::NOT_FOUND);
+    let tries = |count: i64| {
+        let db = world.test.db.clone();
+        let sql =
+            "UPDATE registry_outgoing SET due = 0, tries = $1, epoch = epoch + 1 WHERE error IS NOT NULL";
+        async move {
+            db.upkeep(count, move |count, tx| {
+                Box::pin(async move { tx.execute(sql, args![*count]).await.map(|_| ()) })
+            })
+            .await
+            .map_err(|error: seaworthy_store::DbError| error)
+            .expect("changed");
+        }
+    };
+    tries(limit::SENDS_WITHOUT_SUBJECT - 1).await;
+    until(async || rows(&world).await.iter().any(|row| row.tries > limit::SENDS_WITHOUT_SUBJECT as u64 - 1))
+        .await;
+    until(async || rows(&world).await.iter().any(|row| row.due.is_some_and(|due| due.as_micros() > 0))).await;
+    tries(limit::SENDS_WITHOUT_SUBJECT).await;
+    settled(&world).await;
+    assert_eq!(rows(&world).await.len(), 2, "it is left behind");
+}
+
+async fn a_tag_that_moves_while_it_is_sent(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    client.put_image("prod/web:1", &[b"first"]).await;
+    let (waits, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    far.fault("PUT /v2/mirror/web/manifests/1", Fault::Wait(waits.clone(), go.clone()));
+    set(&world, far.address, json!({})).await;
+    let _running = run(&world);
+    waits.notified().await;
+    let (second, _) = client.put_image("prod/web:1", &[b"second"]).await;
+    go.notify_one();
+    settled(&world).await;
+    assert_eq!(digest_of(&client, "mirror/web:1").await, Some(second.to_string()));
+    assert_eq!(rows(&world).await[0].digest, Some(second));
+}
+
+async fn a_registry_that_is_away_gets_it_later(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    far.lock().down = Some(503);
+    let (image, _) = client.put_image("prod/web:1", &[b"layer"]).await;
+    set(&world, far.address, json!({})).await;
+    let _running = run(&world);
+    assert_eq!(failed(&world).await, "upstream `127.0.0.1` answered 503 Service Unavailable");
+    let row = &rows(&world).await[0];
+    assert!(row.due.expect("due").as_micros() > world.test.db.now().as_micros() && row.done_at.is_none());
+    far.lock().down = None;
+    // A connection that ends in the middle of a layer, and a registry that is full.
+    far.fault("POST /v2/mirror/web/blobs/uploads/", Fault::Status(507));
+    again(&world).await;
+    until(async || rows(&world).await[0].error.as_deref().is_some_and(|why| why.contains("507"))).await;
+    again(&world).await;
+    settled(&world).await;
+    assert_eq!(digest_of(&client, "mirror/web:1").await, Some(image.to_string()));
+    // Nobody listens.
+    let gone =
+        { tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound").local_addr().expect("address") };
+    set(&world, gone, json!({})).await;
+    assert!(failed(&world).await.starts_with("failed to connect to `127.0.0.1`"));
+}
+
+async fn what_it_answers_is_not_believed(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    let foreign = Upstream::new().await;
+    client.put_image("prod/web:1", &[b"layer"]).await;
+    let digest = Digest::sha256(b"another").to_string();
+    let upload = "POST /v2/mirror/web/blobs/uploads/";
+    let manifest = "PUT /v2/mirror/web/manifests/1";
+    let elsewhere = format!("{}/v2/x", foreign.url());
+    let header = |name, value: &str| Fault::Header(name, value.to_owned());
+    for (call, fault, why) in [
+        (upload, &(|| header("location", &elsewhere)) as &dyn Fn() -> Fault, "an upload elsewhere"),
+        (upload, &|| header("location", "file:///etc"), "an upload elsewhere"),
+        (upload, &|| Fault::Status(307), "a push elsewhere"),
+        (manifest, &|| Fault::Status(400), "answered 400 Bad Request"),
+        // It has it now, whatever it says: this comes last.
+        (manifest, &|| header("docker-content-digest", &digest), "another digest for what was sent"),
+    ] {
+        // Both blobs begin an upload.
+        far.fault(call, fault());
+        far.fault(call, fault());
+        set(&world, far.address, json!({"tags": ["1"]})).await;
+        let running = run(&world);
+        let error = failed(&world).await;
+        assert!(error.contains(why), "{error}: {why}");
+        drop(running);
+        far.lock().faults.clear();
+    }
+    assert!(foreign.seen().is_empty());
+    set(&world, far.address, json!({})).await;
+    let _running = run(&world);
+    settled(&world).await;
+}
+
+async fn it_signs_in_for_pushing(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, foreign) = (world.operator(), Upstream::new().await);
+    client.put_image("prod/web:1", &[b"layer"]).await;
+    let challenge = format!(r#"Bearer realm="{}/token",service="s""#, foreign.url());
+    foreign.guard(&challenge, "Bearer issued", "issued");
+    set(&world, foreign.address, json!({"username": "we", "password": "ours"})).await;
+    let _running = run(&world);
+    // It has a token, and answers a push with 404 as what it is.
+    assert!(failed(&world).await.contains("does not have it"));
+    let seen = foreign.seen();
+    let given = |call: &str| {
+        let found = seen.iter().rev().find(|seen| seen.call == call).expect(call);
+        found.headers.get("authorization").expect("credentials").to_str().expect("text").to_owned()
+    };
+    assert_eq!(given("GET /token"), "Basic d2U6b3Vycw==");
+    assert_eq!(given("POST /v2/mirror/web/blobs/uploads/"), "Bearer issued");
+    let sql = "SELECT settings, sealed FROM registry_replications";
+    let kept = world.test.db.fetch_all(sql, args![]).await.expect("rows");
+    assert!(!kept[0].text(0).expect("text").contains("ours"));
+    let sealed = String::from_utf8_lossy(kept[0].bytes(1).expect("sealed")).into_owned();
+    assert!(!sealed.contains("ours"));
+    let shown = serde_json::to_string(&shown(&world).await).expect("JSON");
+    assert!(shown.contains("we") && !shown.contains("ours"));
+    // A realm elsewhere is not asked.
+    let realm = format!(r#"Bearer realm="http://{}/token""#, Far::of(&world).await.address);
+    foreign.guard(&realm, "Bearer issued", "issued");
+    let before = foreign.count("GET /token");
+    set(&world, foreign.address, json!({"username": "we", "password": "ours"})).await;
+    assert!(failed(&world).await.contains("astray"));
+    assert_eq!(foreign.count("GET /token"), before);
+}
+
+async fn a_killed_server_leaves_it_to_the_next(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    let (image, _) = client.put_image("prod/web:1", &[b"layer"]).await;
+    let (waits, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    far.fault("PUT /v2/mirror/web/manifests/1", Fault::Wait(waits.clone(), go));
+    set(&world, far.address, json!({})).await;
+    let running = run(&world);
+    waits.notified().await;
+    drop(running);
+    // Whoever had it is not asked: it is due again by itself.
+    let due = rows(&world).await[0].due.expect("due");
+    let left = (due.as_micros() - world.test.db.now().as_micros()) / 1_000_000;
+    assert!((1..=limit::SEND_SECONDS).contains(&left), "{left}");
+    let next = async |seconds: i64| {
+        world
+            .test
+            .db
+            .upkeep(seconds, |seconds, tx| {
+                Box::pin(async move {
+                    let sql = "UPDATE registry_outgoing SET due = due - $1";
+                    tx.execute(sql, args![*seconds * 1_000_000]).await.map(|_| ())
+                })
+            })
+            .await
+            .map_err(|error: seaworthy_store::DbError| error)
+            .expect("changed");
+    };
+    next(limit::SEND_SECONDS).await;
+    let _running = run(&world);
+    settled(&world).await;
+    assert_eq!(digest_of(&client, "mirror/web:1").await, Some(image.to_string()));
+}
+
+async fn replications_need_their_rights(test: TestDb) {
+    let world = World::new(test).await;
+    let far = Far::of(&world).await;
+    let wanted = wish(far.address, &json!({}));
+    let is_set = async |identity: &Identity, new: &NewReplication| {
+        world.registry.set_replication(identity, new).await.is_ok()
+    };
+    let pusher = world.identity("pusher", "Contributor", "/repositories/prod").await;
+    assert!(!is_set(&pusher, &wanted).await, "a right on policies");
+    let owner = world.identity("owner", "Owner", "/repositories/prod").await;
+    assert!(!is_set(&owner, &wanted).await, "no owner of a part sends into networks behind the walls");
+    let mut public = wanted.clone();
+    (public.networks, public.to) = (Vec::new(), "https://r.example".to_owned());
+    assert!(is_set(&owner, &public).await);
+    public.prefix = "other".parse().expect("a prefix");
+    assert!(!is_set(&owner, &public).await, "only what is theirs");
+    public.name = "second".parse().expect("a name");
+    assert!(!is_set(&owner, &public).await);
+    assert!(world.registry.set_replication(&Identity::operator(0), &public).await.is_ok());
+    public.prefix = "prod".parse().expect("a prefix");
+    assert!(!is_set(&owner, &public).await, "nobody takes another's over");
+    let seen = world.registry.replications(&owner).await.expect("shown");
+    assert_eq!(seen.iter().map(|it| it.settings.name.as_str()).collect::<Vec<_>>(), ["edge"]);
+    let other = "second".parse().expect("a name");
+    assert!(world.registry.outgoing(&owner, &other, ("", ""), false).await.is_err());
+    assert!(world.registry.run_replication(&owner, &other).await.is_err());
+    assert!(world.registry.remove_replication(&owner, &other).await.is_err());
+    assert!(world.registry.remove_replication(&owner, &edge()).await.is_ok());
+    assert!(world.registry.remove_replication(&owner, &edge()).await.is_err(), "once");
+}
+
+async fn replications_are_bounded(test: TestDb) {
+    let world = World::new(test).await;
+    let to = "127.0.0.1:1".parse().expect("an address");
+    let set =
+        async |more: Value| world.registry.set_replication(&Identity::operator(0), &wish(to, &more)).await;
+    for number in 0..limit::REPLICATIONS {
+        set(json!({"name": format!("r{number}")})).await.expect("set");
+    }
+    assert!(set(json!({"name": "one-more"})).await.is_err());
+    assert!(set(json!({"name": "r0"})).await.is_ok(), "one that is there can be changed");
+    let patterns = |count: usize| (0..count).map(|it| format!("v{it}")).collect::<Vec<_>>();
+    assert!(set(json!({"name": "r0", "tags": patterns(limit::PATTERNS)})).await.is_ok());
+    assert!(set(json!({"name": "r0", "tags": patterns(limit::PATTERNS + 1)})).await.is_err());
+    let networks = |count: usize| (0..count).map(|it| format!("10.0.{it}.0/24")).collect::<Vec<_>>();
+    assert!(set(json!({"name": "r0", "networks": networks(limit::CACHE_NAMES)})).await.is_ok());
+    assert!(set(json!({"name": "r0", "networks": networks(limit::CACHE_NAMES + 1)})).await.is_err());
+    assert!(set(json!({"name": "r0", "networks": []})).await.is_err(), "plain HTTP");
+    let name = |bytes: usize| "n".repeat(bytes).parse::<ReplicationName>();
+    assert!(name(limit::REPLICATION_NAME_BYTES).is_ok() && name(limit::REPLICATION_NAME_BYTES + 1).is_err());
+    for wrong in ["", "a/b", "a b", "é"] {
+        assert!(wrong.parse::<ReplicationName>().is_err(), "{wrong}");
+    }
+}
+
+async fn so_many_are_sent_at_once(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    let (waits, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let replications = limit::SENDS / limit::SENDS_PER_REPLICATION + 1;
+    for number in 0..=limit::SENDS_PER_REPLICATION {
+        client.put_image(&format!("prod/a{number}:1"), &[b"layer"]).await;
+        for replication in 0..replications {
+            let call = format!("PUT /v2/m{replication}/a{number}/manifests/1");
+            far.fault(&call, Fault::Wait(waits.clone(), go.clone()));
+        }
+    }
+    let under_way = async || {
+        let sql = "SELECT replication FROM registry_outgoing WHERE tries > 0 ORDER BY replication";
+        let rows = world.test.db.fetch_all(sql, args![]).await.expect("rows");
+        rows.iter().map(|row| row.text(0).expect("text").to_owned()).collect::<Vec<_>>()
+    };
+    set(&world, far.address, json!({"name": "m0", "remote_prefix": "m0"})).await;
+    let _running = run(&world);
+    until(async || far.lock().at_once == limit::SENDS_PER_REPLICATION).await;
+    assert_eq!(under_way().await.len(), limit::SENDS_PER_REPLICATION);
+    for number in 1..replications {
+        let name = format!("m{number}");
+        set(&world, far.address, json!({"name": name, "remote_prefix": name})).await;
+    }
+    until(async || under_way().await.len() == limit::SENDS).await;
+    until(async || {
+        assert!(under_way().await.len() <= limit::SENDS, "of {replications} replications");
+        go.notify_one();
+        let shown = world.registry.replications(&Identity::operator(0)).await.expect("shown");
+        shown.iter().all(|it| it.waiting == 0 && !it.is_seeding)
+    })
+    .await;
+    let most = far.lock().most_at_once;
+    assert!(most <= limit::SENDS * limit::SENDS_PER_MANIFEST, "{most}");
+}
+
+async fn however_many_tags_there_are(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    let (image, _) = client.put_image("prod/web:z", &[b"layer"]).await;
+    let tags = |from: u64, to: u64| {
+        let db = world.test.db.clone();
+        async move {
+            db.upkeep((image.to_string(), from, to), |(digest, from, to), tx| {
+                Box::pin(async move {
+                    for number in *from..*to {
+                        let sql = "INSERT INTO registry_tags (repository, name, digest, updated_at)
+                             VALUES ('prod/web', $1, $2, 0)";
+                        tx.execute(sql, args![&format!("t{number:05}"), digest]).await?;
+                    }
+                    Ok::<_, seaworthy_store::DbError>(())
+                })
+            })
+            .await
+            .expect("tags");
+        }
+    };
+    let _running = run(&world);
+    // As many as are looked at in one go, and one more.
+    for more in [limit::SEED_TAGS - 1, limit::SEED_TAGS] {
+        tags(if more == limit::SEED_TAGS { more - 1 } else { 0 }, more).await;
+        let name = format!("after{more}");
+        set(&world, far.address, json!({"name": name, "tags": ["z"], "remote_prefix": name})).await;
+        until(async || digest_of(&client, &format!("{name}/web:z")).await.is_some()).await;
+    }
+}
+
+async fn one_repository_holds_up_no_other(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    let (waits, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    far.fault("PUT /v2/mirror/a/manifests/first", Fault::Wait(waits.clone(), go.clone()));
+    set(&world, far.address, json!({})).await;
+    let _running = run(&world);
+    let (_, manifest) = client.put_image("prod/a:first", &[b"layer"]).await;
+    waits.notified().await;
+    let push = async |from: u64, to: u64| {
+        for number in from..to {
+            client.put_manifest("prod/a", &number.to_string(), &manifest).await;
+        }
+    };
+    push(0, limit::SENDS_LOOKED_AT - 1).await;
+    client.put_image("prod/b:1", &[b"layer"]).await;
+    until(async || digest_of(&client, "mirror/b:1").await.is_some()).await;
+    // One more is one too many, until it goes on.
+    push(limit::SENDS_LOOKED_AT - 1, limit::SENDS_LOOKED_AT).await;
+    client.put_image("prod/b:2", &[b"layer"]).await;
+    let waiting = async || shown(&world).await.waiting;
+    assert_eq!(waiting().await, limit::SENDS_LOOKED_AT + 2);
+    go.notify_one();
+    settled(&world).await;
+    assert!(digest_of(&client, "mirror/b:2").await.is_some());
+}
+
+async fn what_came_from_an_upstream_is_sent_when_it_is_whole(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far, upstream) = (world.operator(), Far::of(&world).await, Upstream::new().await);
+    let image = upstream.put_image("a:1", &[b"layer"]);
+    upstream.cached(&world, json!({})).await;
+    set(&world, far.address, json!({"prefix": "hub"})).await;
+    let layer = format!("GET /v2/a/blobs/{}", image.layers[0]);
+    let (drop_by_drop, drops) = tokio::sync::mpsc::channel(1);
+    upstream.fault(&layer, crate::upstream::Fault::Drip(drops));
+    let _running = run(&world);
+    assert!(digest_of(&client, "hub/a:1").await.is_some());
+    assert!(failed(&world).await.contains("not all layers"));
+    assert_eq!(digest_of(&client, "mirror/a:1").await, None);
+    drop_by_drop.send(bytes::Bytes::from_static(b"layer")).await.expect("wanted");
+    drop(drop_by_drop);
+    until(async || crate::upstream::is_filled(&world, &image.digest).await).await;
+    again(&world).await;
+    settled(&world).await;
+    assert_eq!(digest_of(&client, "mirror/a:1").await, Some(image.digest.to_string()));
+}
+
+async fn quarantine_holds_it_back(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    let rules: RepositoryRules =
+        serde_json::from_value(json!({"prefix": "prod", "quarantine": true})).expect("rules");
+    world.registry.set_rules(&Identity::operator(0), rules).await.expect("set");
+    set(&world, far.address, json!({})).await;
+    let _running = run(&world);
+    let (image, _) = client.put_image("prod/web:1", &[b"layer"]).await;
+    assert!(failed(&world).await.contains("web"));
+    assert_eq!(digest_of(&client, "mirror/web:1").await, None);
+    let finding = seaworthy_registry::Finding {
+        state: seaworthy_registry::QuarantineState::Passed,
+        details: String::new(),
+    };
+    let repository = "prod/web".parse().expect("a name");
+    let judged = world.registry.judge_quarantined(&Identity::operator(0), &repository, &image, finding).await;
+    judged.expect("released");
+    settled(&world).await;
+    assert_eq!(digest_of(&client, "mirror/web:1").await, Some(image.to_string()));
+}
