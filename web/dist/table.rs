@@ -1,11 +1,11 @@
 const ASSETS: &[Asset] = &[
     Asset {
-        path: "/assets/index-Dv2x6ruB.js",
+        path: "/assets/index-CG4wZ28d.js",
         media_type: "text/javascript; charset=utf-8",
-        etag: "\"7e9943113830117080daf695cace267f\"",
-        identity: include_bytes!("assets/index-Dv2x6ruB.js"),
-        brotli: include_bytes!("assets/index-Dv2x6ruB.js.br"),
-        gzip: include_bytes!("assets/index-Dv2x6ruB.js.gz"),
+        etag: "\"6fb68feec8212cbe9380e11623bae44d\"",
+        identity: include_bytes!("assets/index-CG4wZ28d.js"),
+        brotli: include_bytes!("assets/index-CG4wZ28d.js.br"),
+        gzip: include_bytes!("assets/index-CG4wZ28d.js.gz"),
     },
     Asset {
         path: "/assets/mark-BBqwChrl.svg",
@@ -26,7 +26,7 @@ const ASSETS: &[Asset] = &[
     Asset {
         path: "/index.html",
         media_type: "text/html; charset=utf-8",
-        etag: "\"428073cbf078de819b9a446d132b3e16\"",
+        etag: "\"05ea0d88428e268282c746bbdb15ca67\"",
         identity: include_bytes!("index.html"),
         brotli: include_bytes!("index.html.br"),
         gzip: include_bytes!("index.html.gz"),

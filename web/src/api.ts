@@ -126,6 +126,7 @@ export interface Quota { bytes?: number; tags?: number; repositories?: number }
 export interface RepositoryRules { prefix: string; promotion_only?: boolean; quarantine?: boolean; immutable?: string[]; quota?: Quota }
 export interface Cache {
   prefix: string; upstream: string; remote_prefix: string | null; ns: string[]; realms: string[]; username: string | null; check_seconds: number; networks: string[];
+  mirrors: string[]; mirror_seconds: number; mirrored: { mirror: string; due: string; looked_at: string | null; tags: number | null; error: string | null }[];
 }
 export interface Replication {
   name: string; prefix: string; to: string; remote_prefix: string | null; tags: string[]; deletions: boolean; realms: string[]; username: string | null; networks: string[];

@@ -327,6 +327,12 @@ const TEXTS: &[(&str, &str)] = &[
         "How long its answer about a tag holds, in seconds [default: 60]",
         "タグについての回答が有効な秒数 [既定: 60]",
     ),
+    ("Show one, with what it mirrors", "1 つを、ミラーの状態とともに表示する"),
+    (
+        "Fetch these before anybody asks: a repository as the upstream calls it, with a pattern of tags or all",
+        "要求を待たずに取得する: 取得元でのリポジトリ名と、タグのパターン（なければすべて）",
+    ),
+    ("How often they are looked at, in seconds [default: 3600]", "確認の間隔（秒） [既定: 3600]"),
     ("Network that it may be in, if that is a private one", "取得元があってもよいプライベートネットワーク"),
     (
         "Prefixes that are copied to other registries, and kept there as they are here",

@@ -43,14 +43,18 @@ pub(crate) fn promoted(it: &mut Description, socket: &Door) {
 /// What stands in front of another registry; nothing is asked of it.
 pub(crate) fn cached(it: &mut Description, socket: &Door) {
     let path = "/api/v1/registry/caches";
-    let new = json!({"prefix": "hub", "upstream": "docker.io", "username": "me", "password": "secret"});
-    let set = it.ask(socket, ("POST", path), path, &new).json();
+    let new = json!({"prefix": "hub", "upstream": "docker.io", "username": "me", "password": "secret",
+        "mirrors": ["library/alpine:3.*"]});
+    let mut set = it.ask(socket, ("POST", path), path, &new).json();
     assert_eq!(
         (&set["upstream"], &set["ns"]),
         (&json!("https://registry-1.docker.io"), &json!(["docker.io"]))
     );
-    assert_eq!(it.get(socket, path, path).json(), json!([set]));
-    assert_eq!(it.get(socket, path, &format!("{path}?prefix=hub")).json(), json!([set]));
+    let listed = it.get(socket, path, path).json();
+    assert_eq!(listed[0]["mirrored"][0]["mirror"], "library/alpine:3.*");
+    set["mirrored"] = listed[0]["mirrored"].clone();
+    assert_eq!(listed, json!([set]));
+    assert_eq!(it.get(socket, path, &format!("{path}?prefix=hub")).json()[0]["mirrors"], set["mirrors"]);
     assert_eq!(it.get(socket, path, &format!("{path}?prefix=other")).status, 404);
     assert_eq!(
         it.ask(socket, ("POST", path), path, &json!({"prefix": "*", "upstream": "docker.io"})).status,

@@ -6,7 +6,7 @@ use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{BlobStored, ErrorCode, Event, Problem, Scope, Timestamp, UploadId};
 use seaworthy_oci::{Digest, Manifest, RepoName};
-use seaworthy_store::{BlobCopy, BlobError, BlobReader, DbError, Stored, Tx, limit::SMALL_BLOB_BYTES};
+use seaworthy_store::{BlobCopy, BlobError, BlobReader, Stored, Tx, limit::SMALL_BLOB_BYTES};
 
 use crate::{
     Door, ROOM, Refusal, Registry, RegistryError,
@@ -68,12 +68,10 @@ impl Registry {
         if !db::is_worn(row.pinned_until, now) {
             return Ok(true);
         }
-        self.db()
-            .upkeep((row.copy.digest, now), |(digest, now), tx| {
-                Box::pin(async move { db::pin(tx, digest, *now).await })
-            })
-            .await
-            .map_err(|error: DbError| RegistryError::Db(error))
+        self.in_upkeep((row.copy.digest, now), |(digest, now), tx| {
+            Box::pin(async move { db::pin(tx, digest, *now).await })
+        })
+        .await
     }
 
     /// Opens a blob that the caller may read: reached by a manifest that the gate lets through,

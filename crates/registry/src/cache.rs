@@ -8,6 +8,7 @@ mod flight;
 mod follow;
 mod import;
 mod known;
+mod mirror;
 mod served;
 mod tasks;
 mod through;
@@ -22,6 +23,7 @@ use seaworthy_store::Tx;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub use self::mirror::{Mirror, MirrorShown};
 pub(crate) use self::{
     fill::Fetches,
     flight::{Flights, Part},
@@ -59,6 +61,26 @@ pub struct CacheSettings {
     pub check_seconds: u32,
     /// Networks that the upstream may be in, besides the internet.
     pub networks: Vec<Network>,
+    /// What is fetched without being asked for.
+    #[serde(default)]
+    pub mirrors: Vec<Mirror>,
+    /// How often that is looked at, in seconds.
+    #[serde(default = "mirror_seconds")]
+    pub mirror_seconds: u32,
+}
+
+const fn mirror_seconds() -> u32 {
+    limit::MIRROR_SECONDS
+}
+
+/// A cache, and how what it mirrors stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct CacheShown {
+    /// What it is.
+    #[serde(flatten)]
+    pub settings: CacheSettings,
+    /// What is fetched without being asked for.
+    pub mirrored: Vec<MirrorShown>,
 }
 
 /// A cache as somebody wants it.
@@ -88,6 +110,11 @@ pub struct NewCache {
     /// Networks that the upstream may be in.
     #[serde(default)]
     pub networks: Vec<Network>,
+    /// What is fetched without being asked for.
+    #[serde(default)]
+    pub mirrors: Vec<Mirror>,
+    /// How often that is looked at, in seconds.
+    pub mirror_seconds: Option<u32>,
 }
 
 impl fmt::Debug for NewCache {
@@ -116,9 +143,18 @@ impl NewCache {
         if check_seconds > limit::CHECK_SECONDS_MAX {
             return Err(invalid(format!("a check holds for at most {} s", limit::CHECK_SECONDS_MAX)));
         }
+        let mirror_seconds = self.mirror_seconds.unwrap_or(limit::MIRROR_SECONDS);
+        if !(limit::MIRROR_SECONDS_MIN..=limit::MIRROR_SECONDS_MAX).contains(&mirror_seconds) {
+            let (least, most) = (limit::MIRROR_SECONDS_MIN, limit::MIRROR_SECONDS_MAX);
+            return Err(invalid(format!("a mirror is looked at every {least} to {most} s")));
+        }
+        if self.mirrors.len() > limit::MIRRORS {
+            let message = format!("more than {} repositories are mirrored", limit::MIRRORS);
+            return Err(Problem::new(ErrorCode::TooLarge, message));
+        }
         remote::check_names(&[ns.len(), realms.len(), self.networks.len()])?;
         remote::check_login(self.username.as_deref(), self.password.as_ref())?;
-        Ok(CacheSettings {
+        let settings = CacheSettings {
             prefix: self.prefix.clone(),
             upstream,
             remote_prefix,
@@ -127,7 +163,15 @@ impl NewCache {
             username: self.username.clone(),
             check_seconds,
             networks: self.networks.clone(),
-        })
+            mirrors: self.mirrors.clone(),
+            mirror_seconds,
+        };
+        if let Some(mirror) = settings.mirrors.iter().find(|it| settings.local(&it.repository).is_none()) {
+            let message = format!("`{}` has no name here", mirror.repository);
+            return Err(invalid(message)
+                .hint("name it as the upstream does, below `--remote-prefix` if there is one"));
+        }
+        Ok(settings)
     }
 }
 
@@ -167,12 +211,16 @@ impl CacheSettings {
 
 impl Registry {
     /// The caches of the prefixes that `identity` may read the policies of.
-    pub async fn caches(&self, identity: &Identity) -> Result<Vec<CacheSettings>, RegistryError> {
+    pub async fn caches(&self, identity: &Identity) -> Result<Vec<CacheShown>, RegistryError> {
+        let mirrors = db::mirrors(self.db()).await?;
         let mut shown = Vec::new();
         for cache in self.inner.caches.all().await?.iter() {
             let scope = cache.settings.prefix.scope()?;
             if self.access().allows(identity, Permission::PolicyRead, &scope).await? {
-                shown.push(cache.settings.clone());
+                let prefix = cache.settings.prefix.to_string();
+                let own = mirrors.iter().filter(|(of, _)| *of == prefix);
+                let mirrored = own.map(|(_, mirror)| mirror.clone()).collect();
+                shown.push(CacheShown { settings: cache.settings.clone(), mirrored });
             }
         }
         Ok(shown)
@@ -194,10 +242,12 @@ impl Registry {
             Box::pin(async move {
                 check_room(tx, &row.settings).await?;
                 db::put_cache(tx, row).await?;
+                db::put_mirrors(tx, &row.settings, row.changed_at).await?;
                 if db::count_caches(tx).await? > limit::CACHES {
                     let message = format!("there are {} caches already", limit::CACHES);
                     return Err(RegistryError::from(Problem::new(ErrorCode::TooLarge, message)));
                 }
+                tx.wake(mirror::BELL);
                 let act = Act::new(Action::CacheSet, object(&row.settings.prefix));
                 Ok(((), vec![act.details(json!(row.settings))]))
             })
@@ -212,6 +262,7 @@ impl Registry {
         self.may_rule(identity, prefix).await?;
         seaworthy_ledger::write(self.db(), &identity.actor, prefix.clone(), |prefix, tx| {
             Box::pin(async move {
+                db::remove_mirrors(tx, &prefix.to_string()).await?;
                 if !db::remove_cache(tx, &prefix.to_string()).await? {
                     let message = format!("`{prefix}` is no cache");
                     return Err(RegistryError::from(Problem::new(ErrorCode::NotFound, message)));

@@ -9,6 +9,7 @@ mod deletion;
 mod fates;
 mod holdings;
 mod locks;
+mod mirrors;
 mod referrers;
 mod replications;
 mod retention;
@@ -58,6 +59,7 @@ pub(crate) use locks::{
     children, kept_manifest, kept_tag, lock_manifest, lock_repository, lock_tag, locks_of_manifest,
     locks_of_repository, locks_of_tag, quarantine, quarantine_details, repository_locks, tag_to_move,
 };
+pub(crate) use mirrors::{claim_mirror, hold_mirror, mirrors, put_mirrors, remove_mirrors, settle_mirror};
 use referrers::insert_referrer;
 pub(crate) use referrers::{ReferrerRow, annotations, referrers, referring};
 pub(crate) use replications::{

@@ -199,10 +199,8 @@ impl Registry {
         // A transaction, as collection looks at it, that writes nothing.
         let look = (row.clone(), now);
         let hold = self
-            .db()
-            .upkeep(look, |(row, now), tx| Box::pin(async move { db::hold_on(tx, row, *now).await }))
-            .await
-            .map_err(|error: seaworthy_store::DbError| RegistryError::Db(error))?;
+            .in_upkeep(look, |(row, now), tx| Box::pin(async move { db::hold_on(tx, row, *now).await }))
+            .await?;
         let condemned = |at: Timestamp| at.plus_seconds(limit::CONDEMNED_SECONDS);
         let (at, why) = match (hold, row.state) {
             (_, BlobState::Deleting) => (now, "deleting"),

@@ -94,7 +94,7 @@ pub mod fuzzing {
     }
 }
 
-pub use cache::{CacheSettings, NewCache};
+pub use cache::{CacheSettings, CacheShown, Mirror, MirrorShown, NewCache};
 pub use catalog::{RepositoryShown, RulesShown, TagShown};
 pub use collect::Preview;
 pub use db::SCHEMA;

@@ -207,3 +207,21 @@ pub const SENDS_WITHOUT_SUBJECT: i64 = 10;
 pub const SEND_ERROR_BYTES: usize = 500;
 /// Tags that are looked at in one transaction when all of a prefix are.
 pub const SEED_TAGS: u64 = 500;
+/// Repositories that one cache mirrors.
+pub const MIRRORS: usize = 100;
+/// How often what is mirrored is looked at when nothing is said, in seconds (one hour).
+pub const MIRROR_SECONDS: u32 = 3600;
+/// And how often at most, in seconds.
+pub const MIRROR_SECONDS_MIN: u32 = 60;
+/// And at least, in seconds (one week).
+pub const MIRROR_SECONDS_MAX: u32 = 7 * 86_400;
+/// Tags of a repository that are mirrored; with more that fit, none is.
+pub const MIRROR_TAGS: usize = 10_000;
+/// Pages of an upstream's list of tags that are read.
+pub const MIRROR_PAGES: usize = 1_000;
+/// Longest page of such a list, and longest list of referrers, in bytes (4 MiB).
+pub const LIST_BYTES: usize = 4 * 1024 * 1024;
+/// How long a mirror that is looked at is left to who looks, in seconds: if that server is killed, another looks.
+pub const MIRROR_CLAIM_SECONDS: i64 = 600;
+/// Mirrors that are looked at once.
+pub const MIRRORS_AT_ONCE: usize = 4;

@@ -9,7 +9,7 @@ use seaworthy_access::{Access, Identity, Permission};
 use seaworthy_model::{Clock, ErrorCode, Problem, Scope, Timestamp, UploadId};
 use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_seal::Seal;
-use seaworthy_store::{Blobs, Db, Hold, UploadLock};
+use seaworthy_store::{Blobs, Db, DbError, Hold, Tx, TxFuture, UploadLock};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -141,6 +141,16 @@ impl Registry {
         &self.inner.config.db
     }
 
+    /// A transaction that no actor asked for; see [`Db::upkeep`].
+    pub(crate) async fn in_upkeep<C, T, F>(&self, context: C, work: F) -> Result<T, RegistryError>
+    where
+        C: Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'t> Fn(&'t C, &'t mut Tx<'_>) -> TxFuture<'t, T, DbError> + Send + Sync + 'static,
+    {
+        self.db().upkeep(context, work).await.map_err(RegistryError::Db)
+    }
+
     pub(crate) fn blobs(&self) -> &Blobs {
         &self.inner.config.blobs
     }
@@ -218,10 +228,7 @@ impl Registry {
             // A request that began in time still writes; it prolongs the session when it ends.
             let Ok(_held) = self.hold(id).await else { continue };
             self.blobs().discard(crate::ROOM, id).await?;
-            self.db()
-                .upkeep(id, |id, tx| Box::pin(async move { db::delete_upload(tx, *id).await }))
-                .await
-                .map_err(|error: seaworthy_store::DbError| RegistryError::Db(error))?;
+            self.in_upkeep(id, |id, tx| Box::pin(async move { db::delete_upload(tx, *id).await })).await?;
             removed += 1;
         }
         let age = u64::try_from(limit::UPLOAD_SECONDS).unwrap_or_default();

@@ -335,12 +335,10 @@ impl Registry {
         self.may_rule(identity, &prefix).await?;
         let now = self.inner.clock.now();
         let is_there = self
-            .db()
-            .upkeep((name.clone(), now), |(name, now), tx| {
+            .in_upkeep((name.clone(), now), |(name, now), tx| {
                 Box::pin(async move { db::seed_again(tx, name.as_str(), *now).await })
             })
-            .await
-            .map_err(|error: seaworthy_store::DbError| RegistryError::Db(error))?;
+            .await?;
         if is_there { Ok(()) } else { Err(no_such(name).into()) }
     }
 

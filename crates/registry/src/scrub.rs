@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use seaworthy_model::{Actor, UploadId};
-use seaworthy_store::{DbError, chain, limit::SMALL_BLOB_BYTES};
+use seaworthy_store::{chain, limit::SMALL_BLOB_BYTES};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -89,17 +89,15 @@ impl Registry {
             tracing::info!(digest = %row.copy.digest, "a blob that was damaged is whole again");
         }
         let context = (row.clone(), is_healed, self.inner.clock.now());
-        self.db()
-            .upkeep(context, |(row, is_healed, now), tx| {
-                Box::pin(async move {
-                    if *is_healed {
-                        return db::clear_damage(tx, row, *now).await.map(|_| ());
-                    }
-                    db::set_scrubbed(tx, row, *now).await
-                })
+        self.in_upkeep(context, |(row, is_healed, now), tx| {
+            Box::pin(async move {
+                if *is_healed {
+                    return db::clear_damage(tx, row, *now).await.map(|_| ());
+                }
+                db::set_scrubbed(tx, row, *now).await
             })
-            .await
-            .map_err(|error: DbError| RegistryError::Db(error))
+        })
+        .await
     }
 
     /// Keeps damaged bytes from everybody; a push of them heals the blob, and so does a look that finds them
@@ -111,12 +109,10 @@ impl Registry {
         }
         tracing::error!(digest = %row.copy.digest, damage, "a blob is damaged; push it again to heal it");
         let context = (row.clone(), damage, self.inner.clock.now());
-        self.db()
-            .upkeep(context, |(row, damage, now), tx| {
-                Box::pin(async move { db::set_damage(tx, row, damage, *now).await.map(|_| ()) })
-            })
-            .await
-            .map_err(|error: DbError| RegistryError::Db(error))
+        self.in_upkeep(context, |(row, damage, now), tx| {
+            Box::pin(async move { db::set_damage(tx, row, damage, *now).await.map(|_| ()) })
+        })
+        .await
     }
 
     /// True when a file is missing because all are: a disk that is not mounted says nothing of one blob.

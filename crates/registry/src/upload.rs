@@ -5,7 +5,7 @@ use futures_util::StreamExt as _;
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, Problem, UploadId};
 use seaworthy_oci::{Algorithm, Digest, RepoName};
-use seaworthy_store::{BlobError, DbError, Upload, UploadState};
+use seaworthy_store::{BlobError, Upload, UploadState};
 
 use crate::{
     ROOM, Registry, RegistryError,
@@ -172,10 +172,7 @@ impl Registry {
     }
 
     async fn forget(&self, id: UploadId) -> Result<(), RegistryError> {
-        self.db()
-            .upkeep(id, |id, tx| Box::pin(async move { db::delete_upload(tx, *id).await }))
-            .await
-            .map_err(|error: DbError| RegistryError::Db(error))?;
+        self.in_upkeep(id, |id, tx| Box::pin(async move { db::delete_upload(tx, *id).await })).await?;
         Ok(self.blobs().discard(ROOM, id).await?)
     }
 
@@ -196,12 +193,10 @@ impl Registry {
     async fn store_progress(&self, state: UploadState, version: i64) -> Result<(), RegistryError> {
         let expires = self.inner.clock.now().plus_seconds(limit::UPLOAD_SECONDS);
         let advanced = self
-            .db()
-            .upkeep((state, version, expires), |(state, version, expires), tx| {
+            .in_upkeep((state, version, expires), |(state, version, expires), tx| {
                 Box::pin(async move { db::advance_upload(tx, state, *version, *expires).await })
             })
-            .await
-            .map_err(|error: DbError| RegistryError::Db(error))?;
+            .await?;
         if advanced {
             return Ok(());
         }

@@ -19,6 +19,7 @@ mod gate;
 mod hostile;
 mod locks;
 mod manifests;
+mod mirrors;
 mod protocol;
 mod referrers;
 mod replication;

@@ -30,6 +30,8 @@ pub(crate) enum Fault {
     Drip(mpsc::Receiver<Bytes>),
     /// Other bytes under the same name.
     Other(Bytes),
+    /// What it has, with a header.
+    With(&'static str, String),
 }
 
 /// A request that came.
@@ -160,6 +162,21 @@ impl Upstream {
         image
     }
 
+    /// What a list says, whatever is there.
+    pub(crate) fn list_tags(&self, repository: &str, tags: &[&str]) {
+        let list = json!({"name": repository, "tags": tags}).to_string();
+        self.put(&format!("/v2/{repository}/tags/list"), "application/json", list);
+    }
+
+    pub(crate) fn list_referrers(&self, path: &str, referrers: &[&str]) {
+        let manifests: Vec<_> = referrers
+            .iter()
+            .map(|it| json!({"mediaType": IMAGE, "digest": Digest::sha256(it.as_bytes()), "size": it.len()}))
+            .collect();
+        let list = json!({"schemaVersion": 2, "mediaType": crate::client::INDEX, "manifests": manifests});
+        self.put(path, crate::client::INDEX, list.to_string());
+    }
+
     pub(crate) fn remove(&self, path: &str) {
         self.lock().content.remove(path);
     }
@@ -241,7 +258,10 @@ impl Upstream {
             answer = answer.status(StatusCode::PARTIAL_CONTENT).header("content-range", range);
             bytes = bytes.slice(from..);
         }
-        let answer = answer.header("content-length", bytes.len());
+        let mut answer = answer.header("content-length", bytes.len());
+        if let Some(Fault::With(name, value)) = &fault {
+            answer = answer.header(*name, value);
+        }
         let body = match fault {
             _ if method == "HEAD" => Body::empty(),
             Some(Fault::Cut(length)) => {

@@ -193,6 +193,17 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("there are {} replications already", "レプリケーションが既に {0} 個あります"),
     ("more than {} patterns of tags", "タグのパターンが {0} 個を超えています"),
     ("what it refers to is not there: `{}`", "参照先 `{0}` がコピー先にありません"),
+    ("a mirror is looked at every {} to {} s", "ミラーの確認の間隔は {0} 秒から {1} 秒です"),
+    ("more than {} repositories are mirrored", "ミラーするリポジトリが {0} 個を超えています"),
+    ("`{}` has no name here", "`{0}` に対応する名前がここにはありません"),
+    (
+        "name it as the upstream does, below `--remote-prefix` if there is one",
+        "取得元での名前を指定してください。`--remote-prefix` がある場合はその配下に限ります",
+    ),
+    (
+        "write the upstream's repository and a pattern of tags, such as `library/alpine:3.*`",
+        "`library/alpine:3.*` のように、取得元のリポジトリとタグのパターンを指定してください",
+    ),
     ("there are {} caches already", "キャッシュが既に {0} 個あります"),
     ("a cache is not for all repositories", "すべてのリポジトリをキャッシュにすることはできません"),
     ("name a prefix, such as `hub`", "`hub` などのプレフィックスを指定してください"),

@@ -106,6 +106,7 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     tasks.spawn("registry", rooms.registry.clone().listen(tasks.cancel()));
     tasks.spawn("registry scrub", rooms.registry.clone().scrub(tasks.cancel()));
     tasks.spawn("registry caches", rooms.registry.clone().caching(tasks.cancel()));
+    tasks.spawn("registry mirrors", rooms.registry.clone().mirroring(tasks.cancel()));
     tasks.spawn("registry replication", rooms.registry.clone().replicating(tasks.cancel()));
     tasks.spawn("registry collection", rooms.registry.clone().collection(tasks.cancel()));
     let app = application(&rooms);

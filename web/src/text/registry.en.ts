@@ -21,6 +21,8 @@ export const registryEn = {
   checkedEvery: "A tag holds for",
   signedInAs: "signed in as",
   seconds: (count: number) => `${n(count)} s`,
+  mirrored: "Fetched without being asked",
+  mirroredTags: (count: number) => of(count, "tag", "tags"),
   removeCache: "Remove the cache",
   removeCacheWhat: (prefix: string) => `${prefix} asks its upstream no more. What was fetched stays.`,
   cacheRemoved: "The cache was removed.",

@@ -22,6 +22,8 @@ export const registryJa: RegistryTexts = {
   checkedEvery: "タグの有効時間",
   signedInAs: "サインイン:",
   seconds: (count) => `${n(count)} 秒`,
+  mirrored: "自動取得（ミラー）",
+  mirroredTags: (count) => `タグ ${n(count)} 件`,
   removeCache: "キャッシュを削除",
   removeCacheWhat: (prefix) => `${prefix} は取得元に問い合わせなくなります。取得済みのものは残ります。`,
   cacheRemoved: "キャッシュを削除しました。",

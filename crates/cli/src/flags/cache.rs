@@ -12,13 +12,14 @@ docker.io, ghcr.io, quay.io, mcr.microsoft.com, registry.k8s.io, public.ecr.aws.
 Examples:
   seaworthy registry cache create hub --upstream docker.io
   seaworthy registry cache create hub --upstream docker.io --username me --password-stdin < token.txt
+  seaworthy registry cache create hub --upstream docker.io --mirror 'library/alpine:3.*' --mirror library/busybox
   seaworthy registry cache create team --upstream https://registry.example.com --remote-prefix team
   docker pull localhost:5000/hub/library/alpine:3.20"
     )]
     Create(CacheFlags),
     /// List caches
     List,
-    /// Show one
+    /// Show one, with what it mirrors
     Show {
         /// Its prefix
         prefix: String,
@@ -56,6 +57,12 @@ pub(crate) struct CacheFlags {
     /// How long its answer about a tag holds, in seconds [default: 60]
     #[arg(long, value_name = "N")]
     pub(crate) check_seconds: Option<u32>,
+    /// Fetch these before anybody asks: a repository as the upstream calls it, with a pattern of tags or all
+    #[arg(long, value_name = "REPOSITORY[:PATTERN]")]
+    pub(crate) mirror: Vec<String>,
+    /// How often they are looked at, in seconds [default: 3600]
+    #[arg(long, value_name = "N")]
+    pub(crate) mirror_seconds: Option<u32>,
     /// Network that it may be in, if that is a private one
     #[arg(long, value_name = "NET")]
     pub(crate) allow_network: Vec<String>,

@@ -50,5 +50,7 @@ fn wanted(flags: &CacheFlags) -> Result<serde_json::Value, seaworthy_model::Prob
         "password": password.as_ref().map(seaworthy_model::Secret::expose),
         "check_seconds": flags.check_seconds,
         "networks": flags.allow_network,
+        "mirrors": flags.mirror,
+        "mirror_seconds": flags.mirror_seconds,
     }))
 }

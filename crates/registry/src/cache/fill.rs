@@ -6,7 +6,7 @@ use bytes::{Buf as _, Bytes};
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use seaworthy_model::{ErrorCode, Event, ManifestPushed, Problem, UploadId, consumer};
 use seaworthy_oci::{Digest, Manifest, RepoName};
-use seaworthy_store::{DbError, Upload};
+use seaworthy_store::Upload;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -129,8 +129,7 @@ impl Registry {
     pub(crate) async fn fill_now(&self, repository: &RepoName, digest: &Digest) -> Result<(), RegistryError> {
         let context = (repository.clone(), *digest, self.inner.clock.now());
         let is_wanted = self
-            .db()
-            .upkeep(context, |(repository, digest, now), tx| {
+            .in_upkeep(context, |(repository, digest, now), tx| {
                 Box::pin(async move {
                     // A server that ends has it done by whoever comes by then.
                     let again = again(db::fill_tries(tx, repository, digest).await?);
@@ -138,8 +137,7 @@ impl Registry {
                     Ok(db::filled_in(tx, repository, digest).await? == Some(false))
                 })
             })
-            .await
-            .map_err(|error: DbError| RegistryError::Db(error))?;
+            .await?;
         let Some(cache) = self.inner.caches.of(repository).await?.filter(|_| is_wanted) else {
             return Ok(());
         };
@@ -158,12 +156,10 @@ impl Registry {
 
     async fn forget_fill(&self, repository: &RepoName, digest: &Digest) -> Result<(), RegistryError> {
         let context = (repository.clone(), *digest);
-        self.db()
-            .upkeep(context, |(repository, digest), tx| {
-                Box::pin(async move { db::stop_fill(tx, repository, digest).await })
-            })
-            .await
-            .map_err(|error: DbError| RegistryError::Db(error))
+        self.in_upkeep(context, |(repository, digest), tx| {
+            Box::pin(async move { db::stop_fill(tx, repository, digest).await })
+        })
+        .await
     }
 
     /// Notes that all of an image is here, and has it inspected.
@@ -180,19 +176,17 @@ impl Registry {
             pushed.is_image = self.may_be_run(&image.config.digest).await?;
         }
         let consumers = self.inner.config.manifest_consumers;
-        self.db()
-            .upkeep((pushed, consumers), |(pushed, consumers), tx| {
-                Box::pin(async move {
-                    let is_new = db::set_filled(tx, &pushed.repository, &pushed.digest).await?;
-                    if is_new && consumers.contains(&consumer::INSPECTION) {
-                        let event = Event::ManifestPushed(pushed.clone());
-                        tx.deliver(consumer::INSPECTION, &event, pushed.pushed_at).await?;
-                    }
-                    Ok(())
-                })
+        self.in_upkeep((pushed, consumers), |(pushed, consumers), tx| {
+            Box::pin(async move {
+                let is_new = db::set_filled(tx, &pushed.repository, &pushed.digest).await?;
+                if is_new && consumers.contains(&consumer::INSPECTION) {
+                    let event = Event::ManifestPushed(pushed.clone());
+                    tx.deliver(consumer::INSPECTION, &event, pushed.pushed_at).await?;
+                }
+                Ok(())
             })
-            .await
-            .map_err(|error: DbError| RegistryError::Db(error))
+        })
+        .await
     }
 
     /// Goes on with images that were not fetched as a whole when a server ended or an upstream was away, until
@@ -220,7 +214,7 @@ impl Registry {
 }
 
 /// In how many seconds an image is fetched again that was tried so often before.
-fn again(tries: i64) -> i64 {
+pub(super) fn again(tries: i64) -> i64 {
     (30 << tries.clamp(0, 16)).min(limit::FILL_SECONDS_MAX)
 }
 

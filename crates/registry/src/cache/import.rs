@@ -46,13 +46,27 @@ impl Registry {
         self.require(identity, Permission::Pull, repository).await?;
         let name = reference.map_or_else(ManifestName::Digest, ManifestName::Tag);
         let (root, _) = self.resolve_through(identity, repository, &name).await?;
-        let (mut names, mut next) = (vec![root.digest], 0);
+        self.fetch_below(identity, repository, root.digest).await?;
+        Ok(root.digest)
+    }
+
+    /// Has all of a manifest fetched that is here, of an index all its images; returns its manifests.
+    pub(crate) async fn fetch_below(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        root: Digest,
+    ) -> Result<Vec<Digest>, RegistryError> {
+        let (mut names, mut next) = (vec![root], 0);
         while let Some(digest) = names.get(next).copied() {
             next += 1;
-            let name = ManifestName::Digest(digest);
-            let (stored, _) = self.resolve_through(identity, repository, &name).await?;
-            let bytes = self.inner.reads.bytes(&digest).await?.unwrap_or_default();
-            match Manifest::parse(&bytes, Some(&stored.media_type))? {
+            self.bring(identity, repository, &ManifestName::Digest(digest)).await?;
+            let stored = self.manifest_bytes(repository, &digest).await?;
+            let (bytes, media_type) = stored.ok_or_else(|| {
+                let message = format!("`{repository}` has no manifest `{digest}`");
+                Problem::new(ErrorCode::ManifestUnknown, message)
+            })?;
+            match Manifest::parse(&bytes, Some(&media_type))? {
                 Manifest::Index(index) => {
                     let new = index.manifests.iter().map(|child| child.digest);
                     for digest in new {
@@ -71,6 +85,6 @@ impl Registry {
                 Manifest::Image(_) => self.fill_now(repository, &digest).await?,
             }
         }
-        Ok(root.digest)
+        Ok(names)
     }
 }

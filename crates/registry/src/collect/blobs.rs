@@ -16,12 +16,10 @@ impl Registry {
     pub(super) async fn review_blob(&self, review: &Review, digest: Digest) -> Result<(), RegistryError> {
         let context = (review.clone(), digest, self.inner.clock.now());
         let doomed = self
-            .db()
-            .upkeep(context, |(review, digest, now), tx| {
+            .in_upkeep(context, |(review, digest, now), tx| {
                 Box::pin(async move { judge(tx, review, digest, *now).await })
             })
-            .await
-            .map_err(|error: DbError| RegistryError::Db(error))?;
+            .await?;
         match doomed {
             Some(row) => self.remove_blob(review, row).await,
             None => Ok(()),
@@ -36,15 +34,13 @@ impl Registry {
             self.blobs().remove(ROOM, &row.copy).await?;
         }
         self.pause(Point::Removed).await;
-        self.db()
-            .upkeep((review.clone(), row), |(review, row), tx| {
-                Box::pin(async move {
-                    db::forget_blob(tx, &row.copy.digest, row.generation).await?;
-                    db::settle(tx, review).await
-                })
+        self.in_upkeep((review.clone(), row), |(review, row), tx| {
+            Box::pin(async move {
+                db::forget_blob(tx, &row.copy.digest, row.generation).await?;
+                db::settle(tx, review).await
             })
-            .await
-            .map_err(|error: DbError| RegistryError::Db(error))
+        })
+        .await
     }
 }
 

@@ -4,7 +4,6 @@ use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{Actor, ErrorCode, Problem, Scope, Timestamp};
 use seaworthy_oci::{Digest, RepoName, Tag};
-use seaworthy_store::DbError;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -213,17 +212,15 @@ impl Registry {
         }
         let again = self.inner.clock.now().plus_seconds(limit::RECHECK_SECONDS);
         let context = (review.clone(), rules.is_some(), again);
-        self.db()
-            .upkeep(context, |(review, has_rules, again), tx| {
-                Box::pin(async move {
-                    match has_rules {
-                        true => db::postpone(tx, review, *again).await,
-                        false => db::settle(tx, review).await,
-                    }
-                })
+        self.in_upkeep(context, |(review, has_rules, again), tx| {
+            Box::pin(async move {
+                match has_rules {
+                    true => db::postpone(tx, review, *again).await,
+                    false => db::settle(tx, review).await,
+                }
             })
-            .await
-            .map_err(|error: DbError| RegistryError::Db(error))
+        })
+        .await
     }
 
     /// Removes a tag that is still what was judged: not moved, locked, pulled or started since.

@@ -3,7 +3,18 @@ use seaworthy_store::schema::{Column, Index, Migration, RoomSchema, Step, Table}
 /// The registry's tables.
 pub const SCHEMA: RoomSchema = RoomSchema {
     room: "registry",
-    migrations: &[FIRST, REFERRERS, LOCKS, RULES, COLLECTION, DELETED_LOCKS, QUOTA, CACHES, REPLICATIONS],
+    migrations: &[
+        FIRST,
+        REFERRERS,
+        LOCKS,
+        RULES,
+        COLLECTION,
+        DELETED_LOCKS,
+        QUOTA,
+        CACHES,
+        REPLICATIONS,
+        MIRRORS,
+    ],
 };
 
 const FIRST: Migration = Migration {
@@ -350,6 +361,29 @@ const REPLICATIONS: Migration = Migration {
             indexes: &[Index::on(&["replication", "due"])],
         }),
     ],
+};
+
+/// What caches fetch without being asked.
+const MIRRORS: Migration = Migration {
+    id: 10,
+    steps: &[Step::Create(Table {
+        name: "registry_mirrors",
+        columns: &[
+            // Of the cache.
+            Column::text("prefix"),
+            // The repository as the upstream calls it, and the pattern of its tags.
+            Column::text("mirror"),
+            Column::int("due"),
+            Column::int("tries"),
+            Column::int("looked_at").optional(),
+            // How many tags fitted then.
+            Column::int("tags").optional(),
+            // Why not all of them are here.
+            Column::text("error").optional(),
+        ],
+        primary_key: &["prefix", "mirror"],
+        indexes: &[Index::on(&["due"])],
+    })],
 };
 
 /// Manifests and tags that were deleted and can be restored: a manifest with what its row said, a tag

@@ -9,7 +9,6 @@ use std::{
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{Actor, Timestamp};
 use seaworthy_oci::{RepoName, Tag};
-use seaworthy_store::DbError;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -96,12 +95,10 @@ impl Registry {
         let now = self.inner.clock.now();
         let context = (key.clone(), now, now.plus_seconds(limit::SEND_SECONDS));
         let claimed = self
-            .db()
-            .upkeep(context, |(key, now, until), tx| {
+            .in_upkeep(context, |(key, now, until), tx| {
                 Box::pin(async move { db::claim_outgoing(tx, key, (*now, *until)).await })
             })
-            .await
-            .map_err(|error: DbError| RegistryError::Db(error))?;
+            .await?;
         let Some((tries, epoch, there)) = claimed else { return Ok(()) };
         let shipment = Shipment {
             registry: self.clone(),
@@ -212,15 +209,13 @@ impl Registry {
         }
         let after = after.filter(|_| rows.len() as u64 >= limit::SEED_TAGS);
         let context = (settings.name.clone(), row.changed_at, before, after, wanted, self.inner.clock.now());
-        self.db()
-            .upkeep(context, |(name, changed_at, before, after, wanted, now), tx| {
-                Box::pin(async move {
-                    let name = (name.as_str(), *changed_at);
-                    db::seed(tx, name, (before, after.as_ref()), wanted, *now).await
-                })
+        self.in_upkeep(context, |(name, changed_at, before, after, wanted, now), tx| {
+            Box::pin(async move {
+                let name = (name.as_str(), *changed_at);
+                db::seed(tx, name, (before, after.as_ref()), wanted, *now).await
             })
-            .await
-            .map_err(|error: DbError| RegistryError::Db(error))
+        })
+        .await
     }
 }
 

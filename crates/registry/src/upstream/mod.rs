@@ -10,6 +10,7 @@ mod breaker;
 mod challenge;
 mod connect;
 mod error;
+mod lists;
 mod push;
 
 use std::{

@@ -35,7 +35,7 @@ async fn caches(
     signed_in(&identity)?;
     let mut caches = rooms.registry.caches(&identity).await?;
     if let Some(prefix) = wanted.prefix {
-        caches.retain(|cache| cache.prefix == prefix);
+        caches.retain(|cache| cache.settings.prefix == prefix);
         if caches.is_empty() {
             return Err(Problem::new(ErrorCode::NotFound, format!("`{prefix}` is no cache")).into());
         }

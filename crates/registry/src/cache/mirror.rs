@@ -1,0 +1,257 @@
+//! Images that a cache has before anybody asks for them: looked for by the clock, with what refers to them.
+
+use std::{fmt, future::Future, str::FromStr, time::Duration};
+
+use seaworthy_access::Identity;
+use seaworthy_model::{ErrorCode, Problem, Timestamp};
+use seaworthy_oci::{Digest, RepoName, Tag};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Cache;
+use crate::{Registry, RegistryError, TagPattern, db, limit, path::ManifestName};
+
+/// Rings when a cache was set.
+pub(crate) const BELL: &str = "mirrors";
+
+/// A repository as the upstream calls it, and which of its tags: `library/alpine`, `library/alpine:3.*`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mirror {
+    pub(crate) repository: RepoName,
+    /// None: all.
+    pub(crate) tags: Option<TagPattern>,
+}
+
+impl Mirror {
+    fn fits(&self, tag: &str) -> bool {
+        self.tags.as_ref().is_none_or(|pattern| pattern.fits(tag))
+    }
+}
+
+impl fmt::Display for Mirror {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.tags {
+            None => write!(f, "{}", self.repository),
+            Some(tags) => write!(f, "{}:{tags}", self.repository),
+        }
+    }
+}
+
+impl FromStr for Mirror {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        let (repository, tags) = match text.split_once(':') {
+            Some((repository, tags)) => (repository, Some(tags.parse()?)),
+            None => (text, None),
+        };
+        let repository = repository.parse().map_err(|error: seaworthy_oci::ReferenceError| {
+            Problem::new(ErrorCode::Invalid, error.to_string())
+                .hint("write the upstream's repository and a pattern of tags, such as `library/alpine:3.*`")
+        })?;
+        Ok(Self { repository, tags })
+    }
+}
+
+impl TryFrom<String> for Mirror {
+    type Error = Problem;
+
+    fn try_from(text: String) -> Result<Self, Problem> {
+        text.parse()
+    }
+}
+
+impl From<Mirror> for String {
+    fn from(mirror: Mirror) -> Self {
+        mirror.to_string()
+    }
+}
+
+/// How a mirror stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct MirrorShown {
+    /// The repository there, and which tags.
+    pub mirror: String,
+    /// When it is looked at next.
+    pub due: Timestamp,
+    /// When it was looked at last.
+    pub looked_at: Option<Timestamp>,
+    /// How many tags fitted then.
+    pub tags: Option<u64>,
+    /// Why not all of them are here.
+    pub error: Option<String>,
+}
+
+impl Registry {
+    /// Looks at what caches mirror when it is time, until cancelled.
+    pub async fn mirroring(self, cancel: CancellationToken) {
+        let bell = self.db().bell(BELL);
+        let mut looking = JoinSet::new();
+        loop {
+            let mut rung = std::pin::pin!(bell.notified());
+            rung.as_mut().enable();
+            if let Err(error) = self.look_at_due(&mut looking).await {
+                tracing::warn!(error = %seaworthy_store::chain(&error), "looking for images to mirror failed");
+            }
+            tokio::select! {
+                () = &mut rung => {}
+                Some(_) = looking.join_next(), if !looking.is_empty() => {}
+                () = tokio::time::sleep(Duration::from_secs(5)) => {}
+                () = cancel.cancelled() => break,
+            }
+        }
+        looking.shutdown().await;
+    }
+
+    async fn look_at_due(&self, looking: &mut JoinSet<()>) -> Result<(), RegistryError> {
+        while looking.len() < limit::MIRRORS_AT_ONCE {
+            let now = self.inner.clock.now();
+            let context = (now, now.plus_seconds(limit::MIRROR_CLAIM_SECONDS));
+            let claimed = self
+                .in_upkeep(context, |(now, until), tx| Box::pin(db::claim_mirror(tx, *now, *until)))
+                .await?;
+            let Some((prefix, name, tries)) = claimed else { return Ok(()) };
+            let registry = self.clone();
+            looking.spawn(async move {
+                if let Err(error) = registry.look_through_mirror(&prefix, &name, tries).await {
+                    let reason = seaworthy_store::chain(&error);
+                    tracing::warn!(prefix, mirror = name, reason, "what came of a mirror could not be noted");
+                }
+            });
+        }
+        Ok(())
+    }
+
+    async fn look_through_mirror(&self, prefix: &str, name: &str, tries: i64) -> Result<(), RegistryError> {
+        let caches = self.inner.caches.all().await?;
+        let cache = caches.iter().find(|cache| cache.settings.prefix.to_string() == prefix);
+        let mirror =
+            cache.and_then(|it| it.settings.mirrors.iter().find(|mirror| mirror.to_string() == name));
+        let (Some(cache), Some(mirror)) = (cache, mirror) else {
+            // It was changed meanwhile, or another server did so a moment ago.
+            return Ok(());
+        };
+        let key = (prefix.to_owned(), name.to_owned());
+        let (tags, error) = match self.held_while(&key, self.bring_all(cache, mirror)).await {
+            Ok((tags, error)) => (Some(tags), error),
+            Err(error) => (None, Some(error)),
+        };
+        if let Some(reason) = &error {
+            tracing::warn!(prefix, mirror = name, reason, "not all of a mirror is here");
+        }
+        let now = self.inner.clock.now();
+        let every = i64::from(cache.settings.mirror_seconds);
+        let wait = if error.is_none() { every } else { super::fill::again(tries).min(every) };
+        let context = (key, tags, error, now, now.plus_seconds(wait));
+        self.in_upkeep(context, |((prefix, name), tags, error, now, due), tx| {
+            Box::pin(db::settle_mirror(tx, (prefix, name), (*tags, error.as_deref()), (*now, *due)))
+        })
+        .await
+    }
+
+    /// Keeps others from looking while `work` goes on.
+    async fn held_while<T>(&self, key: &(String, String), work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let often = Duration::from_secs(limit::MIRROR_CLAIM_SECONDS.unsigned_abs() / 3);
+        loop {
+            if let Ok(done) = tokio::time::timeout(often, &mut work).await {
+                return done;
+            }
+            let until = self.inner.clock.now().plus_seconds(limit::MIRROR_CLAIM_SECONDS);
+            let held = self.in_upkeep((key.clone(), until), |((prefix, name), until), tx| {
+                Box::pin(db::hold_mirror(tx, (prefix, name), *until))
+            });
+            if let Err(error) = held.await {
+                tracing::warn!(error = %seaworthy_store::chain(&error), "a mirror is not held any more");
+            }
+        }
+    }
+
+    /// Fetches all tags that fit: how many there are, and why one of them is not here.
+    async fn bring_all(&self, cache: &Cache, mirror: &Mirror) -> Result<(u64, Option<String>), String> {
+        let Some(local) = cache.settings.local(&mirror.repository) else { return Ok((0, None)) };
+        let told = cache.upstream.tags(&mirror.repository, |tag| mirror.fits(tag.as_str())).await;
+        let told = told.map_err(|error| seaworthy_store::chain(&error))?;
+        let mut failure = None;
+        for tag in &told {
+            if let Err(error) = self.mirror_tag(cache, (&mirror.repository, &local), tag).await {
+                failure.get_or_insert_with(|| format!("{tag}: {}", told_as(error)));
+            }
+        }
+        // What is here and was not told of may be gone there: it is asked about as when somebody pulls it.
+        let mut after = String::new();
+        loop {
+            let page = db::tags(self.db(), &local, &after, limit::PAGE.into())
+                .await
+                .map_err(|error| seaworthy_store::chain(&error))?;
+            for tag in page.iter().filter_map(|tag| tag.parse::<Tag>().ok()) {
+                if mirror.fits(tag.as_str()) && !told.contains(&tag) {
+                    let name = ManifestName::Tag(tag);
+                    self.bring(&Identity::system(), &local, &name).await.map_err(told_as)?;
+                }
+            }
+            match page.last() {
+                Some(last) if page.len() >= limit::PAGE as usize => after.clone_from(last),
+                _ => return Ok((told.len() as u64, failure)),
+            }
+        }
+    }
+
+    /// Fetches one tag as a whole, and what refers to it.
+    async fn mirror_tag(
+        &self,
+        cache: &Cache,
+        (remote, local): (&RepoName, &RepoName),
+        tag: &Tag,
+    ) -> Result<(), RegistryError> {
+        let identity = Identity::system();
+        // Whenever it was asked about: this is the time.
+        self.inner.checks.remove(&(local.clone(), tag.clone()));
+        let served = self.bring(&identity, local, &ManifestName::Tag(tag.clone())).await?;
+        if let Some(super::Served::Stale(why)) = served {
+            return Err(Problem::new(ErrorCode::Unavailable, why).into());
+        }
+        let Some(digest) = self.digest_of(local, tag).await? else { return Ok(()) };
+        let mut subjects = self.fetch_below(&identity, local, digest).await?;
+        let mut next = 0;
+        while let Some(subject) = subjects.get(next).copied() {
+            next += 1;
+            let referring: Vec<Digest> =
+                cache.upstream.referrers(remote, &subject).await.map_err(|error| error.problem())?;
+            for digest in referring {
+                if !subjects.contains(&digest) && subjects.len() < limit::PROMOTED_MANIFESTS {
+                    subjects.extend(self.fetch_below(&identity, local, digest).await?);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn told_as(error: RegistryError) -> String {
+    let problem: Problem = error.into();
+    problem.message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirrors_are_read() {
+        for (text, tag, fits) in [
+            ("library/alpine", "3.20", true),
+            ("library/alpine:3.*", "3.20", true),
+            ("library/alpine:3.*", "4.0", false),
+            ("a:latest", "latest", true),
+        ] {
+            let mirror: Mirror = text.parse().expect("a mirror");
+            assert_eq!((mirror.to_string().as_str(), mirror.fits(tag)), (text, fits));
+        }
+        for wrong in ["", ":1", "A", "a:", "a:b:c", "docker.io/library/a b", "a@sha256:00"] {
+            assert!(wrong.parse::<Mirror>().is_err(), "{wrong}");
+        }
+    }
+}
