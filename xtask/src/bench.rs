@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    go, prepare,
+    foreign, prepare,
     step::{self, Outcome, Steps},
 };
 
@@ -49,7 +49,7 @@ pub(crate) fn command() -> Outcome {
             )
         })?;
         for peer in PEERS {
-            steps.run(peer.name, || peer.bench())?;
+            steps.run(peer.name(), || peer.bench())?;
         }
         steps.run("engine", || {
             let mut command = step::cargo();
@@ -70,30 +70,36 @@ pub(crate) fn command() -> Outcome {
 }
 
 /// A registry that others wrote, measured in the same run as ours.
-struct Peer {
-    name: &'static str,
-    /// Its package and version as Go names it; `None`: Debian's, where that is installed.
-    go: Option<(&'static str, &'static str)>,
+#[derive(Clone, Copy)]
+enum Peer {
+    /// Debian's, where that is installed.
+    Debian,
+    Current,
 }
 
-const PEERS: &[Peer] = &[
-    Peer { name: "docker-registry", go: None },
-    Peer {
-        name: "registry-3.1.2",
-        go: Some(("registry-3.1.2", "github.com/distribution/distribution/v3/cmd/registry@v3.1.2")),
-    },
-];
+const PEERS: &[Peer] = &[Peer::Debian, Peer::Current];
 
 impl Peer {
-    fn program(&self) -> Outcome<PathBuf> {
-        let Some((folder, package)) = self.go else { return Ok(self.name.into()) };
-        let cache = prepare::cache()?;
-        go::programs(&cache, folder, 24, &[("", package)])?;
-        Ok(cache.join(folder).join("registry"))
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Debian => "docker-registry",
+            Self::Current => foreign::FOLDER,
+        }
+    }
+
+    fn program(self) -> Outcome<PathBuf> {
+        match self {
+            Self::Debian => Ok(self.name().into()),
+            Self::Current => {
+                let cache = prepare::cache()?;
+                foreign::registry(&cache)?;
+                Ok(cache.join(foreign::FOLDER).join("registry"))
+            }
+        }
     }
 
     /// Starts it in a directory of its own, measures it, and ends it.
-    fn bench(&self) -> Outcome {
+    fn bench(self) -> Outcome {
         let folder = step::target_dir().join("bench-peer");
         drop(fs::remove_dir_all(&folder));
         let data = folder.join("data");

@@ -16,6 +16,7 @@ mod codegen;
 mod conformance;
 mod debian;
 mod engine;
+mod foreign;
 mod fuzz;
 mod go;
 mod postgres;

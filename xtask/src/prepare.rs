@@ -1,5 +1,5 @@
 //! What tests need of the machine: Debian packages, crates, the ledger's verifier, the distribution
-//! spec's conformance suite, Azure's client, an engine, base images.
+//! spec's conformance suite, a foreign registry, Azure's client, an engine, base images.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     args::Install,
-    azure, conformance, debian, engine,
+    azure, conformance, debian, engine, foreign,
     step::{self, Outcome, Steps},
     verifier, web,
 };
@@ -57,6 +57,7 @@ pub(crate) fn prepare(steps: &mut Steps, install: Install) -> Outcome {
     let cache = cache()?;
     steps.run("prepare: the ledger's verifier", || verifier::verifier(&cache))?;
     steps.run("prepare: the distribution spec's conformance suite", || conformance::suite(&cache))?;
+    steps.run("prepare: a foreign registry", || foreign::registry(&cache))?;
     steps.run("prepare: Azure's client of a registry", || azure::sdk(&cache))?;
     steps.run("prepare: the current Docker engine", || engine::modern(&cache))?;
     steps.run("prepare: the console's tools", || web::prepare(&cache))?;

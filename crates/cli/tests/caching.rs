@@ -17,27 +17,34 @@ use crate::{
 };
 
 /// `name:secret`, as docker keeps it.
-fn user(door: &Door) -> String {
+pub(crate) fn user(door: &Door) -> String {
     let Door::Tcp { basic, .. } = door else { panic!("a door of TCP") };
     String::from_utf8(STANDARD.decode(basic).expect("base64")).expect("text")
 }
 
 /// The registry that others stand in front of.
-fn upstream() -> (Place, Server, Door) {
+pub(crate) fn upstream() -> (Place, Server, Door) {
     let place = Place::new();
     let server = place.up(&[]);
     let door = place.login(server.port);
     (place, server, door)
 }
 
-/// Makes `prefix` a cache; its output, which has no secret.
-fn create(place: &Place, prefix: &str, port: u16, login: &str) -> String {
-    let (name, secret) = login.split_once(':').expect("a name and a secret");
+/// Makes `prefix` a cache.
+fn create(place: &Place, prefix: &str, port: u16, login: &str) {
     let url = format!("http://localhost:{port}");
-    let mut command = place.command(&["registry", "cache", "create", prefix, "--upstream", &url]);
+    let ns = format!("{prefix}.example").replace('/', ".");
+    let words = ["cache", "create", prefix, "--upstream", &url, "--check-seconds", "0", "--ns", &ns];
+    signed_in(place, &words, login);
+}
+
+/// Runs a command of `registry` that signs in elsewhere on this machine; its output has no secret.
+pub(crate) fn signed_in(place: &Place, words: &[&str], login: &str) {
+    let (name, secret) = login.split_once(':').expect("a name and a secret");
+    let mut command = place.command(&["registry"]);
     command
-        .args(["--allow-network", "127.0.0.1", "--allow-network", "::1", "--check-seconds", "0"])
-        .args(["--ns", &format!("{prefix}.example").replace('/', "."), "--username", name])
+        .args(words)
+        .args(["--allow-network", "127.0.0.1", "--allow-network", "::1", "--username", name])
         .args(["--password-stdin", "-o", "json"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
@@ -46,7 +53,6 @@ fn create(place: &Place, prefix: &str, port: u16, login: &str) -> String {
     let output = child.wait_with_output().expect("it ends");
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success() && !text.contains(secret), "{text}");
-    text
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod disks;
 mod doors;
 mod expected;
 mod files;
+mod foreign;
 mod hostile;
 mod http;
 mod image;

@@ -1,5 +1,6 @@
 //! What tests share: a fresh database of either engine, a Docker engine, Debian base images, the
-//! ledger's foreign verifier, the distribution spec's conformance suite, Azure's client of a registry.
+//! ledger's foreign verifier, the distribution spec's conformance suite, a foreign registry, Azure's client of a
+//! registry.
 //!
 //! Development only; nothing in the product depends on it. It panics where a test would.
 #![forbid(unsafe_code)]
@@ -17,6 +18,7 @@ mod conformance;
 mod database;
 pub mod debian;
 mod engine;
+mod foreign;
 mod postgres;
 mod tier;
 mod verifier;
@@ -25,6 +27,7 @@ pub use azure::azure_sdk;
 pub use conformance::{Case, ConformanceSuite, Subject, conformance_suite};
 pub use database::{Engine, TestDb, run};
 pub use engine::{Dockerd, docker, modern_docker};
+pub use foreign::{ForeignRegistry, foreign_registry};
 pub use postgres::fresh_database;
 pub use tier::{Tier, program, real_engines, slow, wanted};
 pub use verifier::{Checked, LedgerVerifier, ledger_verifier};

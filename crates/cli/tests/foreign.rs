@@ -1,0 +1,241 @@
+//! Registries that others wrote, and a second one of ours: what is copied to them, and from them.
+
+use std::{fs, path::Path, process::Command};
+
+use seaworthy_oci::Digest;
+use seaworthy_testkit::{ForeignRegistry, advisory_pack, foreign_registry, real_engines};
+use serde_json::{Value, json};
+
+use crate::{
+    agent::until,
+    caching::{signed_in, upstream, user},
+    clients::Containerd,
+    http::Door,
+    image::Image,
+    server::{Place, Said, debian_feeds, run},
+};
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+fn theirs() -> String {
+    format!("{}:{}", ForeignRegistry::USER, ForeignRegistry::SECRET)
+}
+
+/// What skopeo says of an image there.
+fn inspect(port: u16, login: &str, name: &str) -> Said {
+    let image = format!("docker://localhost:{port}/{name}");
+    run(Command::new("skopeo").args(["inspect", "--tls-verify=false", "--raw", "--creds", login, &image]))
+}
+
+fn digest_there(port: u16, login: &str, name: &str) -> Option<Digest> {
+    let said = inspect(port, login, name);
+    (said.code == 0).then(|| Digest::sha256(said.out.as_bytes()))
+}
+
+/// Waits until a replication has nothing left to do.
+fn settled(place: &Place, name: &str) {
+    until("all is there", || {
+        let shown = place.cli(&["registry", "replication", "show", name, "-o", "json"]).json();
+        (shown["waiting"] == json!(0) && shown["seeding"] == json!(false)).then_some(())
+    });
+    let said = place.cli(&["registry", "replication", "status", name, "--waiting", "-o", "json"]);
+    assert_eq!((said.code, said.json()), (0, json!([])), "{said:?}");
+}
+
+fn put(door: &Door, path: &str, media_type: &str, manifest: &Value) -> Digest {
+    let bytes = manifest.to_string().into_bytes();
+    let digest = Digest::sha256(&bytes);
+    let answer = door.ask("PUT", path, media_type, &bytes).expect("answered");
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    digest
+}
+
+/// An index of two images, and what refers to it.
+fn put_index(door: &Door, repository: &str, images: &[&Image]) -> (Digest, Digest) {
+    let manifests: Vec<Value> = images
+        .iter()
+        .map(|image| {
+            json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": image.digest(),
+                "size": image.size(), "platform": {"os": "linux", "architecture": "amd64"}})
+        })
+        .collect();
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
+    let digest = put(door, &format!("/v2/{repository}/manifests/all"), INDEX, &index);
+    let empty = Digest::sha256(b"{}");
+    let path = format!("/v2/{repository}/blobs/uploads/?digest={empty}");
+    let answer = door.ask("POST", &path, "application/octet-stream", b"{}").expect("answered");
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let artifact = json!({"schemaVersion": 2, "mediaType": media_type, "artifactType": "application/an.sbom",
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": empty, "size": 2}, "layers": [],
+        "subject": {"mediaType": INDEX, "digest": digest, "size": index.to_string().len()}});
+    let name = Digest::sha256(artifact.to_string().as_bytes());
+    (digest, put(door, &format!("/v2/{repository}/manifests/{name}"), media_type, &artifact))
+}
+
+/// docker's own registry, which asks for a password itself.
+#[test]
+fn a_foreign_registry_has_what_is_here() {
+    const NAME: &str = "a_foreign_registry_has_what_is_here";
+    if !real_engines(NAME, &["skopeo"]) {
+        return;
+    }
+    let Some(foreign) = foreign_registry(NAME) else { return };
+    let place = Place::new();
+    let server = place.up(&[]);
+    let door = place.login(server.port);
+    let (one, other) = (Image::debian("expat", "2.5.0-1", "one"), Image::debian("zlib", "1.2", "other"));
+    one.push(&door, "dev/app", "1");
+    other.push(&door, "dev/app", "2");
+    let (index, sbom) = put_index(&door, "dev/app", &[&one, &other]);
+    let to = format!("http://localhost:{}", foreign.port);
+    let words =
+        ["replication", "create", "edge", "dev", "--to", &to, "--remote-prefix", "copies/dev", "--deletions"];
+    signed_in(&place, &words, &theirs());
+    settled(&place, "edge");
+    let there = |name: &str| digest_there(foreign.port, &theirs(), &format!("copies/dev/{name}"));
+    assert_eq!(there("app:1"), Some(one.digest()));
+    assert_eq!(there("app:2"), Some(other.digest()));
+    assert_eq!(there("app:all"), Some(index));
+    assert_eq!(there(&format!("app@{sbom}")), Some(sbom), "what refers to it, too");
+    // All layers are there: it can be pulled whole.
+    let from = format!("docker://localhost:{}/copies/dev/app:all", foreign.port);
+    let to = format!("dir:{}", place.path("copy").display());
+    let mut skopeo = Command::new("skopeo");
+    skopeo.args(["copy", "--all", "--src-tls-verify=false", "--src-creds", &theirs(), &from, &to]);
+    let said = run(&mut skopeo);
+    assert_eq!(said.code, 0, "{said:?}");
+    // A tag that moves, and one that goes.
+    other.push(&door, "dev/app", "1");
+    until("it moved there", || (there("app:1") == Some(other.digest())).then_some(()));
+    assert_eq!(place.cli(&["image", "delete", "dev/app:2"]).code, 0);
+    until("it is settled", || {
+        let rows = place.cli(&["registry", "replication", "status", "edge", "-o", "json"]).json();
+        let row = rows.as_array()?.iter().find(|row| row["name"] == "2").cloned();
+        // It takes a tag away, or refuses to and says so.
+        (row.is_none() || row.is_some_and(|row| row["error"].is_string())).then_some(())
+    });
+    let records = until("it has its number", || {
+        let said = place.cli(&["ledger", "list", "--action", "manifest.replicate", "-o", "json"]).json();
+        said.as_array().filter(|all| all.len() >= 3).cloned()
+    });
+    assert_eq!(records[0]["record"]["details"]["replication"], json!("edge"), "{records:#?}");
+    // It is away, and what is pushed meanwhile is not lost.
+    foreign.stop();
+    one.push(&door, "dev/late", "1");
+    until("it fails", || {
+        let said = place.cli(&["registry", "replication", "status", "edge", "--waiting", "-o", "json"]);
+        let rows = said.json();
+        let row = rows.as_array()?.iter().find(|row| row["repository"] == "dev/late").cloned()?;
+        (said.code == 1 && row["error"].is_string()).then_some(())
+    });
+    assert_eq!(place.cli(&["registry", "replication", "delete", "edge"]).code, 0);
+}
+
+/// Another server of ours, which gives out tokens; one pushes, the other pulls.
+#[test]
+fn servers_copy_from_each_other() {
+    const NAME: &str = "servers_copy_from_each_other";
+    if !real_engines(NAME, &["skopeo"]) {
+        return;
+    }
+    let Some(pack) = advisory_pack(NAME) else { return };
+    let (_behind, far, far_door) = upstream();
+    let place = Place::new();
+    let server = place.up(&debian_feeds(&pack));
+    let door = place.login(server.port);
+    let (good, bad) = (Image::debian("expat", "99:1", "good"), Image::debian("expat", "2.5.0-1", "bad"));
+    good.push(&door, "prod/app", "good");
+    bad.push(&door, "prod/app", "bad");
+    let to = format!("http://localhost:{}", far.port);
+    signed_in(&place, &["replication", "create", "edge", "prod", "--to", &to], &user(&far_door));
+    until("the good one is there", || {
+        let answer = far_door.get("GET", "/v2/prod/app/manifests/good");
+        (answer.status != 404).then_some(())
+    });
+    let why = until("the bad one is held back", || {
+        let rows =
+            place.cli(&["registry", "replication", "status", "edge", "--waiting", "-o", "json"]).json();
+        let row = rows.as_array()?.iter().find(|row| row["name"] == "bad").cloned()?;
+        Some(row["error"].as_str()?.to_owned()).filter(|why| why.contains("is blocked by"))
+    });
+    assert_eq!(far_door.get("GET", "/v2/prod/app/manifests/bad").status, 404, "{why}");
+    // And the other way around, before anybody asks.
+    let (index, sbom) = put_index(&far_door, "dev/many", &{
+        good.push(&far_door, "dev/many", "1");
+        [&good]
+    });
+    let words =
+        ["cache", "create", "hub", "--upstream", &to, "--mirror", "dev/many:a*", "--mirror-seconds", "60"];
+    signed_in(&place, &words, &user(&far_door));
+    let mirrored = until("it was looked at", || {
+        let shown = place.cli(&["registry", "cache", "show", "hub", "-o", "json"]).json();
+        shown["mirrored"][0]["looked_at"].is_string().then(|| shown["mirrored"][0].clone())
+    });
+    assert_eq!((&mirrored["tags"], &mirrored["error"]), (&json!(1), &Value::Null), "{mirrored:#}");
+    far.stop();
+    let path = format!("/v2/hub/dev/many/referrers/{index}");
+    let referrers = door.get("GET", &path);
+    assert!(referrers.text().contains(&sbom.to_string()), "{}", referrers.text());
+    let layer = until("it is judged", || {
+        let layer = door.get("GET", &format!("/v2/hub/dev/many/blobs/{}", good.layer_digest()));
+        Some(layer).filter(|layer| layer.status == 200)
+    });
+    assert_eq!(Digest::sha256(&layer.body), good.layer_digest());
+    assert_eq!(door.get("GET", "/v2/hub/dev/many/tags/list").json()["tags"], json!(["all"]));
+}
+
+/// containerd knows a mirror by its hosts file, and says whose image it wants.
+#[test]
+fn containerd_pulls_through_a_cache_of_a_foreign_registry() {
+    const NAME: &str = "containerd_pulls_through_a_cache_of_a_foreign_registry";
+    if !real_engines(NAME, &["skopeo", "containerd", "ctr", "setpriv"]) {
+        return;
+    }
+    let Some(foreign) = foreign_registry(NAME) else { return };
+    let place = Place::new();
+    let server = place.up(&[]);
+    let door = place.login(server.port);
+    // Pushed here and copied there: skopeo is what fills the foreign one.
+    let image = Image::debian("expat", "2.5.0-1", "theirs");
+    image.push(&door, "dev/app", "1");
+    let from = format!("docker://localhost:{}/dev/app:1", server.port);
+    let to = format!("docker://localhost:{}/team/app:1", foreign.port);
+    until("it may be pulled", || (door.get("GET", "/v2/dev/app/manifests/1").status == 200).then_some(()));
+    let mut skopeo = Command::new("skopeo");
+    skopeo.args(["copy", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false"]);
+    skopeo.args(["--src-creds", &user(&door), "--dest-creds", &theirs(), &from, &to]);
+    let said = run(&mut skopeo);
+    assert_eq!(said.code, 0, "{said:?}");
+    let url = format!("http://localhost:{}", foreign.port);
+    signed_in(&place, &["cache", "create", "hub", "--upstream", &url, "--ns", "foreign.example"], &theirs());
+    let words = ["principal", "create", "anonymous", "--role", "AcrPull", "--scope", "/repositories/hub"];
+    assert_eq!(place.cli(&words).code, 0);
+    until("it is judged", || (door.get("GET", "/v2/hub/team/app/manifests/1").status == 200).then_some(()));
+    let hosts = place.path("hosts");
+    mirror(&hosts, "foreign.example", server.port);
+    let containerd = Containerd::start(place.path("containerd"));
+    let pull = || {
+        let words = ["images", "pull", "--snapshotter", "native", "--hosts-dir"];
+        run(containerd.ctr(&words).arg(&hosts).arg("foreign.example/team/app:1"))
+    };
+    let said = pull();
+    assert_eq!(said.code, 0, "{said:?}\n{}", place.log());
+    let listed = run(&mut containerd.ctr(&["images", "list"]));
+    assert!(listed.out.contains(&image.digest().to_string()), "{listed:?}");
+    // Without the foreign registry it is still there.
+    foreign.stop();
+    let removed = run(&mut containerd.ctr(&["images", "remove", "--sync", "foreign.example/team/app:1"]));
+    assert_eq!(removed.code, 0, "{removed:?}");
+    let said = pull();
+    assert_eq!(said.code, 0, "{said:?}\n{}", place.log());
+}
+
+fn mirror(hosts: &Path, host: &str, port: u16) {
+    let folder = hosts.join(host);
+    fs::create_dir_all(&folder).expect("a folder");
+    let text = format!(
+        "server = \"https://{host}\"\n[host.\"http://localhost:{port}\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
+    );
+    fs::write(folder.join("hosts.toml"), text).expect("written");
+}
