@@ -132,6 +132,12 @@ impl HostName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// True when an origin has this host, and this port if one is written.
+    pub(crate) fn is_of(&self, origin: &Origin) -> bool {
+        let scheme = if origin.is_plain { "http" } else { "https" };
+        Place::parse(&format!("{scheme}://{}", self.0)).is_some_and(|place| place.origin == *origin)
+    }
 }
 
 impl FromStr for HostName {

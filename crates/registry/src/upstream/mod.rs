@@ -387,9 +387,8 @@ impl Upstream {
         if place.origin.is_plain && !own.is_plain {
             return Err(astray("a token service without TLS"));
         }
-        let authority = place.origin.authority();
-        let is_listed = self.config.realms.iter().any(|host| host.as_str() == authority);
-        if authority != own.authority() && !is_listed {
+        let is_listed = self.config.realms.iter().any(|host| host.is_of(&place.origin));
+        if place.origin.authority() != own.authority() && !is_listed {
             return Err(astray("a token service that the cache does not name"));
         }
         Ok(place)
@@ -496,7 +495,7 @@ mod tests {
             .with_no_client_auth();
         Upstream::new(UpstreamConfig {
             origin: "https://r.example".parse().expect("an origin"),
-            realms: vec!["auth.example:8443".parse().expect("a host")],
+            realms: ["auth.example:8443", "usual.example:443"].map(|it| it.parse().expect("a host")).to_vec(),
             networks: Vec::new(),
             login: None,
             tls: TlsConnector::from(Arc::new(tls)),
@@ -551,6 +550,7 @@ mod tests {
             ("https://r.example/token", true),
             ("https://R.example:443/token?a=b", true),
             ("https://auth.example:8443/token", true),
+            ("https://usual.example/token", true),
             ("https://auth.example/token", false),
             ("http://r.example/token", false),
             ("https://r.example:444/token", false),
