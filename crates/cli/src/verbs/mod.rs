@@ -21,6 +21,7 @@ pub(crate) mod registry;
 pub(crate) mod rules;
 pub(crate) mod scope_maps;
 pub(crate) mod serve;
+pub(crate) mod transfer;
 
 use crate::{client::Server, failure::Outcome, flags::Global, render};
 

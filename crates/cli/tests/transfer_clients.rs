@@ -1,0 +1,1 @@
+//! Layouts of ours in the hands of others, and theirs in ours.
