@@ -271,7 +271,7 @@ impl Remote {
         if response.status() != StatusCode::CREATED {
             return Err(refused(response).await?);
         }
-        Ok(response.headers().get(header::WARNING).and_then(|value| value.to_str().ok()).map(str::to_owned))
+        Ok(warning(response.headers()))
     }
 
     /// A request that may be sent again: after a connection that had ended, and when the server wants it later.
@@ -313,6 +313,13 @@ const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, application/vn
 
 fn retry_after(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// `299 - "text"` (distribution spec, "Warnings").
+fn warning(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(header::WARNING)?.to_str().ok()?;
+    let quoted = text.strip_prefix("299 - \"").and_then(|text| text.strip_suffix('"'));
+    Some(quoted.unwrap_or(text).to_owned())
 }
 
 /// `</v2/…>; rel="next"` (RFC 8288), of this server alone.
@@ -375,6 +382,14 @@ mod tests {
             assert_eq!((problem.code, problem.message.as_str()), (expected, "why"), "{status} {code}");
         }
         assert!(problem_of(StatusCode::BAD_GATEWAY, None, b"<html>").message.contains("502"));
+    }
+
+    #[test]
+    fn warnings_are_said_without_their_wrapping() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(warning(&headers), None);
+        headers.insert(header::WARNING, r#"299 - "one is missing""#.parse().expect("a header"));
+        assert_eq!(warning(&headers).as_deref(), Some("one is missing"));
     }
 
     #[test]

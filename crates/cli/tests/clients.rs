@@ -103,13 +103,13 @@ fn version(program: &str) {
 }
 
 /// A containerd of the test's own: folders, socket, no plugins that need a network.
-struct Containerd {
+pub(crate) struct Containerd {
     root: PathBuf,
     child: Child,
 }
 
 impl Containerd {
-    fn start(root: PathBuf) -> Self {
+    pub(crate) fn start(root: PathBuf) -> Self {
         fs::create_dir_all(&root).expect("folder");
         let at = root.display();
         let config = format!(
@@ -133,7 +133,7 @@ impl Containerd {
         containerd
     }
 
-    fn ctr(&self, words: &[&str]) -> Command {
+    pub(crate) fn ctr(&self, words: &[&str]) -> Command {
         let mut command = Command::new("ctr");
         command.arg("--address").arg(self.root.join("sock")).args(words);
         command
@@ -155,7 +155,7 @@ impl Containerd {
         run(command.args(words).arg(port.full(reference)))
     }
 
-    fn has(&self, digest: &Digest) -> bool {
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
         done(&mut self.ctr(&["content", "ls", "-q"])).contains(&digest.to_string())
     }
 }

@@ -354,15 +354,45 @@ fn what_may_not_be_pulled_is_not_exported() {
     assert!(!Path::new(&archive).exists());
 }
 
+/// Layers that a registry need not hold are elsewhere: for others to bring, or not.
+#[test]
+fn layers_that_registries_need_not_hold_stay_away() {
+    let (from, to) = (Registry::new(), Registry::new());
+    let foreign = Digest::sha256(b"somewhere else");
+    let config = from.blob("dev/foreign", b"{}");
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": SBOM,
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": 2},
+        "layers": [{
+            "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar", "size": 14,
+            "digest": foreign, "urls": ["https://example.com/layer"],
+        }],
+    });
+    let pushed = from.put("dev/foreign", "1", (MANIFEST, &manifest));
+    let archive = from.file("foreign.tar");
+    let said = from.cli(&["image", "export", "dev/foreign:1", "--to", &archive]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.err.contains("registries need not hold them: 1"), "{said:?}");
+    assert!(members(Path::new(&archive)).iter().all(|(name, _)| !name.contains(&foreign.hex())));
+    to.done(&["image", "import", &archive]);
+    assert_eq!(to.digest("dev/foreign", "1"), Some(pushed.digest));
+}
+
 /// What a registry does not take from others it does not take from a layout.
 #[test]
 fn what_may_not_be_pushed_is_not_imported() {
     let (from, to) = (Registry::new(), Registry::new());
-    Fleet::push(&from);
+    let fleet = Fleet::push(&from);
     let archive = from.file("air.tar");
     from.done(&["image", "export", "dev/one:1", "--to", &archive]);
     to.done(&["registry", "rules", "set", "stage", "--promotion-only"]);
     to.done(&["registry", "rules", "set", "small", "--quota-bytes", "1000"]);
+    // Larger than what waits in a socket: the reason comes while it is sent.
+    let large = from.refer("dev/one", &from.refer("dev/one", &of(&fleet.one), b"x"), &vec![7; 32 << 20]);
+    let large_archive = from.file("large.tar");
+    from.done(&["image", "export", &format!("dev/one@{}", large.digest), "--to", &large_archive]);
+    let said = to.cli(&["image", "import", &large_archive, "small/large:1"]);
+    assert!(said.code == 3 && said.err.contains("quota"), "{said:?}");
     for (place, says) in [("stage/one:1", "promotion alone"), ("small/one:1", "quota")] {
         let said = to.cli(&["image", "import", &archive, place]);
         assert_eq!(said.code, 3, "{said:?}");

@@ -12,7 +12,7 @@ use std::{
     process::{Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -236,7 +236,7 @@ fn archives_that_lead_elsewhere_or_end_early_are_refused() {
         assert!(matches!(said.code, 2 | 3), "{parts}: {said:?}");
         it.nothing_is_tagged();
     }
-    refused(&file("noise.tar", &[7; 4_096]), "checksum");
+    refused(&file("noise.tar", &[7; 4_096]), "failed to read");
     refused(&file("empty.tar", b""), "it is no OCI layout");
     refused(&file("bad.tar.gz", &[0x1f, 0x8b, 8, 0, 1, 2, 3]), "failed to read");
 
@@ -272,6 +272,8 @@ struct Frail {
     left: Arc<AtomicI64>,
     /// Connections that may still be made.
     connections: Arc<AtomicU32>,
+    /// Whether a byte is changed there instead.
+    flips: Arc<AtomicBool>,
 }
 
 impl Frail {
@@ -281,7 +283,8 @@ impl Frail {
         let listener = UnixListener::bind(folder.join("admin.sock")).expect("a socket");
         let (left, connections) = (Arc::new(AtomicI64::new(i64::MAX)), Arc::new(AtomicU32::new(u32::MAX)));
         let real = to.place.data().join("admin.sock");
-        let it = Self { folder, left: left.clone(), connections: connections.clone() };
+        let flips = Arc::new(AtomicBool::new(false));
+        let it = Self { folder, left: left.clone(), connections: connections.clone(), flips: flips.clone() };
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let one_less = |count: u32| count.checked_sub(1);
@@ -289,7 +292,7 @@ impl Frail {
                     continue;
                 }
                 let Ok(server) = UnixStream::connect(&real) else { continue };
-                relay((client, server), left.clone());
+                relay((client, server), left.clone(), flips.clone());
             }
         });
         it
@@ -301,7 +304,7 @@ impl Frail {
     }
 }
 
-fn relay((client, server): (UnixStream, UnixStream), left: Arc<AtomicI64>) {
+fn relay((client, server): (UnixStream, UnixStream), left: Arc<AtomicI64>, flips: Arc<AtomicBool>) {
     let (mut up_from, mut up_to) =
         (client.try_clone().expect("a handle"), server.try_clone().expect("a handle"));
     std::thread::spawn(move || drop(io::copy(&mut up_from, &mut up_to)));
@@ -309,8 +312,14 @@ fn relay((client, server): (UnixStream, UnixStream), left: Arc<AtomicI64>) {
         let (mut from, mut to, mut piece) = (&server, &client, vec![0; 64 << 10]);
         while let Ok(count @ 1..) = from.read(&mut piece) {
             let count_left = left.fetch_sub(i64::try_from(count).expect("small"), Ordering::SeqCst);
-            if count_left < 0 || to.write_all(&piece[..count]).is_err() {
+            if count_left < 0 && flips.swap(false, Ordering::SeqCst) {
+                piece[count / 2] ^= 1;
                 left.store(i64::MAX, Ordering::SeqCst);
+            } else if count_left < 0 {
+                left.store(i64::MAX, Ordering::SeqCst);
+                break;
+            }
+            if to.write_all(&piece[..count]).is_err() {
                 break;
             }
         }
@@ -366,6 +375,15 @@ fn a_download_that_breaks_off_is_taken_up_or_leaves_nothing() {
     let blob = format!("blobs/sha256/{}", Digest::sha256(&large).hex());
     assert!(whole.iter().any(|(name, bytes)| *name == blob && *bytes == large), "all of it came");
     fs::remove_file(&archive).expect("removed");
+
+    // A byte that changes on its way is no byte that was lost: nothing is tried again.
+    frail.flips.store(true, Ordering::SeqCst);
+    frail.left.store(9 << 20, Ordering::SeqCst);
+    let said = frail.cli(&words);
+    assert_eq!(said.code, 3, "{said:?}");
+    let digest = Digest::sha256(&large);
+    assert!(said.err.contains(&format!("failed to export {digest}: its bytes are those of")), "{said:?}");
+    assert_eq!(fs::read_dir(&out).expect("a folder").count(), 0, "nothing is left of it");
 
     // The server goes away in the middle.
     frail.left.store(9 << 20, Ordering::SeqCst);

@@ -4,6 +4,8 @@
 mod collect;
 mod export;
 mod import;
+#[cfg(test)]
+mod made;
 mod plan;
 
 pub(crate) use export::export;

@@ -180,7 +180,7 @@ async fn send(remote: &mut Remote, blob: Needed<'_>, sender: mpsc::Sender<Bytes>
 
 /// Before another attempt: a quarter of a second, then longer.
 fn pause(attempt: u32) -> Duration {
-    Duration::from_millis(250 << attempt.min(limit::ATTEMPTS))
+    Duration::from_millis(125 << attempt.min(limit::ATTEMPTS))
 }
 
 /// Sends what follows `at`, as it comes. An end that comes early is one when there should be more.

@@ -335,3 +335,90 @@ impl HttpBody for Pieces {
         SizeHint::with_exact(self.left)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use http::{Method, Request, Response, StatusCode, header};
+    use hyper::{body::Incoming, service::service_fn};
+    use hyper_util::rt::TokioIo;
+    use tokio::{net::UnixListener, sync::Barrier};
+
+    use super::*;
+    use crate::verbs::transfer::made::{Made, named};
+
+    /// A registry that has nothing, and keeps uploads waiting until as many as may be are there.
+    struct Waiting {
+        barrier: Barrier,
+        now: AtomicUsize,
+        most: AtomicUsize,
+    }
+
+    impl Waiting {
+        async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+            let is_blob = request.uri().path().contains("/blobs/uploads/");
+            let status = match *request.method() {
+                Method::POST => StatusCode::ACCEPTED,
+                Method::PUT if is_blob => {
+                    let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+                    self.most.fetch_max(now, Ordering::SeqCst);
+                    request.into_body().collect().await.expect("a body");
+                    self.barrier.wait().await;
+                    self.now.fetch_sub(1, Ordering::SeqCst);
+                    StatusCode::CREATED
+                }
+                Method::PUT => StatusCode::CREATED,
+                _ => StatusCode::NOT_FOUND,
+            };
+            let mut response = Response::new(crate::client::whole(Bytes::new()));
+            *response.status_mut() = status;
+            let place = header::HeaderValue::from_static("/v2/a/blobs/uploads/1");
+            response.headers_mut().insert(header::LOCATION, place);
+            Ok(response)
+        }
+    }
+
+    async fn serve(listener: UnixListener, registry: Arc<Waiting>) {
+        while let Ok((stream, _)) = listener.accept().await {
+            let registry = registry.clone();
+            tokio::spawn(async move {
+                let answer = service_fn(|request| registry.answer(request));
+                hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), answer)
+                    .await
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn so_many_blobs_are_uploaded_at_once_and_no_more() {
+        let made = Made::new();
+        // With the config two full rounds.
+        let layers: Vec<Vec<u8>> = (1..2 * limit::UPLOADS).map(|number| vec![7; number]).collect();
+        let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+        let layout = made.listing(&[named(made.image(&layers, None), "a:1")]);
+        let plan = Plan::read(&layout, &Wish::default()).expect("a plan");
+        let registry = Arc::new(Waiting {
+            barrier: Barrier::new(limit::UPLOADS),
+            now: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+        });
+        let listener = UnixListener::bind(made.socket()).expect("a socket");
+        tokio::spawn(serve(listener, registry.clone()));
+        let mut pusher = Pusher {
+            layout: Arc::new(layout),
+            server: Server::Socket(made.socket()),
+            idle: Vec::new(),
+            sources: HashMap::new(),
+            bar: ProgressBar::hidden(),
+        };
+        let image = plan.images.first().expect("an image");
+        let uploaded = pusher.push(&plan, image).await.expect("pushed");
+        assert_eq!(uploaded, plan.bytes_of(image));
+        assert_eq!(registry.most.load(Ordering::SeqCst), limit::UPLOADS);
+    }
+}

@@ -249,3 +249,72 @@ fn is_called(entry: &Descriptor, name: &str) -> bool {
 fn is_nameless(entry: &Descriptor) -> bool {
     Place::of(entry).is_none() && tag_of(entry).is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verbs::transfer::made::{Made, digest, named as called};
+
+    fn order(plan: &Plan) -> Vec<Vec<Digest>> {
+        plan.images.iter().map(|image| image.pushes.clone()).collect()
+    }
+
+    #[test]
+    fn children_go_before_parents_and_subjects_before_what_refers_to_them() {
+        let made = Made::new();
+        let (one, two) = (made.image(&[b"one"], None), made.image(&[b"two"], None));
+        let index = made.index(&[&one, &two]);
+        let sbom = made.image(&[b"sbom"], Some(&one));
+        let signature = made.image(&[b"signature"], Some(&sbom));
+        let stray = made.image(&[b"stray"], Some(&made.image(&[b"elsewhere"], None)));
+        let layout =
+            made.listing(&[signature.clone(), stray.clone(), called(index.clone(), "a:1"), sbom.clone()]);
+        let plan = Plan::read(&layout, &Wish::default()).expect("a plan");
+        let wanted = [&one, &sbom, &signature, &two, &index].map(digest).to_vec();
+        assert_eq!(order(&plan), [wanted]);
+        assert_eq!(plan.images.first().map(|image| image.referrers), Some(2));
+        assert_eq!(plan.left, [digest(&stray)]);
+    }
+
+    #[test]
+    fn one_image_goes_where_it_is_said_to() {
+        let made = Made::new();
+        let (one, two) = (made.image(&[b"one"], None), made.image(&[b"two"], None));
+        let layout = made.listing(&[called(one.clone(), "a/b:1"), called(two.clone(), "latest")]);
+        let wish = |name: Option<&str>, destination: Option<&str>, below: Option<&str>| Wish {
+            name: name.map(str::to_owned),
+            destination: destination.and_then(Place::parse),
+            below: below.map(|text| text.parse().expect("a prefix")),
+        };
+        let by_digest = digest(&two).to_string();
+        for (wish, expected) in [
+            (wish(Some("a/b:1"), None, None), Some("a/b:1")),
+            (wish(Some("1"), None, Some("air")), Some("air/a/b:1")),
+            (wish(Some("latest"), Some("c"), None), Some("c:latest")),
+            (wish(Some(&by_digest), Some("c:2"), None), Some("c:2")),
+            (wish(Some("latest"), None, None), None),
+            (wish(Some("none"), None, None), None),
+            (wish(None, None, None), None),
+            (wish(None, Some("c:2"), None), None),
+        ] {
+            let plan = Plan::read(&layout, &wish);
+            let places: Vec<String> =
+                plan.iter().flat_map(|plan| &plan.images).map(|image| image.place.to_string()).collect();
+            assert_eq!(places.first().map(String::as_str), expected, "{wish:?}: {:?}", plan.err());
+            assert!(places.len() < 2, "{places:?}");
+        }
+    }
+
+    #[test]
+    fn layouts_are_bounded_in_depth() {
+        for (levels, is_fine) in [(limit::DEPTH, true), (limit::DEPTH + 1, false)] {
+            let made = Made::new();
+            let mut inner = made.image(&[b"one"], None);
+            for _ in 0..levels {
+                inner = made.index(&[&inner]);
+            }
+            let layout = made.listing(&[called(inner, "a:1")]);
+            assert_eq!(Plan::read(&layout, &Wish::default()).is_ok(), is_fine, "{levels}");
+        }
+    }
+}
