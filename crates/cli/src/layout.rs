@@ -102,8 +102,15 @@ impl Place {
     pub(crate) fn of(entry: &Descriptor) -> Option<Self> {
         let name = annotation(entry, REF_NAME);
         if let Some(repository) = annotation(entry, REPOSITORY).and_then(|text| text.parse().ok()) {
-            let tag = name.and_then(Self::parse).filter(|place| place.repository == repository);
-            return Some(Self { repository, tag: tag.and_then(|place| place.tag) });
+            // containerd keeps the annotation, and writes the tag alone.
+            let tag = match name.filter(|name| !name.contains(['/', ':'])) {
+                Some(tag) => tag.parse().ok(),
+                None => name
+                    .and_then(Self::parse)
+                    .filter(|place| place.repository == repository)
+                    .and_then(|place| place.tag),
+            };
+            return Some(Self { repository, tag });
         }
         let full = name.filter(|name| name.contains(['/', ':'])).and_then(Self::parse);
         full.or_else(|| annotation(entry, IMAGE_NAME).and_then(Self::parse))
@@ -150,6 +157,7 @@ mod tests {
         for (annotations, place, tag) in [
             (&[(REF_NAME, "prod/web:1"), (REPOSITORY, "prod/web")][..], Some("prod/web:1"), Some("1")),
             (&[(REPOSITORY, "prod/web")], Some("prod/web"), None),
+            (&[(REF_NAME, "1"), (REPOSITORY, "prod/web")], Some("prod/web:1"), Some("1")),
             // A name that is not of that repository is no tag there.
             (&[(REF_NAME, "other:1"), (REPOSITORY, "prod/web")], Some("prod/web"), None),
             (&[(REF_NAME, "docker.io/library/debian:12")], Some("library/debian:12"), Some("12")),

@@ -8,14 +8,14 @@ use std::{
     process::Command,
 };
 
-use seaworthy_oci::{Digest, Platform};
+use seaworthy_oci::{Algorithm, Digest, Hasher, Platform};
 use serde_json::{Value, json};
 
 use crate::{
     doors::with_stdin,
     http::Door,
     image::{Image, TAR, debian_layer},
-    server::{Place, Said, Server, run, seaworthy},
+    server::{Place, Said, Server, done, run, seaworthy},
 };
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -376,6 +376,64 @@ fn layers_that_registries_need_not_hold_stay_away() {
     assert!(members(Path::new(&archive)).iter().all(|(name, _)| !name.contains(&foreign.hex())));
     to.done(&["image", "import", &archive]);
     assert_eq!(to.digest("dev/foreign", "1"), Some(pushed.digest));
+}
+
+/// Who may push a blocked image's layer without being able to pull it may name it in an artifact, with the bytes in hand.
+#[test]
+fn an_artifact_may_name_what_its_importer_has() {
+    let (from, to) = (Registry::new(), Registry::new());
+    let layer = debian_layer("expat", "99:1");
+    let blocked = image(&Platform::host().architecture, "99:1", "");
+    blocked.push(&to.door, "prod/app", "1");
+    to.is_judged("prod/app:1");
+    let artifact = from.refer("dev/app", &of(&blocked), &layer);
+    let archive = from.file("artifact.tar");
+    from.done(&["image", "export", &format!("dev/app@{}", artifact.digest), "--to", &archive]);
+    let said = to.done(&["image", "import", &archive, "prod/app"]);
+    assert!(said[0]["bytes"].as_u64() > Some(layer.len() as u64), "it was sent: {said}");
+    let path = format!("/v2/prod/app/manifests/{}", artifact.digest);
+    assert_eq!(to.door.get("HEAD", &path).status, 200);
+}
+
+#[test]
+fn digests_of_the_longer_kind_stay() {
+    let (from, to) = (Registry::new(), Registry::new());
+    let long = |bytes: &[u8]| {
+        let mut hasher = Hasher::new(Algorithm::Sha512);
+        hasher.update(bytes);
+        hasher.finish()
+    };
+    let blob = long(b"some text");
+    let path = format!("/v2/dev/long/blobs/uploads/?digest={blob}");
+    let sent = from.door.ask("POST", &path, "application/octet-stream", b"some text").expect("sent");
+    assert_eq!(sent.status, 201, "{}", sent.text());
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": SBOM,
+        "config": {
+            "mediaType": "application/vnd.oci.empty.v1+json", "digest": from.blob("dev/long", b"{}"), "size": 2,
+        },
+        "layers": [{"mediaType": "text/plain", "digest": blob, "size": 9}],
+    });
+    let bytes = manifest.to_string().into_bytes();
+    let digest = long(&bytes);
+    let path = format!("/v2/dev/long/manifests/{digest}?tag=1");
+    let put = from.door.ask("PUT", &path, MANIFEST, &bytes).expect("sent");
+    assert_eq!(put.status, 201, "{}", put.text());
+
+    let archive = from.file("long.tar");
+    let said = from.done(&["image", "export", "dev/long:1", "--to", &archive]);
+    assert_eq!(said[0]["digest"], json!(digest));
+    // Names of this length are written in two ways: as GNU does, and as POSIX does.
+    let folder = from.file("long");
+    let again = from.file("posix.tar");
+    fs::create_dir(&folder).expect("a folder");
+    done(Command::new("tar").args(["-xf", &archive, "-C", &folder]));
+    done(Command::new("tar").args(["--format=posix", "-cf", &again, "-C", &folder, "."]));
+    for (number, source) in [&archive, &again, &format!("oci:{folder}")].into_iter().enumerate() {
+        to.done(&["image", "import", source, &format!("dev/long{number}:1")]);
+        let head = to.door.get("HEAD", &format!("/v2/dev/long{number}/manifests/1"));
+        assert_eq!(head.header("docker-content-digest"), Some(digest.to_string().as_str()), "{source}");
+    }
 }
 
 /// What a registry does not take from others it does not take from a layout.

@@ -113,8 +113,8 @@ fn skopeo_podman_and_buildah_read_ours_and_write_theirs() {
 }
 
 #[test]
-fn containerd_imports_ours() {
-    const NAME: &str = "containerd_imports_ours";
+fn containerd_imports_ours_and_exports_its() {
+    const NAME: &str = "containerd_imports_ours_and_exports_its";
     if !real_engines(NAME, &["containerd", "ctr", "setpriv"]) {
         return;
     }
@@ -125,6 +125,15 @@ fn containerd_imports_ours() {
     let names = done(&mut containerd.ctr(&["images", "ls", "-q"]));
     assert_eq!(names.lines().collect::<Vec<_>>(), ["dev/many:1", "dev/one:1"]);
     assert!(containerd.has(&exported.one.digest()) && containerd.has(&exported.one.layer_digest()));
+
+    let to = Registry::new();
+    let theirs = to.place.path("theirs.tar");
+    let words = ["images", "export", "--all-platforms"];
+    done(containerd.ctr(&words).arg(&theirs).args(["dev/one:1", "dev/many:1"]));
+    import(&to, &theirs);
+    for repository in ["dev/one", "dev/many"] {
+        assert_eq!(to.digest(repository, "1"), exported.from.digest(repository, "1"));
+    }
 }
 
 /// Docker with images by config, which reads `manifest.json`, and the current one, which reads `index.json`.

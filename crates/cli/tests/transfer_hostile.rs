@@ -82,7 +82,16 @@ impl<'r> Crooked<'r> {
     }
 
     fn is_refused(&self, says: &str) {
-        for source in [format!("oci:{}", self.folder.display()), self.packed().display().to_string()] {
+        self.is_refused_as(says, says);
+    }
+
+    /// As a folder, and as an archive.
+    fn is_refused_as(&self, folder: &str, archive: &str) {
+        let sources = [
+            (format!("oci:{}", self.folder.display()), folder),
+            (self.packed().display().to_string(), archive),
+        ];
+        for (source, says) in sources {
             let said = self.import(&source);
             assert!(matches!(said.code, 2 | 3), "{source}: {said:?}");
             assert!(said.err.contains(says), "{source}: `{says}` is not in {said:?}");
@@ -136,15 +145,15 @@ fn layouts_that_lie_are_refused_and_nothing_is_tagged() {
     let it = Crooked::new(&to, "link");
     fs::remove_file(it.blob(&it.layer)).expect("removed");
     symlink("/etc/passwd", it.blob(&it.layer)).expect("linked");
-    it.is_refused(&it.layer.hex());
+    it.is_refused_as("it is a link", "is not a plain file");
     let it = Crooked::new(&to, "linked-index");
     fs::rename(it.folder.join("index.json"), it.folder.join("real.json")).expect("moved");
     symlink("real.json", it.folder.join("index.json")).expect("linked");
-    it.is_refused("index.json");
+    it.is_refused_as("it is a link", "`./index.json` is not a plain file");
     let it = Crooked::new(&to, "pipe");
     fs::remove_file(it.blob(&it.layer)).expect("removed");
     done(Command::new("mkfifo").arg(it.blob(&it.layer)));
-    it.is_refused(&it.layer.hex());
+    it.is_refused("is not a plain file");
 
     let it = Crooked::new(&to, "no-json");
     fs::write(it.folder.join("index.json"), "{").expect("written");
