@@ -43,6 +43,7 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "bring it in with `docker load` and `docker push`, or save it with Docker 25 or later",
         "`docker load` と `docker push` で取り込むか、Docker 25 以降で保存してください",
     ),
+    ("it is no tar archive", "tar アーカイブではありません"),
     ("it is cut within `{}`", "`{0}` の途中で切れています"),
     ("`{}` leads out of the layout", "`{0}` はレイアウトの外を指しています"),
     ("`{}` is not a plain file", "`{0}` は通常のファイルではありません"),

@@ -119,7 +119,11 @@ impl Table {
         loop {
             left.set(limit::HEAD_BYTES);
             let Some(entry) = entries.next() else { return Ok(table) };
-            let entry = entry?;
+            // What the reader of a first header says of anything else is noise.
+            let entry = match entry {
+                Err(_) if members == 0 => return Err(io::Error::other("it is no tar archive")),
+                entry => entry?,
+            };
             members += 1;
             if members > limit::MEMBERS {
                 return Err(io::Error::other(format!("it has more than {} members", limit::MEMBERS)));
