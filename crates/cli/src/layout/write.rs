@@ -31,15 +31,19 @@ pub(crate) enum Destination {
 }
 
 impl Destination {
-    /// `FILE`, `oci-archive:FILE`, `oci:DIR` or `-`.
-    pub(crate) fn parse(text: &str) -> Self {
-        if text == "-" {
-            return Self::Stdout;
+    /// `FILE`, `oci-archive:FILE`, `oci:DIR`, or `-` where that is no terminal.
+    pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
+        if text != "-" {
+            return Ok(match text.strip_prefix("oci:") {
+                Some(path) => Self::Folder(path.into()),
+                None => Self::Archive(text.strip_prefix("oci-archive:").unwrap_or(text).into()),
+            });
         }
-        match text.strip_prefix("oci:") {
-            Some(path) => Self::Folder(path.into()),
-            None => Self::Archive(text.strip_prefix("oci-archive:").unwrap_or(text).into()),
+        if io::stdout().is_terminal() {
+            return Err(Problem::new(ErrorCode::Invalid, "an archive is not for a terminal")
+                .hint("redirect stdout, or use `--to FILE.tar`"));
         }
+        Ok(Self::Stdout)
     }
 }
 
@@ -58,10 +62,6 @@ impl Writer {
     pub(crate) fn create(to: &Destination) -> Result<Self, Problem> {
         match to {
             Destination::Stdout => {
-                if io::stdout().is_terminal() {
-                    return Err(Problem::new(ErrorCode::Invalid, "an archive is not for a terminal")
-                        .hint("redirect stdout, or use `--to FILE.tar`"));
-                }
                 let mut builder = tar::Builder::new(BufWriter::with_capacity(BUFFER_BYTES, io::stdout()));
                 append(&mut builder, MARK, MARK_TEXT.as_bytes())
                     .map_err(|error| unwritable(Path::new("stdout"), error))?;
@@ -265,7 +265,7 @@ mod tests {
     fn an_archive_has_its_name_at_its_end_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.tar");
-        let to = Destination::parse(path.to_str().unwrap());
+        let to = Destination::parse(path.to_str().unwrap()).unwrap();
         let mut writer = Writer::create(&to).unwrap();
         assert!(!path.exists());
         writer.blob(&Digest::sha256(b"abc"), 3, &b"abc"[..]).unwrap();
@@ -291,7 +291,7 @@ mod tests {
     fn a_folder_keeps_what_it_has() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("layout");
-        let to = Destination::parse(&format!("oci:{}", root.display()));
+        let to = Destination::parse(&format!("oci:{}", root.display())).unwrap();
         let entry = |digest: &str, name: Option<&str>| {
             json!({"mediaType": seaworthy_oci::media::OCI_MANIFEST, "size": 0,
                 "digest": Digest::sha256(digest.as_bytes()), "x-kept": true,

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// An image as it is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) place: Place,
     pub(super) name: Name,

@@ -30,12 +30,17 @@ const PIECES: usize = 8;
 pub(crate) async fn export(global: &Global, flags: &ExportFlags) -> Outcome {
     let server = Server::of(global)?;
     let registry = server.registry();
-    let wanted = flags.references.iter().map(|text| parse(text, registry.as_deref()));
-    let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
+    let mut wanted = Vec::new();
+    for text in &flags.references {
+        let image = parse(text, registry.as_deref())?;
+        if !wanted.contains(&image) {
+            wanted.push(image);
+        }
+    }
     let platform = flags.platform.as_deref().map(platform).transpose()?;
     let referrers = if flags.no_referrers { Referrers::Left } else { Referrers::Along };
     let extent = Extent { platform, referrers };
-    let to = Destination::parse(&flags.to);
+    let to = Destination::parse(&flags.to)?;
 
     let mut remote = Remote::connect(&server).await?;
     let mut collection = Collection::default();
@@ -43,25 +48,36 @@ pub(crate) async fn export(global: &Global, flags: &ExportFlags) -> Outcome {
         collection.add(&mut remote, image, &extent).await?;
     }
     let blobs = collection.blobs()?;
-    let mut writer = Writer::create(&to)?;
+    let total = blobs.iter().map(|blob| blob.size).sum();
+    let bar = render::progress(global, Text::ExportingImages, Amount::BytesOf(total));
+    let written = write(&mut remote, (&collection, &blobs), &to, &bar).await;
+    bar.finish_and_clear();
+    written?.finish(&collection.entries(registry.as_deref()), &collection.docker(registry.as_deref()))?;
+    if collection.foreign > 0 {
+        render::note(&format!("{} {}", Text::ForeignLeftOut.say(language()), collection.foreign));
+    }
+    say(global, &collection, &to);
+    Ok(())
+}
+
+/// Writes all but what names the images.
+async fn write(
+    remote: &mut Remote,
+    (collection, blobs): (&Collection, &[Needed<'_>]),
+    to: &Destination,
+    bar: &ProgressBar,
+) -> Result<Writer, Problem> {
+    let mut writer = Writer::create(to)?;
     for (digest, bytes) in collection.manifests() {
         if !writer.holds(digest, bytes.len() as u64) {
             let written = writer.blob(digest, bytes.len() as u64, &bytes[..]);
             written.map_err(|error| unwritten(digest, &error))?;
         }
     }
-    let total = blobs.iter().map(|blob| blob.size).sum();
-    let bar = render::progress(global, Text::ExportingImages, Amount::BytesOf(total));
-    for blob in &blobs {
-        writer = bring(&mut remote, writer, *blob, &bar).await?;
+    for blob in blobs {
+        writer = bring(remote, writer, *blob, bar).await?;
     }
-    bar.finish_and_clear();
-    writer.finish(&collection.entries(registry.as_deref()), &collection.docker(registry.as_deref()))?;
-    if collection.foreign > 0 {
-        render::note(&format!("{} {}", Text::ForeignLeftOut.say(language()), collection.foreign));
-    }
-    say(global, &collection, &to);
-    Ok(())
+    Ok(writer)
 }
 
 /// The images of an export: on stdout, unless the archive is there.

@@ -71,12 +71,9 @@ pub(crate) async fn import(
         sources: HashMap::new(),
         bar,
     };
-    let mut uploaded = Vec::new();
-    for image in &plan.images {
-        uploaded.push(pusher.push(&plan, image).await?);
-    }
+    let uploaded = pusher.push_all(&plan).await;
     pusher.bar.finish_and_clear();
-    say(global, &plan, &uploaded);
+    say(global, &plan, &uploaded?);
     if let Some(image) = plan.images.first() {
         let hint = format!("{} seaworthy check {}", Text::Judge.say(language()), name(image));
         render::note(&hint);
@@ -129,6 +126,15 @@ enum Way {
 }
 
 impl Pusher {
+    /// The bytes that were uploaded of each image.
+    async fn push_all(&mut self, plan: &Plan) -> Result<Vec<u64>, Problem> {
+        let mut uploaded = Vec::new();
+        for image in &plan.images {
+            uploaded.push(self.push(plan, image).await?);
+        }
+        Ok(uploaded)
+    }
+
     /// Pushes an image with all that comes along; returns the bytes that were uploaded.
     async fn push(&mut self, plan: &Plan, image: &Image) -> Result<u64, Problem> {
         let repository = &image.place.repository;
