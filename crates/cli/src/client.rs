@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{Method, Request, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited, combinators::BoxBody};
+use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
@@ -60,29 +61,111 @@ impl Server {
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Problem> {
+        let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(whole(bytes))
+            .map_err(|error| unmade(&error))?;
+        let response = self.connect().await?.send(request).await?;
+        let status = response.status();
+        let bytes = read(response.into_body(), ANSWER_BYTES).await?;
+        if status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(|error| broke(&error));
+        }
+        let problem = serde_json::from_slice::<Value>(&bytes)
+            .ok()
+            .and_then(|value| serde_json::from_value(value.get("error")?.clone()).ok());
+        Err(problem.unwrap_or_else(|| unnamed(status, &bytes)))
+    }
+
+    /// Connects, as whoever the login says.
+    pub(crate) async fn connect(&self) -> Result<Connection, Problem> {
         match self {
             Self::Socket(socket) => {
                 let stream = UnixStream::connect(socket)
                     .await
                     .map_err(|error| away(&socket.display().to_string(), &error))?;
-                exchange(stream, ("localhost", None), method, path, body).await
+                let sender = converse(stream).await?;
+                Ok(Connection { sender, host: "localhost".to_owned(), authorization: None })
             }
             Self::Http { address, login } => {
-                let place = address.authority();
+                let host = address.authority();
                 let stream = TcpStream::connect((address.host.as_str(), address.port))
                     .await
-                    .map_err(|error| away(&place, &error))?;
-                let authorization = login.as_ref().map(basic);
-                let host = (place.as_str(), authorization.as_deref());
-                if address.scheme == Scheme::Http {
-                    return exchange(stream, host, method, path, body).await;
-                }
-                let ca = login.as_ref().and_then(|login| login.ca.as_deref());
-                let stream = tls::connect(stream, &address.host, ca).await?;
-                exchange(stream, host, method, path, body).await
+                    .map_err(|error| away(&host, &error))?;
+                let sender = if address.scheme == Scheme::Http {
+                    converse(stream).await?
+                } else {
+                    let ca = login.as_ref().and_then(|login| login.ca.as_deref());
+                    converse(tls::connect(stream, &address.host, ca).await?).await?
+                };
+                Ok(Connection { sender, host, authorization: login.as_ref().map(basic) })
             }
         }
     }
+
+    /// How docker calls the registry; `None` at the operator socket, which does not know.
+    pub(crate) fn registry(&self) -> Option<String> {
+        let Self::Http { address, .. } = self else { return None };
+        let name = address.authority();
+        let is_plain = address.scheme == Scheme::Https && address.port == 443;
+        Some(name.strip_suffix(":443").filter(|_| is_plain).map_or(name.clone(), str::to_owned))
+    }
+}
+
+/// What a request carries.
+pub(crate) type Body = BoxBody<Bytes, io::Error>;
+
+/// A body that is in memory.
+pub(crate) fn whole(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed()
+}
+
+/// One connection, kept open.
+pub(crate) struct Connection {
+    sender: SendRequest<Body>,
+    host: String,
+    authorization: Option<String>,
+}
+
+impl Connection {
+    /// Sends a request to a path; the answer's body is still to be read.
+    pub(crate) async fn send(&mut self, mut request: Request<Body>) -> Result<Response<Incoming>, Problem> {
+        let spoken = match language() {
+            Language::Japanese => "ja",
+            Language::English => "en",
+        };
+        let headers = request.headers_mut();
+        headers.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_static(spoken));
+        headers.insert(header::HOST, HeaderValue::from_str(&self.host).map_err(|error| unmade(&error))?);
+        if let Some(authorization) = &self.authorization {
+            let value = HeaderValue::from_str(authorization).map_err(|error| unmade(&error))?;
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        self.sender.ready().await.map_err(|error| broke(&error))?;
+        self.sender.send_request(request).await.map_err(|error| broke(&error))
+    }
+}
+
+/// A body of at most so many bytes.
+pub(crate) async fn read(body: Incoming, most: usize) -> Result<Bytes, Problem> {
+    Ok(Limited::new(body, most).collect().await.map_err(|error| broke(&error))?.to_bytes())
+}
+
+pub(crate) fn broke(what: &dyn std::fmt::Display) -> Problem {
+    Problem::new(ErrorCode::Unavailable, format!("the server's answer broke off: {what}"))
+}
+
+pub(crate) fn unmade(why: &dyn std::fmt::Display) -> Problem {
+    Problem::new(ErrorCode::Invalid, format!("request cannot be made: {why}"))
+}
+
+/// An answer that says nothing we understand.
+pub(crate) fn unnamed(status: StatusCode, body: &[u8]) -> Problem {
+    let text: String = String::from_utf8_lossy(body).chars().take(300).collect();
+    Problem::new(ErrorCode::Invalid, format!("the server answered {status}: {text}"))
 }
 
 fn basic(login: &Login) -> String {
@@ -99,53 +182,14 @@ fn away(place: &str, error: &io::Error) -> Problem {
     }
 }
 
-async fn exchange<S>(
-    stream: S,
-    host: (&str, Option<&str>),
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-) -> Result<Value, Problem>
+async fn converse<S>(stream: S) -> Result<SendRequest<Body>, Problem>
 where
     S: io::AsyncRead + io::AsyncWrite + Unpin + Send + 'static,
 {
-    let broke = |what: &dyn std::fmt::Display| {
-        Problem::new(ErrorCode::Unavailable, format!("the server's answer broke off: {what}"))
-    };
-    let (mut sender, connection) =
+    let (sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broke(&error))?;
     tokio::spawn(connection);
-    let mut request = Request::builder().method(method).uri(path).header(header::HOST, host.0);
-    if let Some(authorization) = host.1 {
-        request = request.header(header::AUTHORIZATION, authorization);
-    }
-    let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-    let spoken = match language() {
-        Language::Japanese => "ja",
-        Language::English => "en",
-    };
-    let request = request
-        .header(header::ACCEPT_LANGUAGE, spoken)
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(bytes))
-        .map_err(|error| Problem::new(ErrorCode::Invalid, format!("request cannot be made: {error}")))?;
-    let response = sender.send_request(request).await.map_err(|error| broke(&error))?;
-    let status = response.status();
-    let bytes = Limited::new(response.into_body(), ANSWER_BYTES)
-        .collect()
-        .await
-        .map_err(|error| broke(&error))?
-        .to_bytes();
-    if status.is_success() {
-        return serde_json::from_slice(&bytes).map_err(|error| broke(&error));
-    }
-    let problem = serde_json::from_slice::<Value>(&bytes)
-        .ok()
-        .and_then(|value| serde_json::from_value(value.get("error")?.clone()).ok());
-    Err(problem.unwrap_or_else(|| {
-        let text: String = String::from_utf8_lossy(&bytes).chars().take(300).collect();
-        Problem::new(ErrorCode::Invalid, format!("the server answered {status}: {text}"))
-    }))
+    Ok(sender)
 }
 
 /// The data directory of the server on this machine.

@@ -20,7 +20,7 @@ pub(crate) use bench::{
 };
 pub(crate) use cache::{CacheFlags, CacheVerb};
 pub(crate) use fleet::{ContainerList, ContainerVerb, HostVerb};
-pub(crate) use registry::{ImageVerb, RegistryVerb, RetentionVerb, RuleFlags};
+pub(crate) use registry::{ExportFlags, ImageVerb, LayoutFlags, RegistryVerb, RetentionVerb, RuleFlags};
 pub(crate) use replication::{ReplicationFlags, ReplicationVerb};
 pub(crate) use rules::RulesVerb;
 pub(crate) use scope_map::{ScopeMapVerb, TokenVerb};

@@ -97,6 +97,22 @@ const AFTER: &[(&str, &str)] = &[
         "OLD and NEW are files, or names of active policies: NAME or NAME@VERSION.",
         "OLD と NEW はファイル、または有効なポリシーの名前 (NAME か NAME@VERSION) です。",
     ),
+    (
+        "All platforms of each image, and what refers to it (signatures, SBOMs, attestations). What the registry does not give",
+        "各イメージの全プラットフォームと、それを参照するもの (署名、SBOM、アテステーション) を書き出します。レジストリがプルさせない",
+    ),
+    (
+        "out (blocked, pending, in quarantine) is not exported. docker, podman, skopeo and containerd read the archive.",
+        "もの (ブロック、判定待ち、隔離中) は書き出しません。アーカイブは docker、podman、skopeo、containerd で読めます。",
+    ),
+    (
+        "From another registry all of it is fetched, and copied if its clearance there allows it. A layout is pushed as it is, and judged as",
+        "他のレジストリのイメージは全体を取得し、宛先での使用可否判定が許可の場合にコピーします。レイアウトはそのままプッシュし、",
+    ),
+    (
+        "everything that is pushed: each image goes where its name says, or to DESTINATION. The digests stay.",
+        "ほかのプッシュと同様に判定します。各イメージは名前の場所、または DESTINATION に置かれます。ダイジェストは変わりません。",
+    ),
 ];
 
 const TEXTS: &[(&str, &str)] = &[
@@ -252,12 +268,34 @@ const TEXTS: &[(&str, &str)] = &[
         "イメージの隔離を解除する。インデックスではすべてのイメージを含む",
     ),
     (
-        "Copy an image from another registry, through the cache that answers for it",
-        "他のレジストリのイメージを、対応するキャッシュを通してコピーする",
+        "Write images to an OCI layout: an archive or a folder, for a machine that this one does not reach",
+        "イメージを OCI レイアウト (アーカイブまたはフォルダー) に書き出す。接続できないマシンへの持ち込み用",
     ),
     (
-        "HOST/REPOSITORY:TAG, or what a cache here calls it",
-        "HOST/REPOSITORY:TAG、またはこのレジストリのキャッシュでの名前",
+        "FILE for a tar archive, oci:DIR for a folder, to which images are added, or `-` for an archive on stdout",
+        "tar アーカイブは FILE、フォルダーは oci:DIR (既存のイメージに追加)、標準出力は `-`",
+    ),
+    (
+        "Of each index the image for this platform alone, such as linux/arm64",
+        "各インデックスからこのプラットフォームのイメージだけを書き出す。例: linux/arm64",
+    ),
+    ("Leave out what refers to the images", "イメージを参照するもの (署名、SBOM など) を除外する"),
+    (
+        "Copy an image from another registry through the cache that answers for it, or images from an OCI layout",
+        "他のレジストリのイメージを対応するキャッシュを通して、または OCI レイアウトのイメージを取り込む",
+    ),
+    (
+        "HOST/REPOSITORY:TAG, what a cache here calls it, FILE, oci-archive:FILE[:NAME] or oci:DIR[:NAME]",
+        "HOST/REPOSITORY:TAG、このレジストリのキャッシュでの名前、FILE、oci-archive:FILE[:NAME]、oci:DIR[:NAME] のいずれか",
+    ),
+    (
+        "REPOSITORY or REPOSITORY:TAG; without it each image of a layout goes where its name says",
+        "REPOSITORY または REPOSITORY:TAG。省略すると、レイアウトの各イメージはその名前の場所に取り込まれる",
+    ),
+    ("Put all images of a layout below this prefix", "レイアウトのすべてのイメージをこの接頭辞の下に置く"),
+    (
+        "Say what a layout would bring where, and push nothing",
+        "レイアウトから取り込まれるものと場所を表示し、何もプッシュしない",
     ),
     ("Say that an image stays in quarantine", "イメージを隔離したままにすると記録する"),
     ("The most bytes that they hold together, such as 200GiB", "合計で保存できるバイト数の上限。例: 200GiB"),

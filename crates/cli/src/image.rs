@@ -20,6 +20,7 @@ use seaworthy_sandbox::{Input, Limits, Sandbox};
 
 use crate::{
     flags::Global,
+    layout::{blob_path, unreadable},
     render::{self, Amount},
     text::Text,
 };
@@ -57,10 +58,6 @@ impl Target {
         }
         Self::Reference(text.to_owned())
     }
-}
-
-fn unreadable(what: &Path, why: impl std::fmt::Display) -> Problem {
-    Problem::new(ErrorCode::Unavailable, format!("failed to read `{}`: {why}", what.display()))
 }
 
 /// Inspects a local image in sandboxed children of this binary.
@@ -215,10 +212,6 @@ fn told(bar: &ProgressBar, layer: Result<Input, InventoryProblem>) -> Result<Inp
         _ => {}
     }
     layer
-}
-
-pub(crate) fn blob_path(root: &Path, digest: &Digest) -> PathBuf {
-    root.join("blobs").join(digest.algorithm().name()).join(digest.hex())
 }
 
 fn open_blob(root: &Path, digest: &Digest) -> Result<Input, InventoryProblem> {

@@ -3,11 +3,13 @@
 
 mod address;
 mod client;
+mod distribution;
 mod docker_login;
 mod failure;
 mod flags;
 mod help;
 mod image;
+mod layout;
 mod login;
 mod render;
 mod run;

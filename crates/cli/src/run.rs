@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use crate::{
-    failure::{Failure, Outcome, unable},
+    failure::{Failure, Outcome, unable, usage},
     flags::{
         AccessVerb, AdvisoriesVerb, Cli, ContainerVerb, ExceptionVerb, FindingVerb, Global, HostVerb,
-        ImageVerb, LedgerVerb, PolicyVerb, Verb,
+        ImageVerb, LayoutFlags, LedgerVerb, PolicyVerb, Verb,
     },
+    layout::Source,
     render, verbs,
 };
 
@@ -123,14 +124,35 @@ async fn image(global: &Global, verb: ImageVerb) -> Outcome {
         ImageVerb::Promote { source, destination, wait } => {
             verbs::rules::copy(global, "promote", (&source, &destination), &wait).await
         }
-        ImageVerb::Import { source, destination, wait } => {
-            verbs::rules::copy(global, "import", (&source, &destination), &wait).await
+        ImageVerb::Export(flags) => Box::pin(verbs::transfer::export(global, &flags)).await,
+        ImageVerb::Import { source, destination, wait, layout } => {
+            Box::pin(import(global, (&source, destination.as_deref()), &wait, &layout)).await
         }
         ImageVerb::Delete { reference } => verbs::images::delete(global, &reference).await,
         ImageVerb::Deleted(flags) => verbs::registry::deleted(global, &flags.repo).await,
         ImageVerb::Restore { reference } => verbs::registry::restore(global, &reference).await,
         ImageVerb::Explain { digest } => verbs::registry::explain(global, &digest).await,
     }
+}
+
+async fn import(
+    global: &Global,
+    (source, destination): (&str, Option<&str>),
+    wait: &str,
+    flags: &LayoutFlags,
+) -> Outcome {
+    if let Some(layout) = Source::parse(source) {
+        return verbs::transfer::import(global, layout, destination, flags).await;
+    }
+    if flags.below.is_some() || flags.dry_run {
+        return Err(usage(format!(
+            "`--below` and `--dry-run` are for layouts, and `{source}` is none that is there"
+        )));
+    }
+    let Some(destination) = destination else {
+        return Err(usage(format!("`{source}` is no file: an image of a registry needs a destination")));
+    };
+    verbs::rules::copy(global, "import", (source, destination), wait).await
 }
 
 async fn advisories(global: &Global, verb: AdvisoriesVerb) -> Outcome {

@@ -75,6 +75,11 @@ texts! {
     Judged: "images judged", "件のイメージを判定";
     Inspecting: "inspecting", "検査中";
     Exporting: "exporting from the engine", "エンジンから書き出しています";
+    ExportingImages: "exporting", "書き出しています";
+    ImportingImages: "importing", "取り込んでいます";
+    ForeignLeftOut: "layers left out, because registries need not hold them:", "レジストリが保持しなくてよいため除外したレイヤー数:";
+    ReferrersLeftOut: "left out, because what they refer to is not pushed:", "参照先をプッシュしないため除外したもの:";
+    Judge: "it is inspected and judged now:", "検査と使用可否判定を開始しました。確認:";
     Importing: "importing advisories", "フィードを取り込んでいます";
     CasesPassed: "cases passed", "件のケースが合格";
     CasesFailed: "failed", "件が不合格";

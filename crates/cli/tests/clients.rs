@@ -155,7 +155,7 @@ impl Containerd {
         run(command.args(words).arg(port.full(reference)))
     }
 
-    fn has(&self, digest: &Digest) -> bool {
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
         done(&mut self.ctr(&["content", "ls", "-q"])).contains(&digest.to_string())
     }
 }

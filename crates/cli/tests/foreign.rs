@@ -113,7 +113,7 @@ fn a_foreign_registry_has_what_is_here() {
         let rows = place.cli(&["registry", "replication", "status", "edge", "-o", "json"]).json();
         let row = rows.as_array()?.iter().find(|row| row["name"] == "2").cloned();
         // It takes a tag away, or refuses to and says so.
-        (row.is_none() || row.is_some_and(|row| row["error"].is_string())).then_some(())
+        row.is_none_or(|row| row["error"].is_string()).then_some(())
     });
     let records = until("it has its number", || {
         let said = place.cli(&["ledger", "list", "--action", "manifest.replicate", "-o", "json"]).json();

@@ -43,3 +43,6 @@ mod running;
 mod server;
 mod stopped;
 mod story;
+mod transfer;
+mod transfer_clients;
+mod transfer_hostile;

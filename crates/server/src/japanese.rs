@@ -5,11 +5,11 @@
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
 
-use crate::{japanese_registry, japanese_texts, limit};
+use crate::{japanese_registry, japanese_texts, japanese_transfer, limit};
 
 /// All texts: one table would be too long a file.
 fn texts() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    japanese_texts::TEXTS.iter().chain(japanese_registry::TEXTS)
+    japanese_texts::TEXTS.iter().chain(japanese_registry::TEXTS).chain(japanese_transfer::TEXTS)
 }
 
 /// The problem in `language`, as its reader should see it. What is Japanese already stays.

@@ -19,6 +19,7 @@ mod group;
 pub mod japanese;
 mod japanese_registry;
 mod japanese_texts;
+mod japanese_transfer;
 mod live;
 mod local_ca;
 pub mod mail;

@@ -32,21 +32,38 @@ Examples:
         #[arg(long, default_value = "30s")]
         wait: String,
     },
-    /// Copy an image from another registry, through the cache that answers for it
+    /// Write images to an OCI layout: an archive or a folder, for a machine that this one does not reach
     #[command(
-        after_help = "All of it is fetched, its digests verified, and it is copied if its clearance there allows it; the digest stays.
+        after_help = "All platforms of each image, and what refers to it (signatures, SBOMs, attestations). What the registry does not give
+out (blocked, pending, in quarantine) is not exported. docker, podman, skopeo and containerd read the archive.
+Examples:
+  seaworthy image export prod/web:1 prod/db:7 --to web.tar
+  seaworthy image export prod/web@sha256:9c1e… --to oci:./layout --platform linux/arm64
+  seaworthy image export prod/web:1 --to - | ssh host docker load"
+    )]
+    Export(ExportFlags),
+    /// Copy an image from another registry through the cache that answers for it, or images from an OCI layout
+    #[command(
+        after_help = "From another registry all of it is fetched, and copied if its clearance there allows it. A layout is pushed as it is, and judged as
+everything that is pushed: each image goes where its name says, or to DESTINATION. The digests stay.
 Examples:
   seaworthy image import docker.io/library/debian:12 base/debian:12
-  seaworthy image import hub/library/debian@sha256:9c1e… base/debian"
+  seaworthy image import hub/library/debian@sha256:9c1e… base/debian
+  seaworthy image import web.tar --dry-run
+  seaworthy image import oci:./layout --below air
+  seaworthy image import oci-archive:web.tar:latest prod/web:1"
     )]
     Import {
-        /// HOST/REPOSITORY:TAG, or what a cache here calls it
+        /// HOST/REPOSITORY:TAG, what a cache here calls it, FILE, oci-archive:FILE[:NAME] or oci:DIR[:NAME]
         source: String,
-        /// REPOSITORY or REPOSITORY:TAG
-        destination: String,
+        /// REPOSITORY or REPOSITORY:TAG; without it each image of a layout goes where its name says
+        destination: Option<String>,
         /// How long to wait while its inspection is under way
         #[arg(long, default_value = "30s")]
         wait: String,
+        /// Of layouts alone.
+        #[command(flatten)]
+        layout: LayoutFlags,
     },
     /// Let an image out of quarantine, with all images of an index
     #[command(after_help = "`registry rules set PREFIX --quarantine` hides what is pushed there until then.
@@ -91,6 +108,34 @@ Example: seaworthy image release prod/web@sha256:9c1e… --details 'scanned by h
         /// DIGEST of a manifest, an index, a config or a layer
         digest: String,
     },
+}
+
+/// Flags of `image export`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportFlags {
+    /// REPOSITORY:TAG or REPOSITORY@DIGEST
+    #[arg(value_name = "REFERENCE", required = true)]
+    pub(crate) references: Vec<String>,
+    /// FILE for a tar archive, oci:DIR for a folder, to which images are added, or `-` for an archive on stdout
+    #[arg(long, value_name = "DEST")]
+    pub(crate) to: String,
+    /// Of each index the image for this platform alone, such as linux/arm64
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// Leave out what refers to the images
+    #[arg(long)]
+    pub(crate) no_referrers: bool,
+}
+
+/// Flags of `image import` for layouts.
+#[derive(Debug, Args)]
+pub(crate) struct LayoutFlags {
+    /// Put all images of a layout below this prefix
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) below: Option<String>,
+    /// Say what a layout would bring where, and push nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Verbs of `registry`.

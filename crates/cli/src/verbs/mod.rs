@@ -22,6 +22,7 @@ pub(crate) mod replication;
 pub(crate) mod rules;
 pub(crate) mod scope_maps;
 pub(crate) mod serve;
+pub(crate) mod transfer;
 
 use crate::{client::Server, failure::Outcome, flags::Global, render};
 

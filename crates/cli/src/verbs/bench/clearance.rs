@@ -20,6 +20,7 @@ use crate::{
     failure::{Failure, Outcome, unable, usage},
     flags::{BenchClearanceFlags, Global},
     image::{self, Target},
+    layout,
 };
 
 /// Repositories that the image is pushed to once its layers are known.
@@ -179,7 +180,7 @@ impl Image {
         let ImageManifest { config, layers, .. } = &parsed;
         let mut blobs = Vec::new();
         for descriptor in layers.iter().chain([config]) {
-            let path = image::blob_path(root, &descriptor.digest);
+            let path = layout::blob_path(root, &descriptor.digest);
             let bytes =
                 std::fs::read(&path).map_err(|error| unable(format!("`{}`: {error}", path.display())))?;
             blobs.push((descriptor.digest, Bytes::from(bytes)));
