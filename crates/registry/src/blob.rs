@@ -50,13 +50,12 @@ impl Registry {
     }
 
     async fn is_reached(&self, repository: &RepoName, digest: &Digest) -> Result<bool, RegistryError> {
-        let reaching = db::reaching(self.db(), (repository, digest), Reaching::Opens, "", 1).await?;
-        Ok(!reaching.is_empty())
+        Ok(!self.inner.reads.opening(repository, digest).await?.is_empty())
     }
 
     /// The row of a blob that can be read.
     async fn readable(&self, digest: &Digest) -> Result<BlobRow, RegistryError> {
-        let row = db::blob(self.db(), digest).await?.filter(BlobRow::is_readable);
+        let row = self.inner.reads.blob(digest).await?.filter(BlobRow::is_readable);
         Ok(row.ok_or_else(|| unknown(digest))?)
     }
 
@@ -215,8 +214,11 @@ impl Registry {
         let mut after = String::new();
         let mut refused = None;
         loop {
-            let manifests =
-                db::reaching(self.db(), (repository, digest), how, &after, limit::REACH_PAGE).await?;
+            let manifests = if how == Reaching::Opens && after.is_empty() {
+                self.inner.reads.opening(repository, digest).await?
+            } else {
+                db::reaching(self.db(), (repository, digest), how, &after, limit::REACH_PAGE).await?
+            };
             for (manifest, locks) in &manifests {
                 if let Err(problem) = lock::check_read(*locks, &format!("{repository}@{manifest}")) {
                     refused.get_or_insert(Reach::Locked(Box::new(problem)));

@@ -35,8 +35,8 @@ pub(crate) use attributes::{
     tags_page,
 };
 pub(crate) use blobs::{
-    BlobRow, BlobState, Entered, Hold, Link, blob, blob_in, enter_blob, forget_blob, has_link, hold_on,
-    insert_link, is_worn, name_blob, pin, pin_from, set_state,
+    BLOBS_IN, BlobRow, BlobState, Entered, Hold, Link, blob, blob_in, enter_blob, forget_blob, has_link,
+    hold_on, insert_link, is_worn, name_blob, pin, pin_from, set_state,
 };
 pub(crate) use caches::{
     CACHES_IN, CacheRow, cache_of, caches, count_caches, due_fills, fill_from, fill_tries, filled, filled_in,
@@ -170,6 +170,27 @@ pub(crate) enum Reaching {
     Names,
 }
 
+/// The tables that [`reaching`] reads.
+pub(crate) const REACHED_BY: &[&str] = &[
+    "registry_references",
+    "registry_manifests",
+    "registry_repositories",
+    "registry_cached",
+    "registry_links",
+];
+
+const REACHING: &str = "SELECT DISTINCT f.manifest, COALESCE(m.locks, 0) | COALESCE(r.locks, 0)
+     FROM registry_references AS f
+     LEFT JOIN registry_manifests AS m ON m.repository = f.repository AND m.digest = f.manifest
+     LEFT JOIN registry_repositories AS r ON r.path = f.repository
+     WHERE f.repository = $1 AND f.digest = $2 AND f.kind <> 'foreign' AND f.manifest > $3
+       AND ($5 = 1
+         OR NOT EXISTS (SELECT 1 FROM registry_cached AS c
+             WHERE c.repository = f.repository AND c.digest = f.manifest)
+         OR EXISTS (SELECT 1 FROM registry_links AS l
+             WHERE l.repository = f.repository AND l.digest = f.digest AND l.reader = 1))
+     ORDER BY f.manifest LIMIT $4";
+
 /// Manifests of the repository that reach the blob, after `after` in digest order, each with its own
 /// and the repository's locks.
 pub(crate) async fn reaching(
@@ -179,22 +200,9 @@ pub(crate) async fn reaching(
     after: &str,
     most: i64,
 ) -> Result<Vec<(Digest, Locks)>, DbError> {
-    let rows = db
-        .fetch_all(
-            "SELECT DISTINCT f.manifest, COALESCE(m.locks, 0) | COALESCE(r.locks, 0)
-             FROM registry_references AS f
-             LEFT JOIN registry_manifests AS m ON m.repository = f.repository AND m.digest = f.manifest
-             LEFT JOIN registry_repositories AS r ON r.path = f.repository
-             WHERE f.repository = $1 AND f.digest = $2 AND f.kind <> 'foreign' AND f.manifest > $3
-               AND ($5 = 1
-                 OR NOT EXISTS (SELECT 1 FROM registry_cached AS c
-                     WHERE c.repository = f.repository AND c.digest = f.manifest)
-                 OR EXISTS (SELECT 1 FROM registry_links AS l
-                     WHERE l.repository = f.repository AND l.digest = f.digest AND l.reader = 1))
-             ORDER BY f.manifest LIMIT $4",
-            args![repository.as_str(), &digest.to_string(), after, most, how == Reaching::Names],
-        )
-        .await?;
+    let digest = digest.to_string();
+    let args = args![repository.as_str(), &digest, after, most, how == Reaching::Names];
+    let rows = db.fetch_all(REACHING, args).await?;
     rows.iter().map(|row| Ok((row.parsed(0)?, Locks::from_bits(row.int(1)?)))).collect()
 }
 
@@ -423,15 +431,14 @@ mod tests {
     /// What is kept of these rows is dropped when their tables change: so it must know all of them.
     #[test]
     fn names_are_read_from_the_tables_that_are_watched() {
-        let mut read: Vec<&str> = [MANIFEST, TAGGED]
-            .iter()
-            .flat_map(|sql| sql.split_whitespace())
-            .filter(|word| word.starts_with("registry_"))
-            .collect();
-        read.sort_unstable();
-        read.dedup();
-        let mut watched = NAMED_BY.to_vec();
-        watched.sort_unstable();
-        assert_eq!(read, watched);
+        for (statements, watched) in
+            [(&[MANIFEST, TAGGED][..], NAMED_BY), (&[REACHING], REACHED_BY), (&[blobs::BLOB], BLOBS_IN)]
+        {
+            let words = statements.iter().flat_map(|sql| sql.split_whitespace());
+            let tables =
+                |words: Vec<&'static str>| words.into_iter().collect::<std::collections::BTreeSet<_>>();
+            let read = tables(words.filter(|word| word.starts_with("registry_")).collect());
+            assert_eq!(read, tables(watched.to_vec()));
+        }
     }
 }

@@ -50,8 +50,10 @@ pub const ANNOTATION_BYTES: usize = 512;
 pub const MOUNT_SOURCES: i64 = 64;
 /// When to try again, in seconds, unless the refusal says it.
 pub const RETRY_SECONDS: u32 = 1;
-/// Names of manifests that are kept in memory with what they stand for.
+/// Names of manifests that are kept in memory with what they stand for; as many blobs, and who opens them.
 pub const CACHED_NAMES: usize = 16_384;
+/// A blob that more manifests of a repository open is looked up each time.
+pub const CACHED_REACH: usize = 8;
 /// Bytes of manifests that are kept in memory, all together.
 pub const CACHED_BYTES: u64 = 32 * 1024 * 1024;
 /// Longer manifests are read each time, in bytes.
@@ -218,7 +220,7 @@ pub const MIRROR_SECONDS_MAX: u32 = 7 * 86_400;
 /// Tags of a repository that are mirrored; with more that fit, none is.
 pub const MIRROR_TAGS: usize = 10_000;
 /// Pages of an upstream's list of tags that are read.
-pub const MIRROR_PAGES: usize = 1_000;
+pub const MIRROR_PAGES: usize = 200;
 /// Longest page of such a list, and longest list of referrers, in bytes (4 MiB).
 pub const LIST_BYTES: usize = 4 * 1024 * 1024;
 /// How long a mirror that is looked at is left to who looks, in seconds: if that server is killed, another looks.

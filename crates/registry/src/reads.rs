@@ -1,8 +1,10 @@
-//! What was read of manifests and is still so: most requests of a registry ask for the same few.
+//! What was read of manifests and blobs and is still so: most requests of a registry ask for the same few.
 //!
 //! An entry holds for as long as nobody committed to the tables that it was read from, which only the one
 //! server of a SQLite file knows; on PostgreSQL each request reads. Bytes are named by their digest and hold
 //! for ever. Who may read, and the gate, are asked each time.
+
+use std::{future::Future, hash::Hash};
 
 use bytes::Bytes;
 use quick_cache::{Weighter, sync::Cache};
@@ -11,18 +13,52 @@ use seaworthy_store::{Db, Watch};
 
 use crate::{
     RegistryError,
-    db::{self, StoredManifest},
+    db::{self, BlobRow, Reaching, StoredManifest},
     limit,
+    lock::Locks,
     path::ManifestName,
 };
 
-type Key = (RepoName, ManifestName);
+/// What was read of some tables, until somebody commits to them.
+struct Watched<K, V> {
+    watch: Option<Watch>,
+    kept: Cache<K, (u64, V)>,
+}
 
-/// Manifests that were read.
+impl<K: Eq + Hash, V: Clone> Watched<K, V> {
+    fn new(db: &Db, tables: &'static [&'static str]) -> Self {
+        Self { watch: db.watch(tables), kept: Cache::new(limit::CACHED_NAMES) }
+    }
+
+    /// What `read` finds, or found before. Kept if `is_worth` it.
+    async fn get<R>(&self, key: K, is_worth: impl Fn(&V) -> bool, read: R) -> Result<V, RegistryError>
+    where
+        R: Future<Output = Result<V, RegistryError>>,
+    {
+        // Before the rows: a commit in between makes what was read of no use to anybody later.
+        let Some(count) = self.watch.as_ref().map(Watch::count) else { return read.await };
+        if let Some((_, found)) = self.kept.get(&key).filter(|(then, _)| *then == count) {
+            return Ok(found);
+        }
+        let found = read.await?;
+        if is_worth(&found) {
+            self.kept.insert(key, (count, found.clone()));
+        } else {
+            drop(self.kept.remove(&key));
+        }
+        Ok(found)
+    }
+}
+
+/// Manifests that reach a blob, in digest order, with their locks and the repository's.
+pub(crate) type Reach = Vec<(Digest, Locks)>;
+
+/// Manifests and blobs that were read.
 pub(crate) struct Reads {
     db: Db,
-    watch: Option<Watch>,
-    named: Cache<Key, (u64, StoredManifest)>,
+    named: Watched<(RepoName, ManifestName), Option<StoredManifest>>,
+    blobs: Watched<Digest, Option<BlobRow>>,
+    opening: Watched<(RepoName, Digest), Reach>,
     bytes: Payloads,
 }
 
@@ -52,8 +88,13 @@ impl Payloads {
 
 impl Reads {
     pub(crate) fn new(db: Db) -> Self {
-        let named = Cache::new(limit::CACHED_NAMES);
-        Self { watch: db.watch(db::NAMED_BY), named, bytes: Payloads::new(), db }
+        Self {
+            named: Watched::new(&db, db::NAMED_BY),
+            blobs: Watched::new(&db, db::BLOBS_IN),
+            opening: Watched::new(&db, db::REACHED_BY),
+            bytes: Payloads::new(),
+            db,
+        }
     }
 
     /// What a name stands for.
@@ -62,31 +103,34 @@ impl Reads {
         repository: &RepoName,
         name: &ManifestName,
     ) -> Result<Option<StoredManifest>, RegistryError> {
-        // Before the rows: a commit in between makes what was read of no use to anybody later.
-        let Some(count) = self.watch.as_ref().map(Watch::count) else {
-            return self.read(repository, name).await;
-        };
         let key = (repository.clone(), name.clone());
-        if let Some((_, found)) = self.named.get(&key).filter(|(then, _)| *then == count) {
-            return Ok(Some(found));
-        }
-        let found = self.read(repository, name).await?;
-        match &found {
-            Some(found) => self.named.insert(key, (count, found.clone())),
-            None => drop(self.named.remove(&key)),
-        }
-        Ok(found)
+        let read = async {
+            Ok(match name {
+                ManifestName::Tag(tag) => db::tagged(&self.db, repository, tag).await?,
+                ManifestName::Digest(digest) => db::manifest(&self.db, repository, digest).await?,
+            })
+        };
+        self.named.get(key, Option::is_some, read).await
     }
 
-    async fn read(
+    /// The row of a blob.
+    pub(crate) async fn blob(&self, digest: &Digest) -> Result<Option<BlobRow>, RegistryError> {
+        let read = async { Ok(db::blob(&self.db, digest).await?) };
+        self.blobs.get(*digest, Option::is_some, read).await
+    }
+
+    /// The first manifests of a repository that open a blob: at most [`limit::REACH_PAGE`].
+    pub(crate) async fn opening(
         &self,
         repository: &RepoName,
-        name: &ManifestName,
-    ) -> Result<Option<StoredManifest>, RegistryError> {
-        Ok(match name {
-            ManifestName::Tag(tag) => db::tagged(&self.db, repository, tag).await?,
-            ManifestName::Digest(digest) => db::manifest(&self.db, repository, digest).await?,
-        })
+        digest: &Digest,
+    ) -> Result<Reach, RegistryError> {
+        let read = async {
+            let blob = (repository, digest);
+            Ok(db::reaching(&self.db, blob, Reaching::Opens, "", limit::REACH_PAGE).await?)
+        };
+        let is_worth = |reach: &Reach| !reach.is_empty() && reach.len() <= limit::CACHED_REACH;
+        self.opening.get((repository.clone(), *digest), is_worth, read).await
     }
 
     /// The bytes of a manifest that is there.

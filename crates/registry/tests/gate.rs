@@ -17,7 +17,7 @@ db_tests!(super::ROOMS; a_blocked_image_is_refused_by_every_name, layers_do_not_
     mounting_checks_rights_never_verdicts, mount_without_read_right_falls_back_202,
     a_mount_from_anywhere_reads_what_its_source_let, a_mount_from_anywhere_looks_at_so_many_repositories,
     a_narrow_token_is_challenged_for_the_source, what_one_brought_another_may_not_name, refusals_are_counted,
-    repeats_are_counted_for_their_time, a_layer_of_many_images_is_found,
+    repeats_are_counted_for_their_time, a_layer_of_many_images_is_found, what_was_read_of_a_blob_ends_with_it,
     anonymous_is_challenged, a_rejected_credential_is_challenged_with_its_scope, a_gate_that_cannot_answer_serves_nothing);
 
 fn layer() -> Vec<u8> {
@@ -409,4 +409,52 @@ async fn a_gate_that_cannot_answer_serves_nothing(test: TestDb) {
     assert_eq!(client.get("/v2/prod/web/manifests/1").await.status, StatusCode::SERVICE_UNAVAILABLE);
     let path = format!("/v2/prod/web/blobs/{}", Digest::sha256(&layer()));
     assert_eq!(client.get(&path).await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+/// What is kept in memory of a blob and of the manifests that open it says no more than the tables do, whether it
+/// is kept or looked up each time.
+async fn what_was_read_of_a_blob_ends_with_it(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    for count in [limit::CACHED_REACH, limit::CACHED_REACH + 1] {
+        let repository = format!("team/of{count}");
+        let layer = format!("layer of {count}");
+        let path = format!("/v2/{repository}/blobs/{}", Digest::sha256(layer.as_bytes()));
+        let status = async || client.get(&path).await.status;
+        let mut images = Vec::new();
+        for number in 0..count {
+            let own = number.to_string();
+            let reference = format!("{repository}:{number}");
+            images.push(client.put_image(&reference, &[layer.as_bytes(), own.as_bytes()]).await.0);
+            assert_eq!(status().await, StatusCode::OK);
+        }
+        let refuse = |digest: &Digest| {
+            world.gate.0.lock().expect("lock").insert((repository.clone(), *digest), "blocked");
+        };
+        for (left, image) in (0..count).rev().zip(&images) {
+            assert_eq!(status().await, StatusCode::OK);
+            refuse(image);
+            let expected = if left == 0 { StatusCode::FORBIDDEN } else { StatusCode::OK };
+            assert_eq!(status().await, expected, "{left} left");
+        }
+        world.gate.0.lock().expect("lock").clear();
+        let lock = async |may: bool| {
+            let body = format!(r#"{{"readEnabled":{may}}}"#);
+            let answer = client.send("PATCH", &format!("/acr/v1/{repository}"), &[], body).await;
+            assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        };
+        lock(false).await;
+        assert_eq!(status().await, StatusCode::METHOD_NOT_ALLOWED);
+        lock(true).await;
+        for (left, image) in (0..count).rev().zip(&images) {
+            assert_eq!(status().await, StatusCode::OK);
+            let answer = client.send("DELETE", &format!("/v2/{repository}/manifests/{image}"), &[], "").await;
+            assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+            if left == 0 {
+                // Whoever brought the bytes may name them still, and nobody else read them.
+                let other = world.service(&format!("reader{count}"), "AcrPull", "/repositories/team").await;
+                assert_eq!(other.get(&path).await.status, StatusCode::NOT_FOUND);
+            }
+        }
+    }
 }

@@ -178,6 +178,9 @@ impl Registry {
         for tag in &told {
             if let Err(error) = self.mirror_tag(cache, (&mirror.repository, &local), tag).await {
                 failure.get_or_insert_with(|| format!("{tag}: {}", told_as(error)));
+                if cache.upstream.rests() {
+                    return Ok((told.len() as u64, failure));
+                }
             }
         }
         // What is here and was not told of may be gone there: it is asked about as when somebody pulls it.

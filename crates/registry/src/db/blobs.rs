@@ -55,7 +55,10 @@ impl BlobRow {
     }
 }
 
-const BLOB: &str = "SELECT copy, size, state, generation, pinned_until, changed_at, damage
+/// The table that [`blob`] reads.
+pub(crate) const BLOBS_IN: &[&str] = &["registry_blobs"];
+
+pub(super) const BLOB: &str = "SELECT copy, size, state, generation, pinned_until, changed_at, damage
      FROM registry_blobs WHERE digest = $1";
 
 pub(crate) fn read_blob(digest: &Digest, row: &Row) -> Result<BlobRow, DbError> {

@@ -157,6 +157,11 @@ impl Upstream {
         &self.config.origin.host
     }
 
+    /// True while it is left alone.
+    pub(crate) fn rests(&self) -> bool {
+        self.breaker.enter(self.config.clock.now()).is_err()
+    }
+
     /// The digest that a tag has there; `None` when it does not say.
     pub(crate) async fn digest_of(
         &self,
