@@ -1,11 +1,11 @@
 const ASSETS: &[Asset] = &[
     Asset {
-        path: "/assets/index-CG4wZ28d.js",
+        path: "/assets/index-BAO16huL.js",
         media_type: "text/javascript; charset=utf-8",
-        etag: "\"6fb68feec8212cbe9380e11623bae44d\"",
-        identity: include_bytes!("assets/index-CG4wZ28d.js"),
-        brotli: include_bytes!("assets/index-CG4wZ28d.js.br"),
-        gzip: include_bytes!("assets/index-CG4wZ28d.js.gz"),
+        etag: "\"a2c0c7def54a2aa36ee0a788b4631944\"",
+        identity: include_bytes!("assets/index-BAO16huL.js"),
+        brotli: include_bytes!("assets/index-BAO16huL.js.br"),
+        gzip: include_bytes!("assets/index-BAO16huL.js.gz"),
     },
     Asset {
         path: "/assets/mark-BBqwChrl.svg",
@@ -26,7 +26,7 @@ const ASSETS: &[Asset] = &[
     Asset {
         path: "/index.html",
         media_type: "text/html; charset=utf-8",
-        etag: "\"05ea0d88428e268282c746bbdb15ca67\"",
+        etag: "\"9dbc0698ddd53e1eb448dbaecfafe643\"",
         identity: include_bytes!("index.html"),
         brotli: include_bytes!("index.html.br"),
         gzip: include_bytes!("index.html.gz"),

@@ -109,7 +109,9 @@ fn follow(mut child: Child, silence: Duration) -> Outcome<(Count, Outcome)> {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     reading.hang();
-                    end_children(child.id())?;
+                    if end_children(child.id())? == 0 {
+                        drop(child.kill());
+                    }
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -140,18 +142,21 @@ fn lines(output: ChildStdout) -> mpsc::Receiver<String> {
     lines
 }
 
-/// Ends the programs that `parent` started: cargo then goes on with the next one.
-fn end_children(parent: u32) -> Outcome {
+/// Ends the programs that `parent` started, and says how many: cargo then goes on with the next one.
+fn end_children(parent: u32) -> Outcome<usize> {
+    let mut ended = 0;
     let failed = |error| format!("failed to look for a test program that hangs: {error}");
     for entry in fs::read_dir("/proc").map_err(failed)?.flatten() {
         let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
         if parent_in(&stat) == Some(parent) {
             let id = entry.file_name();
             println!("    ending process {}: nothing was heard of it for long", id.display());
-            step::read(Command::new("sh").args(["-c", "kill -KILL \"$1\"", "sh"]).arg(id))?;
+            // One that ended meanwhile has.
+            drop(step::read(Command::new("sh").args(["-c", "kill -KILL \"$1\"", "sh"]).arg(id)));
+            ended += 1;
         }
     }
-    Ok(())
+    Ok(ended)
 }
 
 /// The parent in `/proc/PID/stat`: behind the name, which may hold anything, and the state.

@@ -109,12 +109,8 @@ fn a_foreign_registry_has_what_is_here() {
     other.push(&door, "dev/app", "1");
     until("it moved there", || (there("app:1") == Some(other.digest())).then_some(()));
     assert_eq!(place.cli(&["image", "delete", "dev/app:2"]).code, 0);
-    until("it is settled", || {
-        let rows = place.cli(&["registry", "replication", "status", "edge", "-o", "json"]).json();
-        let row = rows.as_array()?.iter().find(|row| row["name"] == "2").cloned();
-        // It takes a tag away, or refuses to and says so.
-        row.is_none_or(|row| row["error"].is_string()).then_some(())
-    });
+    until("it is gone there", || there("app:2").is_none().then_some(()));
+    settled(&place, "edge");
     let records = until("it has its number", || {
         let said = place.cli(&["ledger", "list", "--action", "manifest.replicate", "-o", "json"]).json();
         said.as_array().filter(|all| all.len() >= 3).cloned()

@@ -75,6 +75,8 @@ actions! {
     ReplicationSet = "replication.set";
     /// A prefix is not copied to another registry any more.
     ReplicationRemove = "replication.remove";
+    /// Everything of a replication is looked at again.
+    ReplicationRun = "replication.run";
     /// An image was copied to another registry.
     ManifestReplicate = "manifest.replicate";
     /// A tag that is gone was deleted at another registry.

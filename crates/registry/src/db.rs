@@ -59,13 +59,15 @@ pub(crate) use locks::{
     children, kept_manifest, kept_tag, lock_manifest, lock_repository, lock_tag, locks_of_manifest,
     locks_of_repository, locks_of_tag, quarantine, quarantine_details, repository_locks, tag_to_move,
 };
-pub(crate) use mirrors::{claim_mirror, hold_mirror, mirrors, put_mirrors, remove_mirrors, settle_mirror};
+pub(crate) use mirrors::{
+    MirrorKey, claim_mirror, hold_mirror, mirrors, put_mirrors, remove_mirrors, settle_mirror,
+};
 use referrers::insert_referrer;
 pub(crate) use referrers::{ReferrerRow, annotations, referrers, referring};
 pub(crate) use replications::{
     OutgoingKey, ReplicationRow, Settled, behind, claim_outgoing, count_replications, due_outgoing,
-    gone_manifests, gone_tag, outgoing_page, put_replication, remove_replication, replications, seed,
-    seed_again, send, settle_outgoing,
+    gone_manifests, gone_tag, hold_outgoing, is_so, outgoing_page, prefix_of, put_replication,
+    remove_replication, replications, seed, seed_again, send, settle_outgoing,
 };
 pub(crate) use retention::{
     count_retention, names_a_subject, remove_retention, retention, set_retention, tag_to_judge, tags_to_judge,

@@ -199,6 +199,12 @@ pub const SENDS: usize = 8;
 pub const SENDS_PER_MANIFEST: usize = 2;
 /// How long what is being sent is left to who sends it, in seconds: if that server is killed, it is sent anew.
 pub const SEND_SECONDS: i64 = 600;
+/// How often what is being sent is held for longer, and looked at whether it is wanted still, in seconds.
+pub const SEND_LOOK_SECONDS: u64 = 10;
+/// Slowest pace that a blob is sent at, in bytes a second: a registry that reads more slowly is given up.
+pub const SEND_BYTES_PER_SECOND: u64 = 64 * 1024;
+/// How fast a registry is taken to store what it was sent, in bytes a second: for so long its answer may take.
+pub const SEND_STORE_BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
 /// The first wait between two attempts to send, in seconds; doubled each time.
 pub const SEND_AGAIN_SECONDS: i64 = 5;
 /// And the longest, in seconds (one hour).

@@ -46,17 +46,10 @@ pub struct Parts {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
-    pub(crate) digest: Digest,
-    pub(crate) bytes: Bytes,
-    pub(crate) media_type: String,
-}
-
-impl Parts {
-    /// All of it, what is named before what names it, what refers after what it refers to.
-    pub(crate) fn into_parts(self) -> Vec<Part> {
-        self.all
-    }
+struct Part {
+    digest: Digest,
+    bytes: Bytes,
+    media_type: String,
 }
 
 /// What was copied.

@@ -12,6 +12,7 @@ use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{ErrorCode, Network, Problem, Secret, Timestamp};
 use seaworthy_oci::{Digest, RepoName};
+use seaworthy_store::Tx;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -282,17 +283,19 @@ impl Registry {
         let settings = new.settings()?;
         self.may_replicate(identity, &settings.prefix).await?;
         self.may_reach(identity, &settings.networks).await?;
-        match self.replication(&settings.name).await {
-            Ok(before) => self.may_rule(identity, &before.settings.prefix).await?,
-            Err(RegistryError::Refused(_)) => {}
-            Err(error) => return Err(error),
+        let all = db::replications(self.db()).await?;
+        let before = all.into_iter().find(|row| row.settings.name == settings.name);
+        let before = before.map(|row| row.settings.prefix);
+        if let Some(prefix) = &before {
+            self.may_rule(identity, prefix).await?;
         }
         let sealed =
             self.seal_login(&settings.sealed_for(), settings.username.as_deref(), new.password.as_ref())?;
         let changed_at = self.inner.clock.now();
         let row = ReplicationRow { settings: settings.clone(), sealed, changed_at, seed: None };
-        seaworthy_ledger::write(self.db(), &identity.actor, row, |row, tx| {
+        seaworthy_ledger::write(self.db(), &identity.actor, (row, before), |(row, before), tx| {
             Box::pin(async move {
+                check_same(tx, &row.settings.name, before.as_ref()).await?;
                 db::put_replication(tx, row).await?;
                 if db::count_replications(tx).await? > limit::REPLICATIONS {
                     let message = format!("there are {} replications already", limit::REPLICATIONS);
@@ -314,8 +317,9 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let prefix = self.replication(name).await?.settings.prefix;
         self.may_rule(identity, &prefix).await?;
-        seaworthy_ledger::write(self.db(), &identity.actor, name.clone(), |name, tx| {
+        seaworthy_ledger::write(self.db(), &identity.actor, (name.clone(), prefix), |(name, prefix), tx| {
             Box::pin(async move {
+                check_same(tx, name, Some(prefix)).await?;
                 if !db::remove_replication(tx, name.as_str()).await? {
                     return Err(RegistryError::from(no_such(name)));
                 }
@@ -333,13 +337,17 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let prefix = self.replication(name).await?.settings.prefix;
         self.may_rule(identity, &prefix).await?;
-        let now = self.inner.clock.now();
-        let is_there = self
-            .in_upkeep((name.clone(), now), |(name, now), tx| {
-                Box::pin(async move { db::seed_again(tx, name.as_str(), *now).await })
+        let context = (name.clone(), prefix, self.inner.clock.now());
+        seaworthy_ledger::write(self.db(), &identity.actor, context, |(name, prefix, now), tx| {
+            Box::pin(async move {
+                check_same(tx, name, Some(prefix)).await?;
+                if !db::seed_again(tx, name.as_str(), *now).await? {
+                    return Err(RegistryError::from(no_such(name)));
+                }
+                Ok(((), vec![Act::new(Action::ReplicationRun, object(name))]))
             })
-            .await?;
-        if is_there { Ok(()) } else { Err(no_such(name).into()) }
+        })
+        .await
     }
 
     async fn may_replicate(&self, identity: &Identity, prefix: &Prefix) -> Result<(), RegistryError> {
@@ -352,6 +360,19 @@ impl Registry {
         let hint = format!("run `seaworthy access explain {} {permission} {scope}`", identity.actor.name);
         Err(Problem::new(ErrorCode::Denied, message).hint(hint).into())
     }
+}
+
+/// Rights were asked for the prefix that a replication had: it must have it still.
+async fn check_same(
+    tx: &mut Tx<'_>,
+    name: &ReplicationName,
+    prefix: Option<&Prefix>,
+) -> Result<(), RegistryError> {
+    if db::prefix_of(tx, name.as_str()).await?.as_ref() == prefix {
+        return Ok(());
+    }
+    let message = format!("replication `{name}` was changed meanwhile");
+    Err(Problem::new(ErrorCode::Conflict, message).hint("look at it, and try again").into())
 }
 
 fn no_such(name: &ReplicationName) -> Problem {

@@ -113,12 +113,23 @@ async fn what_refers_comes_along(test: TestDb) {
     let signed = put("a", &signature);
     let timestamp = artifact(&signed, "application/a.timestamp", "{}");
     let stamped = put("a", &timestamp);
-    upstream.list_referrers(&format!("/v2/a/referrers/{}", subject.digest), &[&signature]);
+    // On the second page.
+    let first = format!("/v2/a/referrers/{}", subject.digest);
+    upstream.list_referrers(&first, &[]);
+    for _ in 0..2 {
+        upstream.fault(&format!("GET {first}"), Fault::With("link", "</v2/a/more>; rel=\"next\"".to_owned()));
+    }
+    upstream.list_referrers("/v2/a/more", &[&signature]);
     // The second by the tag schema of before.
     upstream.list_referrers(&format!("/v2/a/manifests/sha256-{}", signed.hex()), &[&timestamp]);
     let _running = mirrored(&world, &upstream, &["a"]).await;
     let mirrors = looked(&world).await;
     assert_eq!(mirrors[0].error, None);
+    // A registry that has too much to do has not said that there are none.
+    upstream.fault(&format!("GET {first}"), Fault::Status(429, vec![]));
+    upstream.lift(&format!("GET {first}"), 1);
+    again(&world).await;
+    assert!(looked(&world).await[0].error.as_deref().is_some_and(|error| error.contains("429")));
     upstream.down(Some(500));
     for (subject, referrer) in [(subject.digest, signed), (signed, stamped)] {
         let answer = world.operator().get(&format!("/v2/hub/a/referrers/{subject}")).await;

@@ -28,7 +28,8 @@ db_tests!(super::ROOMS; all_of_it_is_there_and_stays_so, tags_and_prefixes_choos
     what_nobody_may_pull_is_not_sent, what_refers_comes_later, a_tag_that_moves_while_it_is_sent,
     a_registry_that_is_away_gets_it_later, what_it_answers_is_not_believed, it_signs_in_for_pushing,
     a_killed_server_leaves_it_to_the_next, replications_need_their_rights, replications_are_bounded,
-    so_many_are_sent_at_once, however_many_tags_there_are, one_repository_holds_up_no_other, what_came_from_an_upstream_is_sent_when_it_is_whole, quarantine_holds_it_back);
+    what_is_locked_stays, one_that_is_made_anew_begins_anew, what_others_put_there_stays, late_images_of_an_index_follow,
+    a_tag_of_another_algorithm_keeps_it, so_many_are_sent_at_once, however_many_tags_there_are, one_repository_holds_up_no_other, what_came_from_an_upstream_is_sent_when_it_is_whole, quarantine_holds_it_back);
 
 /// What it does instead of answering.
 enum Fault {
@@ -323,9 +324,13 @@ async fn what_nobody_may_pull_is_not_sent(test: TestDb) {
     set(&world, far.address, json!({})).await;
     let _running = run(&world);
     until(async || digest_of(&client, "mirror/web:good").await.is_some()).await;
-    until(async || shown(&world).await.failed == 2).await;
+    until(async || shown(&world).await.failed == 3).await;
     let why: Vec<String> = rows(&world).await.into_iter().filter_map(|row| row.error).collect();
-    assert!(why.iter().all(|why| why.ends_with("is blocked")) && why.len() == 2, "{why:?}");
+    assert!(why.iter().all(|why| why.ends_with("is blocked")), "{why:?}");
+    // The good one is there, and what refers to it is still to come.
+    let there: Vec<String> =
+        rows(&world).await.into_iter().filter(|row| row.digest.is_some()).map(|row| row.name).collect();
+    assert_eq!(there, ["good"]);
     for name in [format!("manifests/{bad}"), format!("manifests/{sbom}"), "manifests/both".to_owned()] {
         assert_eq!(client.get(&format!("/v2/mirror/web/{name}")).await.status, StatusCode::NOT_FOUND);
     }
@@ -340,6 +345,8 @@ async fn what_nobody_may_pull_is_not_sent(test: TestDb) {
     again(&world).await;
     settled(&world).await;
     assert!(digest_of(&client, "mirror/web:both").await.is_some());
+    let referrers = client.get(&format!("/v2/mirror/web/referrers/{good}")).await;
+    assert!(referrers.text().contains(&sbom.to_string()), "{}", referrers.text());
 }
 
 async fn what_refers_comes_later(test: TestDb) {
@@ -579,6 +586,121 @@ async fn replications_are_bounded(test: TestDb) {
     }
 }
 
+async fn what_is_locked_stays(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    let (image, _) = client.put_image("prod/web:1", &[b"layer"]).await;
+    client.put_image("prod/web:2", &[b"other"]).await;
+    let sbom = refer(&client, "prod/web", &image, "application/an.sbom").await;
+    let lock = async |name: &str, may: bool| {
+        let body = format!(r#"{{"readEnabled":{may}}}"#);
+        let answer = client.send("PATCH", &format!("/acr/v1/prod/web/{name}"), &[], body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    };
+    // A tag, and what refers to an image: the image itself goes.
+    lock("_tags/2", false).await;
+    lock(&format!("_manifests/{sbom}"), false).await;
+    set(&world, far.address, json!({})).await;
+    let _running = run(&world);
+    until(async || shown(&world).await.failed == 2).await;
+    assert_eq!(digest_of(&client, "mirror/web:1").await, Some(image.to_string()));
+    assert_eq!(digest_of(&client, "mirror/web:2").await, None);
+    assert_eq!(client.get(&format!("/v2/mirror/web/manifests/{sbom}")).await.status, StatusCode::NOT_FOUND);
+    lock("_tags/2", true).await;
+    lock(&format!("_manifests/{sbom}"), true).await;
+    again(&world).await;
+    settled(&world).await;
+    assert!(digest_of(&client, "mirror/web:2").await.is_some());
+    assert_eq!(client.get(&format!("/v2/mirror/web/manifests/{sbom}")).await.status, StatusCode::OK);
+}
+
+async fn one_that_is_made_anew_begins_anew(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, first, second) = (world.operator(), Far::of(&world).await, Far::of(&world).await);
+    let (image, _) = client.put_image("prod/web:1", &[b"layer"]).await;
+    let (waits, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    first.fault("PUT /v2/mirror/web/manifests/1", Fault::Wait(waits.clone(), go.clone()));
+    set(&world, first.address, json!({})).await;
+    let _running = run(&world);
+    waits.notified().await;
+    world.registry.remove_replication(&Identity::operator(0), &edge()).await.expect("removed");
+    set(&world, second.address, json!({"remote_prefix": "elsewhere"})).await;
+    until(async || !shown(&world).await.is_seeding).await;
+    go.notify_one();
+    settled(&world).await;
+    assert_eq!(digest_of(&client, "elsewhere/web:1").await, Some(image.to_string()));
+    assert_eq!(rows(&world).await[0].digest, Some(image));
+}
+
+async fn what_others_put_there_stays(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    let (image, _) = client.put_image("prod/web:1", &[b"layer"]).await;
+    client.put_image("prod/web:2", &[b"other"]).await;
+    set(&world, far.address, json!({"deletions": true})).await;
+    let _running = run(&world);
+    settled(&world).await;
+    let delete = async |tag: &str| {
+        let answer = client.send("DELETE", &format!("/v2/prod/web/manifests/{tag}"), &[], "").await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+    };
+    // Somebody moved it there.
+    let (theirs, _) = client.put_image("mirror/web:1", &[b"theirs"]).await;
+    delete("1").await;
+    until(async || rows(&world).await.len() == 1).await;
+    assert_eq!(digest_of(&client, "mirror/web:1").await, Some(theirs.to_string()));
+    // What stands in front of it knows nothing of it.
+    far.fault("DELETE /v2/mirror/web/manifests/2", Fault::Status(404));
+    delete("2").await;
+    assert!(failed(&world).await.contains("does not have it"));
+    again(&world).await;
+    settled(&world).await;
+    assert_eq!(digest_of(&client, "mirror/web:2").await, None);
+    // Where nothing was put yet nothing is deleted.
+    client.put_image("prod/web:3", &[b"layer"]).await;
+    until(async || digest_of(&client, "mirror/web:3").await.is_some()).await;
+    settled(&world).await;
+    let (third, _) = client.put_image("other/web:3", &[b"layer"]).await;
+    world.gate.0.lock().expect("lock").insert(("prod/web".to_owned(), image), "blocked");
+    world.gate.0.lock().expect("lock").insert(("prod/web".to_owned(), third), "blocked");
+    set(&world, far.address, json!({"deletions": true, "remote_prefix": "other"})).await;
+    assert!(failed(&world).await.ends_with("is blocked"));
+    delete("3").await;
+    until(async || rows(&world).await.is_empty()).await;
+    assert_eq!(digest_of(&client, "other/web:3").await, Some(third.to_string()));
+}
+
+async fn late_images_of_an_index_follow(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    let (here, manifest) = client.put_image("prod/web:here", &[b"here"]).await;
+    let (late, late_manifest) = client.put_image("dev/web:late", &[b"late"]).await;
+    let index = index_of(&[(&here, manifest.len()), (&late, late_manifest.len())]);
+    put(&client, "prod/web", "all", INDEX, &index).await;
+    set(&world, far.address, json!({})).await;
+    let _running = run(&world);
+    assert!(failed(&world).await.contains(&late.to_string()));
+    assert!(digest_of(&client, "mirror/web:all").await.is_some(), "as it is here");
+    client.put_blob("prod/web", b"late").await;
+    client.put_manifest("prod/web", &late.to_string(), &late_manifest).await;
+    again(&world).await;
+    settled(&world).await;
+    assert_eq!(client.get(&format!("/v2/mirror/web/manifests/{late}")).await.status, StatusCode::OK);
+}
+
+async fn a_tag_of_another_algorithm_keeps_it(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    let (_, manifest) = client.put_image("prod/web:1", &[b"layer"]).await;
+    let digest = crate::client::sha512(manifest.as_bytes());
+    let answer = client.put_manifest("prod/web", &format!("{digest}?tag=long"), &manifest).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+    set(&world, far.address, json!({})).await;
+    let _running = run(&world);
+    settled(&world).await;
+    assert_eq!(digest_of(&client, "mirror/web:long").await, Some(digest.to_string()));
+}
+
 async fn so_many_are_sent_at_once(test: TestDb) {
     let world = World::new(test).await;
     let (client, far) = (world.operator(), Far::of(&world).await);
@@ -704,7 +826,7 @@ async fn quarantine_holds_it_back(test: TestDb) {
     set(&world, far.address, json!({})).await;
     let _running = run(&world);
     let (image, _) = client.put_image("prod/web:1", &[b"layer"]).await;
-    assert!(failed(&world).await.contains("web"));
+    assert!(failed(&world).await.contains("`prod/web` has no manifest `1`"));
     assert_eq!(digest_of(&client, "mirror/web:1").await, None);
     let finding = seaworthy_registry::Finding {
         state: seaworthy_registry::QuarantineState::Passed,

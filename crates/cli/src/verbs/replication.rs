@@ -61,7 +61,9 @@ async fn status(global: &Global, server: &Server, name: &str, waiting: bool) -> 
             _ => break,
         }
     }
-    let is_behind = waiting && !all.is_empty();
+    let shown = server.get(&format!("{PATH}?name={}", encode(name))).await?;
+    let is_seeding = shown.pointer("/0/seeding").and_then(Value::as_bool) == Some(true);
+    let is_behind = waiting && (is_seeding || !all.is_empty());
     let columns = [
         ("REPOSITORY", "/repository"),
         ("NAME", "/name"),

@@ -10,7 +10,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Cache;
-use crate::{Registry, RegistryError, TagPattern, db, limit, path::ManifestName};
+use crate::{
+    Registry, RegistryError, TagPattern,
+    db::{self, MirrorKey},
+    limit,
+    path::ManifestName,
+};
 
 /// Rings when a cache was set.
 pub(crate) const BELL: &str = "mirrors";
@@ -112,47 +117,50 @@ impl Registry {
             let claimed = self
                 .in_upkeep(context, |(now, until), tx| Box::pin(db::claim_mirror(tx, *now, *until)))
                 .await?;
-            let Some((prefix, name, tries)) = claimed else { return Ok(()) };
+            let Some((key, tries)) = claimed else { return Ok(()) };
             let registry = self.clone();
             looking.spawn(async move {
-                if let Err(error) = registry.look_through_mirror(&prefix, &name, tries).await {
+                if let Err(error) = registry.look_through_mirror(&key, tries).await {
                     let reason = seaworthy_store::chain(&error);
-                    tracing::warn!(prefix, mirror = name, reason, "what came of a mirror could not be noted");
+                    tracing::warn!(?key, reason, "what came of a mirror could not be noted");
                 }
             });
         }
         Ok(())
     }
 
-    async fn look_through_mirror(&self, prefix: &str, name: &str, tries: i64) -> Result<(), RegistryError> {
+    async fn look_through_mirror(&self, key: &MirrorKey, tries: i64) -> Result<(), RegistryError> {
         let caches = self.inner.caches.all().await?;
-        let cache = caches.iter().find(|cache| cache.settings.prefix.to_string() == prefix);
+        let cache = caches.iter().find(|cache| cache.settings.prefix.to_string() == key.prefix);
         let mirror =
-            cache.and_then(|it| it.settings.mirrors.iter().find(|mirror| mirror.to_string() == name));
+            cache.and_then(|it| it.settings.mirrors.iter().find(|mirror| mirror.to_string() == key.mirror));
         let (Some(cache), Some(mirror)) = (cache, mirror) else {
-            // It was changed meanwhile, or another server did so a moment ago.
-            return Ok(());
+            // Another server set it a moment ago: this one knows of it soon.
+            let soon = self.inner.clock.now().plus_seconds(5);
+            let context = (key.clone(), soon);
+            return self
+                .in_upkeep(context, |(key, soon), tx| Box::pin(db::hold_mirror(tx, key, *soon)))
+                .await;
         };
-        let key = (prefix.to_owned(), name.to_owned());
-        let (tags, error) = match self.held_while(&key, self.bring_all(cache, mirror)).await {
+        let (tags, error) = match self.held_while(key, self.bring_all(cache, mirror)).await {
             Ok((tags, error)) => (Some(tags), error),
             Err(error) => (None, Some(error)),
         };
         if let Some(reason) = &error {
-            tracing::warn!(prefix, mirror = name, reason, "not all of a mirror is here");
+            tracing::warn!(prefix = key.prefix, mirror = key.mirror, reason, "not all of a mirror is here");
         }
         let now = self.inner.clock.now();
         let every = i64::from(cache.settings.mirror_seconds);
         let wait = if error.is_none() { every } else { super::fill::again(tries).min(every) };
-        let context = (key, tags, error, now, now.plus_seconds(wait));
-        self.in_upkeep(context, |((prefix, name), tags, error, now, due), tx| {
-            Box::pin(db::settle_mirror(tx, (prefix, name), (*tags, error.as_deref()), (*now, *due)))
+        let context = (key.clone(), tags, error, now, now.plus_seconds(wait));
+        self.in_upkeep(context, |(key, tags, error, now, due), tx| {
+            Box::pin(db::settle_mirror(tx, key, (*tags, error.as_deref()), (*now, *due)))
         })
         .await
     }
 
     /// Keeps others from looking while `work` goes on.
-    async fn held_while<T>(&self, key: &(String, String), work: impl Future<Output = T>) -> T {
+    async fn held_while<T>(&self, key: &MirrorKey, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         let often = Duration::from_secs(limit::MIRROR_CLAIM_SECONDS.unsigned_abs() / 3);
         loop {
@@ -160,8 +168,8 @@ impl Registry {
                 return done;
             }
             let until = self.inner.clock.now().plus_seconds(limit::MIRROR_CLAIM_SECONDS);
-            let held = self.in_upkeep((key.clone(), until), |((prefix, name), until), tx| {
-                Box::pin(db::hold_mirror(tx, (prefix, name), *until))
+            let held = self.in_upkeep((key.clone(), until), |(key, until), tx| {
+                Box::pin(db::hold_mirror(tx, key, *until))
             });
             if let Err(error) = held.await {
                 tracing::warn!(error = %seaworthy_store::chain(&error), "a mirror is not held any more");
@@ -224,9 +232,14 @@ impl Registry {
             let referring: Vec<Digest> =
                 cache.upstream.referrers(remote, &subject).await.map_err(|error| error.problem())?;
             for digest in referring {
-                if !subjects.contains(&digest) && subjects.len() < limit::PROMOTED_MANIFESTS {
-                    subjects.extend(self.fetch_below(&identity, local, digest).await?);
+                if subjects.contains(&digest) {
+                    continue;
                 }
+                if subjects.len() >= limit::PROMOTED_MANIFESTS {
+                    let message = format!("more than {} manifests belong to it", limit::PROMOTED_MANIFESTS);
+                    return Err(Problem::new(ErrorCode::TooLarge, message).into());
+                }
+                subjects.extend(self.fetch_below(&identity, local, digest).await?);
             }
         }
         Ok(())

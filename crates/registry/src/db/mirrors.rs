@@ -15,7 +15,7 @@ pub(crate) async fn put_mirrors(
     remove_mirrors(tx, &prefix).await?;
     for mirror in &settings.mirrors {
         tx.execute(
-            "INSERT INTO registry_mirrors (prefix, mirror, due, tries) VALUES ($1, $2, $3, 0)
+            "INSERT INTO registry_mirrors (prefix, mirror, set_at, due, tries) VALUES ($1, $2, $3, $3, 0)
              ON CONFLICT (prefix, mirror) DO NOTHING",
             args![&prefix, &mirror.to_string(), now.as_micros()],
         )
@@ -28,51 +28,62 @@ pub(crate) async fn remove_mirrors(tx: &mut Tx<'_>, prefix: &str) -> Result<(), 
     tx.execute("DELETE FROM registry_mirrors WHERE prefix = $1", args![prefix]).await.map(|_| ())
 }
 
-/// Takes one that is due, so that nobody else does for a while: its prefix, its name, and how often it was tried.
+/// A mirror that somebody looks at.
+#[derive(Clone, Debug)]
+pub(crate) struct MirrorKey {
+    pub(crate) prefix: String,
+    pub(crate) mirror: String,
+    pub(crate) set_at: Timestamp,
+}
+
+/// Takes one that is due, so that nobody else does for a while, and says how often it was tried.
 pub(crate) async fn claim_mirror(
     tx: &mut Tx<'_>,
     now: Timestamp,
     until: Timestamp,
-) -> Result<Option<(String, String, i64)>, DbError> {
+) -> Result<Option<(MirrorKey, i64)>, DbError> {
     let row = tx
         .fetch_optional(
             "UPDATE registry_mirrors SET due = $2, tries = tries + 1 WHERE (prefix, mirror) IN
                  (SELECT prefix, mirror FROM registry_mirrors WHERE due <= $1 ORDER BY due LIMIT 1)
-             RETURNING prefix, mirror, tries",
+             RETURNING prefix, mirror, set_at, tries",
             args![now.as_micros(), until.as_micros()],
         )
         .await?;
-    row.map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned(), row.int(2)? - 1))).transpose()
+    row.map(|row| {
+        let (prefix, mirror) = (row.text(0)?.to_owned(), row.text(1)?.to_owned());
+        let set_at = Timestamp::from_micros(row.int(2)?);
+        Ok((MirrorKey { prefix, mirror, set_at }, row.int(3)? - 1))
+    })
+    .transpose()
 }
 
-/// Has one that is looked at left to who looks for longer.
-pub(crate) async fn hold_mirror(
-    tx: &mut Tx<'_>,
-    (prefix, mirror): (&str, &str),
-    until: Timestamp,
-) -> Result<(), DbError> {
-    let sql = "UPDATE registry_mirrors SET due = $3 WHERE prefix = $1 AND mirror = $2";
-    tx.execute(sql, args![prefix, mirror, until.as_micros()]).await.map(|_| ())
+/// Leaves one to who looks at it until then.
+pub(crate) async fn hold_mirror(tx: &mut Tx<'_>, key: &MirrorKey, until: Timestamp) -> Result<(), DbError> {
+    let sql = "UPDATE registry_mirrors SET due = $4 WHERE prefix = $1 AND mirror = $2 AND set_at = $3";
+    let args = args![&key.prefix, &key.mirror, key.set_at.as_micros(), until.as_micros()];
+    tx.execute(sql, args).await.map(|_| ())
 }
 
 /// Notes what came of looking.
 pub(crate) async fn settle_mirror(
     tx: &mut Tx<'_>,
-    (prefix, mirror): (&str, &str),
+    key: &MirrorKey,
     (tags, error): (Option<u64>, Option<&str>),
     (now, due): (Timestamp, Timestamp),
 ) -> Result<(), DbError> {
     tx.execute(
         "UPDATE registry_mirrors SET due = $3, looked_at = $4, tags = COALESCE($5, tags), error = $6,
              tries = CASE WHEN $6 IS NULL THEN 0 ELSE tries END
-         WHERE prefix = $1 AND mirror = $2",
+         WHERE prefix = $1 AND mirror = $2 AND set_at = $7",
         args![
-            prefix,
-            mirror,
+            &key.prefix,
+            &key.mirror,
             due.as_micros(),
             now.as_micros(),
             tags.map(|tags| i64::try_from(tags).unwrap_or(i64::MAX)),
-            error
+            error,
+            key.set_at.as_micros(),
         ],
     )
     .await

@@ -5,7 +5,7 @@ use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
 use super::reviews::span;
-use crate::{Outgoing, ReplicationSettings, limit, path::ManifestName, replication::BELL};
+use crate::{Outgoing, Prefix, ReplicationSettings, limit, path::ManifestName, replication::BELL};
 
 /// A replication as it is kept.
 #[derive(Clone, Debug)]
@@ -30,8 +30,8 @@ pub(crate) struct OutgoingKey {
 pub(crate) enum Settled {
     /// It is there.
     Done(Digest),
-    /// It is not.
-    Failed { error: String, due: Timestamp },
+    /// It is not, or something that belongs to it is not.
+    Failed { error: String, due: Timestamp, there: Option<Digest> },
     /// It is no concern of the replication any more.
     Forgotten,
 }
@@ -57,7 +57,20 @@ pub(crate) async fn count_replications(tx: &mut Tx<'_>) -> Result<u64, DbError> 
     row.map_or(Ok(0), |row| row.count(0))
 }
 
-/// Sets a replication; all tags are then looked at.
+/// The prefix of a replication; `None` when there is none of that name.
+pub(crate) async fn prefix_of(tx: &mut Tx<'_>, name: &str) -> Result<Option<Prefix>, DbError> {
+    let sql = "SELECT prefix FROM registry_replications WHERE name = $1";
+    let row = tx.fetch_optional(sql, args![name]).await?;
+    row.map(|row| row.parsed(0)).transpose()
+}
+
+/// True as long as a replication is what it was.
+pub(crate) async fn is_so(db: &Db, name: &str, changed_at: Timestamp) -> Result<bool, DbError> {
+    let sql = "SELECT 1 FROM registry_replications WHERE name = $1 AND changed_at = $2";
+    Ok(db.fetch_optional(sql, args![name, changed_at.as_micros()]).await?.is_some())
+}
+
+/// Sets a replication; all tags are then looked at. What was done may have been done elsewhere.
 pub(crate) async fn put_replication(tx: &mut Tx<'_>, row: &ReplicationRow) -> Result<(), DbError> {
     let settings = serde_json::to_string(&row.settings).unwrap_or_default();
     let (name, prefix) = (row.settings.name.as_str(), row.settings.prefix.to_string());
@@ -69,7 +82,8 @@ pub(crate) async fn put_replication(tx: &mut Tx<'_>, row: &ReplicationRow) -> Re
         args![name, &prefix, &settings, row.sealed.as_deref(), row.changed_at.as_micros()],
     )
     .await?;
-    // What was done may be so by other settings.
+    let sql = "UPDATE registry_outgoing SET digest = NULL, done_at = NULL WHERE replication = $1";
+    tx.execute(sql, args![name]).await?;
     due_again(tx, name, row.changed_at).await
 }
 
@@ -126,8 +140,9 @@ async fn put_outgoing(
 ) -> Result<(), DbError> {
     tx.wake(BELL);
     tx.execute(
+        // An epoch never comes again, also when its row went and is back.
         "INSERT INTO registry_outgoing (replication, repository, name, due, tries, epoch)
-         VALUES ($1, $2, $3, $4, 0, 0)
+         VALUES ($1, $2, $3, $4, 0, $4)
          ON CONFLICT (replication, repository, name) DO UPDATE SET due = $4, tries = 0,
              epoch = registry_outgoing.epoch + 1, error = NULL",
         args![replication, repository.as_str(), &name.to_string(), now.as_micros()],
@@ -179,27 +194,29 @@ pub(crate) async fn gone_manifests(
     Ok(())
 }
 
-/// Takes some tags of a replication that is to look at all, and notes where it is; `after` is none at the end.
-pub(crate) async fn seed(
-    tx: &mut Tx<'_>,
-    (replication, changed_at): (&str, Timestamp),
-    (before, after): (&(String, String), Option<&(String, String)>),
-    names: &[(RepoName, Tag)],
-    now: Timestamp,
-) -> Result<(), DbError> {
+/// Looks at some more tags of a replication that is to look at all, and notes where it is. What is pushed meanwhile
+/// is in the list, or has seen the replication: both are one transaction.
+pub(crate) async fn seed(tx: &mut Tx<'_>, row: &ReplicationRow, now: Timestamp) -> Result<(), DbError> {
+    let (Some(before), settings) = (&row.seed, &row.settings) else { return Ok(()) };
+    let first = settings.prefix.name();
+    let end = format!("{first}\u{10ffff}");
+    let page = tx
+        .fetch_all(
+            "SELECT repository, name FROM registry_tags
+             WHERE repository >= $1 AND repository < $2
+               AND (repository > $3 OR (repository = $3 AND name > $4))
+             ORDER BY repository, name LIMIT $5",
+            args![first, &end, &before.0, &before.1, limit::SEED_TAGS],
+        )
+        .await?;
+    let after = page.last().filter(|_| page.len() as u64 >= limit::SEED_TAGS);
+    let after = after.map(|row| Ok::<_, DbError>((row.text(0)?, row.text(1)?))).transpose()?;
     let (repository, tag) = after.map_or((None, None), |(repository, tag)| (Some(repository), Some(tag)));
     let moved = tx
         .execute(
             "UPDATE registry_replications SET seed_repository = $3, seed_tag = $4
              WHERE name = $1 AND changed_at = $2 AND seed_repository = $5 AND seed_tag = $6",
-            args![
-                replication,
-                changed_at.as_micros(),
-                repository.map(String::as_str),
-                tag.map(String::as_str),
-                &before.0,
-                &before.1,
-            ],
+            args![settings.name.as_str(), row.changed_at.as_micros(), repository, tag, &before.0, &before.1,],
         )
         .await?;
     if moved == 0 {
@@ -208,8 +225,11 @@ pub(crate) async fn seed(
     if after.is_some() {
         tx.wake(BELL);
     }
-    for (repository, tag) in names {
-        put_outgoing(tx, replication, (repository, &ManifestName::Tag(tag.clone())), now).await?;
+    for row in &page {
+        let (repository, name) = (row.parsed(0)?, ManifestName::Tag(row.parsed(1)?));
+        if settings.wants(&repository, &name) {
+            put_outgoing(tx, settings.name.as_str(), (&repository, &name), now).await?;
+        }
     }
     Ok(())
 }
@@ -237,8 +257,8 @@ pub(crate) async fn due_outgoing(
     rows.iter().map(read).collect()
 }
 
-/// Takes something that is due, so that nobody else does for a while: how often it was tried before, its epoch, and
-/// what is there. `None` when somebody else took it.
+/// Takes something that is due, so that nobody else does for a while: how often it was tried before, its epoch from
+/// now on, and what is there. `None` when somebody else took it.
 pub(crate) async fn claim_outgoing(
     tx: &mut Tx<'_>,
     key: &OutgoingKey,
@@ -246,7 +266,7 @@ pub(crate) async fn claim_outgoing(
 ) -> Result<Option<(i64, i64, Option<Digest>)>, DbError> {
     let row = tx
         .fetch_optional(
-            "UPDATE registry_outgoing SET due = $5, tries = tries + 1
+            "UPDATE registry_outgoing SET due = $5, tries = tries + 1, epoch = epoch + 1
              WHERE replication = $1 AND repository = $2 AND name = $3 AND due <= $4
              RETURNING tries, epoch, digest",
             args![
@@ -265,14 +285,35 @@ pub(crate) async fn claim_outgoing(
     .transpose()
 }
 
-/// Notes how an attempt ended. What changed meanwhile stays due.
-pub(crate) async fn settle_outgoing(
+/// Keeps others from taking what is being sent for longer, unless it changed.
+pub(crate) async fn hold_outgoing(
     tx: &mut Tx<'_>,
     key: &OutgoingKey,
     epoch: i64,
+    until: Timestamp,
+) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE registry_outgoing SET due = $5
+         WHERE replication = $1 AND repository = $2 AND name = $3 AND epoch = $4",
+        args![&key.replication, key.repository.as_str(), &key.name.to_string(), epoch, until.as_micros()],
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Notes how an attempt ended that a replication made as it is now; false when it is another. What changed meanwhile
+/// stays due.
+pub(crate) async fn settle_outgoing(
+    tx: &mut Tx<'_>,
+    key: &OutgoingKey,
+    (epoch, changed_at): (i64, Timestamp),
     settled: &Settled,
     now: Timestamp,
-) -> Result<(), DbError> {
+) -> Result<bool, DbError> {
+    let sql = "SELECT 1 FROM registry_replications WHERE name = $1 AND changed_at = $2";
+    if tx.fetch_optional(sql, args![&key.replication, changed_at.as_micros()]).await?.is_none() {
+        return Ok(false);
+    }
     let (replication, repository, name) = (&key.replication, key.repository.as_str(), key.name.to_string());
     match settled {
         Settled::Done(digest) => {
@@ -284,11 +325,22 @@ pub(crate) async fn settle_outgoing(
             )
             .await?;
         }
-        Settled::Failed { error, due } => {
+        Settled::Failed { error, due, there } => {
+            let there = there.map(|digest| digest.to_string());
             tx.execute(
-                "UPDATE registry_outgoing SET due = CASE WHEN epoch = $4 THEN $6 ELSE due END, error = $5
+                "UPDATE registry_outgoing SET due = CASE WHEN epoch = $4 THEN $6 ELSE due END, error = $5,
+                     digest = COALESCE($7, digest), done_at = CASE WHEN $7 IS NULL THEN done_at ELSE $8 END
                  WHERE replication = $1 AND repository = $2 AND name = $3",
-                args![replication, repository, &name, epoch, error, due.as_micros()],
+                args![
+                    replication,
+                    repository,
+                    &name,
+                    epoch,
+                    error,
+                    due.as_micros(),
+                    there.as_deref(),
+                    now.as_micros(),
+                ],
             )
             .await?;
         }
@@ -301,7 +353,7 @@ pub(crate) async fn settle_outgoing(
             .await?;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// What is not there yet, of each replication: how many, and how many of them failed.

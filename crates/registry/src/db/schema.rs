@@ -373,6 +373,8 @@ const MIRRORS: Migration = Migration {
             Column::text("prefix"),
             // The repository as the upstream calls it, and the pattern of its tags.
             Column::text("mirror"),
+            // When it was set: who looked by other settings settles nothing.
+            Column::int("set_at"),
             Column::int("due"),
             Column::int("tries"),
             Column::int("looked_at").optional(),

@@ -1,17 +1,23 @@
 //! One name on its way to another registry: its blobs, its manifests, and what refers to them.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
+use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use seaworthy_access::Identity;
-use seaworthy_model::Problem;
+use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_oci::{Digest, Manifest, RepoName};
 
 use super::ReplicationSettings;
 use crate::{
     Door, Registry, RegistryError, db, limit,
     path::ManifestName,
-    promotion::Part,
     push::claimed_sizes,
     upstream::{Upstream, UpstreamError},
 };
@@ -28,11 +34,19 @@ pub(crate) struct Shipment {
     pub(crate) tries: i64,
 }
 
+/// What left, however the attempt ends.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    pub(crate) manifests: AtomicU64,
+    pub(crate) blobs: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+}
+
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// It is there, after so much was sent.
-    There { digest: Digest, manifests: u64, blobs: u64, bytes: u64 },
+    /// It is there; and why something that belongs to it is not.
+    There { digest: Digest, behind: Option<String> },
     /// It was taken away there.
     Gone,
     /// It is no concern of the replication.
@@ -74,73 +88,175 @@ impl Trouble {
     pub(crate) fn rest(&self) -> i64 {
         match self {
             Self::Far(UpstreamError::Resting { seconds, .. }) => i64::from(*seconds),
-            Self::Far(error) => error.retry_after().map_or(0, i64::from),
+            Self::Far(error) => {
+                error.retry_after().map_or(0, |asked| asked.min(limit::RETRY_AFTER_SECONDS_MAX).into())
+            }
             Self::Here(_) => 0,
+        }
+    }
+
+    /// Why something may not leave, or not now; any other trouble is for whoever called.
+    fn refusal(self) -> Result<String, Self> {
+        match &self {
+            Self::Here(RegistryError::Refused(_)) => Ok(self.reason()),
+            _ => Err(self),
         }
     }
 }
 
 impl Shipment {
-    pub(crate) async fn run(&self) -> Result<Sent, Trouble> {
+    pub(crate) async fn run(&self, left: &Left) -> Result<Sent, Trouble> {
         // The settings may have changed since it was noted.
         if !self.settings.wants(&self.repository, &self.name) {
             return Ok(Sent::Nothing);
         }
-        let Some(remote) = self.settings.remote(&self.repository) else { return Ok(Sent::Nothing) };
+        let Some(remote) = self.settings.remote(&self.repository) else {
+            let message = format!("the name of `{}` would be too long there", self.repository);
+            return Err(Trouble::Here(Problem::new(ErrorCode::NameInvalid, message).into()));
+        };
         match self.registry.inner.reads.named(&self.repository, &self.name).await? {
-            Some(stored) => self.bring(&remote, stored.digest).await,
-            None if self.settings.deletions && self.there.is_some() => {
-                self.to.delete_manifest(&remote, &self.name).await?;
-                Ok(Sent::Gone)
-            }
-            None => Ok(Sent::Nothing),
+            Some(stored) => self.bring(&remote, stored.digest, left).await,
+            None => self.take_away(&remote).await,
         }
     }
 
-    async fn bring(&self, remote: &RepoName, digest: Digest) -> Result<Sent, Trouble> {
+    /// Takes a tag away that is gone here, if it is still what was put there.
+    async fn take_away(&self, remote: &RepoName) -> Result<Sent, Trouble> {
+        let (ManifestName::Tag(_), Some(there), true) = (&self.name, self.there, self.settings.deletions)
+        else {
+            return Ok(Sent::Nothing);
+        };
+        if self.to.digest_there(remote, &self.name).await? != Some(there) {
+            return Ok(Sent::Nothing);
+        }
+        self.to.delete_manifest(remote, &self.name).await?;
+        Ok(Sent::Gone)
+    }
+
+    async fn bring(&self, remote: &RepoName, digest: Digest, left: &Left) -> Result<Sent, Trouble> {
         if let ManifestName::Digest(_) = self.name
             && !self.has_subject(remote, &digest).await?
         {
             return Ok(Sent::Nothing);
         }
-        let parts = self.registry.parts(&Identity::system(), &self.repository, &digest).await?.into_parts();
-        let root = parts.iter().position(|part| part.digest == digest).unwrap_or_default();
-        let (mut manifests, mut blobs, mut bytes) = (0, 0, 0);
-        for (place, part) in parts.iter().enumerate() {
-            match self.check(&part.digest).await {
-                Ok(()) => {}
-                // An image is not held up by what refers to it.
-                Err(Trouble::Here(RegistryError::Refused(_))) if place > root => continue,
-                Err(trouble) => return Err(trouble),
-            }
-            let by_digest = ManifestName::Digest(part.digest);
-            let is_there = self.to.digest_there(remote, &by_digest).await? == Some(part.digest);
-            if !is_there {
-                let (some, length) = self.send_blobs(remote, part).await?;
-                blobs += some;
-                bytes += length;
-            }
-            let name = if place == root { &self.name } else { &by_digest };
-            let is_named = match name {
-                ManifestName::Digest(_) => is_there,
-                ManifestName::Tag(_) => self.to.digest_there(remote, name).await? == Some(part.digest),
-            };
-            if !is_named {
-                let sent = (&part.bytes, part.media_type.as_str());
-                self.to.put_manifest(remote, name, sent, &part.digest).await?;
-                manifests += 1;
-                bytes += part.bytes.len() as u64;
+        let mut behind = None;
+        let mut sent = self.send_tree(remote, (&self.name, digest), left, &mut behind).await?;
+        let mut next = 0;
+        while let Some(subject) = sent.get(next).copied() {
+            next += 1;
+            let mut after = String::new();
+            loop {
+                let page = (after.as_str(), limit::REFERRERS);
+                let referring = db::referring(self.registry.db(), &self.repository, &subject, page).await?;
+                for referrer in &referring {
+                    if sent.contains(referrer) {
+                        continue;
+                    }
+                    if sent.len() >= limit::PROMOTED_MANIFESTS {
+                        behind.get_or_insert_with(too_many);
+                        return Ok(Sent::There { digest, behind });
+                    }
+                    let name = ManifestName::Digest(*referrer);
+                    // An image is not held up by what refers to it.
+                    match self.send_tree(remote, (&name, *referrer), left, &mut behind).await {
+                        Ok(more) => sent.extend(more),
+                        Err(trouble) => {
+                            let why = trouble.refusal()?;
+                            behind.get_or_insert(why);
+                        }
+                    }
+                }
+                match referring.last() {
+                    Some(last) if referring.len() as u64 >= limit::REFERRERS.unsigned_abs() => {
+                        after = last.to_string();
+                    }
+                    _ => break,
+                }
             }
         }
-        Ok(Sent::There { digest, manifests, blobs, bytes })
+        Ok(Sent::There { digest, behind })
+    }
+
+    /// Sends a manifest, of an index all its images before it; returns all of it.
+    async fn send_tree(
+        &self,
+        remote: &RepoName,
+        (name, root): (&ManifestName, Digest),
+        left: &Left,
+        behind: &mut Option<String>,
+    ) -> Result<Vec<Digest>, Trouble> {
+        let (mut open, mut seen, mut order) = (vec![(root, false)], BTreeSet::new(), Vec::new());
+        while let Some((digest, is_expanded)) = open.pop() {
+            if is_expanded {
+                order.push(digest);
+                continue;
+            }
+            if !seen.insert(digest) {
+                continue;
+            }
+            let by_digest = ManifestName::Digest(digest);
+            if digest != root
+                && self.registry.inner.reads.named(&self.repository, &by_digest).await?.is_none()
+            {
+                behind.get_or_insert_with(|| format!("an image of the index is not here: `{digest}`"));
+                continue;
+            }
+            self.may_leave(if digest == root { name } else { &by_digest }, &digest).await?;
+            if seen.len() > limit::PROMOTED_MANIFESTS {
+                return Err(Trouble::Here(Problem::new(ErrorCode::TooLarge, too_many()).into()));
+            }
+            open.push((digest, true));
+            if let Some((Manifest::Index(index), ..)) = self.manifest(&digest).await? {
+                open.extend(index.manifests.iter().map(|child| (child.digest, false)));
+            }
+        }
+        for digest in &order {
+            let by_digest = ManifestName::Digest(*digest);
+            self.send(remote, (if *digest == root { name } else { &by_digest }, digest), left).await?;
+        }
+        Ok(order)
+    }
+
+    async fn manifest(&self, digest: &Digest) -> Result<Option<(Manifest, Bytes, String)>, Trouble> {
+        let stored = self.registry.manifest_bytes(&self.repository, digest).await?;
+        let Some((bytes, media_type)) = stored else { return Ok(None) };
+        let manifest = Manifest::parse(&bytes, Some(&media_type)).map_err(RegistryError::from)?;
+        Ok(Some((manifest, bytes, media_type)))
+    }
+
+    /// Makes a name there what it is here: the blobs that are not there, then the manifest.
+    async fn send(
+        &self,
+        remote: &RepoName,
+        (name, digest): (&ManifestName, &Digest),
+        left: &Left,
+    ) -> Result<(), Trouble> {
+        if self.to.digest_there(remote, name).await? == Some(*digest) {
+            return Ok(());
+        }
+        let Some((manifest, bytes, media_type)) = self.manifest(digest).await? else {
+            return Err(Trouble::Here(changed(name).into()));
+        };
+        let is_there = match name {
+            ManifestName::Digest(_) => false,
+            ManifestName::Tag(_) => {
+                self.to.digest_there(remote, &ManifestName::Digest(*digest)).await? == Some(*digest)
+            }
+        };
+        if !is_there {
+            self.send_blobs(remote, &manifest, left).await?;
+            // That may have taken long.
+            self.may_leave(name, digest).await?;
+        }
+        self.to.put_manifest(remote, name, (&bytes, &media_type), digest).await?;
+        left.manifests.fetch_add(1, Ordering::Relaxed);
+        left.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     /// True when what a manifest refers to is there; an error while it may come.
     async fn has_subject(&self, remote: &RepoName, digest: &Digest) -> Result<bool, Trouble> {
-        let Some((bytes, media_type)) = self.registry.manifest_bytes(&self.repository, digest).await? else {
-            return Ok(false);
-        };
-        let manifest = Manifest::parse(&bytes, Some(&media_type)).map_err(RegistryError::from)?;
+        let Some((manifest, ..)) = self.manifest(digest).await? else { return Ok(false) };
         let Some(subject) = manifest.subject().map(|subject| subject.digest) else { return Ok(false) };
         if self.to.digest_there(remote, &ManifestName::Digest(subject)).await?.is_some() {
             return Ok(true);
@@ -149,12 +265,16 @@ impl Shipment {
             return Ok(false);
         }
         let message = format!("what it refers to is not there: `{subject}`");
-        Err(Trouble::Here(Problem::new(seaworthy_model::ErrorCode::Unavailable, message).into()))
+        Err(Trouble::Here(Problem::new(ErrorCode::Unavailable, message).into()))
     }
 
-    /// Refuses what nobody may pull here, or what is not here as a whole.
-    async fn check(&self, digest: &Digest) -> Result<(), Trouble> {
+    /// Refuses what no client may pull here by that name, what is not here as a whole, and what is another by now.
+    async fn may_leave(&self, name: &ManifestName, digest: &Digest) -> Result<(), Trouble> {
         let (registry, repository) = (&self.registry, &self.repository);
+        let stored = registry.resolve(&Identity::system(), repository, name).await?;
+        if stored.digest != *digest {
+            return Err(Trouble::Here(changed(name).into()));
+        }
         if db::filled(registry.db(), repository, digest).await? == Some(false) {
             return Err(Trouble::Here(crate::promotion::not_whole(repository, digest).into()));
         }
@@ -164,24 +284,26 @@ impl Shipment {
         }
     }
 
-    /// Sends the blobs of a manifest that are not there: how many, and their length.
-    async fn send_blobs(&self, remote: &RepoName, part: &Part) -> Result<(u64, u64), Trouble> {
-        let manifest = Manifest::parse(&part.bytes, Some(&part.media_type)).map_err(RegistryError::from)?;
-        let mut blobs = claimed_sizes(&manifest);
+    /// Sends the blobs of a manifest that are not there.
+    async fn send_blobs(&self, remote: &RepoName, manifest: &Manifest, left: &Left) -> Result<(), Trouble> {
+        let mut blobs = claimed_sizes(manifest);
         blobs.sort_unstable();
         blobs.dedup();
         stream::iter(blobs)
-            .map(|(digest, size)| self.send_blob(remote, digest, size))
+            .map(|blob| self.send_blob(remote, blob, left))
             .buffer_unordered(limit::SENDS_PER_MANIFEST)
-            .try_fold((0, 0), |(blobs, bytes), size| {
-                std::future::ready(Ok(size.map_or((blobs, bytes), |size| (blobs + 1, bytes + size))))
-            })
+            .try_collect()
             .await
     }
 
-    async fn send_blob(&self, remote: &RepoName, digest: Digest, size: u64) -> Result<Option<u64>, Trouble> {
+    async fn send_blob(
+        &self,
+        remote: &RepoName,
+        (digest, size): (Digest, u64),
+        left: &Left,
+    ) -> Result<(), Trouble> {
         if self.to.has_blob(remote, &digest).await? {
-            return Ok(None);
+            return Ok(());
         }
         let reader = self.registry.open_for_inspection(&digest).await?;
         let reader = reader.ok_or_else(|| crate::blob::unknown(&digest))?;
@@ -190,14 +312,23 @@ impl Shipment {
             return Err(Trouble::Here(crate::blob::unknown(&digest).into()));
         }
         self.to.put_blob(remote, (&digest, size), body.stream(0..size)).await?;
-        Ok(Some(size))
+        left.blobs.fetch_add(1, Ordering::Relaxed);
+        left.bytes.fetch_add(size, Ordering::Relaxed);
+        Ok(())
     }
+}
+
+fn too_many() -> String {
+    format!("more than {} manifests belong to it", limit::PROMOTED_MANIFESTS)
+}
+
+/// What changed is due again: it is looked at anew.
+fn changed(name: &ManifestName) -> Problem {
+    Problem::new(ErrorCode::Unavailable, format!("`{name}` changed meanwhile"))
 }
 
 #[cfg(test)]
 mod tests {
-    use seaworthy_model::ErrorCode;
-
     use super::*;
 
     #[test]
@@ -207,5 +338,16 @@ mod tests {
         assert_eq!(reason("x".repeat(limit::SEND_ERROR_BYTES + 1)).len(), limit::SEND_ERROR_BYTES);
         // No letter is cut in two.
         assert!(reason("あ".repeat(limit::SEND_ERROR_BYTES)).chars().all(|letter| letter == 'あ'));
+    }
+
+    #[test]
+    fn a_registry_is_left_alone_for_an_hour_at_most() {
+        let asked = |seconds| {
+            let status = http::StatusCode::TOO_MANY_REQUESTS;
+            Trouble::Far(UpstreamError::Answered { host: "r".into(), status, retry_after: Some(seconds) })
+                .rest()
+        };
+        let most = limit::RETRY_AFTER_SECONDS_MAX;
+        assert_eq!((asked(7), asked(most), asked(u32::MAX)), (7, most.into(), most.into()));
     }
 }

@@ -2,26 +2,28 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    future::Future,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{Actor, Timestamp};
-use seaworthy_oci::{RepoName, Tag};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     BELL,
-    send::{Sent, Shipment, Trouble},
+    send::{Left, Sent, Shipment, Trouble},
 };
 use crate::{
     Registry, RegistryError,
     db::{self, OutgoingKey, ReplicationRow, Settled},
     limit,
-    path::ManifestName,
     upstream::{Upstream, UpstreamConfig},
 };
 
@@ -63,11 +65,22 @@ impl Registry {
 
     /// Begins to send what is due, as long as there is room.
     async fn send_due(&self, sending: &mut JoinSet<()>) -> Result<(), RegistryError> {
-        for row in db::replications(self.db()).await? {
-            if row.seed.is_some() {
-                self.look_through(&row).await?;
-            }
+        let mut rows = db::replications(self.db()).await?;
+        // Who has least under way comes first.
+        let under_way = |row: &ReplicationRow| {
+            let open = self.inner.sending.lock();
+            open.iter().filter(|key| key.replication == row.settings.name.as_str()).count()
+        };
+        rows.sort_by_key(under_way);
+        for row in rows {
             let now = self.inner.clock.now();
+            if row.seed.is_some() {
+                let context = (row.clone(), now);
+                self.in_upkeep(context, |(row, now), tx| Box::pin(db::seed(tx, row, *now))).await?;
+            }
+            if self.far(&row).rests() {
+                continue;
+            }
             let name = row.settings.name.as_str();
             for key in db::due_outgoing(self.db(), name, now).await? {
                 let is_free = {
@@ -111,14 +124,49 @@ impl Registry {
         };
         self.inner.sending.lock().insert(key.clone());
         let open = Open { registry: self.clone(), key };
+        let changed_at = row.changed_at;
         sending.spawn(async move {
-            let outcome = shipment.run().await;
-            if let Err(error) = open.registry.settle(&open.key, (tries, epoch), &shipment, outcome).await {
+            let (registry, key, left) = (&open.registry, &open.key, Left::default());
+            let work = shipment.run(&left);
+            let outcome = registry.while_wanted((key, epoch), changed_at, work).await;
+            let settled = registry.settle(key, (epoch, changed_at), &shipment, (outcome, &left)).await;
+            if let Err(error) = settled {
                 let reason = seaworthy_store::chain(&error);
                 tracing::warn!(reason, "how an image was replicated could not be noted");
             }
         });
         Ok(())
+    }
+
+    /// Keeps others from sending the same while `work` goes on; `None` when the replication changed, and it ends.
+    async fn while_wanted<T>(
+        &self,
+        (key, epoch): (&OutgoingKey, i64),
+        changed_at: Timestamp,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        let tick = Duration::from_secs(limit::SEND_LOOK_SECONDS);
+        loop {
+            if let Ok(done) = tokio::time::timeout(tick, &mut work).await {
+                return Some(done);
+            }
+            match db::is_so(self.db(), &key.replication, changed_at).await {
+                Ok(false) => return None,
+                Ok(true) => {}
+                Err(error) => {
+                    tracing::warn!(error = %seaworthy_store::chain(&error), "a replication was not read");
+                }
+            }
+            let until = self.inner.clock.now().plus_seconds(limit::SEND_SECONDS);
+            let context = (key.clone(), until);
+            let held = self.in_upkeep(context, move |(key, until), tx| {
+                Box::pin(db::hold_outgoing(tx, key, epoch, *until))
+            });
+            if let Err(error) = held.await {
+                tracing::warn!(error = %seaworthy_store::chain(&error), "what is sent is not held any more");
+            }
+        }
     }
 
     /// The registry that a replication sends to, with what was learnt of it as long as its settings stay.
@@ -149,70 +197,58 @@ impl Registry {
     async fn settle(
         &self,
         key: &OutgoingKey,
-        (tries, epoch): (i64, i64),
+        (epoch, changed_at): (i64, Timestamp),
         shipment: &Shipment,
-        outcome: Result<Sent, Trouble>,
+        (outcome, left): (Option<Result<Sent, Trouble>>, &Left),
     ) -> Result<(), RegistryError> {
         let now = self.inner.clock.now();
+        let again = now.plus_seconds(again(shipment.tries));
+        let mut is_new = left.manifests.load(Ordering::Relaxed) + left.blobs.load(Ordering::Relaxed) > 0;
         let mut acts = Vec::new();
         let settled = match outcome {
-            Ok(Sent::Nothing) => Settled::Forgotten,
-            Ok(Sent::Gone) => {
+            // Whoever changed it has it looked at anew.
+            None => None,
+            Some(Ok(Sent::Nothing)) => Some(Settled::Forgotten),
+            Some(Ok(Sent::Gone)) => {
                 acts.push(shipment.act(Action::ReplicaDelete, json!({})));
-                Settled::Forgotten
+                Some(Settled::Forgotten)
             }
-            Ok(Sent::There { digest, manifests, blobs, bytes }) => {
-                if manifests > 0 {
-                    let sent =
-                        json!({"digest": digest, "manifests": manifests, "blobs": blobs, "bytes": bytes});
-                    acts.push(shipment.act(Action::ManifestReplicate, sent));
-                }
-                Settled::Done(digest)
+            Some(Ok(Sent::There { digest, behind })) => {
+                // Who put it there may have been killed before saying so.
+                is_new |= shipment.there != Some(digest);
+                Some(match behind {
+                    None => Settled::Done(digest),
+                    Some(error) => Settled::Failed { error, due: again, there: Some(digest) },
+                })
             }
-            Err(trouble) => {
+            Some(Err(trouble)) => {
                 let error = trouble.reason();
-                tracing::warn!(
-                    replication = key.replication,
-                    repository = %key.repository,
-                    name = %key.name,
-                    reason = error,
-                    "a replication failed"
-                );
-                let wait = again(tries).max(trouble.rest());
-                Settled::Failed { error, due: now.plus_seconds(wait) }
+                let rest = now.plus_seconds(trouble.rest());
+                Some(Settled::Failed { error, due: again.max(rest), there: None })
             }
         };
+        if let Some(Settled::Failed { error: reason, .. }) = &settled {
+            let (replication, repository, name) = (&key.replication, &key.repository, &key.name);
+            tracing::warn!(replication, %repository, %name, reason, "not all of it is replicated");
+        }
+        if is_new {
+            let count = |it: &AtomicU64| it.load(Ordering::Relaxed);
+            let sent = json!({
+                "manifests": count(&left.manifests), "blobs": count(&left.blobs), "bytes": count(&left.bytes),
+                "digest": match &settled {
+                    Some(Settled::Done(digest) | Settled::Failed { there: Some(digest), .. }) => Some(digest),
+                    _ => None,
+                },
+            });
+            acts.push(shipment.act(Action::ManifestReplicate, sent));
+        }
         let context = (key.clone(), settled, acts);
         seaworthy_ledger::write(self.db(), &Actor::system(), context, move |(key, settled, acts), tx| {
             Box::pin(async move {
-                db::settle_outgoing(tx, key, epoch, settled, now).await?;
+                if let Some(settled) = settled {
+                    db::settle_outgoing(tx, key, (epoch, changed_at), settled, now).await?;
+                }
                 Ok::<_, RegistryError>(((), acts.clone()))
-            })
-        })
-        .await
-    }
-
-    /// Looks at some more of the tags that a replication may want.
-    async fn look_through(&self, row: &ReplicationRow) -> Result<(), RegistryError> {
-        let Some(before) = row.seed.clone() else { return Ok(()) };
-        let settings = &row.settings;
-        let most = i64::try_from(limit::SEED_TAGS).unwrap_or(i64::MAX);
-        let rows = db::images(self.db(), settings.prefix.name(), (&before.0, &before.1), most).await?;
-        let mut wanted: Vec<(RepoName, Tag)> = Vec::new();
-        let mut after = None;
-        for row in &rows {
-            let (repository, tag): (RepoName, Tag) = (row.parsed(0)?, row.parsed(1)?);
-            after = Some((repository.to_string(), tag.to_string()));
-            if settings.wants(&repository, &ManifestName::Tag(tag.clone())) {
-                wanted.push((repository, tag));
-            }
-        }
-        let after = after.filter(|_| rows.len() as u64 >= limit::SEED_TAGS);
-        let context = (settings.name.clone(), row.changed_at, before, after, wanted, self.inner.clock.now());
-        self.in_upkeep(context, |(name, changed_at, before, after, wanted, now), tx| {
-            Box::pin(async move {
-                let name = (name.as_str(), *changed_at);
-                db::seed(tx, name, (before, after.as_ref()), wanted, *now).await
             })
         })
         .await
@@ -250,6 +286,9 @@ fn again(tries: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// It is held for longer before it is taken for left.
+    const _: () = assert!(3 * limit::SEND_LOOK_SECONDS < limit::SEND_SECONDS.unsigned_abs());
 
     #[test]
     fn attempts_grow_apart() {

@@ -1,6 +1,6 @@
 //! What another registry says that it has (distribution spec, "Content Discovery").
 
-use http::{Method, header};
+use http::{Method, StatusCode, header};
 use seaworthy_oci::{Digest, Manifest, RepoName, Tag, media};
 use serde::Deserialize;
 
@@ -35,10 +35,7 @@ impl Upstream {
                 return Err(self.wrong(&format!("more than {} tags to mirror", limit::MIRROR_TAGS)));
             }
             let Some(next) = next else { return Ok(tags) };
-            match own.towards(&next) {
-                Some(place) if place.origin == own.origin => path = place.path,
-                _ => return Err(self.wrong("a next page elsewhere")),
-            }
+            path = self.next_page(&own, &next)?;
         }
         Err(self.wrong("a list of tags without an end"))
     }
@@ -49,24 +46,56 @@ impl Upstream {
         remote: &RepoName,
         subject: &Digest,
     ) -> Result<Vec<Digest>, UpstreamError> {
-        let path = format!("/v2/{remote}/referrers/{subject}");
-        let bytes = match self.ask(remote, &Wanted::new(Method::GET, path, Right::Pull)).await {
-            Ok(answer) => answer.into_body().all(limit::LIST_BYTES).await?,
-            // As registries did before they had such an API ("Referrers Tag Schema").
-            Err(UpstreamError::NotFound { .. } | UpstreamError::Answered { .. }) => {
-                let tag = format!("{}-{}", subject.algorithm().name(), subject.hex());
-                let Ok(tag) = tag.parse() else { return Ok(Vec::new()) };
-                match self.manifest(remote, &ManifestName::Tag(tag)).await {
-                    Ok(sent) => sent.bytes,
-                    Err(UpstreamError::NotFound { .. }) => return Ok(Vec::new()),
-                    Err(error) => return Err(error),
-                }
-            }
-            Err(error) => return Err(error),
-        };
-        match Manifest::parse(&bytes, Some(media::OCI_INDEX)) {
+        let own = Place { origin: self.config.origin.clone(), path: "/".to_owned() };
+        let mut path = format!("/v2/{remote}/referrers/{subject}");
+        let mut all = Vec::new();
+        for _ in 0..limit::MIRROR_PAGES {
+            let answer = match self.ask(remote, &Wanted::new(Method::GET, path, Right::Pull)).await {
+                Ok(answer) => answer,
+                // As registries did before they had such an API ("Referrers Tag Schema").
+                Err(
+                    UpstreamError::NotFound { .. }
+                    | UpstreamError::Answered {
+                        status: StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED,
+                        ..
+                    },
+                ) => return self.tagged_referrers(remote, subject).await,
+                Err(error) => return Err(error),
+            };
+            let next = text(answer.headers(), &header::LINK).and_then(next_in).map(str::to_owned);
+            all.extend(self.listed(&answer.into_body().all(limit::LIST_BYTES).await?)?);
+            let Some(next) = next else { return Ok(all) };
+            path = self.next_page(&own, &next)?;
+        }
+        Err(self.wrong("a list of referrers without an end"))
+    }
+
+    async fn tagged_referrers(
+        &self,
+        remote: &RepoName,
+        subject: &Digest,
+    ) -> Result<Vec<Digest>, UpstreamError> {
+        let tag = format!("{}-{}", subject.algorithm().name(), subject.hex());
+        // That of SHA-512 is longer than a tag.
+        let Ok(tag) = tag.parse() else { return Ok(Vec::new()) };
+        match self.manifest(remote, &ManifestName::Tag(tag)).await {
+            Ok(sent) => self.listed(&sent.bytes),
+            Err(UpstreamError::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn listed(&self, bytes: &[u8]) -> Result<Vec<Digest>, UpstreamError> {
+        match Manifest::parse(bytes, Some(media::OCI_INDEX)) {
             Ok(Manifest::Index(index)) => Ok(index.manifests.iter().map(|it| it.digest).collect()),
             _ => Err(self.wrong("a list of referrers that is none")),
+        }
+    }
+
+    fn next_page(&self, own: &Place, next: &str) -> Result<String, UpstreamError> {
+        match own.towards(next) {
+            Some(place) if place.origin == own.origin => Ok(place.path),
+            _ => Err(self.wrong("a next page elsewhere")),
         }
     }
 }

@@ -219,14 +219,21 @@ impl Upstream {
         let asked = timeout(self.config.patience, self.ask_with_rights(remote, wanted)).await;
         let outcome = match asked {
             Ok(Ok(response)) if response.status() == StatusCode::NOT_FOUND => {
-                let is_told = says_unknown(response.into_body()).await;
+                let said = timeout(self.config.patience, says_unknown(response.into_body())).await;
+                let is_told = said.unwrap_or_default();
                 Err(UpstreamError::NotFound { host: host(), is_told })
             }
             Ok(Ok(response)) => self.judge(response),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(UpstreamError::Late { host: host() }),
         };
-        match &outcome {
+        self.note(pass, &outcome);
+        outcome
+    }
+
+    /// What an answer says about how the upstream is.
+    fn note<T>(&self, pass: breaker::Pass<'_>, outcome: &Result<T, UpstreamError>) {
+        match outcome {
             Err(error) if error.is_trouble() => {
                 if let Some(seconds) = pass.failed(self.config.clock.now(), error.retry_after()) {
                     let reason = seaworthy_store::chain(error);
@@ -239,7 +246,6 @@ impl Upstream {
                 }
             }
         }
-        outcome
     }
 
     fn judge(&self, response: Response<Flow>) -> Result<Response<Flow>, UpstreamError> {
@@ -446,8 +452,15 @@ impl Wanted {
         }
         headers.insert(header::USER_AGENT, HeaderValue::from_static(AGENT));
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        if let Some((media_type, _)) = &self.body {
-            headers.insert(header::CONTENT_TYPE, media_type.clone());
+        match &self.body {
+            Some((media_type, _)) => {
+                headers.insert(header::CONTENT_TYPE, media_type.clone());
+            }
+            // Some that stand in front of registries insist (411).
+            None if self.method == Method::POST => {
+                headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+            }
+            None => {}
         }
         if let Some(accept) = &self.accept {
             headers.insert(header::ACCEPT, accept.clone());
