@@ -4,7 +4,7 @@ use std::{
     ops::Range,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -17,7 +17,7 @@ use crate::{
     error::BlobError,
     limit,
     map::SentFile,
-    upload::{blocking, failed, remove_file},
+    upload::{OpenUpload, blocking, failed, remove_file},
 };
 
 /// Immutable bytes by (room, digest): files under DATA, small ones in SQL. Cheap to clone.
@@ -33,6 +33,8 @@ struct Inner {
     root: PathBuf,
     db: Db,
     floor_bytes: u64,
+    /// Uploads that bytes are taken in for.
+    uploads: Arc<AtomicUsize>,
 }
 
 /// A blob of at most [`limit::SMALL_BLOB_BYTES`], on its way into SQL.
@@ -84,7 +86,12 @@ pub enum BlobSource {
 impl Blobs {
     /// Blobs below `root` (DATA); uploads are refused while less than `floor_bytes` are free.
     pub fn new(root: PathBuf, db: Db, floor_bytes: u64) -> Self {
-        Self { inner: Arc::new(Inner { root, db, floor_bytes }) }
+        Self { inner: Arc::new(Inner { root, db, floor_bytes, uploads: Arc::default() }) }
+    }
+
+    /// Counts an upload for as long as the guard lives.
+    pub(crate) fn open_upload(&self) -> OpenUpload {
+        OpenUpload::new(self.inner.uploads.clone())
     }
 
     /// Begins an upload. Refused below the disk floor.

@@ -16,8 +16,12 @@ pub const SQLITE_BUSY_SECONDS: u64 = 10;
 pub const POSTGRES_CONNECTIONS: u32 = 16;
 /// Blobs up to this many bytes live in SQL, in the transaction that names them.
 pub const SMALL_BLOB_BYTES: usize = 16 * 1024;
-/// Bytes of an upload that are hashed and written at a time.
+/// Bytes of an upload that are hashed and written at a time, when there are few.
 pub const UPLOAD_CHUNK_BYTES: usize = 256 * 1024;
+/// And when there are many.
+pub const UPLOAD_CHUNK_BYTES_MIN: usize = 32 * 1024;
+/// Bytes of all uploads that wait to be written, as long as none has less than the least chunk (32 MiB).
+pub const UPLOADS_BYTES: usize = 32 * 1024 * 1024;
 /// Chunks of a stored file that are hashed in one go on a blocking thread (16 MiB).
 pub const SLICE_CHUNKS: usize = 64;
 /// Pieces of an upload from this length on wait to be written as they came; shorter ones are put

@@ -3,7 +3,10 @@ use std::{
     io::{Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::{Bytes, BytesMut};
@@ -26,7 +29,7 @@ pub struct UploadState {
 /// Bytes on their way in: hashed once, while they stream.
 ///
 /// Up to [`limit::SMALL_BLOB_BYTES`] stay in memory; beyond that they go to a file under
-/// `uploads/`, [`limit::UPLOAD_CHUNK_BYTES`] at a time, on a blocking thread.
+/// `uploads/`, [`limit::UPLOAD_CHUNK_BYTES`] at a time, or less when there are many, on a blocking thread.
 pub struct Upload {
     blobs: Blobs,
     room: &'static str,
@@ -35,6 +38,29 @@ pub struct Upload {
     sink: Option<Sink>,
     pending: Pending,
     offset: u64,
+    open: OpenUpload,
+}
+
+/// One of the uploads that bytes are taken in for, until it is dropped.
+pub(crate) struct OpenUpload(Arc<AtomicUsize>);
+
+impl OpenUpload {
+    pub(crate) fn new(open: Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(open)
+    }
+
+    /// So many bytes wait to be written: all uploads together have room for [`limit::UPLOADS_BYTES`].
+    fn chunk_bytes(&self) -> usize {
+        let share = limit::UPLOADS_BYTES / self.0.load(Ordering::Relaxed).max(1);
+        share.clamp(limit::UPLOAD_CHUNK_BYTES_MIN, limit::UPLOAD_CHUNK_BYTES)
+    }
+}
+
+impl Drop for OpenUpload {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Bytes that were taken in and not written yet, as they came: those of some length are not copied.
@@ -161,7 +187,8 @@ impl Upload {
     pub(crate) fn fresh(blobs: Blobs, room: &'static str, id: UploadId, algorithm: Algorithm) -> Self {
         let path = blobs.upload_path(room, id);
         let sink = Some(Sink { hasher: Hasher::new(algorithm), file: None });
-        Self { blobs, room, id, path, sink, pending: Pending::default(), offset: 0 }
+        let open = blobs.open_upload();
+        Self { blobs, room, id, path, sink, pending: Pending::default(), offset: 0, open }
     }
 
     /// Goes on where `state` ended. What the file holds beyond it was never acknowledged and is cut off.
@@ -190,6 +217,7 @@ impl Upload {
         })
         .await?;
         Ok(Self {
+            open: blobs.open_upload(),
             blobs,
             room,
             id: state.id,
@@ -209,7 +237,7 @@ impl Upload {
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), BlobError> {
         self.offset += chunk.len() as u64;
         self.pending.push(chunk);
-        if self.pending.length >= limit::UPLOAD_CHUNK_BYTES { self.flush().await } else { Ok(()) }
+        if self.pending.length >= self.open.chunk_bytes() { self.flush().await } else { Ok(()) }
     }
 
     /// Writes what was taken in to the file, so that [`Upload::growing`] has it.
@@ -390,4 +418,27 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         Err(failed("finish", Path::new("blocking thread"), std::io::Error::other(error)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_uploads_wait_with_less_each() {
+        let count = Arc::new(AtomicUsize::new(0));
+        let mut open: Vec<OpenUpload> = Vec::new();
+        let most = limit::UPLOADS_BYTES / limit::UPLOAD_CHUNK_BYTES_MIN;
+        for number in 1..=most + 1 {
+            open.push(OpenUpload::new(count.clone()));
+            let each = open[0].chunk_bytes();
+            assert!((limit::UPLOAD_CHUNK_BYTES_MIN..=limit::UPLOAD_CHUNK_BYTES).contains(&each));
+            assert!(each * number <= limit::UPLOADS_BYTES || number > most, "{number}");
+        }
+        let few = limit::UPLOADS_BYTES / limit::UPLOAD_CHUNK_BYTES;
+        open.truncate(few + 1);
+        assert!(open[0].chunk_bytes() < limit::UPLOAD_CHUNK_BYTES);
+        open.truncate(few);
+        assert_eq!(open[0].chunk_bytes(), limit::UPLOAD_CHUNK_BYTES);
+    }
 }
