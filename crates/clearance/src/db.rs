@@ -192,18 +192,21 @@ fn read_content(row: &Row, column: usize) -> Result<Option<ContentId>, DbError> 
     bytes.map(ContentId::from_bytes).transpose().map_err(|_| row.wrong(column, "a content id"))
 }
 
-pub(crate) async fn upsert_content(tx: &mut Tx<'_>, facts: &InventoryFacts) -> Result<(), DbError> {
+/// Stores the facts of a content; false when they are what was known.
+pub(crate) async fn upsert_content(tx: &mut Tx<'_>, facts: &InventoryFacts) -> Result<bool, DbError> {
     let body = serde_json::to_string(facts).unwrap_or_default();
-    tx.execute(
-        "INSERT INTO clearance_contents (content, facts, generation) VALUES ($1, $2, 0)
-         ON CONFLICT (content) DO UPDATE SET facts = $2",
-        args![facts.content_id.as_bytes(), &body],
-    )
-    .await
-    .map(|_| ())
+    let changed = tx
+        .execute(
+            "INSERT INTO clearance_contents (content, facts, generation) VALUES ($1, $2, 0)
+             ON CONFLICT (content) DO UPDATE SET facts = $2 WHERE clearance_contents.facts <> $2",
+            args![facts.content_id.as_bytes(), &body],
+        )
+        .await?;
+    Ok(changed == 1)
 }
 
-/// Stores a finding set and gives it to a content id, unless a newer one is there.
+/// Stores a finding set and gives it to a content id, unless a newer one is there; false when that is so, or
+/// the content has this set of this generation already.
 pub(crate) async fn set_findings(
     tx: &mut Tx<'_>,
     content: &ContentId,
@@ -212,10 +215,17 @@ pub(crate) async fn set_findings(
     let body = serde_json::to_string(&findings.set).unwrap_or_default();
     // The same rows under another index hash are the same set for rules; the newest hash is kept.
     tx.execute(
-        "INSERT INTO clearance_sets (id, body) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET body = $2",
+        "INSERT INTO clearance_sets (id, body) VALUES ($1, $2)
+         ON CONFLICT (id) DO UPDATE SET body = $2 WHERE clearance_sets.body <> $2",
         args![&findings.set.id, &body],
     )
     .await?;
+    let sql = "SELECT finding_set, generation FROM clearance_contents WHERE content = $1";
+    if let Some(row) = tx.fetch_optional(sql, args![content.as_bytes()]).await?
+        && (row.text_opt(0)?, row.int(1)?) == (Some(findings.set.id.as_str()), findings.generation)
+    {
+        return Ok(false);
+    }
     let changed = tx
         .execute(
             "INSERT INTO clearance_contents (content, facts, finding_set, generation) VALUES ($1, '', $2, $3)

@@ -35,8 +35,8 @@ impl Subjects {
         Self { workloads, images: Vec::new() }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.workloads.is_empty() && self.images.is_empty()
+    pub(crate) fn len(&self) -> usize {
+        self.workloads.len() + self.images.len()
     }
 
     /// Takes the first `most` out: what runs before what lies in the registry.
@@ -74,16 +74,7 @@ impl Clearance {
         let context = (round, self.compiled(), self.db().now());
         seaworthy_ledger::write(self.db(), &Actor::system(), context, |(round, compiled, now), tx| {
             Box::pin(async move {
-                let mut acts = Vec::new();
-                if !round.subjects.is_empty() {
-                    let bench = Bench::load(tx, compiled, *now).await?;
-                    for key in &round.subjects.workloads {
-                        acts.extend(bench.workload(tx, key).await?);
-                    }
-                    for (repository, digest) in &round.subjects.images {
-                        acts.extend(bench.judge(tx, repository, digest).await?);
-                    }
-                }
+                let acts = judge_in(tx, &round.subjects, compiled, *now).await?;
                 if let Some(delivery) = &round.delivery {
                     tx.settle(delivery).await?;
                 }
@@ -244,6 +235,26 @@ impl Clearance {
             .collect();
         Ok(decide(&policies, &facts, &exceptions, stored.decided_at))
     }
+}
+
+/// Judges subjects in a transaction and records what changed.
+pub(crate) async fn judge_in(
+    tx: &mut Tx<'_>,
+    subjects: &Subjects,
+    compiled: &Mutex<Compiled>,
+    now: Timestamp,
+) -> Result<Vec<Act>, ClearanceError> {
+    let mut acts = Vec::new();
+    if subjects.len() > 0 {
+        let bench = Bench::load(tx, compiled, now).await?;
+        for key in &subjects.workloads {
+            acts.extend(bench.workload(tx, key).await?);
+        }
+        for (repository, digest) in &subjects.images {
+            acts.extend(bench.judge(tx, repository, digest).await?);
+        }
+    }
+    Ok(acts)
 }
 
 fn unknown_policy(name: &str) -> ClearanceError {

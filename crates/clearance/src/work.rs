@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use seaworthy_model::{
-    ContentId, Event, FeedsChanged, FindingsChanged, InventoryReady, ManifestPushed, Presence, consumer,
-};
+use seaworthy_model::{Actor, ContentId, Event, FeedsChanged, Presence, consumer};
 use seaworthy_policy::InventoryFacts;
 use seaworthy_store::{DbError, Delivery, Tx, WorkerConfig, chain};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Clearance, ClearanceError,
     db::{self, Subject, workloads},
-    judge::{Round, Subjects},
+    judge::{self, Round, Subjects},
     limit,
 };
 
@@ -30,15 +28,40 @@ impl Clearance {
     }
 
     async fn handle(&self, delivery: Delivery) -> Result<(), ClearanceError> {
-        let subjects = match &delivery.event {
-            Event::ManifestPushed(pushed) => Subjects::images(self.manifest_pushed(pushed).await?),
-            Event::InventoryReady(ready) => self.inventory_ready(ready).await?,
-            Event::FindingsChanged(findings) => self.findings_changed(findings).await?,
-            Event::FeedsChanged(feeds) => return self.feeds_changed(feeds, delivery.clone()).await,
-            Event::ContainerSeen(seen) => return self.container_seen(seen, delivery.clone()).await,
-            Event::BlobStored(_) | Event::ClearanceChanged(_) => Subjects::default(),
-        };
-        self.judge_in_batches(subjects, delivery).await
+        match &delivery.event {
+            Event::FeedsChanged(feeds) => self.feeds_changed(feeds, delivery.clone()).await,
+            Event::ContainerSeen(seen) => self.container_seen(seen, delivery.clone()).await,
+            Event::ManifestPushed(_)
+            | Event::InventoryReady(_)
+            | Event::FindingsChanged(_)
+            | Event::BlobStored(_)
+            | Event::ClearanceChanged(_) => match self.learn(delivery.clone()).await? {
+                Some(subjects) => self.judge_in_batches(subjects, delivery).await,
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Stores what an event says, judges what that may change, and settles it, in one transaction. What is too
+    /// much for one is returned, and nothing is settled yet.
+    async fn learn(&self, delivery: Delivery) -> Result<Option<Subjects>, ClearanceError> {
+        let context = (delivery, self.compiled(), self.db().now());
+        let actor = Actor::system();
+        let (subjects, is_judged) =
+            seaworthy_ledger::write(self.db(), &actor, context, |(delivery, compiled, now), tx| {
+                Box::pin(async move {
+                    let subjects = store(tx, &delivery.event).await?;
+                    if subjects.len() > batch() {
+                        return Ok(((subjects, false), Vec::new()));
+                    }
+                    let acts = judge::judge_in(tx, &subjects, compiled, *now).await?;
+                    tx.settle(delivery).await?;
+                    Ok::<_, ClearanceError>(((subjects, true), acts))
+                })
+            })
+            .await?;
+        self.forget(&subjects.images);
+        Ok((!is_judged).then_some(subjects))
     }
 
     /// Judges in rounds; the delivery is settled with the last one. A crash in between repeats
@@ -48,69 +71,13 @@ impl Clearance {
         mut subjects: Subjects,
         delivery: Delivery,
     ) -> Result<(), ClearanceError> {
-        let size = usize::try_from(limit::BATCH).unwrap_or(1);
         loop {
-            let round = subjects.take(size);
-            if subjects.is_empty() {
+            let round = subjects.take(batch());
+            if subjects.len() == 0 {
                 return self.judge(Round { subjects: round, delivery: Some(delivery) }).await;
             }
             self.judge(Round { subjects: round, delivery: None }).await?;
         }
-    }
-
-    async fn manifest_pushed(&self, pushed: &ManifestPushed) -> Result<Keys, ClearanceError> {
-        let subject = if pushed.is_image {
-            Subject::Image(None)
-        } else if pushed.config.is_none() {
-            Subject::Index(pushed.children.iter().map(|child| child.digest).collect())
-        } else {
-            Subject::Artifact(pushed.subject)
-        };
-        let key = (pushed.repository.clone(), pushed.digest);
-        self.db()
-            .upkeep((key.clone(), subject), |((repository, digest), subject), tx| {
-                Box::pin(async move { db::insert_subject(tx, repository, digest, subject).await })
-            })
-            .await
-            .map_err(|error: DbError| ClearanceError::Db(error))?;
-        self.forget(std::slice::from_ref(&key));
-        Ok(vec![key])
-    }
-
-    async fn inventory_ready(&self, ready: &InventoryReady) -> Result<Subjects, ClearanceError> {
-        let context = (InventoryFacts::from_event(ready), ready.manifests.clone());
-        self.db()
-            .upkeep(context, |(facts, manifests), tx| {
-                Box::pin(async move {
-                    db::upsert_content(tx, facts).await?;
-                    for (repository, digest) in manifests {
-                        db::set_content(tx, repository, digest, &facts.content_id).await?;
-                    }
-                    // A reader that reads more may change what other images of this content get.
-                    affected(tx, &facts.content_id).await
-                })
-            })
-            .await
-            .map_err(|error: DbError| ClearanceError::Db(error))
-    }
-
-    async fn findings_changed(&self, findings: &FindingsChanged) -> Result<Subjects, ClearanceError> {
-        self.db()
-            .upkeep(findings.clone(), |findings, tx| {
-                Box::pin(async move {
-                    let mut subjects = Subjects::default();
-                    for content in &findings.content_ids {
-                        if db::set_findings(tx, content, findings).await? {
-                            let more = affected(tx, content).await?;
-                            subjects.workloads.extend(more.workloads);
-                            subjects.images.extend(more.images);
-                        }
-                    }
-                    Ok(subjects)
-                })
-            })
-            .await
-            .map_err(|error: DbError| ClearanceError::Db(error))
     }
 
     /// A feed that was loaded, or an import that ended, can settle what was not allowed.
@@ -165,8 +132,7 @@ impl Clearance {
                 () = tokio::time::sleep(Duration::from_millis(limit::DUE_MS)) => {}
                 () = cancel.cancelled() => return,
             }
-            let size = usize::try_from(limit::BATCH).unwrap_or(1);
-            while subjects.len() < size
+            while subjects.len() < batch()
                 && let Ok(key) = wanted.try_recv()
             {
                 subjects.push(key);
@@ -185,7 +151,7 @@ impl Clearance {
                 workloads.sort();
                 workloads.dedup();
                 let subjects = Subjects { workloads, images: subjects };
-                if subjects.is_empty() {
+                if subjects.len() == 0 {
                     return Ok(());
                 }
                 self.judge(Round { subjects, delivery: None }).await
@@ -197,7 +163,54 @@ impl Clearance {
     }
 }
 
-type Keys = Vec<(seaworthy_oci::RepoName, seaworthy_oci::Digest)>;
+fn batch() -> usize {
+    usize::try_from(limit::BATCH).unwrap_or(1)
+}
+
+/// Stores what an event says; returns whose answer it may change.
+async fn store(tx: &mut Tx<'_>, event: &Event) -> Result<Subjects, DbError> {
+    match event {
+        Event::ManifestPushed(pushed) => {
+            let subject = if pushed.is_image {
+                Subject::Image(None)
+            } else if pushed.config.is_none() {
+                Subject::Index(pushed.children.iter().map(|child| child.digest).collect())
+            } else {
+                Subject::Artifact(pushed.subject)
+            };
+            db::insert_subject(tx, &pushed.repository, &pushed.digest, &subject).await?;
+            Ok(Subjects::images(vec![(pushed.repository.clone(), pushed.digest)]))
+        }
+        Event::InventoryReady(ready) => {
+            let facts = InventoryFacts::from_event(ready);
+            let is_new = db::upsert_content(tx, &facts).await?;
+            for (repository, digest) in &ready.manifests {
+                db::set_content(tx, repository, digest, &facts.content_id).await?;
+            }
+            // A reader that reads more may change what other images of this content get.
+            if is_new {
+                affected(tx, &facts.content_id).await
+            } else {
+                Ok(Subjects::images(ready.manifests.clone()))
+            }
+        }
+        Event::FindingsChanged(findings) => {
+            let mut subjects = Subjects::default();
+            for content in &findings.content_ids {
+                if db::set_findings(tx, content, findings).await? {
+                    let more = affected(tx, content).await?;
+                    subjects.workloads.extend(more.workloads);
+                    subjects.images.extend(more.images);
+                }
+            }
+            Ok(subjects)
+        }
+        Event::FeedsChanged(_)
+        | Event::ContainerSeen(_)
+        | Event::BlobStored(_)
+        | Event::ClearanceChanged(_) => Ok(Subjects::default()),
+    }
+}
 
 /// Everything of one content.
 async fn affected(tx: &mut Tx<'_>, content: &ContentId) -> Result<Subjects, DbError> {

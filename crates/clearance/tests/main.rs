@@ -26,7 +26,7 @@ db_tests!(&[seaworthy_ledger::SCHEMA, seaworthy_clearance::SCHEMA]; a_push_becom
     findings_flip_the_answer_and_back, an_import_keeps_answers_pending, an_index_needs_one_allowed_image,
     exceptions_need_a_second_person, a_policy_change_holds_at_the_next_question, time_alone_makes_an_answer_pending,
     every_answer_replays, children_beyond_the_limit_are_not_taken_for_allowed, policies_end_at_their_limit,
-    exceptions_end_at_their_limit, more_subjects_than_one_round_are_all_judged,
+    exceptions_end_at_their_limit, more_subjects_than_one_round_are_all_judged, one_more_push_judges_no_other,
     a_container_is_judged_before_it_runs,
     a_container_is_judged_with_its_settings, each_start_of_a_blocked_image_is_reported_once,
     what_is_seen_again_is_never_pending,
@@ -548,4 +548,35 @@ async fn more_subjects_than_one_round_are_all_judged(test: TestDb) {
         assert_eq!(world.verdict(name, "a").await, Verdict::Blocked, "{name}");
     }
     assert_eq!(world.decisions("a").await, vec!["blocked"; names.len()], "each once");
+}
+
+/// An image that is pushed under many names, or with other annotations, is one content: each push is judged, and
+/// the others are not judged again, or the thousandth push would cost a thousand judgements.
+async fn one_more_push_judges_no_other(test: TestDb) {
+    let world = World::new(test).await;
+    world.push("prod/one", "app", &[]).await;
+    assert_eq!(world.verdict("prod/one", "app").await, Verdict::Allowed);
+    let first = world.stored("prod/one", "app").await;
+    world.clock.advance(60);
+    world.push("prod/two", "app", &[]).await;
+    assert_eq!(world.verdict("prod/two", "app").await, Verdict::Allowed);
+    assert_eq!(world.stored("prod/one", "app").await, first);
+    // What is new is for all: findings, and what a newer reader saw.
+    world.tell(World::matched("app", 2, &["CVE-2026-1"])).await;
+    assert_eq!(world.verdict("prod/one", "app").await, Verdict::Blocked);
+    assert_eq!(world.verdict("prod/two", "app").await, Verdict::Blocked);
+    let before = world.stored("prod/one", "app").await;
+    world.clock.advance(60);
+    let Event::InventoryReady(mut ready) = World::inspected("prod/two", "app") else {
+        panic!("an inventory")
+    };
+    ready.inventory.coverage.uncovered.push("cargo".into());
+    world.tell(Event::InventoryReady(ready)).await;
+    world.settled().await;
+    let after = world.stored("prod/one", "app").await;
+    assert!(after.decided_at > before.decided_at, "{after:?}");
+    // Older news changes nothing, and newer news of the same keeps older ones out.
+    world.tell(World::matched("app", 3, &["CVE-2026-1"])).await;
+    world.tell(World::matched("app", 2, &[])).await;
+    assert_eq!(world.verdict("prod/one", "app").await, Verdict::Blocked);
 }
