@@ -22,8 +22,9 @@ pub mod limit {
     pub const LEAF_BYTES: usize = 65_535;
     /// Leaves given an index in one step of the sequencer.
     pub const BATCH: i64 = 1_024;
-    /// Shortest time between two checkpoints, in milliseconds: appends in between share one.
-    pub const CHECKPOINT_MS: u64 = 100;
+    /// Shortest time between two checkpoints, in milliseconds: appends in between share one, the first after a pause
+    /// has one at once.
+    pub const CHECKPOINT_MS: u64 = 500;
     /// How often the sequencer looks for leaves of other replicas, in milliseconds.
     pub const POLL_MS: u64 = 500;
     /// How long a sequencer owns the lease, in seconds.

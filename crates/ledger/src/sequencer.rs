@@ -9,6 +9,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use seaworthy_store::{Db, DbError, Lease, chain};
 use seaworthy_trust::{Checkpoint, Signer, TILE_WIDTH, Tile, encode_entry, leaf_hash};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -67,6 +68,7 @@ impl Sequencer {
             let rung = bell.notified();
             tokio::pin!(rung);
             rung.as_mut().enable();
+            let next = Instant::now() + Duration::from_millis(limit::CHECKPOINT_MS);
             if let Err(error) = self.step().await {
                 tracing::error!(error = %chain(&error), "ledger sequencer failed, will try again");
             }
@@ -79,7 +81,7 @@ impl Sequencer {
                 () = cancel.cancelled() => continue,
             }
             tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(limit::CHECKPOINT_MS)) => {}
+                () = tokio::time::sleep_until(next) => {}
                 () = cancel.cancelled() => {}
             }
         }

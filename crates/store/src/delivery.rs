@@ -252,6 +252,7 @@ where
         crate::schema::Dialect::Sqlite => limit::POLL_SQLITE_MS,
         crate::schema::Dialect::Postgres => limit::POLL_POSTGRES_MS,
     });
+    let mut is_told = false;
     loop {
         let rung = bell.notified();
         tokio::pin!(rung);
@@ -262,7 +263,7 @@ where
             break;
         }
         let free = i64::try_from(slots.available_permits() + 1).unwrap_or(1).min(limit::CLAIM_BATCH);
-        let claimed = match look(&db, config.consumer, free).await {
+        let claimed = match look(&db, config.consumer, (free, is_told)).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 tracing::error!(consumer = config.consumer, error = %chain(&error), "claiming deliveries failed");
@@ -270,7 +271,6 @@ where
             }
         };
         let full = i64::try_from(claimed.len()).unwrap_or(0) == free;
-        let idle = claimed.is_empty();
         drop(slot);
         for delivery in claimed {
             let Ok(slot) = slots.clone().acquire_owned().await else { return };
@@ -280,12 +280,13 @@ where
                 drop(slot);
             });
         }
-        if full || !idle {
+        is_told = true;
+        if full {
             continue;
         }
         tokio::select! {
             () = rung => {}
-            () = tokio::time::sleep(poll) => {}
+            () = tokio::time::sleep(poll) => is_told = false,
             () = cancel.cancelled() => break,
         }
     }
@@ -293,8 +294,18 @@ where
     drop(slots.acquire_many(all).await);
 }
 
-async fn look(db: &Db, consumer: &'static str, most: i64) -> Result<Vec<Delivery>, DbError> {
-    if db.has_due(consumer).await? { db.claim_deliveries(consumer, most).await } else { Ok(Vec::new()) }
+/// Claims what is due. Who was told of something claims at once; who was not looks first, so that idling writes
+/// nothing.
+async fn look(
+    db: &Db,
+    consumer: &'static str,
+    (most, is_told): (i64, bool),
+) -> Result<Vec<Delivery>, DbError> {
+    if is_told || db.has_due(consumer).await? {
+        db.claim_deliveries(consumer, most).await
+    } else {
+        Ok(Vec::new())
+    }
 }
 
 async fn handle_one<H, R, E>(db: &Db, delivery: Delivery, handle: &H)

@@ -12,6 +12,9 @@ pub const TX_ATTEMPTS_SHARED: u32 = 6;
 pub const SQLITE_READERS: usize = 4;
 /// How long a connection waits for one that locks the file, such as a checkpoint, in seconds.
 pub const SQLITE_BUSY_SECONDS: u64 = 10;
+/// Pages of the write-ahead log from which on a commit copies them into the database (16 MiB): those that many
+/// commits changed are copied once.
+pub const SQLITE_CHECKPOINT_PAGES: u32 = 4_096;
 /// Connections to PostgreSQL.
 pub const POSTGRES_CONNECTIONS: u32 = 16;
 /// Blobs up to this many bytes live in SQL, in the transaction that names them.

@@ -51,6 +51,7 @@ impl Connection {
         )?;
         if purpose == Purpose::Write {
             it.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+            it.pragma_update(None, "wal_autocheckpoint", limit::SQLITE_CHECKPOINT_PAGES)?;
         }
         Ok(Self(it))
     }
@@ -233,6 +234,8 @@ mod tests {
         };
         assert_eq!(read(&writer, "PRAGMA journal_mode").text(0).expect("text"), "wal");
         assert_eq!(read(&writer, "PRAGMA synchronous").int(0).expect("a number"), 2, "FULL");
+        let pages = read(&writer, "PRAGMA wal_autocheckpoint").int(0).expect("a number");
+        assert_eq!(pages, i64::from(limit::SQLITE_CHECKPOINT_PAGES));
         let busy = read(&writer, "PRAGMA busy_timeout").int(0).expect("a number");
         assert_eq!(busy, i64::try_from(limit::SQLITE_BUSY_SECONDS * 1_000).expect("small"));
         writer.run("CREATE TABLE t (a INTEGER, b TEXT) STRICT").expect("made");

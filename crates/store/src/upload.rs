@@ -1,6 +1,6 @@
 use std::{
     fs::{self, File, OpenOptions},
-    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    io::{IoSlice, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
@@ -377,7 +377,24 @@ fn append(file: &mut Option<File>, path: &Path, pieces: &[Bytes]) -> Result<(), 
         *file = Some(options.open(path).map_err(|source| failed("create", path, source))?);
     }
     let Some(file) = file else { return Ok(()) };
-    pieces.iter().try_for_each(|piece| file.write_all(piece)).map_err(|source| failed("write", path, source))
+    write_all(file, pieces).map_err(|source| failed("write", path, source))
+}
+
+/// All pieces in one call: the kernel then takes them into few large folios instead of one for each piece.
+fn write_all(file: &mut File, pieces: &[Bytes]) -> std::io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut left = slices.as_mut_slice();
+    // Empty ones at the front would look like a write that wrote nothing.
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match file.write_vectored(left) {
+            Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut left, written),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Creates missing directories and makes each durable in its parent.
