@@ -39,6 +39,8 @@ pub const DRAIN_SECONDS: u64 = 5;
 pub const ATTRIBUTES_BYTES: usize = 16 * 1024;
 /// Referrers on one page.
 pub const REFERRERS: i64 = 100;
+/// Annotations of one referrer that are read with it, in bytes of JSON; longer ones are read for themselves.
+pub const REFERRER_INLINE_BYTES: u64 = 16 * 1024;
 /// Annotations on one page of referrers, in bytes of JSON; one referrer is always on it. Clients
 /// read an index up to the size of a manifest.
 pub const REFERRERS_BYTES: u64 = 2 * 1024 * 1024;
@@ -180,6 +182,8 @@ pub const FILL_SECONDS_MAX: i64 = 3600;
 pub const FETCH_ATTEMPTS: u32 = 4;
 /// Attempts of one fetch in all.
 pub const FETCH_ATTEMPTS_MAX: u32 = 32;
+/// Longest first piece of a blob that is being fetched; the next ones are as long as all before them (16 KiB).
+pub const FIRST_PIECE_BYTES: usize = 16 * 1024;
 /// Bytes at the end of a blob that nobody is given before all of it is verified and stored (16 KiB).
 pub const WITHHELD_BYTES: u64 = 16 * 1024;
 /// How long a manifest may take to come from an upstream, with all that is asked before it, in seconds.

@@ -1,12 +1,15 @@
 //! Who refers to a manifest (distribution spec 1.1, "Listing Referrers").
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{Scope, Timestamp};
 use seaworthy_oci::{Digest, Manifest, RepoName, media};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
 
 use crate::{
     Door, Registry, RegistryError,
@@ -17,8 +20,8 @@ use crate::{
 
 /// One page of a list of referrers.
 pub(crate) struct ReferrersPage {
-    /// An image index.
-    pub(crate) index: Value,
+    /// An image index, as JSON.
+    pub(crate) index: String,
     /// The last digest on it, when there is more.
     pub(crate) next: Option<Digest>,
 }
@@ -55,8 +58,29 @@ pub struct ReferrersShown {
     pub next: Option<Digest>,
 }
 
-/// Rows with their annotations, null when those are not for the caller; and the last digest when there is more.
-type Page = (Vec<(ReferrerRow, Value)>, Option<Digest>);
+/// Rows with their annotations, none when those are not for the caller; and the last digest when there is more.
+type Page = (Vec<(ReferrerRow, Option<Box<RawValue>>)>, Option<Digest>);
+
+/// An index that was never pushed (image spec, "Image Index Specification").
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReferrersIndex<'p> {
+    schema_version: u8,
+    media_type: &'static str,
+    manifests: Vec<Descriptor<'p>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor<'p> {
+    media_type: &'p str,
+    digest: &'p Digest,
+    size: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    artifact_type: &'p str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: Option<&'p RawValue>,
+}
 
 impl Registry {
     /// Referrers of `subject` after `last` in digest order, whether or not it is here itself. With an
@@ -72,9 +96,20 @@ impl Registry {
         filter: (Option<&str>, &str),
     ) -> Result<ReferrersPage, RegistryError> {
         let (rows, next) = self.referrers_page(identity, repository, subject, filter).await?;
-        let manifests: Vec<Value> = rows.into_iter().map(descriptor).collect();
-        let index = json!({ "schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": manifests });
-        Ok(ReferrersPage { index, next })
+        let manifests = rows.iter().map(|(row, annotations)| Descriptor {
+            media_type: &row.media_type,
+            digest: &row.digest,
+            size: row.size,
+            artifact_type: &row.artifact_type,
+            annotations: annotations.as_deref(),
+        });
+        let index = ReferrersIndex {
+            schema_version: 2,
+            media_type: media::OCI_INDEX,
+            manifests: manifests.collect(),
+        };
+        // Texts and numbers always serialise.
+        Ok(ReferrersPage { index: serde_json::to_string(&index).unwrap_or_default(), next })
     }
 
     /// The same for people: with who pushed each and when, and short.
@@ -91,7 +126,7 @@ impl Registry {
             let push = db::push_of(self.db(), repository, &row.digest).await?;
             let (pushed_at, pushed_by) = push.unzip();
             let above = db::referrers(self.db(), (repository, &row.digest), None, "", 1).await?;
-            let (annotations, cut) = shortened(&annotations);
+            let (annotations, cut) = shortened(annotations.as_deref());
             referrers.push(ReferrerShown {
                 digest: row.digest,
                 artifact_type: Some(short(&row.artifact_type)).filter(|it| !it.is_empty()),
@@ -130,40 +165,21 @@ impl Registry {
             of,
             sees_all,
             hides: !sees_all && self.is_quarantined(repository).await?,
-            annotations: match (rows.first(), rows.last()) {
-                (Some(first), Some(last)) => {
-                    let most = rows.iter().map(|row| row.annotation_bytes).max().unwrap_or_default();
-                    let ends = (&first.digest, &last.digest);
-                    db::annotations(self.db(), of, artifact_type, ends, most).await?
-                }
-                _ => HashMap::new(),
-            },
             door: Door::Manifest,
         };
         let mut page = Vec::with_capacity(rows.len());
-        for row in rows {
-            let annotations = view.annotations_of(&row).await?;
+        for mut row in rows {
+            let annotations = view.annotations_of(&mut row).await?;
             page.push((row, annotations));
         }
         Ok((page, next))
     }
 }
 
-fn descriptor((row, annotations): (ReferrerRow, Value)) -> Value {
-    let mut descriptor = json!({ "mediaType": row.media_type, "digest": row.digest, "size": row.size });
-    let Some(fields) = descriptor.as_object_mut() else { return descriptor };
-    if !row.artifact_type.is_empty() {
-        fields.insert("artifactType".to_owned(), row.artifact_type.into());
-    }
-    if annotations.as_object().is_some_and(|annotations| !annotations.is_empty()) {
-        fields.insert("annotations".to_owned(), annotations);
-    }
-    descriptor
-}
-
 /// Annotations as people bear them, and whether that is less than there are.
-fn shortened(annotations: &Value) -> (BTreeMap<String, String>, bool) {
-    let Some(all) = annotations.as_object() else { return (BTreeMap::new(), false) };
+fn shortened(annotations: Option<&RawValue>) -> (BTreeMap<String, String>, bool) {
+    let read = annotations.and_then(|json| serde_json::from_str(json.get()).ok());
+    let Some(all): Option<serde_json::Map<String, Value>> = read else { return (BTreeMap::new(), false) };
     let texts = all.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
     let first: Vec<_> = texts.take(limit::ANNOTATIONS).collect();
     let is_long = |text: &str| text.len() > limit::ANNOTATION_BYTES;
@@ -193,18 +209,19 @@ struct View<'r> {
     sees_all: bool,
     /// What nobody let out of quarantine.
     hides: bool,
-    /// Of the page, as JSON.
-    annotations: HashMap<Digest, String>,
     /// A pending answer is waited for once per page.
     door: Door,
 }
 
 impl View<'_> {
-    async fn annotations_of(&mut self, row: &ReferrerRow) -> Result<Value, RegistryError> {
+    async fn annotations_of(
+        &mut self,
+        row: &mut ReferrerRow,
+    ) -> Result<Option<Box<RawValue>>, RegistryError> {
         if row.annotation_bytes > "{}".len() as u64 && self.may_be_read(row).await? {
             return self.annotations(row).await;
         }
-        Ok(Value::Null)
+        Ok(None)
     }
 
     async fn may_be_read(&mut self, row: &ReferrerRow) -> Result<bool, RegistryError> {
@@ -222,15 +239,20 @@ impl View<'_> {
         Ok(false)
     }
 
-    async fn annotations(&self, row: &ReferrerRow) -> Result<Value, RegistryError> {
-        if let Some(text) = self.annotations.get(&row.digest) {
-            return Ok(serde_json::from_str(text).unwrap_or_default());
-        }
+    async fn annotations(&self, row: &mut ReferrerRow) -> Result<Option<Box<RawValue>>, RegistryError> {
         let db = self.registry.db();
+        let mut text = row.annotations.take();
+        if text.is_none() {
+            text = db::annotations(db, self.of, &row.digest).await?;
+        }
+        if let Some(text) = text {
+            return Ok(RawValue::from_string(text).ok());
+        }
         // From before there was a table of referrers, or deleted just now.
-        let Some(bytes) = db::manifest_bytes(db, &row.digest).await? else { return Ok(Value::Null) };
-        Ok(Manifest::parse(&bytes, Some(&row.media_type))
-            .map_or(Value::Null, |manifest| json!(manifest.annotations())))
+        let Some(bytes) = db::manifest_bytes(db, &row.digest).await? else { return Ok(None) };
+        let Ok(manifest) = Manifest::parse(&bytes, Some(&row.media_type)) else { return Ok(None) };
+        let annotations = manifest.annotations();
+        Ok(to_raw_value(annotations).ok().filter(|_| !annotations.is_empty()))
     }
 }
 
@@ -247,6 +269,7 @@ mod tests {
                 artifact_type: String::new(),
                 size: 0,
                 annotation_bytes: *annotation_bytes,
+                annotations: None,
                 locks: lock::Locks::default(),
             };
             fitting(&bytes.iter().map(row).collect::<Vec<_>>())
@@ -267,7 +290,7 @@ mod tests {
         let with = |count: usize, value: usize| {
             let all: serde_json::Map<String, Value> =
                 (0..count).map(|at| (format!("{at:02}"), "あ".repeat(value).into())).collect();
-            shortened(&Value::Object(all))
+            shortened(to_raw_value(&all).ok().as_deref())
         };
         let fits = limit::ANNOTATION_BYTES / "あ".len();
         let (all, cut) = with(limit::ANNOTATIONS, fits);
@@ -276,6 +299,6 @@ mod tests {
         assert_eq!((all["00"].chars().count(), cut), (fits, true), "never through a character");
         let (all, cut) = with(limit::ANNOTATIONS + 1, 1);
         assert_eq!((all.len(), cut), (limit::ANNOTATIONS, true));
-        assert_eq!(shortened(&Value::Null), (BTreeMap::new(), false));
+        assert_eq!(shortened(None), (BTreeMap::new(), false));
     }
 }

@@ -15,6 +15,7 @@ mod cache_stream;
 mod cache_trust;
 mod catalog;
 mod client;
+mod far;
 mod gate;
 mod hostile;
 mod locks;

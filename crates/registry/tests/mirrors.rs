@@ -6,7 +6,7 @@ use seaworthy_registry::{MirrorShown, limit};
 use seaworthy_store::args;
 use seaworthy_testkit::{TestDb, db_tests};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     client::{IMAGE, INDEX, ROOMS, World, artifact},
@@ -17,18 +17,10 @@ db_tests!(super::ROOMS; what_fits_is_here_before_anybody_asks, what_refers_comes
     what_is_gone_there_is_gone_here, a_failure_is_told_and_tried_again, lists_are_not_believed, a_killed_server_looks_again,
     mirrors_are_bounded, so_many_are_looked_at_once);
 
-struct Running(CancellationToken);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}
-
-fn run(world: &World) -> Running {
+fn run(world: &World) -> DropGuard {
     let cancel = CancellationToken::new();
     tokio::spawn(world.registry.clone().mirroring(cancel.clone()));
-    Running(cancel)
+    cancel.drop_guard()
 }
 
 async fn shown(world: &World) -> Vec<MirrorShown> {
@@ -53,7 +45,7 @@ async fn again(world: &World) {
     world.test.db.bell("mirrors").notify_waiters();
 }
 
-async fn mirrored(world: &World, upstream: &Upstream, mirrors: &[&str]) -> Running {
+async fn mirrored(world: &World, upstream: &Upstream, mirrors: &[&str]) -> DropGuard {
     upstream.cached(world, json!({"mirrors": mirrors})).await;
     run(world)
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::client::{Answer, Client, IMAGE, INDEX, ROOMS, World, artifact};
 
-db_tests!(super::ROOMS; referrer_pushed_before_subject, referrers_are_filtered, referrers_100k, referrers_end_at_their_bytes,
+db_tests!(super::ROOMS; referrer_pushed_before_subject, referrers_are_filtered, referrers_100k, referrers_end_at_their_bytes, annotations_of_any_length_are_listed,
     nothing_of_a_refused_referrer_is_listed, referrers_are_for_who_may_pull, referrers_from_before_the_table);
 
 async fn push(client: &Client, repository: &str, manifest: &str) -> Digest {
@@ -163,6 +163,28 @@ async fn referrers_end_at_their_bytes(test: TestDb) {
             path = answer.next();
         }
         assert_eq!(found, pages, "{extra}");
+    }
+}
+
+/// Short annotations come with their row, longer ones by themselves: neither is lost.
+async fn annotations_of_any_length_are_listed(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (subject, _) = client.put_image("a:1", &[b"layer"]).await;
+    let inline = usize::try_from(limit::REFERRER_INLINE_BYTES).expect("small") - r#"{"n":""}"#.len();
+    let mut expected = Vec::new();
+    for length in [0, 1, inline - 1, inline, inline + 1, 3 * inline] {
+        let text = "あ".repeat(length / 3) + &"x".repeat(length % 3);
+        push(&client, "a", &artifact(&subject, "x/y", &format!(r#"{{"n":"{text}"}}"#))).await;
+        expected.push(text);
+    }
+    push(&client, "a", &artifact(&subject, "x/none", "{}")).await;
+    for query in ["", "?artifactType=x/y"] {
+        let listed = list(&client, &subject, query).await;
+        let mut found: Vec<String> =
+            listed.iter().filter_map(|entry| Some(entry["annotations"]["n"].as_str()?.to_owned())).collect();
+        found.sort_by_key(String::len);
+        assert_eq!(found, expected, "{query}");
     }
 }
 

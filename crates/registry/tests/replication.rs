@@ -1,13 +1,8 @@
-//! What is copied to another registry: a registry of ours at the end of a real connection, which does what a test says.
+//! What is copied to another registry.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-};
+use std::{net::SocketAddr, sync::Arc};
 
-use axum::{body::Body, extract::Request, response::Response};
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use seaworthy_access::Identity;
 use seaworthy_oci::Digest;
 use seaworthy_registry::{
@@ -17,10 +12,11 @@ use seaworthy_store::args;
 use seaworthy_testkit::{TestDb, db_tests};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     client::{Client, IMAGE, INDEX, ROOMS, World, artifact},
+    far::{Far, Fault},
     upstream::{Upstream, until},
 };
 
@@ -31,102 +27,11 @@ db_tests!(super::ROOMS; all_of_it_is_there_and_stays_so, tags_and_prefixes_choos
     what_is_locked_stays, one_that_is_made_anew_begins_anew, what_others_put_there_stays, late_images_of_an_index_follow,
     a_tag_of_another_algorithm_keeps_it, so_many_are_sent_at_once, however_many_tags_there_are, one_repository_holds_up_no_other, what_came_from_an_upstream_is_sent_when_it_is_whole, quarantine_holds_it_back);
 
-/// What it does instead of answering.
-enum Fault {
-    Status(u16),
-    /// Waits until it is let go on, and tells that it waits.
-    Wait(Arc<Notify>, Arc<Notify>),
-    /// Answers, with another header.
-    Header(&'static str, String),
-}
-
-#[derive(Default)]
-struct State {
-    calls: Vec<(String, Option<HeaderValue>)>,
-    faults: HashMap<String, Vec<Fault>>,
-    down: Option<u16>,
-    at_once: usize,
-    most_at_once: usize,
-}
-
-/// The registry that is copied to: the same one, through a connection, so that both can be looked at.
-#[derive(Clone)]
-struct Far {
-    address: SocketAddr,
-    state: Arc<Mutex<State>>,
-}
-
-impl Far {
-    async fn of(world: &World) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
-        let far = Self { address: listener.local_addr().expect("an address"), state: Arc::default() };
-        let (it, client) = (far.clone(), world.operator());
-        let router = axum::Router::new().fallback(move |request: Request| {
-            let (it, client) = (it.clone(), client.clone());
-            async move { it.answer(&client, request).await }
-        });
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        far
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().expect("not poisoned")
-    }
-
-    async fn answer(&self, client: &Client, request: Request) -> Response {
-        let call = format!("{} {}", request.method(), request.uri().path());
-        let fault = {
-            let mut state = self.lock();
-            state.calls.push((call.clone(), request.headers().get("authorization").cloned()));
-            state.at_once += 1;
-            state.most_at_once = state.most_at_once.max(state.at_once);
-            let down = state.down.map(Fault::Status);
-            down.or_else(|| state.faults.get_mut(&call).and_then(Vec::pop))
-        };
-        let plain = |status: u16| Response::builder().status(status).body(Body::empty()).expect("an answer");
-        let answer = match fault {
-            Some(Fault::Status(status)) => plain(status),
-            Some(Fault::Wait(waits, go)) => {
-                waits.notify_one();
-                go.notified().await;
-                client.open(request).await
-            }
-            Some(Fault::Header(name, value)) => {
-                let mut answer = client.open(request).await;
-                answer.headers_mut().insert(name, value.parse().expect("a header"));
-                answer
-            }
-            None => client.open(request).await,
-        };
-        self.lock().at_once -= 1;
-        answer
-    }
-
-    /// The next request of this kind.
-    fn fault(&self, call: &str, fault: Fault) {
-        self.lock().faults.entry(call.to_owned()).or_default().push(fault);
-    }
-
-    /// Requests that write, since it was asked last.
-    fn writes(&self) -> Vec<String> {
-        let calls = std::mem::take(&mut self.lock().calls);
-        calls.into_iter().map(|(call, _)| call).filter(|call| !call.starts_with("HEAD")).collect()
-    }
-}
-
 /// Sends in the background until it is dropped.
-struct Running(CancellationToken);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}
-
-fn run(world: &World) -> Running {
+fn run(world: &World) -> DropGuard {
     let cancel = CancellationToken::new();
     tokio::spawn(world.registry.clone().replicating(cancel.clone()));
-    Running(cancel)
+    cancel.drop_guard()
 }
 
 fn wish(to: SocketAddr, more: &Value) -> NewReplication {

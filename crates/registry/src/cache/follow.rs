@@ -83,13 +83,18 @@ impl Follower {
             if let Some(Err(problem)) = now.end {
                 return Err(io::Error::other(problem.message));
             }
-            let length = usize::try_from(now.given(size) - at).unwrap_or(usize::MAX).min(READ_CHUNK_BYTES);
+            let length = usize::try_from(now.given(size) - at).unwrap_or(usize::MAX).min(piece(at));
             let Some(file) = now.file else { return Err(io::Error::other("the fetch left no file")) };
             let bytes = file.read(at, length).await?;
             let at = at + bytes.len() as u64;
             Ok(Some((bytes, (progress, at))))
         })
     }
+}
+
+/// Longest piece at `at`: little at first, so that each of many readers soon has a first byte.
+fn piece(at: u64) -> usize {
+    usize::try_from(at).unwrap_or(usize::MAX).clamp(limit::FIRST_PIECE_BYTES, READ_CHUNK_BYTES)
 }
 
 fn ended() -> RegistryError {
@@ -99,6 +104,19 @@ fn ended() -> RegistryError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_grow() {
+        let mut at = 0;
+        let mut pieces = Vec::new();
+        while pieces.last() != Some(&READ_CHUNK_BYTES) {
+            pieces.push(piece(at));
+            at += pieces.last().map_or(0, |bytes| *bytes as u64);
+        }
+        assert!(pieces.is_sorted() && pieces.len() > 3, "{pieces:?}");
+        assert_eq!(pieces[0], limit::FIRST_PIECE_BYTES);
+        assert_eq!(piece(u64::MAX), READ_CHUNK_BYTES);
+    }
 
     #[test]
     fn the_last_bytes_are_withheld() {

@@ -1,7 +1,5 @@
 //! Manifests by the manifest they refer to.
 
-use std::collections::HashMap;
-
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{Db, DbError, Tx, args};
 
@@ -11,7 +9,7 @@ use crate::{
     lock::{Ability, Locks},
 };
 
-/// One referrer, without its annotations.
+/// One referrer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReferrerRow {
     pub(crate) digest: Digest,
@@ -21,6 +19,8 @@ pub(crate) struct ReferrerRow {
     pub(crate) size: u64,
     /// Length of its annotations in bytes of JSON, or a bound of it.
     pub(crate) annotation_bytes: u64,
+    /// As JSON, when there are some, and at most [`limit::REFERRER_INLINE_BYTES`].
+    pub(crate) annotations: Option<String>,
     /// Its own.
     pub(crate) locks: Locks,
 }
@@ -34,28 +34,31 @@ pub(crate) async fn referrers(
     most: i64,
 ) -> Result<Vec<ReferrerRow>, DbError> {
     let (repository, subject) = (repository.as_str(), subject.to_string());
+    let inline = limit::REFERRER_INLINE_BYTES;
     let rows = match artifact_type {
         Some(artifact_type) => {
             db.fetch_all(
-                "SELECT f.digest, f.media_type, f.artifact_type, f.size, f.annotation_bytes, COALESCE(m.locks, 0)
+                "SELECT f.digest, f.media_type, f.artifact_type, f.size, f.annotation_bytes, COALESCE(m.locks, 0),
+                   CASE WHEN f.annotation_bytes > 2 AND f.annotation_bytes <= $7 THEN f.annotations END
                  FROM registry_referrers AS f
                  LEFT JOIN registry_manifests AS m ON m.repository = $1 AND m.digest = f.digest
                  WHERE f.repository = $1 AND f.subject = $2 AND f.artifact_type = $3 AND f.digest > $4
                    AND (COALESCE(m.locks, 0) & $6) = 0
                  ORDER BY f.digest LIMIT $5",
-                args![repository, &subject, artifact_type, after, most, Ability::List.bit()],
+                args![repository, &subject, artifact_type, after, most, Ability::List.bit(), inline],
             )
             .await?
         }
         None => {
             db.fetch_all(
-                "SELECT f.digest, f.media_type, f.artifact_type, f.size, f.annotation_bytes, COALESCE(m.locks, 0)
+                "SELECT f.digest, f.media_type, f.artifact_type, f.size, f.annotation_bytes, COALESCE(m.locks, 0),
+                   CASE WHEN f.annotation_bytes > 2 AND f.annotation_bytes <= $6 THEN f.annotations END
                  FROM registry_referrers AS f
                  LEFT JOIN registry_manifests AS m ON m.repository = $1 AND m.digest = f.digest
                  WHERE f.repository = $1 AND f.subject = $2 AND f.digest > $3
                    AND (COALESCE(m.locks, 0) & $5) = 0
                  ORDER BY f.digest LIMIT $4",
-                args![repository, &subject, after, most, Ability::List.bit()],
+                args![repository, &subject, after, most, Ability::List.bit(), inline],
             )
             .await?
         }
@@ -68,44 +71,26 @@ pub(crate) async fn referrers(
                 artifact_type: row.text(2)?.to_owned(),
                 size: row.count(3)?,
                 annotation_bytes: row.count(4)?,
+                annotations: row.text_opt(6)?.map(str::to_owned),
                 locks: Locks::from_bits(row.int(5)?),
             })
         })
         .collect()
 }
 
-/// Annotations of the referrers of one page, as JSON, by digest; without those that only a manifest knows. None
-/// is longer than `most`, the longest on the page, so what else lies between them is bounded as the page is.
+/// Annotations of one referrer, as JSON; `None` when only its manifest knows them.
 pub(crate) async fn annotations(
     db: &Db,
     (repository, subject): (&RepoName, &Digest),
-    artifact_type: Option<&str>,
-    (first, last): (&Digest, &Digest),
-    most: u64,
-) -> Result<HashMap<Digest, String>, DbError> {
-    let (subject, first, last) = (subject.to_string(), first.to_string(), last.to_string());
-    let rows = match artifact_type {
-        Some(artifact_type) => {
-            db.fetch_all(
-                "SELECT digest, annotations FROM registry_referrers
-                 WHERE repository = $1 AND subject = $2 AND artifact_type = $5 AND digest >= $3 AND digest <= $4
-                   AND annotations IS NOT NULL AND annotation_bytes > 2 ORDER BY digest LIMIT $6",
-                args![repository.as_str(), &subject, &first, &last, artifact_type, most],
-            )
-            .await?
-        }
-        None => {
-            db.fetch_all(
-                "SELECT digest, annotations FROM registry_referrers
-                 WHERE repository = $1 AND subject = $2 AND digest >= $3 AND digest <= $4
-                   AND annotations IS NOT NULL AND annotation_bytes > 2 AND annotation_bytes <= $6
-                 ORDER BY digest LIMIT $5",
-                args![repository.as_str(), &subject, &first, &last, limit::REFERRERS, most],
-            )
-            .await?
-        }
-    };
-    rows.iter().map(|row| Ok((row.parsed(0)?, row.text(1)?.to_owned()))).collect()
+    digest: &Digest,
+) -> Result<Option<String>, DbError> {
+    let row = db
+        .fetch_optional(
+            "SELECT annotations FROM registry_referrers WHERE repository = $1 AND subject = $2 AND digest = $3",
+            args![repository.as_str(), &subject.to_string(), &digest.to_string()],
+        )
+        .await?;
+    Ok(row.map(|row| row.text_opt(0).map(|text| text.map(str::to_owned))).transpose()?.flatten())
 }
 
 /// Enters a manifest that has a subject.

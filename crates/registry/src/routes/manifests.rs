@@ -123,7 +123,7 @@ impl Call<'_> {
         let link = page
             .next
             .map(|last| format!("</v2/{name}/referrers/{subject}?{filter}last={last}>; rel=\"next\""));
-        let mut response = list_answer(page.index.to_string(), link);
+        let mut response = list_answer(page.index, link);
         set(&mut response, header::CONTENT_TYPE, media::OCI_INDEX);
         if artifact_type.is_some() {
             set(&mut response, header::HeaderName::from_static("oci-filters-applied"), "artifactType");

@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr};
 use http::{Uri, uri::Scheme};
 use seaworthy_model::{ErrorCode, Problem};
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::limit;
 
@@ -109,7 +110,7 @@ impl Place {
         Some(Self { origin: Origin::of(&uri)?, path })
     }
 
-    /// Where a redirect leads: an absolute URL, one without a scheme, or a path of the same origin.
+    /// Where a `Location` leads: an absolute URL, or a reference relative to this place (RFC 3986, section 5.2).
     pub(crate) fn towards(&self, location: &str) -> Option<Self> {
         if location.starts_with("//") {
             let scheme = if self.origin.is_plain { "http:" } else { "https:" };
@@ -118,7 +119,19 @@ impl Place {
         if location.starts_with('/') {
             return Self::parse(&format!("{}{location}", self.origin));
         }
-        Self::parse(location)
+        Self::parse(location).or_else(|| {
+            let here = Url::parse(&format!("{}{}", self.origin, self.path)).ok()?;
+            Self::parse(here.join(location).ok()?.as_str())
+        })
+    }
+
+    /// The same on HTTPS, where a proxy before `origin` took TLS off and what is behind it wrote `http://`.
+    pub(crate) fn behind_tls_of(self, origin: &Origin) -> Self {
+        let is_its_own = self.origin.is_plain
+            && !origin.is_plain
+            && self.origin.host == origin.host
+            && (self.origin.port == 80 || self.origin.port == origin.port);
+        if is_its_own { Self { origin: origin.clone(), ..self } } else { self }
     }
 }
 
@@ -226,12 +239,34 @@ mod tests {
             ("//b.example/y", Some("https://b.example /y")),
             ("https://c.example:8443/y#z", Some("https://c.example:8443 /y")),
             ("http://169.254.169.254/latest", Some("http://169.254.169.254 /latest")),
-            ("y", None),
+            ("y", Some("https://a.example /v2/y")),
+            ("../y/./z?q=%2F", Some("https://a.example /y/z?q=%2F")),
+            ("?state=1", Some("https://a.example /v2/x?state=1")),
+            ("", Some("https://a.example /v2/x")),
+            ("https://", None),
+            ("data:text/plain,x", None),
             ("file:///etc/passwd", None),
             ("https://u:p@a.example/", None),
         ] {
             let place = from.towards(location).map(|place| format!("{} {}", place.origin, place.path));
             assert_eq!(place.as_deref(), expected, "{location}");
+        }
+    }
+
+    #[test]
+    fn plain_is_taken_for_tls_on_the_same_host_alone() {
+        let origin = |text: &str| text.parse::<Origin>().expect("an origin");
+        for (own, said, expected) in [
+            ("https://a.example", "http://a.example/u", "https://a.example"),
+            ("https://a.example:8443", "http://a.example:8443/u", "https://a.example:8443"),
+            ("https://a.example:8443", "http://a.example/u", "https://a.example:8443"),
+            ("https://a.example", "http://a.example:8080/u", "http://a.example:8080"),
+            ("https://a.example", "http://b.example/u", "http://b.example"),
+            ("http://a.example", "http://a.example/u", "http://a.example"),
+            ("http://a.example", "https://a.example/u", "https://a.example"),
+        ] {
+            let place = Place::parse(said).expect("a place").behind_tls_of(&origin(own));
+            assert_eq!(place.origin, origin(expected), "{own} {said}");
         }
     }
 }

@@ -55,7 +55,7 @@ impl Upstream {
     ) -> Result<(), UpstreamError> {
         let begin = Wanted::new(Method::POST, format!("/v2/{remote}/blobs/uploads/"), Right::Push);
         let begun = self.ask(remote, &begin).await?;
-        let place = self.upload_at(begun.headers())?;
+        let place = self.upload_at(&begin.path, begun.headers())?;
         drop(begun);
         let joint = if place.path.contains('?') { '&' } else { '?' };
         let path = format!("{}{joint}digest={}", place.path, encode(&digest.to_string()));
@@ -133,10 +133,10 @@ impl Upstream {
         }
     }
 
-    fn upload_at(&self, headers: &http::HeaderMap) -> Result<Place, UpstreamError> {
-        let own = Place { origin: self.config.origin.clone(), path: "/".to_owned() };
+    fn upload_at(&self, asked: &str, headers: &http::HeaderMap) -> Result<Place, UpstreamError> {
+        let own = Place { origin: self.config.origin.clone(), path: asked.to_owned() };
         let place = text(headers, &header::LOCATION).and_then(|location| own.towards(location));
-        match place {
+        match place.map(|place| place.behind_tls_of(&own.origin)) {
             // Our rights are for it alone, and so are our bytes.
             Some(place) if place.origin == own.origin => Ok(place),
             _ => Err(UpstreamError::Astray { host: self.host().to_owned(), why: "an upload elsewhere" }),

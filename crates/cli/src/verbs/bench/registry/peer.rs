@@ -24,6 +24,13 @@ use crate::failure::{Failure, unable, usage};
 /// Bytes of one piece of a streamed body.
 const PIECE: usize = 256 << 10;
 
+/// How long a registry may take until it is quiet.
+const QUIET: Duration = Duration::from_mins(10);
+/// How often it is looked at for that.
+const QUIET_LOOK: Duration = Duration::from_millis(500);
+/// Processor time between two looks of one that is quiet, in seconds: one percent of a processor and one tick.
+const QUIET_SECONDS: f64 = 0.016;
+
 pub(super) type Body = BoxBody<Bytes, Infallible>;
 
 /// A registry. Cheap to clone.
@@ -96,6 +103,19 @@ impl Peer {
         let ticks: u32 = fields.skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
         // Linux shows 100 ticks a second on every architecture.
         Some(f64::from(ticks) / 100.0)
+    }
+
+    /// Waits until the process has done what follows from what it was asked before, such as judging what was
+    /// pushed; at most [`QUIET`].
+    pub(super) async fn quiet(&self) {
+        let last = tokio::time::Instant::now() + QUIET;
+        let mut before = self.cpu_seconds();
+        while let Some(seconds) = before
+            && tokio::time::Instant::now() < last
+        {
+            tokio::time::sleep(QUIET_LOOK).await;
+            before = self.cpu_seconds().filter(|now| now - seconds > QUIET_SECONDS);
+        }
     }
 
     /// Memory of its own that the process holds now, in MiB.

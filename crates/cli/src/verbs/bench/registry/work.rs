@@ -50,6 +50,7 @@ impl Load {
         F: Fn(Connection, u32) -> R + Clone + Send + 'static,
         R: Future<Output = Result<Connection, Failure>> + Send,
     {
+        peer.quiet().await;
         let next = Arc::new(AtomicU32::new(0));
         let (jobs, before_mib, cpu) = (self.jobs, peer.own_memory_mib(), peer.cpu_seconds());
         let begun = Instant::now();
