@@ -5,6 +5,7 @@ mod bench;
 mod cache;
 mod fleet;
 mod registry;
+mod remote;
 mod replication;
 mod rules;
 mod scope_map;
@@ -21,6 +22,7 @@ pub(crate) use bench::{
 pub(crate) use cache::{CacheFlags, CacheVerb};
 pub(crate) use fleet::{ContainerList, ContainerVerb, HostVerb};
 pub(crate) use registry::{ExportFlags, ImageVerb, LayoutFlags, RegistryVerb, RetentionVerb, RuleFlags};
+pub(crate) use remote::RemoteFlags;
 pub(crate) use replication::{ReplicationFlags, ReplicationVerb};
 pub(crate) use rules::RulesVerb;
 pub(crate) use scope_map::{ScopeMapVerb, TokenVerb};

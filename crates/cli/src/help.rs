@@ -358,8 +358,8 @@ const TEXTS: &[(&str, &str)] = &[
     ),
     ("What names begin with there, such as library", "取得元での名前の先頭部分（library など）"),
     ("Host that containerd names with `ns=` for it", "containerd が `ns=` で示すホスト名"),
-    ("Host of its token service, if that is another", "トークンサービスのホスト（取得元と異なる場合）"),
-    ("User name there", "取得元でのユーザー名"),
+    ("Host of its token service, if that is another", "トークンサービスのホスト（レジストリと異なる場合）"),
+    ("User name there", "そのレジストリでのユーザー名"),
     ("Read the password or token from stdin", "パスワードまたはトークンを標準入力から読む"),
     (
         "How long its answer about a tag holds, in seconds [default: 60]",
@@ -371,7 +371,10 @@ const TEXTS: &[(&str, &str)] = &[
         "要求を待たずに取得する: 取得元でのリポジトリ名と、タグのパターン（なければすべて）",
     ),
     ("How often they are looked at, in seconds [default: 3600]", "確認の間隔（秒） [既定: 3600]"),
-    ("Network that it may be in, if that is a private one", "取得元があってもよいプライベートネットワーク"),
+    (
+        "Network that it may be in, if that is a private one",
+        "そのレジストリがあってもよいプライベートネットワーク",
+    ),
     (
         "Prefixes that are copied to other registries, and kept there as they are here",
         "他のレジストリへコピーし、最新に保つプレフィックス（レプリケーション）",
@@ -406,15 +409,6 @@ const TEXTS: &[(&str, &str)] = &[
         "この名前のタグだけをコピーする。`*` は任意の文字列",
     ),
     ("Delete tags there that are deleted here", "ここで削除したタグをコピー先でも削除する"),
-    (
-        "Host of that registry's token service, if that is another",
-        "トークンサービスのホスト（コピー先と異なる場合）",
-    ),
-    ("User name at that registry", "コピー先でのユーザー名"),
-    (
-        "Network that the registry may be in, if that is a private one",
-        "コピー先があってもよいプライベートネットワーク",
-    ),
     (
         "Delete a tag, or a manifest by digest with all its tags",
         "タグを削除する。ダイジェスト指定ではマニフェストをすべてのタグごと削除する",

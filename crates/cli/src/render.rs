@@ -113,10 +113,6 @@ fn flatten(path: String, value: &Value, lines: &mut Vec<(String, String)>) {
                 flatten(path, value, lines);
             }
         }
-        Value::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
-            let items: Vec<String> = items.iter().map(|item| cell(Some(item))).collect();
-            lines.push((path, if items.is_empty() { "-".to_owned() } else { items.join(", ") }));
-        }
         value => lines.push((path, cell(Some(value)))),
     }
 }
@@ -126,6 +122,10 @@ pub(crate) fn cell(value: Option<&Value>) -> String {
     let text = match value {
         None | Some(Value::Null) => "-".to_owned(),
         Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(items)) if items.is_empty() => "-".to_owned(),
+        Some(Value::Array(items)) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
+            items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join(", ")
+        }
         Some(other) => other.to_string(),
     };
     clean(&text)

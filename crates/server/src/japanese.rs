@@ -94,7 +94,8 @@ fn translate(text: &str, causes: usize) -> Option<String> {
     })
 }
 
-/// What stands at each `{}` of a key, when the text is made of it.
+/// What stands at each `{}` of a key, when the text is made of it. A key that begins with one begins a cause: what
+/// stands there is not several.
 fn captures<'t>(key: &str, text: &'t str) -> Option<Vec<&'t str>> {
     let mut pieces = key.split("{}");
     let mut rest = text.strip_prefix(pieces.next()?)?;
@@ -106,7 +107,11 @@ fn captures<'t>(key: &str, text: &'t str) -> Option<Vec<&'t str>> {
         } else {
             rest.find(piece).filter(|_| !piece.is_empty())?
         };
-        found.push(rest.get(..end)?);
+        let argument = rest.get(..end)?;
+        if found.is_empty() && key.starts_with("{}") && (argument.contains(": ") || argument.ends_with(':')) {
+            return None;
+        }
+        found.push(argument);
         rest = rest.get(end + piece.len()..)?;
     }
     (!found.is_empty() || rest.is_empty()).then_some(found)
@@ -150,6 +155,10 @@ mod tests {
             (
                 "pol/b.yaml: policy is refused at 4:5: unknown key `vulnerabilites`",
                 "pol/b.yaml: ポリシーを受け付けられません: 4:5: 不明なキー `vulnerabilites`",
+            ),
+            (
+                "the request cannot be read: name: `a/b` is no name of a replication",
+                "要求を読めません: name: `a/b` はレプリケーションの名前ではありません",
             ),
             ("イメージはありません", "イメージはありません"),
         ] {

@@ -68,10 +68,30 @@ async fn unnamed(status: StatusCode, body: Body) -> Problem {
             format!("the request is longer than {} bytes", limit::BODY_BYTES),
         ),
         status if status.is_client_error() => {
-            Problem::new(ErrorCode::Invalid, format!("the request cannot be read: {text}"))
+            Problem::new(ErrorCode::Invalid, format!("the request cannot be read: {}", reason(&text)))
         }
         _ => Problem::new(ErrorCode::Internal, "the answer ended unexpectedly"),
     }
+}
+
+/// Why a body or a query was not read, without the words of who read it. What is wrong with a field is said with the
+/// field: its line and column are those of a body that the caller may never have seen.
+fn reason(text: &str) -> &str {
+    let Some((reader, reason)) = text.split_once(": ").filter(|(first, _)| first.starts_with("Failed to "))
+    else {
+        return text;
+    };
+    let is_place = |end: &str| {
+        end.split_once(" column ").is_some_and(|(line, column)| is_number(line) && is_number(column))
+    };
+    match reason.rsplit_once(" at line ") {
+        Some((fault, end)) if reader.contains("deserialize") && is_place(end) => fault,
+        _ => reason,
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The best of our languages in `Accept-Language` (RFC 9110 §12.5.4).
@@ -96,6 +116,31 @@ fn wanted(headers: &HeaderMap) -> Option<Language> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_what_is_wrong() {
+        for (text, expected) in [
+            (
+                "Failed to deserialize the JSON body into the target type: name: `a/b` is wrong: x at line 1 column 9",
+                "name: `a/b` is wrong: x",
+            ),
+            (
+                "Failed to parse the request body as JSON: expected value at line 1 column 1",
+                "expected value at line 1 column 1",
+            ),
+            (
+                "Expected request with `Content-Type: application/json`",
+                "Expected request with `Content-Type: application/json`",
+            ),
+            (
+                "Failed to deserialize query string: n: broken at line x column 2",
+                "n: broken at line x column 2",
+            ),
+            ("", ""),
+        ] {
+            assert_eq!(reason(text), expected);
+        }
+    }
 
     #[test]
     fn the_best_of_our_languages_is_chosen() {

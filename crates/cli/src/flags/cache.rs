@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand};
 
+use super::RemoteFlags;
+
 /// Verbs of `registry cache`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheVerb {
@@ -45,15 +47,9 @@ pub(crate) struct CacheFlags {
     /// Host that containerd names with `ns=` for it
     #[arg(long, value_name = "HOST")]
     pub(crate) ns: Vec<String>,
-    /// Host of its token service, if that is another
-    #[arg(long, value_name = "HOST")]
-    pub(crate) realm: Vec<String>,
-    /// User name there
-    #[arg(long, value_name = "NAME", requires = "password_stdin")]
-    pub(crate) username: Option<String>,
-    /// Read the password or token from stdin
-    #[arg(long, requires = "username")]
-    pub(crate) password_stdin: bool,
+    /// As whom it is asked.
+    #[command(flatten)]
+    pub(crate) remote: RemoteFlags,
     /// How long its answer about a tag holds, in seconds [default: 60]
     #[arg(long, value_name = "N")]
     pub(crate) check_seconds: Option<u32>,
@@ -63,7 +59,4 @@ pub(crate) struct CacheFlags {
     /// How often they are looked at, in seconds [default: 3600]
     #[arg(long, value_name = "N")]
     pub(crate) mirror_seconds: Option<u32>,
-    /// Network that it may be in, if that is a private one
-    #[arg(long, value_name = "NET")]
-    pub(crate) allow_network: Vec<String>,
 }

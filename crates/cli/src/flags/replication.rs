@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand};
 
+use super::RemoteFlags;
+
 /// Verbs of `registry replication`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReplicationVerb {
@@ -64,16 +66,7 @@ pub(crate) struct ReplicationFlags {
     /// Delete tags there that are deleted here
     #[arg(long)]
     pub(crate) deletions: bool,
-    /// Host of that registry's token service, if that is another
-    #[arg(long, value_name = "HOST")]
-    pub(crate) realm: Vec<String>,
-    /// User name at that registry
-    #[arg(long, value_name = "NAME", requires = "password_stdin")]
-    pub(crate) username: Option<String>,
-    /// Read the password or token from stdin
-    #[arg(long, requires = "username")]
-    pub(crate) password_stdin: bool,
-    /// Network that the registry may be in, if that is a private one
-    #[arg(long, value_name = "NET")]
-    pub(crate) allow_network: Vec<String>,
+    /// As whom it is asked.
+    #[command(flatten)]
+    pub(crate) remote: RemoteFlags,
 }

@@ -6,7 +6,8 @@ use crate::{
     client::{Server, encode},
     failure::Outcome,
     flags::{CacheFlags, CacheVerb, Global},
-    login, render,
+    render,
+    verbs::remote,
 };
 
 const PATH: &str = "/api/v1/registry/caches";
@@ -39,18 +40,15 @@ pub(crate) async fn cache(global: &Global, verb: CacheVerb) -> Outcome {
 }
 
 fn wanted(flags: &CacheFlags) -> Result<serde_json::Value, seaworthy_model::Problem> {
-    let password = flags.password_stdin.then(login::secret_from_stdin).transpose()?;
-    Ok(json!({
+    let mut wanted = json!({
         "prefix": flags.prefix,
         "upstream": flags.upstream,
         "remote_prefix": flags.remote_prefix,
         "ns": flags.ns,
-        "realms": flags.realm,
-        "username": flags.username,
-        "password": password.as_ref().map(seaworthy_model::Secret::expose),
         "check_seconds": flags.check_seconds,
-        "networks": flags.allow_network,
         "mirrors": flags.mirror,
         "mirror_seconds": flags.mirror_seconds,
-    }))
+    });
+    remote::add(&mut wanted, &flags.remote)?;
+    Ok(wanted)
 }

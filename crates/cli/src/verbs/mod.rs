@@ -18,6 +18,7 @@ pub(crate) mod policies;
 pub(crate) mod policy_diff;
 pub(crate) mod reference;
 pub(crate) mod registry;
+mod remote;
 pub(crate) mod replication;
 pub(crate) mod rules;
 pub(crate) mod scope_maps;

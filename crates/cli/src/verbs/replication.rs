@@ -6,7 +6,8 @@ use crate::{
     client::{Server, encode},
     failure::{Failure, Outcome},
     flags::{Global, ReplicationFlags, ReplicationVerb},
-    login, render,
+    render,
+    verbs::remote,
 };
 
 const PATH: &str = "/api/v1/registry/replications";
@@ -78,17 +79,14 @@ async fn status(global: &Global, server: &Server, name: &str, waiting: bool) -> 
 }
 
 fn wanted(flags: &ReplicationFlags) -> Result<Value, seaworthy_model::Problem> {
-    let password = flags.password_stdin.then(login::secret_from_stdin).transpose()?;
-    Ok(json!({
+    let mut wanted = json!({
         "name": flags.name,
         "prefix": flags.prefix,
         "to": flags.to,
         "remote_prefix": flags.remote_prefix,
         "tags": flags.tag,
         "deletions": flags.deletions,
-        "realms": flags.realm,
-        "username": flags.username,
-        "password": password.as_ref().map(seaworthy_model::Secret::expose),
-        "networks": flags.allow_network,
-    }))
+    });
+    remote::add(&mut wanted, &flags.remote)?;
+    Ok(wanted)
 }
