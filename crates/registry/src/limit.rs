@@ -182,8 +182,8 @@ pub const FILL_SECONDS_MAX: i64 = 3600;
 pub const FETCH_ATTEMPTS: u32 = 4;
 /// Attempts of one fetch in all.
 pub const FETCH_ATTEMPTS_MAX: u32 = 32;
-/// Longest first piece of a blob that is being fetched; the next ones are as long as all before them (16 KiB).
-pub const FIRST_PIECE_BYTES: usize = 16 * 1024;
+/// First bytes of a blob that is being fetched, which its readers share in memory (64 KiB).
+pub const HEAD_BYTES: usize = 64 * 1024;
 /// Bytes at the end of a blob that nobody is given before all of it is verified and stored (16 KiB).
 pub const WITHHELD_BYTES: u64 = 16 * 1024;
 /// How long a manifest may take to come from an upstream, with all that is asked before it, in seconds.

@@ -324,6 +324,10 @@ impl Fetch {
         // Who does not know ranges sends everything once more.
         let mut known = from - start;
         while let Some(bytes) = flow.next().await? {
+            if upload.offset() == 0 && known == 0 {
+                let head = bytes.get(..limit::HEAD_BYTES).unwrap_or(&bytes);
+                told.send_modify(|it| it.head = Bytes::copy_from_slice(head));
+            }
             self.take(upload, bytes, &mut known).await?;
             // What is there already is told of together.
             while let Some(more) = flow.next().now_or_never() {

@@ -17,6 +17,8 @@ pub(crate) struct Progress {
     /// Bytes that can be read from `file`.
     pub(crate) written: u64,
     pub(crate) file: Option<Arc<Growing>>,
+    /// Its first bytes, at most [`limit::HEAD_BYTES`]: many readers begin at once, and none waits for the disk.
+    pub(crate) head: Bytes,
     /// How it ended: all of it is verified, durable and known; or why not.
     pub(crate) end: Option<Result<(), Problem>>,
 }
@@ -83,7 +85,14 @@ impl Follower {
             if let Some(Err(problem)) = now.end {
                 return Err(io::Error::other(problem.message));
             }
-            let length = usize::try_from(now.given(size) - at).unwrap_or(usize::MAX).min(piece(at));
+            let length = usize::try_from(now.given(size) - at).unwrap_or(usize::MAX).min(READ_CHUNK_BYTES);
+            if let Some(head) = usize::try_from(at).ok().and_then(|at| now.head.get(at..))
+                && !head.is_empty()
+            {
+                let bytes = now.head.slice_ref(head.get(..length).unwrap_or(head));
+                let at = at + bytes.len() as u64;
+                return Ok(Some((bytes, (progress, at))));
+            }
             let Some(file) = now.file else { return Err(io::Error::other("the fetch left no file")) };
             let bytes = file.read(at, length).await?;
             let at = at + bytes.len() as u64;
@@ -92,37 +101,35 @@ impl Follower {
     }
 }
 
-/// Longest piece at `at`: little at first, so that each of many readers soon has a first byte.
-fn piece(at: u64) -> usize {
-    usize::try_from(at).unwrap_or(usize::MAX).clamp(limit::FIRST_PIECE_BYTES, READ_CHUNK_BYTES)
-}
-
 fn ended() -> RegistryError {
     Problem::new(ErrorCode::Unavailable, "the server is shutting down").retry_after(5).into()
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt as _;
+
     use super::*;
 
-    #[test]
-    fn pieces_grow() {
-        let mut at = 0;
-        let mut pieces = Vec::new();
-        while pieces.last() != Some(&READ_CHUNK_BYTES) {
-            pieces.push(piece(at));
-            at += pieces.last().map_or(0, |bytes| *bytes as u64);
-        }
-        assert!(pieces.is_sorted() && pieces.len() > 3, "{pieces:?}");
-        assert_eq!(pieces[0], limit::FIRST_PIECE_BYTES);
-        assert_eq!(piece(u64::MAX), READ_CHUNK_BYTES);
+    #[tokio::test]
+    async fn the_head_is_given_as_far_as_it_may_be() {
+        let size = 10 + limit::WITHHELD_BYTES;
+        let head = Bytes::from_static(b"0123456789abcdef");
+        let (told, progress) = watch::channel(Progress { written: 4, file: None, end: None, head });
+        let part = Part::Joined;
+        let mut stream = std::pin::pin!(Follower { progress, size, part }.stream());
+        assert_eq!(stream.next().await.expect("some").expect("bytes"), b"0123".as_slice());
+        told.send_modify(|it| it.written = 12);
+        assert_eq!(stream.next().await.expect("some").expect("bytes"), b"456789".as_slice(), "not the end");
+        told.send_modify(|it| it.end = Some(Err(Problem::new(ErrorCode::Internal, "no"))));
+        assert!(stream.next().await.expect("some").is_err(), "nothing more of what failed");
     }
 
     #[test]
     fn the_last_bytes_are_withheld() {
         let size = limit::WITHHELD_BYTES + 10;
         let given = |written: u64, end: Option<Result<(), Problem>>| {
-            Progress { written, file: None, end }.given(size)
+            Progress { written, file: None, end, head: Bytes::new() }.given(size)
         };
         assert_eq!(given(5, None), 5);
         assert_eq!(given(10, None), 10);
@@ -130,7 +137,7 @@ mod tests {
         assert_eq!(given(size, None), 10, "not before it is verified");
         assert_eq!(given(size, Some(Ok(()))), size);
         assert_eq!(given(size, Some(Err(Problem::new(ErrorCode::Internal, "no")))), 0);
-        let small = Progress { written: 100, file: None, end: None };
+        let small = Progress { written: 100, ..Progress::default() };
         assert_eq!(small.given(limit::WITHHELD_BYTES), 0);
     }
 }

@@ -98,6 +98,7 @@ impl Own {
             }
         })
         .await?;
+        peer.quiet().await;
         let mut figures = read(&peer, flags, "manifest GET, nothing collected").await?;
         self.server.stop().await?;
         let before = aged(&self.server).await?;
@@ -145,7 +146,7 @@ impl Own {
 
 async fn read(peer: &Peer, flags: &BenchRegistryFlags, name: &'static str) -> Result<Vec<Figure>, Failure> {
     let load = Load { name, connections: 16, jobs: flags.requests, job_bytes: 0 };
-    load.run(peer, |mut connection, _| async move {
+    load.run_meanwhile(peer, |mut connection, _| async move {
         connection.get(Method::GET, "/v2/bench/manifest/manifests/1").await?;
         Ok(connection)
     })

@@ -43,14 +43,23 @@ struct Taken {
 }
 
 impl Load {
-    /// Does all jobs and returns their figures; a job gets a connection and its number, and gives the
-    /// connection back.
+    /// Waits until the registry is idle, does all jobs and returns their figures; a job gets a connection and its
+    /// number, and gives the connection back.
     pub(super) async fn run<F, R>(&self, peer: &Peer, job: F) -> Result<Vec<Figure>, Failure>
     where
         F: Fn(Connection, u32) -> R + Clone + Send + 'static,
         R: Future<Output = Result<Connection, Failure>> + Send,
     {
         peer.quiet().await;
+        self.run_meanwhile(peer, job).await
+    }
+
+    /// The same, whatever else the registry does.
+    pub(super) async fn run_meanwhile<F, R>(&self, peer: &Peer, job: F) -> Result<Vec<Figure>, Failure>
+    where
+        F: Fn(Connection, u32) -> R + Clone + Send + 'static,
+        R: Future<Output = Result<Connection, Failure>> + Send,
+    {
         let next = Arc::new(AtomicU32::new(0));
         let (jobs, before_mib, cpu) = (self.jobs, peer.own_memory_mib(), peer.cpu_seconds());
         let begun = Instant::now();
