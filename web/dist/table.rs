@@ -1,11 +1,11 @@
 const ASSETS: &[Asset] = &[
     Asset {
-        path: "/assets/index-BAO16huL.js",
+        path: "/assets/index--uHFsVng.js",
         media_type: "text/javascript; charset=utf-8",
-        etag: "\"a2c0c7def54a2aa36ee0a788b4631944\"",
-        identity: include_bytes!("assets/index-BAO16huL.js"),
-        brotli: include_bytes!("assets/index-BAO16huL.js.br"),
-        gzip: include_bytes!("assets/index-BAO16huL.js.gz"),
+        etag: "\"d69dfc8e53b3bd805f9d00380de8a363\"",
+        identity: include_bytes!("assets/index--uHFsVng.js"),
+        brotli: include_bytes!("assets/index--uHFsVng.js.br"),
+        gzip: include_bytes!("assets/index--uHFsVng.js.gz"),
     },
     Asset {
         path: "/assets/mark-BBqwChrl.svg",
@@ -26,7 +26,7 @@ const ASSETS: &[Asset] = &[
     Asset {
         path: "/index.html",
         media_type: "text/html; charset=utf-8",
-        etag: "\"9dbc0698ddd53e1eb448dbaecfafe643\"",
+        etag: "\"a481c02db505de3cc242def40e5fc921\"",
         identity: include_bytes!("index.html"),
         brotli: include_bytes!("index.html.br"),
         gzip: include_bytes!("index.html.gz"),

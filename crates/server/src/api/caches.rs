@@ -10,7 +10,7 @@ use seaworthy_registry::{NewCache, Prefix};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Rooms, signed_in};
+use super::{Answer, ListPart, Rooms, signed_in};
 use crate::route::Routes;
 
 pub(super) fn routes() -> Routes<Rooms> {
@@ -25,6 +25,9 @@ pub(super) fn routes() -> Routes<Rooms> {
 struct Wanted {
     /// Only this one.
     prefix: Option<Prefix>,
+    #[serde(default)]
+    after: String,
+    n: Option<usize>,
 }
 
 async fn caches(
@@ -40,7 +43,8 @@ async fn caches(
             return Err(Problem::new(ErrorCode::NotFound, format!("`{prefix}` is no cache")).into());
         }
     }
-    Ok(Json(json!(caches)))
+    let part = ListPart { after: wanted.after, n: wanted.n };
+    Ok(Json(part.of(&caches, "prefix")))
 }
 
 async fn set_cache(

@@ -13,6 +13,7 @@ mod image_findings;
 mod image_page;
 mod images;
 mod ledger;
+mod list_part;
 mod live;
 mod overview;
 mod policies;
@@ -45,6 +46,7 @@ use seaworthy_telemetry::Telemetry;
 use seaworthy_trust::Verifier;
 use serde_json::{Value, json};
 
+use self::list_part::ListPart;
 use crate::{alerts::Post, connections::Slots, live::Live, local_ca::LocalCa, route::Routes};
 
 /// The rooms behind the routes.

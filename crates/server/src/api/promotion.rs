@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Answer, ApiError, Rooms,
+    Answer, ApiError, ListPart, Rooms,
     check::{AGAIN, waiting},
     images::{parse, resolve},
     invalid, require,
@@ -184,14 +184,22 @@ async fn judged(
     }
 }
 
-async fn rules(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {
+async fn rules(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Query(part): Query<ListPart>,
+) -> Answer {
     super::signed_in(&identity)?;
-    Ok(Json(json!(rooms.registry.rules(&identity).await?)))
+    Ok(Json(part.of(&rooms.registry.rules(&identity).await?, "prefix")))
 }
 
 /// What is used of quotas.
-async fn usage(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {
-    Ok(Json(json!(rooms.registry.usage(&identity).await?)))
+async fn usage(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Query(part): Query<ListPart>,
+) -> Answer {
+    Ok(Json(part.of(&rooms.registry.usage(&identity).await?, "prefix")))
 }
 
 async fn set_rules(

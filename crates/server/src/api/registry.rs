@@ -8,9 +8,9 @@ use seaworthy_access::{Identity, Permission};
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_registry::{Depth, Prefix, Remedy, RetentionRules};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Answer, ApiError, Rooms, images, invalid, require, scope};
+use super::{Answer, ApiError, ListPart, Rooms, images, invalid, require, scope};
 use crate::limit;
 use crate::route::Routes;
 
@@ -90,7 +90,7 @@ async fn explain(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Part {
+struct After {
     #[serde(default)]
     after: String,
 }
@@ -99,10 +99,10 @@ struct Part {
 async fn collection(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
-    Query(part): Query<Part>,
+    Query(it): Query<After>,
 ) -> Answer {
     require(&rooms, &identity, Permission::MetadataRead, &scope("/repositories")?).await?;
-    Ok(Json(json!(rooms.registry.forecast(&part.after).await?)))
+    Ok(Json(json!(rooms.registry.forecast(&it.after).await?)))
 }
 
 #[derive(Deserialize)]
@@ -146,8 +146,12 @@ async fn repair(
     Ok(Json(json!(rooms.registry.verify(&look.after, look.depth(), &remedy).await?)))
 }
 
-async fn retention(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {
-    Ok(Json(Value::Array(rooms.registry.retention(&identity).await?)))
+async fn retention(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Query(part): Query<ListPart>,
+) -> Answer {
+    Ok(Json(part.of(&rooms.registry.retention(&identity).await?, "prefix")))
 }
 
 #[derive(Deserialize)]

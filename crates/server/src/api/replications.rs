@@ -10,7 +10,7 @@ use seaworthy_registry::{NewReplication, ReplicationName};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Rooms, signed_in};
+use super::{Answer, ListPart, Rooms, signed_in};
 use crate::route::Routes;
 
 pub(super) fn routes() -> Routes<Rooms> {
@@ -27,6 +27,9 @@ pub(super) fn routes() -> Routes<Rooms> {
 struct Wanted {
     /// Only this one.
     name: Option<ReplicationName>,
+    #[serde(default)]
+    after: String,
+    n: Option<usize>,
 }
 
 async fn replications(
@@ -45,7 +48,8 @@ async fn replications(
                 .into());
         }
     }
-    Ok(Json(json!(all)))
+    let part = ListPart { after: wanted.after, n: wanted.n };
+    Ok(Json(part.of(&all, "name")))
 }
 
 async fn set_replication(
