@@ -1,6 +1,9 @@
-use std::{collections::HashSet, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt};
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor},
+};
 
 use crate::limit;
 
@@ -89,13 +92,62 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         let inner = Self { depth: self.depth + 1 };
-        let mut seen = HashSet::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            if seen.contains(&key) {
-                return Err(A::Error::custom(format!("key `{}` occurs twice", crate::digest::shorten(&key))));
+        let mut seen = Keys::default();
+        while let Some(Key(key)) = entries.next_key()? {
+            if let Err(twice) = seen.insert(key) {
+                let message = format!("key `{}` occurs twice", crate::digest::shorten(&twice));
+                return Err(A::Error::custom(message));
             }
-            seen.insert(key);
             entries.next_value_seed(inner)?;
+        }
+        Ok(())
+    }
+}
+
+/// A key as it stands in the document, unless it is written with escapes.
+struct Key<'de>(Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+
+        impl<'de> Visitor<'de> for Read {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Borrowed(key)))
+            }
+
+            fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Owned(key.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Read)
+    }
+}
+
+/// Keys of one object: the first ones are looked through, which is faster than hashing them; the others are hashed,
+/// so that an object of a million keys costs a million steps.
+#[derive(Default)]
+struct Keys<'de> {
+    first: Vec<Cow<'de, str>>,
+    others: HashSet<Cow<'de, str>>,
+}
+
+impl<'de> Keys<'de> {
+    /// Gives a key back that is there already.
+    fn insert(&mut self, key: Cow<'de, str>) -> Result<(), Cow<'de, str>> {
+        if self.first.contains(&key) || self.others.contains(&key) {
+            return Err(key);
+        }
+        if self.first.len() < limit::FIRST_KEYS {
+            self.first.push(key);
+        } else {
+            self.others.insert(key);
         }
         Ok(())
     }
@@ -104,6 +156,23 @@ impl<'de> Visitor<'de> for Strict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_found_among_few_and_many() {
+        for count in [1, 2, limit::FIRST_KEYS, limit::FIRST_KEYS + 1, 3 * limit::FIRST_KEYS] {
+            let object = |keys: &[usize]| {
+                let keys: Vec<String> = keys.iter().map(|key| format!(r#""k{key}":{key}"#)).collect();
+                format!("{{{}}}", keys.join(","))
+            };
+            let mut keys: Vec<usize> = (0..count).collect();
+            assert!(check_json(object(&keys).as_bytes()).is_ok(), "{count}");
+            for twice in 0..count {
+                keys.push(twice);
+                assert!(check_json(object(&keys).as_bytes()).is_err(), "{twice} of {count}");
+                keys.pop();
+            }
+        }
+    }
 
     #[test]
     fn duplicate_keys_are_refused_at_any_depth() {

@@ -8,6 +8,8 @@ pub const LAYERS: usize = 1_000;
 pub const INDEX_CHILDREN: usize = 10_000;
 /// Deepest JSON nesting that is read.
 pub const JSON_DEPTH: usize = 64;
+/// Keys of one JSON object that are compared one by one before further ones are hashed.
+pub const FIRST_KEYS: usize = 16;
 /// Longest repository name, in bytes (the name becomes part of a URL and a key).
 pub const REPO_NAME_BYTES: usize = 255;
 /// Longest tag, in bytes (distribution spec, "Pulling manifests").
