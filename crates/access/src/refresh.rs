@@ -4,11 +4,11 @@
 //! A refresh token stands for its principal at the registry and nowhere else, and only a secret
 //! makes one: no token prolongs itself.
 
-use seaworthy_model::{AuthMethod, CredentialId, PrincipalId, Secret};
+use seaworthy_model::{AuthMethod, CredentialId, PrincipalId, Secret, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Access, AccessError, Identity, access::actor_of, decision::Rights, limit, token::ResourceAccess,
+    Access, AccessError, Identity, access::actor_of, db, decision::Rights, limit, token::ResourceAccess,
 };
 
 /// The user name that comes with a refresh token as the password (`docker login`).
@@ -56,17 +56,22 @@ impl Access {
         }
     }
 
-    /// Issues a refresh token to who proved a secret.
+    /// Issues a refresh token to who proved a secret. It ends with the last secret of its principal, if that is
+    /// sooner.
     pub async fn issue_refresh_token(&self, identity: &Identity) -> Result<Secret<String>, AccessError> {
         let sub = identity.principal().filter(|_| identity.has_secret()).ok_or(AccessError::BadCredential)?;
         let snapshot = self.snapshot().await?;
         let principal = snapshot.principals.get(&sub).ok_or(AccessError::BadCredential)?;
-        let now = self.inner.clock.now().as_seconds();
+        let now = self.inner.clock.now();
+        let held = db::credentials(&self.inner.db, sub).await?;
+        let ends = held.iter().map(|it| it.expires_at.map_or(i64::MAX, Timestamp::as_seconds)).max();
+        let now = now.as_seconds();
+        let ends = ends.filter(|ends| now < *ends).ok_or(AccessError::BadCredential)?;
         let claims = RefreshClaims {
             iss: self.service().to_owned(),
             aud: self.service().to_owned(),
             sub,
-            exp: now + limit::REFRESH_SECONDS,
+            exp: ends.min(now + limit::REFRESH_SECONDS),
             nbf: now - 60,
             iat: now,
             jti: CredentialId::generate().to_string(),

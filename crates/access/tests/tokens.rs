@@ -106,6 +106,20 @@ async fn refresh_token_revoked(test: TestDb) {
     clock.advance(1);
     assert!(!holds(&ended).await, "one past it");
 
+    let (_, _) = service(&access, "brief").await;
+    let brief = access.principal("brief").await.expect("principal");
+    let lasting = access.credentials(brief.id).await.expect("credentials").remove(0);
+    let short = access.add_secret_for(&actor, &brief, "short", Some(1)).await.expect("a secret");
+    access.remove_credential(&actor, &brief, lasting.id).await.expect("removed");
+    clock.advance(24 * 3_600 - 60);
+    let identity = access.authenticate_secret("brief", short.secret.expose(), None).await.expect("valid");
+    let with_it = exchanged(&access, &identity).await.expect("a refresh token");
+    clock.advance(59);
+    assert!(holds(&with_it).await);
+    clock.advance(1);
+    assert!(!holds(&with_it).await, "the secret that bought it ended");
+    assert!(refused(&exchanged(&access, &identity).await), "and buys no more");
+
     let second = access.add_secret(&actor, &principal, "second").await.expect("second");
     let revoked = exchanged(&access, &ci).await.expect("a refresh token");
     let (token, _) = {
