@@ -325,8 +325,7 @@ impl Fetch {
         let mut known = from - start;
         while let Some(bytes) = flow.next().await? {
             if upload.offset() == 0 && known == 0 {
-                let head = bytes.get(..limit::HEAD_BYTES).unwrap_or(&bytes);
-                told.send_modify(|it| it.head = Bytes::copy_from_slice(head));
+                told.send_modify(|it| it.begin(&bytes));
             }
             self.take(upload, bytes, &mut known).await?;
             // What is there already is told of together.

@@ -24,6 +24,11 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// Keeps the first of these bytes, with which the blob begins. Copied: a piece of a long buffer keeps all of it.
+    pub(crate) fn begin(&mut self, bytes: &Bytes) {
+        self.head = Bytes::copy_from_slice(bytes.get(..limit::HEAD_BYTES).unwrap_or(bytes));
+    }
+
     /// Bytes of a blob of `size` that a reader may have: all but the last, until all are known to be right.
     fn given(&self, size: u64) -> u64 {
         match &self.end {
@@ -110,6 +115,15 @@ mod tests {
     use futures_util::StreamExt as _;
 
     use super::*;
+
+    #[test]
+    fn the_head_is_short() {
+        for length in [0, 1, limit::HEAD_BYTES, limit::HEAD_BYTES + 1] {
+            let mut progress = Progress::default();
+            progress.begin(&Bytes::from(vec![7; length]));
+            assert_eq!(progress.head.len(), length.min(limit::HEAD_BYTES));
+        }
+    }
 
     #[tokio::test]
     async fn the_head_is_given_as_far_as_it_may_be() {
