@@ -39,7 +39,7 @@ pub const DRAIN_SECONDS: u64 = 5;
 pub const ATTRIBUTES_BYTES: usize = 16 * 1024;
 /// Referrers on one page.
 pub const REFERRERS: i64 = 100;
-/// Annotations of one referrer that are read with it, in bytes of JSON; longer ones are read from its manifest.
+/// Annotations of one referrer that are read with it, in bytes of JSON; longer ones are read for themselves.
 pub const REFERRER_INLINE_BYTES: u64 = 16 * 1024;
 /// Annotations on one page of referrers, in bytes of JSON; one referrer is always on it. Clients
 /// read an index up to the size of a manifest.

@@ -240,12 +240,16 @@ impl View<'_> {
     }
 
     async fn annotations(&self, row: &mut ReferrerRow) -> Result<Option<Box<RawValue>>, RegistryError> {
-        if let Some(text) = row.annotations.take() {
+        let db = self.registry.db();
+        let mut text = row.annotations.take();
+        if text.is_none() {
+            text = db::annotations(db, self.of, &row.digest).await?;
+        }
+        if let Some(text) = text {
             return Ok(RawValue::from_string(text).ok());
         }
-        // Long, or from before there was a table of referrers.
-        let bytes = db::manifest_bytes(self.registry.db(), &row.digest).await?;
-        let Some(bytes) = bytes else { return Ok(None) };
+        // From before there was a table of referrers, or deleted just now.
+        let Some(bytes) = db::manifest_bytes(db, &row.digest).await? else { return Ok(None) };
         let Ok(manifest) = Manifest::parse(&bytes, Some(&row.media_type)) else { return Ok(None) };
         let annotations = manifest.annotations();
         Ok(to_raw_value(annotations).ok().filter(|_| !annotations.is_empty()))

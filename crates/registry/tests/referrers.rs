@@ -166,7 +166,7 @@ async fn referrers_end_at_their_bytes(test: TestDb) {
     }
 }
 
-/// Short annotations come with their row, longer ones from their manifest: neither is lost.
+/// Short annotations come with their row, longer ones by themselves: neither is lost.
 async fn annotations_of_any_length_are_listed(test: TestDb) {
     let world = World::new(test).await;
     let client = world.operator();

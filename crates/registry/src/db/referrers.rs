@@ -78,6 +78,21 @@ pub(crate) async fn referrers(
         .collect()
 }
 
+/// Annotations of one referrer, as JSON; `None` when only its manifest knows them.
+pub(crate) async fn annotations(
+    db: &Db,
+    (repository, subject): (&RepoName, &Digest),
+    digest: &Digest,
+) -> Result<Option<String>, DbError> {
+    let row = db
+        .fetch_optional(
+            "SELECT annotations FROM registry_referrers WHERE repository = $1 AND subject = $2 AND digest = $3",
+            args![repository.as_str(), &subject.to_string(), &digest.to_string()],
+        )
+        .await?;
+    Ok(row.map(|row| row.text_opt(0).map(|text| text.map(str::to_owned))).transpose()?.flatten())
+}
+
 /// Enters a manifest that has a subject.
 pub(super) async fn insert_referrer(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> Result<(), DbError> {
     let pushed = new.pushed;
