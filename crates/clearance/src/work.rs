@@ -50,7 +50,7 @@ impl Clearance {
         let (subjects, is_judged) =
             seaworthy_ledger::write(self.db(), &actor, context, |(delivery, compiled, now), tx| {
                 Box::pin(async move {
-                    let subjects = store(tx, &delivery.event).await?;
+                    let subjects = store(tx, delivery).await?;
                     if subjects.len() > batch() {
                         return Ok(((subjects, false), Vec::new()));
                     }
@@ -167,9 +167,11 @@ fn batch() -> usize {
     usize::try_from(limit::BATCH).unwrap_or(1)
 }
 
-/// Stores what an event says; returns whose answer it may change.
-async fn store(tx: &mut Tx<'_>, event: &Event) -> Result<Subjects, DbError> {
-    match event {
+/// Stores what an event says; returns whose answer it may change. What is handled again may have been stored before,
+/// and judged in part: then it counts as new.
+async fn store(tx: &mut Tx<'_>, delivery: &Delivery) -> Result<Subjects, DbError> {
+    let is_again = delivery.attempts > 1;
+    match &delivery.event {
         Event::ManifestPushed(pushed) => {
             let subject = if pushed.is_image {
                 Subject::Image(None)
@@ -183,7 +185,7 @@ async fn store(tx: &mut Tx<'_>, event: &Event) -> Result<Subjects, DbError> {
         }
         Event::InventoryReady(ready) => {
             let facts = InventoryFacts::from_event(ready);
-            let is_new = db::upsert_content(tx, &facts).await?;
+            let is_new = db::upsert_content(tx, &facts).await? || is_again;
             for (repository, digest) in &ready.manifests {
                 db::set_content(tx, repository, digest, &facts.content_id).await?;
             }
@@ -197,7 +199,7 @@ async fn store(tx: &mut Tx<'_>, event: &Event) -> Result<Subjects, DbError> {
         Event::FindingsChanged(findings) => {
             let mut subjects = Subjects::default();
             for content in &findings.content_ids {
-                if db::set_findings(tx, content, findings).await? {
+                if db::set_findings(tx, content, findings).await? || is_again {
                     let more = affected(tx, content).await?;
                     subjects.workloads.extend(more.workloads);
                     subjects.images.extend(more.images);

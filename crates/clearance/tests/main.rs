@@ -98,6 +98,23 @@ impl World {
             .ok();
     }
 
+    /// As if a worker had claimed it before, and died.
+    async fn tell_again(&self, event: Event) {
+        let now = self.db.now();
+        self.db
+            .upkeep(event, move |event, tx| {
+                Box::pin(async move {
+                    tx.deliver(consumer::CLEARANCE, event, now).await?;
+                    tx.execute("UPDATE store_deliveries SET attempts = attempts + 1", args![])
+                        .await
+                        .map(|_| ())
+                })
+            })
+            .await
+            .map_err(|error: DbError| panic!("{error}"))
+            .ok();
+    }
+
     fn feeds(&self, revision: i64, state: FeedState) -> Event {
         let feed = |name: &str, covers: &str| FeedCoverage {
             feed: name.into(),
@@ -575,6 +592,22 @@ async fn one_more_push_judges_no_other(test: TestDb) {
     world.settled().await;
     let after = world.stored("prod/one", "app").await;
     assert!(after.decided_at > before.decided_at, "{after:?}");
+    // An event that is handled again may have been judged in part: all are judged.
+    let before = world.stored("prod/two", "app").await;
+    world.clock.advance(60);
+    world.tell_again(World::matched("app", 2, &["CVE-2026-1"])).await;
+    world.settled().await;
+    let again = world.stored("prod/two", "app").await;
+    assert!(again.decided_at > before.decided_at, "{again:?}");
+    world.clock.advance(60);
+    let Event::InventoryReady(mut ready) = World::inspected("prod/two", "app") else {
+        panic!("an inventory")
+    };
+    ready.inventory.coverage.uncovered.push("cargo".into());
+    world.tell_again(Event::InventoryReady(ready)).await;
+    world.settled().await;
+    let again = (world.stored("prod/one", "app").await.decided_at, again.decided_at);
+    assert!(again.0 > again.1, "{again:?}");
     // Older news changes nothing, and newer news of the same keeps older ones out.
     world.tell(World::matched("app", 3, &["CVE-2026-1"])).await;
     world.tell(World::matched("app", 2, &[])).await;

@@ -64,16 +64,20 @@ impl Sequencer {
     /// Works until cancelled, and once more then, so that a clean stop leaves nothing unsigned.
     pub async fn run(mut self, cancel: CancellationToken) {
         let bell = self.db.bell(BELL);
+        let mut next = Instant::now();
         loop {
             let rung = bell.notified();
             tokio::pin!(rung);
             rung.as_mut().enable();
-            let next = Instant::now() + Duration::from_millis(limit::CHECKPOINT_MS);
+            let (begun, before) = (Instant::now(), self.edge.size());
             if let Err(error) = self.step().await {
                 tracing::error!(error = %chain(&error), "ledger sequencer failed, will try again");
             }
             if cancel.is_cancelled() {
                 return;
+            }
+            if self.edge.size() != before {
+                next = begun + Duration::from_millis(limit::CHECKPOINT_MS);
             }
             tokio::select! {
                 () = rung => {}

@@ -271,6 +271,7 @@ where
             }
         };
         let full = i64::try_from(claimed.len()).unwrap_or(0) == free;
+        let claimed_none = claimed.is_empty();
         drop(slot);
         for delivery in claimed {
             let Ok(slot) = slots.clone().acquire_owned().await else { return };
@@ -281,7 +282,8 @@ where
             });
         }
         is_told = true;
-        if full {
+        // Another replica may have claimed some of what was meant for this one, with more behind.
+        if full || (!claimed_none && db.dialect() == crate::schema::Dialect::Postgres) {
             continue;
         }
         tokio::select! {

@@ -19,11 +19,10 @@ impl Upstream {
             #[serde(default)]
             tags: Option<Vec<String>>,
         }
-        let own = Place { origin: self.config.origin.clone(), path: "/".to_owned() };
         let mut path = format!("/v2/{remote}/tags/list?n=1000");
         let mut tags: Vec<Tag> = Vec::new();
         for _ in 0..limit::MIRROR_PAGES {
-            let answer = self.ask(remote, &Wanted::new(Method::GET, path, Right::Pull)).await?;
+            let answer = self.ask(remote, &Wanted::new(Method::GET, path.clone(), Right::Pull)).await?;
             let next = text(answer.headers(), &header::LINK).and_then(next_in).map(str::to_owned);
             let bytes = answer.into_body().all(limit::LIST_BYTES).await?;
             let page: Page =
@@ -35,7 +34,7 @@ impl Upstream {
                 return Err(self.wrong(&format!("more than {} tags to mirror", limit::MIRROR_TAGS)));
             }
             let Some(next) = next else { return Ok(tags) };
-            path = self.next_page(&own, &next)?;
+            path = self.next_page(path, &next)?;
         }
         Err(self.wrong("a list of tags without an end"))
     }
@@ -46,11 +45,10 @@ impl Upstream {
         remote: &RepoName,
         subject: &Digest,
     ) -> Result<Vec<Digest>, UpstreamError> {
-        let own = Place { origin: self.config.origin.clone(), path: "/".to_owned() };
         let mut path = format!("/v2/{remote}/referrers/{subject}");
         let mut all = Vec::new();
         for _ in 0..limit::MIRROR_PAGES {
-            let answer = match self.ask(remote, &Wanted::new(Method::GET, path, Right::Pull)).await {
+            let answer = match self.ask(remote, &Wanted::new(Method::GET, path.clone(), Right::Pull)).await {
                 Ok(answer) => answer,
                 // As registries did before they had such an API ("Referrers Tag Schema").
                 Err(
@@ -65,7 +63,7 @@ impl Upstream {
             let next = text(answer.headers(), &header::LINK).and_then(next_in).map(str::to_owned);
             all.extend(self.listed(&answer.into_body().all(limit::LIST_BYTES).await?)?);
             let Some(next) = next else { return Ok(all) };
-            path = self.next_page(&own, &next)?;
+            path = self.next_page(path, &next)?;
         }
         Err(self.wrong("a list of referrers without an end"))
     }
@@ -92,7 +90,9 @@ impl Upstream {
         }
     }
 
-    fn next_page(&self, own: &Place, next: &str) -> Result<String, UpstreamError> {
+    /// The page behind the one that was `asked` for.
+    fn next_page(&self, asked: String, next: &str) -> Result<String, UpstreamError> {
+        let own = Place { origin: self.config.origin.clone(), path: asked };
         match own.towards(next) {
             Some(place) if place.origin == own.origin => Ok(place.path),
             _ => Err(self.wrong("a next page elsewhere")),

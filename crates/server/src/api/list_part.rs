@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::limit;
 
-/// Rows behind a name, so many, at most [`limit::PAGE`].
+/// Rows behind a name, so many, at most [`limit::PAGE`]; all of them when nothing is said.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListPart {
@@ -24,8 +24,9 @@ impl ListPart {
         let mut rows: Vec<Value> = rows.iter().filter_map(|row| serde_json::to_value(row).ok()).collect();
         rows.sort_by_cached_key(name);
         rows.retain(|row| name(row) > self.after);
-        let most = usize::try_from(limit::PAGE).unwrap_or(usize::MAX);
-        rows.truncate(self.n.unwrap_or(most).min(most));
+        if let Some(n) = self.n {
+            rows.truncate(n.min(usize::try_from(limit::PAGE).unwrap_or(usize::MAX)));
+        }
         Value::Array(rows)
     }
 }
