@@ -19,6 +19,14 @@ pub(crate) fn promoted(it: &mut Description, socket: &Door) {
     let path = "/api/v1/registry/rules";
     assert_eq!(it.ask(socket, ("POST", path), path, &rules).json(), rules);
     assert_eq!(it.get(socket, path, path).json(), json!([rules]));
+    // A list in parts: what comes behind a name, so many.
+    for (query, found) in
+        [("n=0", 0), ("n=1", 1), ("after=stagd", 1), ("after=stage", 0), ("after=a&n=1001", 1)]
+    {
+        let part = it.get(socket, path, &format!("{path}?{query}")).json();
+        assert_eq!(part.as_array().map(Vec::len), Some(found), "{query}");
+    }
+    assert_eq!(it.get(socket, path, &format!("{path}?n=some")).status, 400);
     assert_eq!(it.ask(socket, ("POST", path), path, &json!({"prefix": "A"})).status, 400);
     let import = ("POST", "/api/v1/images/import");
     let from = json!({"from": "ghcr.io/example/app:1", "to": "stage/app"});

@@ -105,13 +105,15 @@ async fn what_refers_comes_along(test: TestDb) {
     let signed = put("a", &signature);
     let timestamp = artifact(&signed, "application/a.timestamp", "{}");
     let stamped = put("a", &timestamp);
-    // On the second page.
+    // On the third page: the second is a path, the third a name beside it.
     let first = format!("/v2/a/referrers/{}", subject.digest);
-    upstream.list_referrers(&first, &[]);
-    for _ in 0..2 {
-        upstream.fault(&format!("GET {first}"), Fault::With("link", "</v2/a/more>; rel=\"next\"".to_owned()));
+    for (page, next) in [(first.as_str(), "/v2/a/more"), ("/v2/a/more", "others")] {
+        upstream.list_referrers(page, &[]);
+        for _ in 0..2 {
+            upstream.fault(&format!("GET {page}"), Fault::With("link", format!("<{next}>; rel=\"next\"")));
+        }
     }
-    upstream.list_referrers("/v2/a/more", &[&signature]);
+    upstream.list_referrers("/v2/a/others", &[&signature]);
     // The second by the tag schema of before.
     upstream.list_referrers(&format!("/v2/a/manifests/sha256-{}", signed.hex()), &[&timestamp]);
     let _running = mirrored(&world, &upstream, &["a"]).await;
