@@ -62,10 +62,9 @@ impl Access {
         let sub = identity.principal().filter(|_| identity.has_secret()).ok_or(AccessError::BadCredential)?;
         let snapshot = self.snapshot().await?;
         let principal = snapshot.principals.get(&sub).ok_or(AccessError::BadCredential)?;
-        let now = self.inner.clock.now();
+        let now = self.inner.clock.now().as_seconds();
         let held = db::credentials(&self.inner.db, sub).await?;
         let ends = held.iter().map(|it| it.expires_at.map_or(i64::MAX, Timestamp::as_seconds)).max();
-        let now = now.as_seconds();
         let ends = ends.filter(|ends| now < *ends).ok_or(AccessError::BadCredential)?;
         let claims = RefreshClaims {
             iss: self.service().to_owned(),

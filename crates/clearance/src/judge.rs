@@ -35,6 +35,10 @@ impl Subjects {
         Self { workloads, images: Vec::new() }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.workloads.len() + self.images.len()
     }
@@ -245,7 +249,7 @@ pub(crate) async fn judge_in(
     now: Timestamp,
 ) -> Result<Vec<Act>, ClearanceError> {
     let mut acts = Vec::new();
-    if subjects.len() > 0 {
+    if !subjects.is_empty() {
         let bench = Bench::load(tx, compiled, now).await?;
         for key in &subjects.workloads {
             acts.extend(bench.workload(tx, key).await?);

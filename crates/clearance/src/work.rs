@@ -73,7 +73,7 @@ impl Clearance {
     ) -> Result<(), ClearanceError> {
         loop {
             let round = subjects.take(batch());
-            if subjects.len() == 0 {
+            if subjects.is_empty() {
                 return self.judge(Round { subjects: round, delivery: Some(delivery) }).await;
             }
             self.judge(Round { subjects: round, delivery: None }).await?;
@@ -151,7 +151,7 @@ impl Clearance {
                 workloads.sort();
                 workloads.dedup();
                 let subjects = Subjects { workloads, images: subjects };
-                if subjects.len() == 0 {
+                if subjects.is_empty() {
                     return Ok(());
                 }
                 self.judge(Round { subjects, delivery: None }).await
