@@ -220,13 +220,19 @@ impl Server {
     pub(crate) fn stop(mut self) -> (Option<i32>, Duration) {
         let asked = Instant::now();
         done(Command::new("kill").arg("-TERM").arg(self.pid().to_string()));
-        while asked.elapsed() < READY {
+        (self.ended(), asked.elapsed())
+    }
+
+    /// Waits until it ends; with which code.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        let begun = Instant::now();
+        while begun.elapsed() < READY {
             if let Some(status) = self.child.try_wait().expect("it is ours") {
-                return (status.code(), asked.elapsed());
+                return status.code();
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        (None, asked.elapsed())
+        None
     }
 }
 

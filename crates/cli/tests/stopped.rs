@@ -46,3 +46,34 @@ fn a_stop_ends_it_and_keeps_what_was_pushed() {
     let log = place.log();
     assert!(log.contains(&format!("requests at 127.0.0.1:{port}")) && log.contains("in time"), "{log}");
 }
+
+/// More records than are looked at before the doors open: the server opens them, finds what was changed, and ends.
+/// The next one does not open.
+#[test]
+fn a_server_over_a_changed_ledger_ends_by_itself() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let port = server.port;
+    assert_eq!(server.stop().0, Some(0));
+    let database =
+        || rusqlite::Connection::open(place.data().join("seaworthy.sqlite")).expect("the database");
+    let many = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+                INSERT INTO ledger_leaves (id, at, actor, action, object, leaf)
+                SELECT CAST(printf('%016d', i) AS BLOB), 0, 'a', 'policy.apply', 'policies/p', 'leaf ' || i FROM n";
+    database().execute(many, []).expect("rows");
+    let server = place.try_up(port, &[], "en").unwrap_or_else(|log| panic!("{log}"));
+    assert_eq!(server.stop().0, Some(0), "{}", place.log());
+    let changed = database().execute("UPDATE ledger_leaves SET leaf = 'leaf x' WHERE leaf = 'leaf 7'", []);
+    assert_eq!(changed.expect("changed"), 1);
+
+    let mut server = place.try_up(port, &[], "en").unwrap_or_else(|log| panic!("{log}"));
+    let code = server.ended();
+    let log = place.log();
+    let said = "do not have the root that was signed";
+    assert!(
+        code == Some(3) && log.contains(said) && log.contains("seaworthy ledger verify"),
+        "{code:?}: {log}"
+    );
+    let refused = place.try_up(port, &[], "en").map(|_| ()).expect_err("it knows");
+    assert!(refused.contains(said), "{refused}");
+}

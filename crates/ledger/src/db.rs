@@ -184,6 +184,12 @@ pub(crate) async fn leaves(db: &Db, from: u64, to: u64) -> Result<Vec<LeafRow>, 
         .collect()
 }
 
+/// The texts of leaves `from..to` in order; missing ones are simply not among them.
+pub(crate) async fn leaf_texts(db: &Db, from: u64, to: u64) -> Result<Vec<Row>, DbError> {
+    let sql = "SELECT leaf FROM ledger_leaves WHERE position >= $1 AND position < $2 ORDER BY position";
+    db.fetch_all(sql, args![from, to]).await
+}
+
 /// What to list.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {

@@ -63,6 +63,13 @@ pub enum LedgerError {
     },
 }
 
+impl LedgerError {
+    /// True for what says that the ledger is not what was signed, and no later attempt mends.
+    pub(crate) const fn is_evidence(&self) -> bool {
+        matches!(self, Self::RootMismatch { .. } | Self::Checkpoint(_))
+    }
+}
+
 impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         let message = seaworthy_store::chain(&error);

@@ -119,6 +119,17 @@ impl Files {
         Ok(found)
     }
 
+    /// Removes a file, if it is there.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), LedgerError> {
+        let path = self.root.join(name);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(LedgerError::File { operation: "remove", path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the partial files of a full tile or bundle.
     pub(crate) fn remove_partials(&self, full: &str) {
         // They cost a few kilobytes when this fails; nobody needs them any more.

@@ -22,6 +22,9 @@ pub mod limit {
     pub const LEAF_BYTES: usize = 65_535;
     /// Leaves given an index in one step of the sequencer.
     pub const BATCH: i64 = 1_024;
+    /// Most records that are looked at before the server opens its doors: more are looked at behind them, before
+    /// another is numbered.
+    pub const LOOK_FIRST: u64 = 16_384;
     /// Shortest time between two checkpoints, in milliseconds: appends in between share one, the first after a pause
     /// has one at once.
     pub const CHECKPOINT_MS: u64 = 500;

@@ -23,6 +23,8 @@ use crate::{
 /// Rung by every commit that appended a leaf.
 pub(crate) const BELL: &str = "ledger";
 const LEASE: &str = "ledger-sequencer";
+/// There while what is in SQL is known not to be what was signed; says what was found.
+const MISMATCH: &str = "mismatch";
 
 /// Builds the tree. One per process; of several replicas the holder of the lease works.
 pub struct Sequencer {
@@ -35,13 +37,19 @@ pub struct Sequencer {
     bundle: Vec<u8>,
     /// Full bundles and tiles since the last head, whose partial files are to go.
     filled: Vec<String>,
+    /// True once the records in SQL were found to have the root that was signed.
+    looked: bool,
+    /// Held since the last step.
+    lease: Option<Lease>,
 }
 
 impl Sequencer {
     /// A sequencer over the leaves in `db`, writing below `directory` (DATA/ledger).
     ///
-    /// Recomputes the tree up to the last signed head from SQL and refuses to start when the
-    /// root differs: a ledger that lost or changed a record must not go on as if it had not.
+    /// The tree up to the last signed head is recomputed from SQL, and a root that differs is an error: a ledger
+    /// that lost or changed a record must not go on as if it had not. Up to [`limit::LOOK_FIRST`] records that
+    /// happens here; with more, [`run`](Self::run) does it before it numbers or signs anything, unless a
+    /// difference was found at an earlier time (ADR 0025).
     pub async fn open(
         db: Db,
         directory: &Path,
@@ -56,25 +64,42 @@ impl Sequencer {
             edge: Edge::default(),
             bundle: Vec::new(),
             filled: Vec::new(),
+            looked: false,
+            lease: None,
         };
-        sequencer.rebuild().await?;
+        let head = sequencer.signed_head().await?;
+        if head.map_or(0, |head| head.size) <= limit::LOOK_FIRST || sequencer.files.read(MISMATCH)?.is_some()
+        {
+            sequencer.look().await?;
+        }
         Ok(sequencer)
     }
 
-    /// Works until cancelled, and once more then, so that a clean stop leaves nothing unsigned.
-    pub async fn run(mut self, cancel: CancellationToken) {
+    /// Works until cancelled, and once more then, so that a clean stop leaves nothing unsigned. Ends before that
+    /// with what says that the ledger is not what was signed: nothing may go on then.
+    pub async fn run(mut self, cancel: CancellationToken) -> Result<(), LedgerError> {
         let bell = self.db.bell(BELL);
         let mut next = Instant::now();
+        while !self.looked {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(()),
+                outcome = self.look() => Self::unless_evidence(outcome)?,
+            }
+            if !self.looked {
+                tokio::time::sleep(Duration::from_millis(limit::POLL_MS)).await;
+            }
+        }
         loop {
             let rung = bell.notified();
             tokio::pin!(rung);
             rung.as_mut().enable();
             let (begun, before) = (Instant::now(), self.edge.size());
-            if let Err(error) = self.step().await {
-                tracing::error!(error = %chain(&error), "ledger sequencer failed, will try again");
-            }
+            let outcome = self.step().await.map(|_| ());
+            Self::unless_evidence(outcome)?;
             if cancel.is_cancelled() {
-                return;
+                self.release().await;
+                return Ok(());
             }
             if self.edge.size() != before {
                 next = begun + Duration::from_millis(limit::CHECKPOINT_MS);
@@ -91,15 +116,33 @@ impl Sequencer {
         }
     }
 
+    /// Lets another replica go on at once.
+    async fn release(&mut self) {
+        let Some(lease) = self.lease.take() else { return };
+        if let Err(error) = self.db.release_lease(&lease).await {
+            tracing::warn!(error = %chain(&error), "releasing the ledger's lease failed; it will expire");
+        }
+    }
+
+    /// What a later attempt may mend is logged; what says that the ledger is not what was signed stays an error.
+    fn unless_evidence(outcome: Result<(), LedgerError>) -> Result<(), LedgerError> {
+        match outcome {
+            Err(error) if !error.is_evidence() => {
+                tracing::error!(error = %chain(&error), "ledger sequencer failed, will try again");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     /// Numbers, writes and signs whatever is waiting; false when another replica has the lease.
     pub async fn step(&mut self) -> Result<bool, LedgerError> {
-        let Some(lease) = self.db.acquire_lease(LEASE, &self.owner, limit::LEASE_SECONDS).await? else {
-            return Ok(false);
-        };
+        self.lease = self.db.acquire_lease(LEASE, &self.owner, limit::LEASE_SECONDS).await?;
+        let Some(lease) = self.lease.clone() else { return Ok(false) };
         let head = db::head(&self.db).await?;
         if head.as_ref().map_or(0, |head| head.size) != self.edge.size() {
             // Another replica signed meanwhile: start over from what is in SQL.
-            self.rebuild().await?;
+            self.look().await?;
         }
         loop {
             let numbered = db::number_leaves(&self.db, &lease).await?;
@@ -178,37 +221,57 @@ impl Sequencer {
         Ok(())
     }
 
-    /// Recomputes the edge from the leaves in SQL up to the signed head.
-    async fn rebuild(&mut self) -> Result<(), LedgerError> {
+    /// The last signed head, whose signature is believed.
+    async fn signed_head(&self) -> Result<Option<Head>, LedgerError> {
         let head = db::head(&self.db).await?;
+        if let Some(head) = &head {
+            Checkpoint::open(&head.checkpoint, &self.signer.verifier())?;
+        }
+        Ok(head)
+    }
+
+    /// Recomputes the edge from the leaves in SQL up to the signed head, whose root must be theirs. A difference is
+    /// remembered in a file: the next start looks before anything else, until there is none.
+    async fn look(&mut self) -> Result<(), LedgerError> {
+        let outcome = self.rebuild().await;
+        self.looked = outcome.is_ok();
+        match &outcome {
+            Ok(()) => self.files.remove(MISMATCH)?,
+            Err(error) if error.is_evidence() => {
+                self.files.write(MISMATCH, format!("{}\n", chain(error)).as_bytes())?;
+            }
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    async fn rebuild(&mut self) -> Result<(), LedgerError> {
+        let head = self.signed_head().await?;
         let size = head.as_ref().map_or(0, |head| head.size);
         (self.edge, self.bundle, self.filled) = (Edge::default(), Vec::new(), Vec::new());
+        // What the bundle that is not full has already.
+        let begun = size - size % TILE_WIDTH;
         let mut from = 0;
         while from < size {
             let to = size.min(from + TILE_WIDTH * 16);
-            let rows = db::leaves(&self.db, from, to).await?;
+            let rows = db::leaf_texts(&self.db, from, to).await?;
             if rows.len() as u64 != to - from {
                 return Err(LedgerError::RootMismatch { size });
             }
-            for row in rows {
-                self.edge.push(leaf_hash(row.leaf.as_bytes()), &mut |_| {});
-                if (row.position + 1).is_multiple_of(TILE_WIDTH) {
-                    self.bundle.clear();
-                } else {
-                    let index = row.position;
-                    encode_entry(&mut self.bundle, row.leaf.as_bytes())
+            for (row, index) in rows.iter().zip(from..) {
+                let leaf = row.text(0)?.as_bytes();
+                self.edge.push(leaf_hash(leaf), &mut |_| {});
+                if index >= begun {
+                    encode_entry(&mut self.bundle, leaf)
                         .map_err(|source| LedgerError::Bundle { index, source })?;
                 }
             }
             from = to;
         }
-        if let Some(head) = &head {
-            Checkpoint::open(&head.checkpoint, &self.signer.verifier())?;
-            if head.root != self.edge.root().0 {
-                return Err(LedgerError::RootMismatch { size });
-            }
+        match head {
+            Some(head) if head.root != self.edge.root().0 => Err(LedgerError::RootMismatch { size }),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The checkpoint file may be one behind after a crash; it is written again when it is missing or older.

@@ -21,9 +21,11 @@ use seaworthy_model::{Actor, FixedClock, SystemClock};
 use seaworthy_store::{Db, DbError, args};
 use seaworthy_testkit::{TestDb, db_tests};
 use seaworthy_trust::{Checkpoint, Signer, check_inclusion, leaf_hash};
+use tokio_util::sync::CancellationToken;
 
 db_tests!(&[seaworthy_ledger::SCHEMA]; a_whole_ledger_verifies_and_proves, a_changed_byte_is_named,
     a_failed_change_leaves_no_record, a_lost_record_stops_the_next_start, two_sequencers_sign_one_tree,
+    more_records_than_the_first_look_takes_are_looked_at_before_another_is_signed,
     a_leaf_ends_at_its_limit, lists_by_actor_action_and_object, crashes_between_steps_are_finished,
     an_older_checkpoint_stays_readable, more_than_one_batch_is_numbered, revisions_grow_with_their_acts);
 
@@ -204,6 +206,72 @@ async fn a_lost_record_stops_the_next_start(test: TestDb) {
     assert!(matches!(refused, Err(LedgerError::RootMismatch { size: 10 })));
 }
 
+/// Rows that say no more than a leaf must, for a test that needs many.
+async fn fill(db: &Db, rows: std::ops::Range<u64>) {
+    db.upkeep(rows, |rows, tx| {
+        Box::pin(async move {
+            for n in rows.clone() {
+                let sql = "INSERT INTO ledger_leaves (id, at, actor, action, object, leaf)
+                           VALUES ($1, 0, 'a', 'policy.apply', 'policies/p', $2)";
+                tx.execute(sql, args![&n.to_be_bytes().to_vec(), &format!("leaf {n}")]).await?;
+            }
+            Ok::<_, DbError>(())
+        })
+    })
+    .await
+    .expect("filled");
+}
+
+async fn more_records_than_the_first_look_takes_are_looked_at_before_another_is_signed(test: TestDb) {
+    let db = &test.db;
+    let swap = async |from: &str, to: &str| {
+        tamper(db, &format!("UPDATE ledger_leaves SET leaf = '{to}' WHERE leaf = '{from}'")).await;
+    };
+    fill(db, 0..limit::LOOK_FIRST).await;
+    sequencer(&test, db, "a").await.expect("opens").step().await.expect("step");
+    swap("leaf 3", "leaf x").await;
+    let refused = sequencer(&test, db, "a").await.map(|_| ());
+    assert!(matches!(refused, Err(LedgerError::RootMismatch { size: limit::LOOK_FIRST })), "{refused:?}");
+    swap("leaf x", "leaf 3").await;
+
+    // One more: it opens at once, and numbers nothing over what was changed.
+    let all = limit::LOOK_FIRST + 1;
+    fill(db, limit::LOOK_FIRST..all).await;
+    sequencer(&test, db, "a")
+        .await
+        .expect("what was remembered is not so any more")
+        .step()
+        .await
+        .expect("step");
+    swap("leaf 3", "leaf x").await;
+    fill(db, all..all + 1).await;
+    let run = sequencer(&test, db, "a").await.expect("opens").run(CancellationToken::new()).await;
+    assert!(matches!(&run, Err(LedgerError::RootMismatch { size }) if *size == all), "{run:?}");
+    let numbered = "SELECT COUNT(position) FROM ledger_leaves";
+    let numbered =
+        async || db.fetch_all(numbered, args![]).await.expect("query")[0].count(0).expect("number");
+    assert_eq!((numbered().await, size(db).await.expect("size")), (all, all));
+
+    // The next start knows, and one over what was mended goes on.
+    let refused = sequencer(&test, db, "a").await.map(|_| ());
+    assert!(matches!(&refused, Err(LedgerError::RootMismatch { size }) if *size == all), "{refused:?}");
+    assert!(fs::read_to_string(test.path().join("mismatch")).expect("it says").contains(&all.to_string()));
+    swap("leaf x", "leaf 3").await;
+    let opened = sequencer(&test, db, "a").await.expect("opens");
+    assert!(!test.path().join("mismatch").exists());
+    let stop = CancellationToken::new();
+    stop.cancel();
+    opened.run(stop).await.expect("a last step, then it stops");
+    assert_eq!((numbered().await, size(db).await.expect("size")), (all + 1, all + 1));
+
+    // One that is stopped while it looks signs nothing.
+    fill(db, all + 1..all + 2).await;
+    let stop = CancellationToken::new();
+    stop.cancel();
+    sequencer(&test, db, "a").await.expect("opens").run(stop).await.expect("stops");
+    assert_eq!((numbered().await, size(db).await.expect("size")), (all + 1, all + 1));
+}
+
 async fn two_sequencers_sign_one_tree(test: TestDb) {
     let db = &test.db;
     let other = test.reopen(Arc::new(SystemClock)).await;
@@ -218,6 +286,15 @@ async fn two_sequencers_sign_one_tree(test: TestDb) {
     assert!(!first.step().await.expect("the lease is gone"));
     let report = check(&test, db).await;
     assert_eq!((report.size, report.broken), (20, vec![]));
+
+    // One that stops lets the other go on at once.
+    let stop = CancellationToken::new();
+    stop.cancel();
+    second.run(stop).await.expect("a last step, then it stops");
+    append(db, 20, 30).await;
+    assert!(first.step().await.expect("taken over"));
+    let report = check(&test, db).await;
+    assert_eq!((report.size, report.broken), (30, vec![]));
 }
 
 async fn a_leaf_ends_at_its_limit(test: TestDb) {

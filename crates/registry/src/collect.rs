@@ -12,8 +12,11 @@ mod tests;
 
 pub use retention::Preview;
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use seaworthy_store::{Db, DbError, chain};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -26,7 +29,7 @@ impl Registry {
     /// Looks at what is due until cancelled.
     pub async fn collection(self, cancel: CancellationToken) {
         loop {
-            match self.collect().await {
+            match self.collect_some(&cancel).await {
                 Ok(0) => {}
                 Ok(_) if !cancel.is_cancelled() => continue,
                 Ok(_) => return,
@@ -35,28 +38,49 @@ impl Registry {
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(std::time::Duration::from_secs(limit::COLLECT_SECONDS)) => {}
+                () = tokio::time::sleep(Duration::from_secs(limit::COLLECT_SECONDS)) => {}
                 () = cancel.cancelled() => return,
             }
         }
     }
 
+    /// Looks at some of what is due: one after the other with rests, so that who reads and writes meanwhile does
+    /// not notice; at once when it is late.
+    async fn collect_some(&self, cancel: &CancellationToken) -> Result<usize, RegistryError> {
+        let Some(due) = db::first_due(self.db()).await? else { return Ok(0) };
+        if due < self.db().now().plus_seconds(-limit::COLLECT_LATE_SECONDS) {
+            return self.collect().await;
+        }
+        let reviews = claim(self.db(), limit::REVIEW_BATCH_GENTLE).await?;
+        for review in &reviews {
+            let begun = Instant::now();
+            self.look(review).await;
+            let rest = begun.elapsed() * limit::COLLECT_REST;
+            tokio::select! {
+                () = tokio::time::sleep(rest.min(Duration::from_millis(limit::COLLECT_REST_MS))) => {}
+                // The others are due again when their claims end.
+                () = cancel.cancelled() => break,
+            }
+        }
+        Ok(reviews.len())
+    }
+
     /// Looks at one batch of what is due; returns how many that were.
     pub async fn collect(&self) -> Result<usize, RegistryError> {
-        if !db::has_due(self.db()).await? {
+        if db::first_due(self.db()).await?.is_none() {
             return Ok(0);
         }
-        let reviews = claim(self.db()).await?;
-        let count = reviews.len();
-        futures_util::stream::iter(reviews)
-            .for_each_concurrent(limit::REVIEWS_AT_ONCE, |review| async move {
-                if let Err(error) = self.review(&review).await {
-                    // It stays in the queue, and is due again later.
-                    tracing::warn!(subject = ?review.subject, error = %chain(&error), "a review failed");
-                }
-            })
-            .await;
-        Ok(count)
+        let reviews = claim(self.db(), limit::REVIEW_BATCH).await?;
+        let looks = futures_util::stream::iter(&reviews);
+        looks.for_each_concurrent(limit::REVIEWS_AT_ONCE, |review| self.look(review)).await;
+        Ok(reviews.len())
+    }
+
+    /// A review that fails stays in the queue, and is due again later.
+    async fn look(&self, review: &Review) {
+        if let Err(error) = self.review(review).await {
+            tracing::warn!(subject = ?review.subject, error = %chain(&error), "a review failed");
+        }
     }
 
     async fn review(&self, review: &Review) -> Result<(), RegistryError> {
@@ -68,7 +92,7 @@ impl Registry {
     }
 }
 
-async fn claim(db: &Db) -> Result<Vec<Review>, DbError> {
+async fn claim(db: &Db, most: i64) -> Result<Vec<Review>, DbError> {
     let now = db.now();
-    db.upkeep((), move |(), tx| Box::pin(async move { db::claim(tx, now, limit::REVIEW_BATCH).await })).await
+    db.upkeep((), move |(), tx| Box::pin(async move { db::claim(tx, now, most).await })).await
 }

@@ -73,7 +73,7 @@ pub(crate) use retention::{
     count_retention, names_a_subject, remove_retention, retention, set_retention, tag_to_judge, tags_to_judge,
 };
 pub(crate) use reviews::{
-    Review, Subject, claim, enqueue, enqueue_named, has_due, loosen, postpone, settle, touch,
+    Review, Subject, claim, enqueue, enqueue_named, first_due, loosen, postpone, settle, touch,
 };
 pub(crate) use rules::{
     RULES_IN, count_rules, put_rules, remove_rules, rules, rules_for, tags_on, tags_on_manifest, target_of,

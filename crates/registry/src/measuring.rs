@@ -4,17 +4,18 @@ use seaworthy_store::{Db, DbError, args};
 
 /// Lets the time of every blob be over that no manifest names: collection begins with all of them at once.
 pub async fn expire_unnamed(db: &Db) -> Result<(), DbError> {
-    db.upkeep((), |(), tx| {
+    let now = db.now().as_micros();
+    db.upkeep((), move |(), tx| {
         Box::pin(async move {
             for sql in [
                 "UPDATE registry_blobs SET pinned_until = 0, stored_at = 0, changed_at = 0, state = 'condemned'
                  WHERE NOT EXISTS (SELECT 1 FROM registry_references AS f WHERE f.digest = registry_blobs.digest)",
                 "UPDATE registry_links SET linked_at = 0",
-                "UPDATE registry_reviews SET due = 0 WHERE kind = 'blob'",
             ] {
                 tx.execute(sql, args![]).await?;
             }
-            Ok(())
+            // Due now and not late: at the pace that a server keeps.
+            tx.execute("UPDATE registry_reviews SET due = $1 WHERE kind = 'blob'", args![now]).await.map(|_| ())
         })
     })
     .await

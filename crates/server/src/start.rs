@@ -6,7 +6,7 @@ use seaworthy_clearance::Clearance;
 use seaworthy_findings::{FeedReader, Findings, FindingsConfig};
 use seaworthy_fleet::{Fleet, FleetConfig};
 use seaworthy_inspection::{Inspection, InspectionConfig, LayerReader};
-use seaworthy_ledger::Sequencer;
+use seaworthy_ledger::{LedgerError, Sequencer};
 use seaworthy_model::{Actor, FeedState, SystemClock, consumer};
 use seaworthy_registry::{Registry, RegistryConfig, UpstreamAccess};
 use seaworthy_sandbox::{Confinement, Limits, ReaderFn, Sandbox};
@@ -14,7 +14,10 @@ use seaworthy_seal::{Seal, sealed_item};
 use seaworthy_store::{Blobs, DataDir, Db, chain};
 use seaworthy_telemetry::Telemetry;
 use seaworthy_trust::Signer;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::oneshot,
+};
 
 use crate::{
     Config, StartError,
@@ -63,6 +66,8 @@ pub struct Running {
     tasks: Tasks,
     db: Db,
     socket: PathBuf,
+    /// Told when the ledger is not what was signed.
+    evidence: oneshot::Receiver<LedgerError>,
     _data: DataDir,
 }
 
@@ -91,7 +96,7 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     let tasks = Tasks::new();
     let Built { rooms, sequencer, db } = built;
     let doors = tls::open(&data, config, &rooms.ca).await?;
-    tasks.spawn("ledger sequencer", sequencer.run(tasks.cancel()));
+    let evidence = sequence(&tasks, sequencer);
     if config.inspectors > 0 {
         tasks.spawn("inspection", rooms.inspection.clone().run(tasks.cancel()));
     }
@@ -128,7 +133,20 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     for (listener, acceptor) in doors {
         serve_network(&tasks, &rooms.slots, &network, (listener, Door::Tls(acceptor)));
     }
-    Ok(Running { url, rooms, tasks, db, socket, _data: data })
+    Ok(Running { url, rooms, tasks, db, socket, evidence, _data: data })
+}
+
+/// Runs the sequencer; told is why it ended, when that is not because it was to.
+fn sequence(tasks: &Tasks, sequencer: Sequencer) -> oneshot::Receiver<LedgerError> {
+    let (tell, told) = oneshot::channel();
+    let run = sequencer.run(tasks.cancel());
+    tasks.spawn("ledger sequencer", async move {
+        if let Err(error) = run.await {
+            // Nobody listens when the server stops already.
+            drop(tell.send(error));
+        }
+    });
+    told
 }
 
 /// Where bytes are kept: below DATA, or in the directory that replicas share.
@@ -313,8 +331,8 @@ async fn open_database(data: &DataDir, config: &Config) -> Result<Db, StartError
     ])
     .await?;
     if embedded {
-        // The lock on DATA says that whoever had claimed these is gone.
-        db.reclaim_deliveries().await?;
+        // The lock on DATA says that whoever had claimed anything is gone.
+        db.reclaim().await?;
     }
     Ok(db)
 }
@@ -419,6 +437,14 @@ impl Running {
                 }
                 _ => return,
             }
+        }
+    }
+
+    /// Why the server must stop by itself: the ledger is found not to be what was signed. Pending while it is.
+    pub async fn failed(&mut self) -> StartError {
+        match (&mut self.evidence).await {
+            Ok(error) => error.into(),
+            Err(_) => std::future::pending().await,
         }
     }
 

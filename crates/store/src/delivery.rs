@@ -127,22 +127,6 @@ impl Db {
         row.map_or(Ok(0), |row| row.count(0))
     }
 
-    /// Makes every claimed or postponed delivery due now. Only for a caller that knows no other
-    /// process works on this database: the holder of an SQLite data directory's lock, at its start.
-    pub async fn reclaim_deliveries(&self) -> Result<u64, DbError> {
-        let now = self.now().as_micros();
-        self.upkeep((), move |(), tx| {
-            Box::pin(async move {
-                tx.execute(
-                    "UPDATE store_deliveries SET due_at = $1 WHERE due_at > $1 AND failed IS NULL",
-                    args![now],
-                )
-                .await
-            })
-        })
-        .await
-    }
-
     /// Claims up to `most` due deliveries for `consumer`.
     async fn claim_deliveries(&self, consumer: &'static str, most: i64) -> Result<Vec<Delivery>, DbError> {
         let now = self.now();

@@ -1,7 +1,7 @@
 //! Leases: of several replicas one does a job. A row with owner, epoch and expiry; the epoch
 //! fences a holder that was asleep past its expiry.
 
-use seaworthy_model::Timestamp;
+use seaworthy_model::{Timestamp, consumer};
 
 use crate::{Db, DbError, Tx, args};
 
@@ -51,6 +51,25 @@ impl Db {
                 )
                 .await
                 .map(|_| ())
+            })
+        })
+        .await
+    }
+
+    /// Takes what processes that are gone had: every claimed or postponed delivery is due now, and no lease is
+    /// held. Only for a caller that knows no other process works on this database: the holder of an SQLite data
+    /// directory's lock, at its start.
+    pub async fn reclaim(&self) -> Result<(), DbError> {
+        let now = self.now().as_micros();
+        self.upkeep((), move |(), tx| {
+            Box::pin(async move {
+                for name in consumer::ALL {
+                    // For each, because the index begins with it.
+                    let due = "UPDATE store_deliveries SET due_at = $2
+                               WHERE consumer = $1 AND due_at > $2 AND failed IS NULL";
+                    tx.execute(due, args![*name, now]).await?;
+                }
+                tx.execute("UPDATE store_leases SET until = 0 WHERE until > 0", args![]).await.map(|_| ())
             })
         })
         .await

@@ -18,14 +18,20 @@ impl FileMap {
     /// The caller passes only files that this process never changes after they got their final
     /// name: blobs and index segments. An empty file cannot be mapped and is an error.
     pub fn open(file: &File) -> io::Result<Self> {
-        if file.metadata()?.len() == 0 {
+        Self::of_length(file, file.metadata()?.len())
+    }
+
+    /// Maps `length` bytes, of which `file` may have fewer yet: the caller touches none that were not written.
+    fn of_length(file: &File, length: u64) -> io::Result<Self> {
+        let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        if length == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "file is empty"));
         }
         #[allow(unsafe_code, reason = "a memory map is the product's one shared read-only file view")]
-        // SAFETY: the file is immutable by the contract above: `Blobs` writes under another name, then
-        // renames, and only ever unlinks. A foreign process that truncates it inside our 0700 data
+        // SAFETY: bytes that are there are immutable by the contracts above: `Blobs` writes under another name,
+        // only behind what is there, then renames, and only ever unlinks. A foreign process that truncates it inside our 0700 data
         // directory could raise SIGBUS, which ends the process without corrupting anything.
-        let map = unsafe { memmap2::Mmap::map(file)? };
+        let map = unsafe { memmap2::MmapOptions::new().len(length).map(file)? };
         Ok(Self(map))
     }
 }
@@ -50,13 +56,19 @@ static SENT: RwLock<BTreeMap<usize, Weak<SentFile>>> = RwLock::new(BTreeMap::new
 impl SentFile {
     /// Maps all of `file`, under the contract of [`FileMap::open`].
     pub fn open(file: File) -> io::Result<Arc<Self>> {
-        let sent = Arc::new(Self { map: FileMap::open(&file)?, file });
+        let length = file.metadata()?.len();
+        Self::growing(file, length)
+    }
+
+    /// Maps a file that is on its way to `length` bytes: slices are taken of what was written before.
+    pub(crate) fn growing(file: File, length: u64) -> io::Result<Arc<Self>> {
+        let sent = Arc::new(Self { map: FileMap::of_length(&file, length)?, file });
         let mut all = SENT.write().unwrap_or_else(PoisonError::into_inner);
         all.insert(sent.map.as_ref().as_ptr().addr(), Arc::downgrade(&sent));
         Ok(sent)
     }
 
-    /// The bytes of `range`, clamped to the file; nothing is read.
+    /// The bytes of `range`, clamped to the map; nothing is read.
     pub fn slice(self: &Arc<Self>, range: Range<u64>) -> Bytes {
         let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(self.map.as_ref().len());
         Bytes::from_owner(Shared(Arc::clone(self))).slice(at(range.start)..at(range.end.max(range.start)))

@@ -1,10 +1,11 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{IoSlice, Read as _, Seek as _, SeekFrom, Write as _},
+    ops::Range,
     os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -13,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use seaworthy_model::UploadId;
 use seaworthy_oci::{Algorithm, Digest, Hasher};
 
-use crate::{BlobCopy, Blobs, SmallBlob, error::BlobError, limit};
+use crate::{BlobCopy, Blobs, SmallBlob, error::BlobError, limit, map::SentFile};
 
 /// What a session must remember between two requests to go on after a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,19 +101,35 @@ struct Sink {
     file: Option<File>,
 }
 
-/// The bytes of an upload that were written so far.
+/// The bytes of an upload that were written so far: who asks for some knows that there are so many. Nothing of
+/// them is verified.
 #[derive(Debug)]
-pub struct Growing(File);
+pub struct Growing {
+    file: File,
+    map: OnceLock<Arc<SentFile>>,
+}
 
 impl Growing {
-    /// Bytes that were written before: who asks knows that there are so many. Nothing of them is verified.
+    /// `length` bytes from `at` on, read.
     pub async fn read(self: &Arc<Self>, at: u64, length: usize) -> std::io::Result<Bytes> {
         let growing = Arc::clone(self);
         let read = move || {
             let mut buffer = BytesMut::zeroed(length);
-            growing.0.read_exact_at(&mut buffer, at).map(|()| buffer.freeze())
+            growing.file.read_exact_at(&mut buffer, at).map(|()| buffer.freeze())
         };
         tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?
+    }
+
+    /// The same of an upload that will have `size` bytes, for a door that sends files without reading them
+    /// ([`crate::map::file_behind`]).
+    pub fn slice(&self, size: u64, range: Range<u64>) -> std::io::Result<Bytes> {
+        let map = if let Some(map) = self.map.get() {
+            map
+        } else {
+            let map = SentFile::growing(self.file.try_clone()?, size)?;
+            self.map.get_or_init(|| map)
+        };
+        Ok(map.slice(range))
     }
 }
 
@@ -250,7 +267,9 @@ impl Upload {
     pub fn growing(&self) -> Result<Option<Growing>, BlobError> {
         let file = self.sink.as_ref().and_then(|sink| sink.file.as_ref());
         let file = file.map(File::try_clone).transpose();
-        Ok(file.map_err(|source| failed("open", &self.path, source))?.map(Growing))
+        Ok(file
+            .map_err(|source| failed("open", &self.path, source))?
+            .map(|file| Growing { file, map: OnceLock::new() }))
     }
 
     /// Writes everything to the file and says what a later request needs to go on.

@@ -207,6 +207,9 @@ async fn leases_change_hands_when_they_expire(test: TestDb) {
     let lease = db.acquire_lease("job", "b", 10).await.expect("lease").expect("held");
     db.release_lease(&lease).await.expect("release");
     assert_eq!(take("a").await, Some(3));
+    assert_eq!(take("b").await, None);
+    db.reclaim().await.expect("whoever held it is gone");
+    assert_eq!((take("b").await, take("a").await), (Some(4), None));
     let fenced = db.upkeep(lease, |lease, tx| Box::pin(async move { tx.check_lease(lease).await })).await;
     assert!(matches!(fenced, Err(DbError::LeaseLost)));
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use seaworthy_model::{BlobStored, Event, FindingSet, FindingsChanged, FixedClock, Timestamp};
+use seaworthy_model::{BlobStored, Event, FindingSet, FindingsChanged, FixedClock, Timestamp, consumer};
 use seaworthy_oci::Digest;
 use seaworthy_store::{
     Db, DbError, WorkerConfig, args, limit,
@@ -30,7 +30,8 @@ const ROOM: &[RoomSchema] = &[RoomSchema {
 }];
 
 db_tests!(super::ROOM; every_effect_once_in_spite_of_failures, a_poisoned_delivery_is_set_aside,
-    a_stopped_worker_waits_for_its_handler, an_event_ends_at_its_limit);
+    a_stopped_worker_waits_for_its_handler, an_event_ends_at_its_limit,
+    what_a_process_that_is_gone_had_is_due_again);
 
 fn event(n: u64) -> Event {
     Event::BlobStored(BlobStored { digest: Digest::sha256(b""), size: n })
@@ -204,4 +205,26 @@ async fn an_event_ends_at_its_limit(test: TestDb) {
     let Err(DbError::EventTooLong { bytes, limit: most }) = outcome else { panic!("{outcome:?}") };
     assert_eq!((bytes, most), (limit::EVENT_BYTES + 1, limit::EVENT_BYTES));
     assert_eq!(test.db.waiting_deliveries("t").await.expect("count"), 2, "the long one is not there");
+}
+
+async fn what_a_process_that_is_gone_had_is_due_again(test: TestDb) {
+    let db = &test.db;
+    let later = db.now().plus_seconds(3_600);
+    db.upkeep((), move |(), tx| {
+        Box::pin(async move {
+            for (n, name) in consumer::ALL.iter().enumerate() {
+                tx.deliver(name, &event(n as u64), later).await?;
+            }
+            tx.deliver("t", &event(99), later).await?;
+            let failed = "UPDATE store_deliveries SET failed = 'x' WHERE consumer = 'fleet'";
+            tx.execute(failed, args![]).await.map(|_| ())
+        })
+    })
+    .await
+    .expect("told");
+    db.reclaim().await.expect("reclaimed");
+    let due = "SELECT consumer FROM store_deliveries WHERE due_at < $1 ORDER BY consumer";
+    let rows = db.fetch_all(due, args![later.as_micros()]).await.expect("query");
+    let due: Vec<&str> = rows.iter().map(|row| row.text(0).expect("a name")).collect();
+    assert_eq!(due, ["clearance", "findings", "inspection", "registry", "telemetry"]);
 }

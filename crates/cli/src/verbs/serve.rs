@@ -55,7 +55,7 @@ async fn run(global: &Global, flags: ServeFlags, beside: Beside) -> Outcome {
     let data = DataDir::open(&data_path).map_err(|error| Problem::from(StartError::from(error)))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| usage(error.to_string()))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| usage(error.to_string()))?;
-    let running = seaworthy_server::start(data, &config).await.map_err(Problem::from)?;
+    let mut running = seaworthy_server::start(data, &config).await.map_err(Problem::from)?;
     let with_feeds = !paths.is_empty();
     running.import(paths).await;
     out(&format!("ready {}\n", running.url));
@@ -67,17 +67,18 @@ async fn run(global: &Global, flags: ServeFlags, beside: Beside) -> Outcome {
             Beside::Nothing => stop.cancelled().await,
         }
     });
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        () = &mut agent => {}
-    }
+    let outcome = tokio::select! {
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        () = &mut agent => Ok(()),
+        error = running.failed() => Err(Problem::from(error).into()),
+    };
     note(Text::Stopping.say(language()));
     stop.cancel();
     // It keeps what it has not delivered on its disk.
     agent.await;
     running.stop().await;
-    Ok(())
+    outcome
 }
 
 fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, crate::failure::Failure> {

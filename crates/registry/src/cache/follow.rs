@@ -9,7 +9,7 @@ use seaworthy_store::{Growing, limit::READ_CHUNK_BYTES};
 use tokio::sync::watch;
 
 use super::flight::Part;
-use crate::{RegistryError, limit};
+use crate::{RegistryError, limit, routes::SendsFiles};
 
 /// How far a fetch is.
 #[derive(Clone, Debug, Default)]
@@ -76,8 +76,9 @@ impl Follower {
         }
     }
 
-    /// All bytes, as they come. When the fetch fails it ends with an error, before the last ones.
-    pub(crate) fn stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    /// All bytes, as they come. When the fetch fails it ends with an error, before the last ones. A door that
+    /// sends files gets slices of the file's map.
+    pub(crate) fn stream(self, sends: Option<SendsFiles>) -> impl Stream<Item = io::Result<Bytes>> + Send {
         let Self { progress, size, .. } = self;
         stream::try_unfold((progress, 0), move |(mut progress, at)| async move {
             if at >= size {
@@ -99,7 +100,10 @@ impl Follower {
                 return Ok(Some((bytes, (progress, at))));
             }
             let Some(file) = now.file else { return Err(io::Error::other("the fetch left no file")) };
-            let bytes = file.read(at, length).await?;
+            let bytes = match sends {
+                Some(SendsFiles) => file.slice(size, at..at + length as u64)?,
+                None => file.read(at, length).await?,
+            };
             let at = at + bytes.len() as u64;
             Ok(Some((bytes, (progress, at))))
         })
@@ -131,7 +135,7 @@ mod tests {
         let head = Bytes::from_static(b"0123456789abcdef");
         let (told, progress) = watch::channel(Progress { written: 4, file: None, end: None, head });
         let part = Part::Joined;
-        let mut stream = std::pin::pin!(Follower { progress, size, part }.stream());
+        let mut stream = std::pin::pin!(Follower { progress, size, part }.stream(None));
         assert_eq!(stream.next().await.expect("some").expect("bytes"), b"0123".as_slice());
         told.send_modify(|it| it.written = 12);
         assert_eq!(stream.next().await.expect("some").expect("bytes"), b"456789".as_slice(), "not the end");

@@ -26,13 +26,11 @@ impl Registry {
         }
     }
 
-    /// Removes a blob's bytes, then its row. Whoever is late finds another generation, and bytes of
+    /// Removes a blob's file, then its row. Whoever is late finds another generation, and bytes of
     /// another name, and changes nothing.
     async fn remove_blob(&self, review: &Review, row: BlobRow) -> Result<(), RegistryError> {
         self.pause(Point::Deleting).await;
-        if row.size > SMALL_BLOB_BYTES as u64 {
-            self.blobs().remove(ROOM, &row.copy).await?;
-        }
+        self.blobs().remove(ROOM, &row.copy).await?;
         self.pause(Point::Removed).await;
         self.in_upkeep((review.clone(), row), |(review, row), tx| {
             Box::pin(async move {
@@ -44,7 +42,7 @@ impl Registry {
     }
 }
 
-/// Decides about a blob; returns its row when its bytes are to be removed now.
+/// Decides about a blob; returns its row when the file with its bytes is to be removed now.
 async fn judge(
     tx: &mut Tx<'_>,
     review: &Review,
@@ -56,7 +54,7 @@ async fn judge(
         return Ok(None);
     };
     if row.state == BlobState::Deleting {
-        return Ok(Some(row));
+        return last(tx, review, row).await;
     }
     match db::hold_on(tx, &row, now).await? {
         Hold::Nothing => {}
@@ -98,7 +96,17 @@ async fn judge(
         BlobState::Condemned | BlobState::Deleting => {
             db::set_state(tx, &row, BlobState::Deleting, now).await?;
             row.generation += 1;
-            Ok(Some(row))
+            last(tx, review, row).await
         }
     }
+}
+
+/// The last step: a file goes before its row, bytes that are in a row go with it.
+async fn last(tx: &mut Tx<'_>, review: &Review, row: BlobRow) -> Result<Option<BlobRow>, DbError> {
+    if row.size > SMALL_BLOB_BYTES as u64 {
+        return Ok(Some(row));
+    }
+    db::forget_blob(tx, &row.copy.digest, row.generation).await?;
+    db::settle(tx, review).await?;
+    Ok(None)
 }

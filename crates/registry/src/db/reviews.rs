@@ -130,10 +130,11 @@ pub(crate) async fn loosen(
     enqueue(tx, &Subject::Manifest(repository.clone(), *manifest), now, reason).await
 }
 
-/// True when something is due: a read, so idling writes nothing.
-pub(crate) async fn has_due(db: &Db) -> Result<bool, DbError> {
-    let sql = "SELECT 1 FROM registry_reviews WHERE due <= $1 LIMIT 1";
-    Ok(db.fetch_optional(sql, args![db.now().as_micros()]).await?.is_some())
+/// Since when something is due: a read, so idling writes nothing.
+pub(crate) async fn first_due(db: &Db) -> Result<Option<Timestamp>, DbError> {
+    let sql = "SELECT due FROM registry_reviews WHERE due <= $1 ORDER BY due LIMIT 1";
+    let row = db.fetch_optional(sql, args![db.now().as_micros()]).await?;
+    row.map(|row| row.int(0).map(Timestamp::from_micros)).transpose()
 }
 
 /// Claims up to `most` due reviews for a while; who fails or dies leaves them due again, later each time.

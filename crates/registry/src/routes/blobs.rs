@@ -64,7 +64,7 @@ impl Call<'_> {
         let is_whole = !headers.contains_key(header::RANGE);
         let mut response = if is_whole && follower.begun().await? == Begun::Flowing {
             let size = follower.size;
-            let mut response = Response::new(body(digest, follower.stream()));
+            let mut response = Response::new(body(digest, follower.stream(self.sends)));
             blob_headers(&mut response, digest);
             set(&mut response, header::CONTENT_LENGTH, &size.to_string());
             response

@@ -3,11 +3,13 @@
 use http::StatusCode;
 use seaworthy_oci::Digest;
 use seaworthy_testkit::{TestDb, db_tests};
+use tokio_util::sync::CancellationToken;
 
 use super::{DAY, HOUR, Still, client::ROOMS, file, manifest_of};
 use crate::{Registry, db, limit, pauses::Point};
 
 db_tests!(super::ROOMS; gc_vs_head_then_manifest, gc_vs_mount, gc_vs_reupload_while_deleting,
+    small_blobs_go_in_one_step, what_is_late_is_looked_at_without_a_rest,
     a_late_deleter_hits_nothing, two_gc_workers_two_replicas, lease_survives_restart,
     crash_between_rename_and_sql, crash_after_sql_before_reply, crash_mid_gc_delete, clock_jumps_backwards,
     what_is_named_stays, a_batch_is_bounded, pins_are_prolonged_at_half,
@@ -108,40 +110,97 @@ async fn gc_vs_mount(test: TestDb) {
 async fn gc_vs_reupload_while_deleting(test: TestDb) {
     let still = Still::new(test).await;
     for point in [Point::Deleting, Point::Removed] {
-        for which in [0, 1] {
-            let layer = unnamed(&still).await[which].clone();
-            let digest = Digest::sha256(&layer);
-            still.pass(limit::LEASE_SECONDS).await;
-            assert_eq!(still.state(&digest).await, "condemned", "{point:?}");
-            // Only this one goes.
-            let others =
-                "UPDATE registry_reviews SET due = due + 86400000000 WHERE kind = 'blob' AND digest <> $1";
-            let moved = (digest.to_string(), others);
-            postpone_others(&still, moved).await;
-            let (seen, go) = still.registry().hold_at(point);
-            still.clock.advance(limit::CONDEMNED_SECONDS);
-            let push = async {
-                seen.await.expect("held");
-                assert_eq!(still.state(&digest).await, "deleting");
-                still.client.put_blob("a", &layer).await;
-                go.send(()).expect("held");
-            };
-            futures_util::future::join(push, still.collect()).await;
-            still.pass(limit::CONDEMNED_SECONDS).await;
-            assert_eq!(still.state(&digest).await, "live");
-            still.reads("a", &layer).await;
-            let generation =
-                still.query("SELECT generation FROM registry_blobs WHERE digest = $1", &digest).await;
-            assert_eq!(
-                generation.expect("row").int(0).expect("generation"),
-                4,
-                "live, condemned, deleting, live"
-            );
-            assert_eq!(still.copies(&digest), usize::from(layer.len() > 16_384), "the first copy is gone");
-            still.pass(2 * DAY).await;
-            still.pass(limit::CONDEMNED_SECONDS).await;
-        }
+        let [layer, _] = unnamed(&still).await;
+        let digest = Digest::sha256(&layer);
+        still.pass(limit::LEASE_SECONDS).await;
+        assert_eq!(still.state(&digest).await, "condemned", "{point:?}");
+        // Only this one goes.
+        let others =
+            "UPDATE registry_reviews SET due = due + 86400000000 WHERE kind = 'blob' AND digest <> $1";
+        let moved = (digest.to_string(), others);
+        postpone_others(&still, moved).await;
+        let (seen, go) = still.registry().hold_at(point);
+        still.clock.advance(limit::CONDEMNED_SECONDS);
+        let push = async {
+            seen.await.expect("held");
+            assert_eq!(still.state(&digest).await, "deleting");
+            still.client.put_blob("a", &layer).await;
+            go.send(()).expect("held");
+        };
+        futures_util::future::join(push, still.collect()).await;
+        still.pass(limit::CONDEMNED_SECONDS).await;
+        assert_eq!(still.state(&digest).await, "live");
+        still.reads("a", &layer).await;
+        let generation =
+            still.query("SELECT generation FROM registry_blobs WHERE digest = $1", &digest).await;
+        assert_eq!(
+            generation.expect("row").int(0).expect("generation"),
+            4,
+            "live, condemned, deleting, live"
+        );
+        assert_eq!(still.copies(&digest), usize::from(layer.len() > 16_384), "the first copy is gone");
+        still.pass(2 * DAY).await;
+        still.pass(limit::CONDEMNED_SECONDS).await;
     }
+}
+
+/// What is no file has nothing to be removed outside the database: it goes in one step.
+async fn small_blobs_go_in_one_step(test: TestDb) {
+    let still = Still::new(test).await;
+    for was_deleting in [false, true] {
+        let [_, small] = unnamed(&still).await;
+        let digest = Digest::sha256(&small);
+        still.pass(limit::LEASE_SECONDS).await;
+        assert_eq!(still.state(&digest).await, "condemned");
+        if was_deleting {
+            // As a server left it that took two steps.
+            let sql = "UPDATE registry_blobs SET state = 'deleting', generation = 2 WHERE digest = $1";
+            postpone_others(&still, (digest.to_string(), sql)).await;
+        }
+        let (mut seen, _go) = still.registry().hold_at(Point::Deleting);
+        let files =
+            "UPDATE registry_reviews SET due = due + 86400000000 WHERE kind = 'blob' AND digest <> $1";
+        postpone_others(&still, (digest.to_string(), files)).await;
+        still.pass(limit::CONDEMNED_SECONDS).await;
+        assert!(seen.try_recv().is_err(), "no second step");
+        assert_eq!(still.state(&digest).await, "");
+        let bytes = still.query("SELECT 1 FROM store_small_blobs WHERE digest = $1", &digest).await;
+        let review = still.query("SELECT 1 FROM registry_reviews WHERE digest = $1", &digest).await;
+        assert!(bytes.is_none() && review.is_none());
+        still.client.put_blob("a", &small).await;
+        still.reads("a", &small).await;
+    }
+}
+
+async fn what_is_late_is_looked_at_without_a_rest(test: TestDb) {
+    let still = Still::new(test).await;
+    let gentle = u8::try_from(limit::REVIEW_BATCH_GENTLE).expect("few");
+    for seed in 0..gentle + 3 {
+        still.client.put_blob("a", &[seed]).await;
+    }
+    let cancel = CancellationToken::new();
+    let some = async || still.registry().collect_some(&cancel).await.expect("collected");
+    assert_eq!(some().await, 0, "nothing is due");
+    still.clock.advance(limit::LEASE_SECONDS);
+    assert_eq!((some().await, some().await, some().await), (usize::from(gentle), 3, 0));
+    still.clock.advance(limit::CONDEMNED_SECONDS + limit::COLLECT_LATE_SECONDS);
+    assert_eq!(some().await, usize::from(gentle), "late by no more than it may be");
+    still.clock.advance(1);
+    assert_eq!(some().await, 3);
+    let left = still.query("SELECT 1 FROM registry_blobs WHERE digest <> $1", &Digest::sha256(b"")).await;
+    assert!(left.is_none());
+    for seed in 0..gentle + 3 {
+        still.client.put_blob("a", &[seed]).await;
+    }
+    still.clock.advance(limit::LEASE_SECONDS + limit::COLLECT_LATE_SECONDS + 1);
+    assert_eq!(some().await, usize::from(gentle) + 3, "late, all at once");
+    // Who is to stop does not rest.
+    still.clock.advance(limit::CONDEMNED_SECONDS);
+    cancel.cancel();
+    assert_eq!(some().await, usize::from(gentle), "claimed");
+    let left = "SELECT COUNT(*) FROM registry_blobs WHERE digest <> $1";
+    let left = still.query(left, &Digest::sha256(b"")).await.expect("a row").count(0).expect("a number");
+    assert_eq!(left, u64::from(gentle) + 2, "one was looked at");
 }
 
 async fn postpone_others(still: &Still, (digest, sql): (String, &'static str)) {
