@@ -144,6 +144,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_sent_while_it_grows() {
+        let mut file = tempfile::tempfile().expect("a file");
+        let sent = SentFile::growing(file.try_clone().expect("a file"), 10_000).expect("map");
+        for (round, part) in [[1_u8; 5_000], [2; 5_000]].iter().enumerate() {
+            file.write_all(part).expect("written");
+            let begin = round as u64 * 5_000;
+            let slice = sent.slice(begin..begin + 5_000);
+            assert_eq!(slice, part.as_slice());
+            let (found, offset) = file_behind(&slice).expect("its file");
+            assert!(Arc::ptr_eq(&found, &sent));
+            assert_eq!(offset, begin);
+        }
+        assert!(SentFile::growing(file, 0).is_err(), "nothing to map");
+    }
+
+    #[test]
     fn what_is_let_go_is_forgotten() {
         let sent = SentFile::open(file(4_096)).expect("map");
         let (slice, base) = (sent.slice(0..4_096), sent.map.as_ref().as_ptr().addr());

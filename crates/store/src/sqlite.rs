@@ -4,13 +4,18 @@
 //! block ([`Readers`]).
 
 use std::{
+    collections::HashMap,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared, WeakShared},
+};
 use rusqlite::{CachedStatement, OpenFlags, config::DbConfig, types::ValueRef};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     Arg, Row,
@@ -130,24 +135,56 @@ fn value(read: ValueRef<'_>) -> Option<Value> {
 pub(crate) struct Readers {
     free: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
+    /// Queries that wait for a connection: who asks the same is answered with it.
+    waiting: Waiting,
+}
+
+/// Weak: a query that nobody waits for any more gives its place in the queue up.
+type Waiting = Arc<Mutex<HashMap<Query, WeakShared<Asking>>>>;
+type Asking = BoxFuture<'static, Result<Arc<Vec<Row>>, DbError>>;
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Query {
+    sql: &'static str,
+    args: Vec<OwnedArg>,
 }
 
 impl Readers {
     pub(crate) fn open(path: &Path) -> rusqlite::Result<Self> {
         let free = (0..limit::SQLITE_READERS).map(|_| Connection::open(path, Purpose::Read));
         let free = Arc::new(Mutex::new(free.collect::<Result<Vec<_>, _>>()?));
-        Ok(Self { free, permits: Arc::new(Semaphore::new(limit::SQLITE_READERS)) })
+        let permits = Arc::new(Semaphore::new(limit::SQLITE_READERS));
+        Ok(Self { free, permits, waiting: Waiting::default() })
     }
 
+    /// All rows of a query. It begins after it was asked for; many who ask the same while all connections are busy
+    /// have it run once.
     pub(crate) async fn fetch_all(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, DbError> {
-        let permit = self.permits.clone().acquire_owned().await.map_err(|_| DbError::Closed)?;
-        let (free, args) = (self.free.clone(), OwnedArg::all(args));
-        let query = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            let lent = Lent::take(&free)?;
-            lent.connection()?.fetch_all(sql, &OwnedArg::lend_all(&args))
-        });
-        query.await.unwrap_or(Err(DbError::Closed))
+        let query = Query { sql, args: OwnedArg::all(args) };
+        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+            return run(self.free.clone(), permit, query).await;
+        }
+        self.asking(query).await.map(Arc::unwrap_or_clone)
+    }
+
+    /// A query that waits for a connection, perhaps another's.
+    fn asking(&self, query: Query) -> Shared<Asking> {
+        let mut waiting = lock(&self.waiting);
+        if let Some(asking) = waiting.get(&query).and_then(WeakShared::upgrade) {
+            return asking;
+        }
+        let (free, permits) = (self.free.clone(), self.permits.clone());
+        let listed = Listed { waiting: self.waiting.clone(), query: query.clone() };
+        let asking = async move {
+            let permit = permits.acquire_owned().await.map_err(|_| DbError::Closed)?;
+            // Who asks from now on may know of a commit that this one does not see.
+            let query = listed.query.clone();
+            drop(listed);
+            run(free, permit, query).await.map(Arc::new)
+        };
+        let asking = asking.boxed().shared();
+        waiting.extend(asking.downgrade().map(|weak| (query, weak)));
+        asking
     }
 
     /// Waits for what is running, and closes all.
@@ -156,7 +193,37 @@ impl Readers {
         let running = self.permits.acquire_many(all).await;
         self.permits.close();
         drop(running);
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        lock(&self.free).clear();
+    }
+}
+
+async fn run(
+    free: Arc<Mutex<Vec<Connection>>>,
+    permit: OwnedSemaphorePermit,
+    query: Query,
+) -> Result<Vec<Row>, DbError> {
+    let ran = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let lent = Lent::take(&free)?;
+        lent.connection()?.fetch_all(query.sql, &OwnedArg::lend_all(&query.args))
+    });
+    ran.await.unwrap_or(Err(DbError::Closed))
+}
+
+fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
+    it.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A query in the list of those that wait, until this is dropped.
+struct Listed {
+    waiting: Waiting,
+    query: Query,
+}
+
+impl Drop for Listed {
+    /// Another one may have its place by now: then that is not shared further, and nothing else.
+    fn drop(&mut self) {
+        lock(&self.waiting).remove(&self.query);
     }
 }
 
@@ -168,7 +235,7 @@ struct Lent {
 
 impl Lent {
     fn take(free: &Arc<Mutex<Vec<Connection>>>) -> Result<Self, DbError> {
-        let connection = free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = lock(free).pop();
         Ok(Self { connection: Some(connection.ok_or(DbError::Closed)?), free: free.clone() })
     }
 
@@ -179,11 +246,12 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).extend(self.connection.take());
+        lock(&self.free).extend(self.connection.take());
     }
 }
 
 /// An argument on its way to another thread.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) enum OwnedArg {
     Int(Option<i64>),
     Text(Option<String>),
@@ -255,5 +323,138 @@ mod tests {
         assert_eq!(row.bytes(3).expect("bytes"), [3]);
         assert!(it.fetch_all(sql, crate::args![1_i64, "two"]).is_err(), "one is missing");
         assert!(it.fetch_all("SELECT 0.5", &[]).is_err(), "no table has such a type");
+    }
+    /// A file with one row, and its readers.
+    fn counter(folder: &Path) -> (Connection, Readers) {
+        let path = folder.join("db");
+        let writer = Connection::open(&path, Purpose::Write).expect("made");
+        writer.run("CREATE TABLE t (n INTEGER) STRICT; INSERT INTO t VALUES (0)").expect("made");
+        (writer, Readers::open(&path).expect("opened"))
+    }
+
+    const READ: &str = "SELECT n + $1 FROM t";
+
+    #[tokio::test]
+    async fn who_waits_for_the_same_is_answered_together() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (writer, readers) = counter(folder.path());
+        let readers = Arc::new(readers);
+        let all = u32::try_from(limit::SQLITE_READERS).expect("few");
+        let busy = readers.permits.clone().acquire_many_owned(all).await.expect("free");
+        let ask = |plus: i64| {
+            let readers = readers.clone();
+            tokio::spawn(async move {
+                let rows = readers.fetch_all(READ, crate::args![plus]).await?;
+                rows.first().expect("a row").int(0)
+            })
+        };
+        let gone = ask(1);
+        let mut asked: Vec<_> = (0..300).map(|number| (number % 3, ask(number % 3))).collect();
+        asked.push((
+            -1,
+            tokio::spawn({
+                let readers = readers.clone();
+                async move { readers.fetch_all("SELECT 0.5", &[]).await.map(|_| 0) }
+            }),
+        ));
+        while lock(&readers.waiting).len() < 4 {
+            tokio::task::yield_now().await;
+        }
+        // The first of those who ask for one goes away; the others do not wait for it.
+        gone.abort();
+        assert!(gone.await.is_err());
+        writer.run("UPDATE t SET n = 10").expect("written");
+        drop(busy);
+        for (plus, answer) in asked {
+            let answer = answer.await.expect("answered");
+            if plus < 0 {
+                assert!(answer.is_err(), "its error, to each");
+            } else {
+                assert_eq!(answer.expect("a row"), 10 + plus, "what was committed before it began");
+            }
+        }
+        assert!(lock(&readers.waiting).is_empty());
+        assert_eq!(readers.permits.available_permits(), limit::SQLITE_READERS);
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_holds_up_nobody() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (_writer, readers) = counter(folder.path());
+        let all = u32::try_from(limit::SQLITE_READERS).expect("few");
+        let busy = readers.permits.clone().acquire_many_owned(all).await.expect("free");
+        for plus in 0..100_i64 {
+            let asking = readers.asking(Query { sql: READ, args: OwnedArg::all(crate::args![plus]) });
+            assert!(asking.clone().now_or_never().is_none(), "it is in the queue");
+            assert_eq!(lock(&readers.waiting).len(), 1);
+            drop(asking);
+            assert!(lock(&readers.waiting).is_empty());
+        }
+        drop(busy);
+        let rows = readers.fetch_all(READ, crate::args![5_i64]).await.expect("a row");
+        assert_eq!(rows.first().expect("a row").int(0).expect("a number"), 5);
+        readers.close().await;
+        assert!(matches!(readers.fetch_all(READ, crate::args![5_i64]).await, Err(DbError::Closed)));
+    }
+
+    /// A query that has begun does not see what is committed then, so nobody who asks later is answered with it.
+    #[tokio::test]
+    async fn who_asks_for_what_has_begun_asks_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (writer, readers) = counter(folder.path());
+        let readers = Arc::new(readers);
+        let others = u32::try_from(limit::SQLITE_READERS - 1).expect("few");
+        let _others = readers.permits.clone().acquire_many_owned(others).await.expect("free");
+        let last = readers.permits.clone().acquire_owned().await.expect("free");
+        let slow =
+            "SELECT n, (WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 1000000)
+                               SELECT COUNT(*) FROM c) FROM t";
+        let ask = || {
+            let readers = readers.clone();
+            tokio::spawn(async move {
+                let rows = readers.fetch_all(slow, &[]).await.expect("a row");
+                rows.first().expect("a row").int(0).expect("a number")
+            })
+        };
+        let first = ask();
+        while lock(&readers.waiting).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        drop(last);
+        while lock(&readers.free).len() == limit::SQLITE_READERS {
+            tokio::task::yield_now().await;
+        }
+        writer.run("UPDATE t SET n = 1").expect("written");
+        let second = ask();
+        assert_eq!(second.await.expect("answered"), 1);
+        first.await.expect("answered");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn what_was_committed_is_read_by_all_who_ask_later() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (writer, readers) = counter(folder.path());
+        let (writer, readers) = (Arc::new(Mutex::new(writer)), Arc::new(readers));
+        let committed = Arc::new(std::sync::atomic::AtomicI64::new(0));
+        let mut asking = Vec::new();
+        for _ in 0..32 {
+            let (writer, readers, committed) = (writer.clone(), readers.clone(), committed.clone());
+            asking.push(tokio::spawn(async move {
+                for _ in 0..50 {
+                    {
+                        let writer = lock(&writer);
+                        writer.run("UPDATE t SET n = n + 1").expect("written");
+                        committed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    }
+                    let least = committed.load(std::sync::atomic::Ordering::SeqCst);
+                    let rows = readers.fetch_all(READ, crate::args![0_i64]).await.expect("a row");
+                    let read = rows.first().expect("a row").int(0).expect("a number");
+                    assert!(read >= least, "{read} is older than {least}");
+                }
+            }));
+        }
+        for task in asking {
+            task.await.expect("no older one");
+        }
     }
 }

@@ -84,6 +84,10 @@ impl Follower {
             if at >= size {
                 return Ok(None);
             }
+            if at > 0 {
+                // Everybody gets a piece before anybody gets the next.
+                tokio::task::yield_now().await;
+            }
             let now = {
                 let ready = progress.wait_for(|it| it.end.is_some() || it.given(size) > at).await;
                 ready.map_err(|_| io::Error::other("the fetch was given up"))?.clone()

@@ -2,9 +2,10 @@
 
 use std::{
     convert::Infallible,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest},
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
@@ -23,6 +24,8 @@ use crate::failure::{Failure, unable, usage};
 
 /// Bytes of one piece of a streamed body.
 const PIECE: usize = 256 << 10;
+/// Longest head of an answer, in bytes.
+const HEAD_BYTES: usize = 64 << 10;
 
 /// How long a registry may take until it is quiet.
 const QUIET: Duration = Duration::from_mins(10);
@@ -93,6 +96,52 @@ impl Peer {
         };
         let sender = sender.map_err(|error| broke(&error))?;
         Ok(Connection { peer: self.clone(), sender })
+    }
+
+    /// Reads a blob of so many bytes over a connection of its own, which is made before; tells when the first are
+    /// there. The kernel throws them away: clients that share a machine with the registry leave it to it.
+    pub(super) async fn discard(
+        &self,
+        path: &str,
+        size: u64,
+        first: impl FnOnce(Instant) + Send,
+    ) -> Result<(), Failure> {
+        let broke = |error: io::Error| unable(format!("`{path}` broke off: {error}"));
+        let it = &self.inner;
+        let mut stream = TcpStream::connect(&it.host).await.map_err(broke)?;
+        let authorization =
+            it.authorization.as_ref().map(|it| format!("authorization: {it}\r\n")).unwrap_or_default();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: {}\r\n{authorization}connection: close\r\n\r\n", it.host);
+        let begun = Instant::now();
+        stream.write_all(request.as_bytes()).await.map_err(broke)?;
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        let end = loop {
+            let end = head.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
+            if let Some(end) = end.filter(|end| head.len() > *end) {
+                break end;
+            }
+            if stream.read_buf(&mut head).await.map_err(broke)? == 0 || head.len() > HEAD_BYTES {
+                return Err(unable(format!("`{path}`: {}", String::from_utf8_lossy(&head))));
+            }
+        };
+        if !head.starts_with(b"HTTP/1.1 200 ") {
+            return Err(unable(format!("`{path}`: {}", String::from_utf8_lossy(&head))));
+        }
+        first(begun);
+        let mut read = (head.len() - end) as u64;
+        let mut nowhere = vec![0; PIECE];
+        loop {
+            let gone = stream.async_io(Interest::READABLE, || {
+                let (_, gone) = rustix::net::recv(&stream, &mut nowhere[..], rustix::net::RecvFlags::TRUNC)?;
+                Ok(gone)
+            });
+            match gone.await.map_err(broke)? {
+                0 if read == size => return Ok(()),
+                0 => return Err(unable(format!("`{path}` broke off: {read} of {size} bytes"))),
+                gone => read += gone as u64,
+            }
+        }
     }
 
     /// Processor time of the registry's process so far, in seconds; `None` when it is not known.

@@ -170,17 +170,16 @@ pub(super) async fn pulls(
     let name = "200 clients pull what is not here";
     let size = upstream.layer.bytes();
     let load = Load { name, connections: CLIENTS, jobs: CLIENTS, job_bytes: size };
-    let (path, told) = (format!("/v2/hub/app/{blob}"), firsts.clone());
+    let (path, told, from) = (format!("/v2/hub/app/{blob}"), firsts.clone(), peer.clone());
     let mut figures = load
         .run(peer, move |mut connection, _| {
-            let (path, told) = (path.clone(), told.clone());
+            let (path, told, from) = (path.clone(), told.clone(), from.clone());
             async move {
                 connection.get(Method::GET, "/v2/hub/app/manifests/1").await?;
-                let begun = Instant::now();
-                let first = || {
+                let first = |begun| {
                     told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(elapsed_ms(begun));
                 };
-                connection.pull(&path, size, first).await?;
+                from.discard(&path, size, first).await?;
                 Ok(connection)
             }
         })
