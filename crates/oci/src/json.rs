@@ -35,19 +35,34 @@ pub(crate) fn check_object(bytes: &[u8]) -> Result<(), JsonError> {
 /// Two readers of a duplicate key see two different documents (CVE-2021-41190 is of
 /// that family), so a document that has one is refused before anything is read from it.
 pub fn check_json(bytes: &[u8]) -> Result<(), JsonError> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    Strict { depth: 0 }
+    match std::str::from_utf8(bytes) {
+        // All of it is looked at once, which is faster than each string by itself.
+        Ok(text) => check(serde_json::Deserializer::from_str(text)),
+        // Says where.
+        Err(_) => check(serde_json::Deserializer::from_slice(bytes)),
+    }
+}
+
+fn check<'de>(mut reader: serde_json::Deserializer<impl serde_json::de::Read<'de>>) -> Result<(), JsonError> {
+    Strict { depth: 0, first: &mut Vec::new() }
         .deserialize(&mut reader)
         .and_then(|()| reader.end())
         .map_err(|source| JsonError::Syntax { source })
 }
 
-#[derive(Clone, Copy)]
-struct Strict {
+struct Strict<'s, 'de> {
     depth: usize,
+    /// The first keys of each object around this value, one object's behind the other's.
+    first: &'s mut Vec<Cow<'de, str>>,
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> Strict<'_, 'de> {
+    fn inner(&mut self) -> Strict<'_, 'de> {
+        Strict { depth: self.depth + 1, first: self.first }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -58,7 +73,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,22 +99,21 @@ impl<'de> Visitor<'de> for Strict {
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let inner = Self { depth: self.depth + 1 };
-        while items.next_element_seed(inner)?.is_some() {}
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(self.inner())?.is_some() {}
         Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        let inner = Self { depth: self.depth + 1 };
-        let mut seen = Keys::default();
+    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<(), A::Error> {
+        let mut seen = Keys { begin: self.first.len(), others: None };
         while let Some(Key(key)) = entries.next_key()? {
-            if let Err(twice) = seen.insert(key) {
+            if let Err(twice) = seen.insert(self.first, key) {
                 let message = format!("key `{}` occurs twice", crate::digest::shorten(&twice));
                 return Err(A::Error::custom(message));
             }
-            entries.next_value_seed(inner)?;
+            entries.next_value_seed(self.inner())?;
         }
+        self.first.truncate(seen.begin);
         Ok(())
     }
 }
@@ -132,22 +146,23 @@ impl<'de> Deserialize<'de> for Key<'de> {
 
 /// Keys of one object: the first ones are looked through, which is faster than hashing them; the others are hashed,
 /// so that an object of a million keys costs a million steps.
-#[derive(Default)]
 struct Keys<'de> {
-    first: Vec<Cow<'de, str>>,
-    others: HashSet<Cow<'de, str>>,
+    /// Where the first ones begin in the list of all objects'.
+    begin: usize,
+    others: Option<HashSet<Cow<'de, str>>>,
 }
 
 impl<'de> Keys<'de> {
     /// Gives a key back that is there already.
-    fn insert(&mut self, key: Cow<'de, str>) -> Result<(), Cow<'de, str>> {
-        if self.first.contains(&key) || self.others.contains(&key) {
+    fn insert(&mut self, first: &mut Vec<Cow<'de, str>>, key: Cow<'de, str>) -> Result<(), Cow<'de, str>> {
+        let mine = first.get(self.begin..).unwrap_or_default();
+        if mine.contains(&key) || self.others.as_ref().is_some_and(|others| others.contains(&key)) {
             return Err(key);
         }
-        if self.first.len() < limit::FIRST_KEYS {
-            self.first.push(key);
+        if mine.len() < limit::FIRST_KEYS {
+            first.push(key);
         } else {
-            self.others.insert(key);
+            self.others.get_or_insert_default().insert(key);
         }
         Ok(())
     }
@@ -179,8 +194,24 @@ mod tests {
         assert!(check_json(br#"{"a":1,"b":{"c":[{"d":1}]}}"#).is_ok());
         assert!(check_json(br#"{"a":1,"a":1}"#).is_err());
         assert!(check_json(br#"{"b":{"c":[{"d":1,"d":2}]}}"#).is_err());
+        assert!(check_json(br#"{"a":{"b":1,"a":[{"a":1},{"a":1}]},"b":{"a":1}}"#).is_ok(), "each its own");
+        assert!(check_json(br#"{"a":{"b":1},"c":[{"d":1}],"a":1}"#).is_err(), "behind other objects");
         assert!(check_json(br#"{"a":1,"\u0061":2}"#).is_err(), "escapes spell the same key");
         assert!(check_json(br#"{"a":1} {"#).is_err(), "trailing bytes");
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused() {
+        assert!(check_json("{\"ä\":\"日本\"}".as_bytes()).is_ok());
+        for bytes in [
+            &b"{\"a\":\"\xff\"}"[..],
+            b"{\"\xc3\":1}",
+            b"{\"a\":1}\xff",
+            b"\xff",
+            b"{\"a\":1,\"b\":\"\xe6\x97\"}",
+        ] {
+            assert!(check_json(bytes).is_err(), "{bytes:?}");
+        }
     }
 
     #[test]
