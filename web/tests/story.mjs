@@ -313,6 +313,36 @@ await step("rules are set by a form and removed by name", async () => {
   await row.getByText("Promotion only").waitFor({ state: "detached" });
 });
 
+await step("more rules than a page shows are on the next one, and each list has its own pages", async () => {
+  const names = Array.from({ length: 51 }, (_, number) => `many/p${String(number).padStart(2, "0")}`);
+  const ask = async (method, name) => op.evaluate(async ([method, name]) => {
+    const rules = { prefix: name, immutable: ["v*"] };
+    const sent = method === "POST" ? ["", { method, headers: { "content-type": "application/json" }, body: JSON.stringify(rules) }] : [`?prefix=${encodeURIComponent(name)}`, { method }];
+    return (await fetch(`/api/v1/registry/rules${sent[0]}`, sent[1])).status;
+  }, [method, name]);
+  for (const name of names) assert.ok(await ask("POST", name) < 300, name);
+  await at(op, "/repositories?view=rules");
+  const section = op.locator("section[aria-labelledby=writing]");
+  const shown = async () => (await section.locator("tr[data-row] td:first-child").allInnerTexts()).map((text) => text.trim());
+  // By the order of bytes: the quota of `team` is behind them.
+  assert.deepEqual(await shown(), names.slice(0, 50));
+  const retained = await op.locator("section[aria-labelledby=retention] tr[data-row]").count();
+  await section.getByRole("link", { name: "Next page" }).click();
+  await op.waitForURL(/rules-after=many%2Fp49/);
+  await settled(op);
+  assert.deepEqual((await shown()).slice(0, 2), [names[50], "team"]);
+  assert.equal(await section.getByRole("link", { name: "Next page" }).count(), 0);
+  assert.equal(await op.locator("section[aria-labelledby=retention] tr[data-row]").count(), retained);
+  await op.reload();
+  await settled(op);
+  assert.equal((await shown())[0], names[50]);
+  await section.getByRole("link", { name: "First page" }).click();
+  await op.waitForURL((it) => !it.search.includes("rules-after="));
+  await settled(op);
+  assert.equal((await shown())[0], names[0]);
+  for (const name of names) assert.ok(await ask("DELETE", name) < 300, name);
+});
+
 await step("who may only pull sees the rules and no form", async () => {
   const puller = await somebody();
   await puller.goto(process.env.SEAWORTHY_PULLER_LINK);
