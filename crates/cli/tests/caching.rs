@@ -6,6 +6,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use seaworthy_oci::Digest;
 use seaworthy_testkit::{missing, program};
 use serde_json::json;
 
@@ -144,4 +145,41 @@ fn a_real_client_pulls_through_a_cache() {
     let deleted = place.cli(&["registry", "cache", "delete", "hub", "-o", "json"]);
     assert_eq!((deleted.code, deleted.json()), (0, json!({"removed": "hub"})));
     assert_eq!(door.get("GET", path).header("warning"), None, "a prefix like others");
+}
+
+/// Many want what is not here, at the door that has the kernel copy the file while it grows: each gets all of it.
+#[test]
+fn many_get_a_cold_blob_whole() {
+    let (_behind, far, far_door) = upstream();
+    let mut word = 7_u64;
+    let layer: Vec<u8> = std::iter::repeat_with(|| {
+        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        word.to_be_bytes()
+    })
+    .take(2 << 20)
+    .flatten()
+    .collect();
+    let data = Image::new(&layer, "application/vnd.example.data", &Digest::sha256(&layer), "cold")
+        .called(Some("application/vnd.example.data"), "application/vnd.oci.empty.v1+json");
+    data.push(&far_door, "dev/data", "1");
+
+    let place = Place::new();
+    let server = place.up(&[]);
+    let door = place.login(server.port);
+    create(&place, "hub", far.port, &user(&far_door));
+    let head = door.get("HEAD", "/v2/hub/dev/data/manifests/1");
+    assert_eq!(head.status, 200, "{}", head.head);
+    let path = format!("/v2/hub/dev/data/blobs/{}", data.layer_digest());
+    let outcomes: Vec<String> = std::thread::scope(|scope| {
+        let ask = || {
+            let answer = door.get("GET", &path);
+            assert_eq!(answer.status, 200, "{}", answer.head);
+            assert!(answer.body == layer, "{} bytes", answer.body.len());
+            answer.header("cache-status").unwrap_or_default().to_owned()
+        };
+        let asked: Vec<_> = (0..24).map(|_| scope.spawn(ask)).collect();
+        asked.into_iter().map(|it| it.join().expect("whole")).collect()
+    });
+    assert!(outcomes.iter().any(|it| it.contains("stored")), "one had it fetched: {outcomes:?}");
+    assert_eq!(place.cli(&["registry", "verify"]).code, 0);
 }

@@ -118,6 +118,13 @@ async fn next_position(tx: &mut Tx<'_>) -> Result<i64, DbError> {
     row.map_or(Ok(0), |row| Ok(row.int(0)? + 1))
 }
 
+/// How many records from `from` on have a number, and the number behind the last of them.
+pub(crate) async fn numbered_from(db: &Db, from: u64) -> Result<(u64, u64), DbError> {
+    let sql = "SELECT COUNT(*), COALESCE(MAX(position) + 1, $1) FROM ledger_leaves WHERE position >= $1";
+    let row = db.fetch_optional(sql, args![from]).await?;
+    row.map_or(Ok((0, from)), |row| Ok((row.count(0)?, row.count(1)?)))
+}
+
 /// Moves the head from `old_size` on, if the lease is still held and nobody else moved it.
 pub(crate) async fn store_head(db: &Db, lease: &Lease, old_size: u64, head: &Head) -> Result<(), DbError> {
     db.upkeep((lease.clone(), head.clone()), move |(lease, head), tx| {

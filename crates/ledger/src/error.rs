@@ -47,6 +47,14 @@ pub enum LedgerError {
         /// Size of the signed tree.
         size: u64,
     },
+    /// A record that had got its number is not there.
+    #[error("a record between {from} and {to} is missing")]
+    Missing {
+        /// Its number is at least this.
+        from: u64,
+        /// And less than this.
+        to: u64,
+    },
     /// No such record, or not in the checkpoint yet.
     #[error("the checkpoint has no record {index}, it has {size}")]
     NoRecord {
@@ -66,7 +74,14 @@ pub enum LedgerError {
 impl LedgerError {
     /// True for what says that the ledger is not what was signed, and no later attempt mends.
     pub(crate) const fn is_evidence(&self) -> bool {
-        matches!(self, Self::RootMismatch { .. } | Self::Checkpoint(_))
+        matches!(
+            self,
+            Self::RootMismatch { .. }
+                | Self::Missing { .. }
+                | Self::Checkpoint(_)
+                | Self::Bundle { .. }
+                | Self::Db(DbError::Column { .. })
+        )
     }
 }
 

@@ -25,6 +25,8 @@ pub mod limit {
     /// Most records that are looked at before the server opens its doors: more are looked at behind them, before
     /// another is numbered.
     pub const LOOK_FIRST: u64 = 16_384;
+    /// How often the look is tried when the database does not answer, each [`POLL_MS`] later.
+    pub const LOOKS: u32 = 20;
     /// Shortest time between two checkpoints, in milliseconds: appends in between share one, the first after a pause
     /// has one at once.
     pub const CHECKPOINT_MS: u64 = 500;

@@ -75,18 +75,25 @@ impl Sequencer {
         Ok(sequencer)
     }
 
-    /// Works until cancelled, and once more then, so that a clean stop leaves nothing unsigned. Ends before that
-    /// with what says that the ledger is not what was signed: nothing may go on then.
+    /// Works until cancelled, and once more then, so that a clean stop leaves nothing unsigned (but one before the
+    /// look is done). Ends before that with what says that the ledger is not what was signed, or when it cannot be
+    /// looked at: nothing may go on then.
     pub async fn run(mut self, cancel: CancellationToken) -> Result<(), LedgerError> {
         let bell = self.db.bell(BELL);
         let mut next = Instant::now();
-        while !self.looked {
-            tokio::select! {
+        for tried in 1.. {
+            if self.looked {
+                break;
+            }
+            let outcome = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
-                outcome = self.look() => Self::unless_evidence(outcome)?,
-            }
-            if !self.looked {
+                outcome = self.look() => outcome,
+            };
+            if tried == limit::LOOKS {
+                outcome?;
+            } else if let Err(error) = outcome {
+                self.unless_evidence(error)?;
                 tokio::time::sleep(Duration::from_millis(limit::POLL_MS)).await;
             }
         }
@@ -95,8 +102,9 @@ impl Sequencer {
             tokio::pin!(rung);
             rung.as_mut().enable();
             let (begun, before) = (Instant::now(), self.edge.size());
-            let outcome = self.step().await.map(|_| ());
-            Self::unless_evidence(outcome)?;
+            if let Err(error) = self.step().await {
+                self.unless_evidence(error)?;
+            }
             if cancel.is_cancelled() {
                 self.release().await;
                 return Ok(());
@@ -124,14 +132,21 @@ impl Sequencer {
         }
     }
 
-    /// What a later attempt may mend is logged; what says that the ledger is not what was signed stays an error.
-    fn unless_evidence(outcome: Result<(), LedgerError>) -> Result<(), LedgerError> {
-        match outcome {
-            Err(error) if !error.is_evidence() => {
-                tracing::error!(error = %chain(&error), "ledger sequencer failed, will try again");
-                Ok(())
-            }
-            other => other,
+    /// What a later attempt may mend is logged. What says that the ledger is not what was signed stays an error,
+    /// and is remembered in a file: the next start looks before anything else.
+    fn unless_evidence(&self, error: LedgerError) -> Result<(), LedgerError> {
+        if error.is_evidence() {
+            self.remember(&error);
+            return Err(error);
+        }
+        tracing::error!(error = %chain(&error), "ledger sequencer failed, will try again");
+        Ok(())
+    }
+
+    fn remember(&self, evidence: &LedgerError) {
+        let said = format!("{}\n", chain(evidence));
+        if let Err(error) = self.files.write(MISMATCH, said.as_bytes()) {
+            tracing::error!(error = %chain(&error), "what was found in the ledger cannot be kept");
         }
     }
 
@@ -187,7 +202,7 @@ impl Sequencer {
         let from = self.edge.size();
         let rows = db::leaves(&self.db, from, to).await?;
         if rows.len() as u64 != to - from {
-            return Err(LedgerError::RootMismatch { size: to });
+            return Err(LedgerError::Missing { from, to });
         }
         for row in rows {
             self.append(row.position, row.leaf.as_bytes())?;
@@ -221,28 +236,33 @@ impl Sequencer {
         Ok(())
     }
 
-    /// The last signed head, whose signature is believed.
+    /// The last signed head: it is what the checkpoint says whose signature is believed, and no record behind it
+    /// that has a number is missing.
     async fn signed_head(&self) -> Result<Option<Head>, LedgerError> {
         let head = db::head(&self.db).await?;
         if let Some(head) = &head {
-            Checkpoint::open(&head.checkpoint, &self.signer.verifier())?;
+            let signed = Checkpoint::open(&head.checkpoint, &self.signer.verifier())?;
+            if (signed.size, signed.root.0.as_slice()) != (head.size, head.root.as_slice()) {
+                return Err(LedgerError::RootMismatch { size: signed.size });
+            }
+        }
+        let from = head.as_ref().map_or(0, |head| head.size);
+        let (count, to) = db::numbered_from(&self.db, from).await?;
+        if from + count != to {
+            return Err(LedgerError::Missing { from, to });
         }
         Ok(head)
     }
 
-    /// Recomputes the edge from the leaves in SQL up to the signed head, whose root must be theirs. A difference is
-    /// remembered in a file: the next start looks before anything else, until there is none.
+    /// Recomputes the edge from the leaves in SQL up to the signed head, whose root must be theirs.
     async fn look(&mut self) -> Result<(), LedgerError> {
-        let outcome = self.rebuild().await;
-        self.looked = outcome.is_ok();
-        match &outcome {
-            Ok(()) => self.files.remove(MISMATCH)?,
-            Err(error) if error.is_evidence() => {
-                self.files.write(MISMATCH, format!("{}\n", chain(error)).as_bytes())?;
+        self.rebuild().await.inspect_err(|error| {
+            if error.is_evidence() {
+                self.remember(error);
             }
-            Err(_) => {}
-        }
-        outcome
+        })?;
+        self.looked = true;
+        self.files.remove(MISMATCH)
     }
 
     async fn rebuild(&mut self) -> Result<(), LedgerError> {

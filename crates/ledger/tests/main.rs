@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 db_tests!(&[seaworthy_ledger::SCHEMA]; a_whole_ledger_verifies_and_proves, a_changed_byte_is_named,
     a_failed_change_leaves_no_record, a_lost_record_stops_the_next_start, two_sequencers_sign_one_tree,
     more_records_than_the_first_look_takes_are_looked_at_before_another_is_signed,
+    a_head_that_says_otherwise_than_its_checkpoint_is_evidence, a_numbered_record_that_is_missing_is_evidence,
+    a_record_that_cannot_be_read_ends_the_look,
     a_leaf_ends_at_its_limit, lists_by_actor_action_and_object, crashes_between_steps_are_finished,
     an_older_checkpoint_stays_readable, more_than_one_batch_is_numbered, revisions_grow_with_their_acts);
 
@@ -206,6 +208,73 @@ async fn a_lost_record_stops_the_next_start(test: TestDb) {
     assert!(matches!(refused, Err(LedgerError::RootMismatch { size: 10 })));
 }
 
+/// Whatever is changed together: what was signed is what the checkpoint says.
+async fn a_head_that_says_otherwise_than_its_checkpoint_is_evidence(test: TestDb) {
+    let db = &test.db;
+    append(db, 0, 10).await;
+    sequencer(&test, db, "a").await.expect("opens").step().await.expect("step");
+    let signed =
+        db.fetch_all("SELECT size, root, checkpoint FROM ledger_head", args![]).await.expect("query");
+    for size in [10_u64, 9] {
+        // The root of what was changed, made by an honest sequencer with the same key.
+        tamper(db, "UPDATE ledger_leaves SET leaf = REPLACE(leaf, 'policies/p3', 'policies/q3')").await;
+        tamper(db, "DELETE FROM ledger_head").await;
+        sequencer(&test, db, "a").await.expect("opens").step().await.expect("step");
+        let checkpoint = signed[0].text(2).expect("text").to_owned();
+        db.upkeep((checkpoint, size), |(checkpoint, size), tx| {
+            Box::pin(async move {
+                tx.execute("UPDATE ledger_head SET checkpoint = $1, size = $2", args![&*checkpoint, *size])
+                    .await
+            })
+        })
+        .await
+        .map_err(|error: DbError| panic!("{error}"))
+        .ok();
+        let refused = sequencer(&test, db, "a").await.map(|_| ());
+        assert!(matches!(&refused, Err(LedgerError::RootMismatch { size: 10 })), "{size}: {refused:?}");
+        tamper(db, "UPDATE ledger_leaves SET leaf = REPLACE(leaf, 'policies/q3', 'policies/p3')").await;
+        put_head(db, signed[0].clone()).await;
+        sequencer(&test, db, "a").await.expect("mended");
+    }
+}
+
+async fn a_numbered_record_that_is_missing_is_evidence(test: TestDb) {
+    let db = &test.db;
+    append(db, 0, 10).await;
+    let opened = sequencer(&test, db, "a").await.expect("opens");
+    // Numbered and not signed, as a crash leaves them; then one of them goes.
+    tamper(
+        db,
+        "UPDATE ledger_leaves SET position = w.rank - 1
+         FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS rank FROM ledger_leaves) AS w
+         WHERE ledger_leaves.id = w.id",
+    )
+    .await;
+    tamper(db, "DELETE FROM ledger_leaves WHERE position = 4").await;
+    let missing = |it: &Result<(), LedgerError>| matches!(it, Err(LedgerError::Missing { from: 0, to: 10 }));
+    let run = opened.run(CancellationToken::new()).await;
+    assert!(missing(&run), "{run:?}");
+    assert!(test.path().join("mismatch").exists(), "remembered");
+    let refused = sequencer(&test, db, "a").await.map(|_| ());
+    assert!(missing(&refused), "{refused:?}");
+}
+
+/// What cannot be read as a record is as good as changed; what is remembered cannot always be kept.
+async fn a_record_that_cannot_be_read_ends_the_look(test: TestDb) {
+    let db = &test.db;
+    let all = limit::LOOK_FIRST + 1;
+    fill(db, 0..all).await;
+    sequencer(&test, db, "a").await.expect("opens").step().await.expect("step");
+    let last = format!("leaf {}", all - 1);
+    tamper(db, &format!("UPDATE ledger_leaves SET leaf = '{}' WHERE leaf = '{last}'", "x".repeat(70_000)))
+        .await;
+    let opened = sequencer(&test, db, "a").await.expect("opens");
+    // A folder is where the file would be.
+    fs::create_dir(test.path().join("mismatch")).expect("made");
+    let run = opened.run(CancellationToken::new()).await;
+    assert!(matches!(&run, Err(LedgerError::Bundle { index, .. }) if *index == all - 1), "{run:?}");
+}
+
 /// Rows that say no more than a leaf must, for a test that needs many.
 async fn fill(db: &Db, rows: std::ops::Range<u64>) {
     db.upkeep(rows, |rows, tx| {
@@ -264,7 +333,7 @@ async fn more_records_than_the_first_look_takes_are_looked_at_before_another_is_
     opened.run(stop).await.expect("a last step, then it stops");
     assert_eq!((numbered().await, size(db).await.expect("size")), (all + 1, all + 1));
 
-    // One that is stopped while it looks signs nothing.
+    // One that is stopped before it has looked signs nothing.
     fill(db, all + 1..all + 2).await;
     let stop = CancellationToken::new();
     stop.cancel();

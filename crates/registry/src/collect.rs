@@ -55,9 +55,8 @@ impl Registry {
         for review in &reviews {
             let begun = Instant::now();
             self.look(review).await;
-            let rest = begun.elapsed() * limit::COLLECT_REST;
             tokio::select! {
-                () = tokio::time::sleep(rest.min(Duration::from_millis(limit::COLLECT_REST_MS))) => {}
+                () = tokio::time::sleep(rest_behind(begun.elapsed())) => {}
                 // The others are due again when their claims end.
                 () = cancel.cancelled() => break,
             }
@@ -90,6 +89,11 @@ impl Registry {
             Subject::Manifest(repository, digest) => self.review_manifest(review, repository, *digest).await,
         }
     }
+}
+
+/// How long nothing is looked at behind a review that took so long.
+fn rest_behind(review: Duration) -> Duration {
+    (review * limit::COLLECT_REST).min(Duration::from_millis(limit::COLLECT_REST_MS))
 }
 
 async fn claim(db: &Db, most: i64) -> Result<Vec<Review>, DbError> {

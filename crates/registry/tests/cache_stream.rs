@@ -4,8 +4,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::{Request, StatusCode};
-use seaworthy_registry::limit;
-use seaworthy_store::args;
+use seaworthy_registry::{SendsFiles, limit};
+use seaworthy_store::{args, map::file_behind};
 use seaworthy_testkit::{TestDb, db_tests};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -41,6 +41,13 @@ fn request(path: &str) -> Request<Body> {
     Request::get(path).header("host", "localhost").body(Body::empty()).expect("request")
 }
 
+/// The same at a door that sends files without reading them.
+fn sending(path: &str) -> Request<Body> {
+    let mut request = request(path);
+    request.extensions_mut().insert(SendsFiles);
+    request
+}
+
 async fn rows(world: &World) -> usize {
     let sql = "SELECT 1 FROM registry_blobs WHERE size > 1000";
     world.test.db.fetch_all(sql, args![]).await.expect("rows").len()
@@ -69,7 +76,7 @@ async fn pull_through_streams_from_the_first_byte(test: TestDb) {
     let (client, path, call) = begun(&world, &upstream).await;
     let (drops, all) = (dripping(&upstream, &call), Bytes::from(layer()));
     drops.send(all.slice(..1)).await.expect("asked for");
-    let response = client.open(request(&path)).await;
+    let response = client.open(sending(&path)).await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.headers()["content-length"], SIZE.to_string().as_str());
     assert_eq!(response.headers()["cache-status"], "seaworthy; fwd=miss; stored");
@@ -87,8 +94,15 @@ async fn pull_through_streams_from_the_first_byte(test: TestDb) {
     drops.send(all.slice(100_000..SIZE - 1)).await.expect("asked for");
     let given = SIZE - usize::try_from(limit::WITHHELD_BYTES).expect("small");
     got.extend(read(&mut body, given - got.len()).await);
+    other.extend(read(&mut second, given - other.len()).await);
     assert_eq!(got.len(), given);
-    assert!(futures_util::poll!(body.next()).is_pending());
+    for _ in 0..5 {
+        // Not because it lets others go first.
+        assert!(
+            futures_util::poll!(body.next()).is_pending() && futures_util::poll!(second.next()).is_pending()
+        );
+        tokio::task::yield_now().await;
+    }
     assert_eq!(rows(&world).await, 0);
     drops.send(all.slice(SIZE - 1..)).await.expect("asked for");
     drop(drops);
@@ -107,17 +121,24 @@ async fn a_wrong_digest_is_never_served_whole(test: TestDb) {
     let (client, path, call) = begun(&world, &upstream).await;
     let mut wrong = layer();
     wrong[SIZE - 1] ^= 1;
-    upstream.fault(&call, Fault::Other(wrong.into()));
-    let mut body = client.open(request(&path)).await.into_body().into_data_stream();
-    let mut got = 0;
-    let failed = loop {
-        match body.next().await {
-            Some(Ok(bytes)) => got += bytes.len(),
-            Some(Err(_)) => break true,
-            None => break false,
-        }
-    };
-    assert!(failed && got < SIZE, "{got}");
+    for (ask, sends) in [(request as fn(&str) -> Request<Body>, false), (sending, true)] {
+        upstream.fault(&call, Fault::Other(wrong.clone().into()));
+        let mut body = client.open(ask(&path)).await.into_body().into_data_stream();
+        let (mut got, mut files) = (0, 0);
+        let failed = loop {
+            match body.next().await {
+                Some(Ok(bytes)) => {
+                    got += bytes.len();
+                    files += usize::from(file_behind(&bytes).is_some());
+                }
+                Some(Err(_)) => break true,
+                None => break false,
+            }
+        };
+        assert!(failed && got < SIZE, "{got}");
+        assert!(sends || files == 0, "read");
+        assert!(!sends || files > 0 || got <= limit::HEAD_BYTES, "sent from the file");
+    }
     assert_eq!(rows(&world).await, 0);
     let uploads = world.test.path().join("uploads/registry");
     assert_eq!(std::fs::read_dir(uploads).map_or(0, Iterator::count), 0, "nothing is kept");

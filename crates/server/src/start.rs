@@ -142,6 +142,7 @@ fn sequence(tasks: &Tasks, sequencer: Sequencer) -> oneshot::Receiver<LedgerErro
     let run = sequencer.run(tasks.cancel());
     tasks.spawn("ledger sequencer", async move {
         if let Err(error) = run.await {
+            tracing::error!(error = %chain(&error), "the ledger cannot be continued");
             // Nobody listens when the server stops already.
             drop(tell.send(error));
         }

@@ -29,7 +29,9 @@ impl FileMap {
         }
         #[allow(unsafe_code, reason = "a memory map is the product's one shared read-only file view")]
         // SAFETY: bytes that are there are immutable by the contracts above: `Blobs` writes under another name,
-        // only behind what is there, then renames, and only ever unlinks. A foreign process that truncates it inside our 0700 data
+        // only behind what is there, then renames, and only ever unlinks; what it cuts are uploads that go on after
+        // a crash, which nobody maps. Bytes of a growing file that are not there yet are in no slice that leaves
+        // this crate (`Growing::slice`). A foreign process that truncates it inside our 0700 data
         // directory could raise SIGBUS, which ends the process without corrupting anything.
         let map = unsafe { memmap2::MmapOptions::new().len(length).map(file)? };
         Ok(Self(map))

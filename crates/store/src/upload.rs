@@ -129,6 +129,10 @@ impl Growing {
             let map = SentFile::growing(self.file.try_clone()?, size)?;
             self.map.get_or_init(|| map)
         };
+        // What is not written yet must not be touched.
+        if range.end > self.file.metadata()?.len() {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
         Ok(map.slice(range))
     }
 }

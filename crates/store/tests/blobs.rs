@@ -1,5 +1,7 @@
 //! Blobs arrive verified, durable and whole, or not at all.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use seaworthy_model::UploadId;
@@ -8,6 +10,7 @@ use seaworthy_store::{BlobCopy, BlobError, Blobs, DbError, Found, Stored, Upload
 use seaworthy_testkit::{TestDb, db_tests};
 
 db_tests!(&[]; bytes_come_back, a_wrong_digest_stores_nothing, a_suspended_upload_goes_on,
+    others_read_an_upload_as_far_as_it_is_written,
     what_was_not_acknowledged_is_cut_off, the_floor_refuses, pieces_of_any_length_keep_their_order,
     what_is_stored_is_looked_after, copies_have_names_of_their_own);
 
@@ -61,6 +64,29 @@ async fn a_wrong_digest_stores_nothing(test: TestDb) {
         assert!(blobs.open("t", &claimed, length as u64).await.expect("open").is_none());
     }
     assert!(blobs.stale_uploads("t", 0).await.expect("list").is_empty());
+}
+
+async fn others_read_an_upload_as_far_as_it_is_written(test: TestDb) {
+    let blobs = Blobs::new(test.path().to_owned(), test.db.clone(), 0);
+    let length = 4 * limit::SMALL_BLOB_BYTES;
+    let (bytes, size) = (pattern(length), 2 * length as u64);
+    let mut upload = blobs.begin("t", UploadId::generate(), Algorithm::Sha256).expect("begin");
+    assert!(upload.growing().expect("nothing yet").is_none());
+    upload.write(bytes.clone().into()).await.expect("write");
+    upload.write_out().await.expect("written");
+    let growing = Arc::new(upload.growing().expect("a file").expect("a file"));
+    let half = length as u64;
+    for _ in 0..2 {
+        assert_eq!(growing.slice(size, 0..half).expect("written"), bytes);
+        assert_eq!(growing.slice(size, half - 3..half).expect("written"), bytes[length - 3..]);
+        assert_eq!(growing.read(half - 3, 3).await.expect("written"), bytes[length - 3..]);
+    }
+    for beyond in [half - 1..half + 1, 0..size] {
+        assert!(growing.slice(size, beyond).is_err(), "not written yet");
+    }
+    upload.write(bytes.clone().into()).await.expect("write");
+    upload.write_out().await.expect("written");
+    assert_eq!(growing.slice(size, half..size).expect("written"), bytes);
 }
 
 async fn a_suspended_upload_goes_on(test: TestDb) {

@@ -169,3 +169,14 @@ const _: () = {
     assert!(limit::COLLECT_SECONDS.cast_signed() < limit::REVIEW_SECONDS);
     assert!(limit::UPLOAD_SECONDS <= limit::LEASE_SECONDS);
 };
+
+#[test]
+fn rests_are_longer_than_reviews_and_bounded() {
+    use std::time::Duration;
+    let longest = Duration::from_millis(limit::COLLECT_REST_MS);
+    for (review, rest) in [(0, 0), (1, 3), (83, 249), (84, 250), (10_000, 250)] {
+        let rest_behind = super::rest_behind(Duration::from_millis(review));
+        assert_eq!(rest_behind, Duration::from_millis(rest));
+        assert!(rest_behind <= longest);
+    }
+}
