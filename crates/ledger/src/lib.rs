@@ -26,7 +26,7 @@ pub mod limit {
     /// another is numbered.
     pub const LOOK_FIRST: u64 = 16_384;
     /// How often the look is tried when the database does not answer, each [`POLL_MS`] later.
-    pub const LOOKS: u32 = 20;
+    pub const LOOKS: u32 = 5;
     /// Shortest time between two checkpoints, in milliseconds: appends in between share one, the first after a pause
     /// has one at once.
     pub const CHECKPOINT_MS: u64 = 500;

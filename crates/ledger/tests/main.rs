@@ -27,7 +27,7 @@ db_tests!(&[seaworthy_ledger::SCHEMA]; a_whole_ledger_verifies_and_proves, a_cha
     a_failed_change_leaves_no_record, a_lost_record_stops_the_next_start, two_sequencers_sign_one_tree,
     more_records_than_the_first_look_takes_are_looked_at_before_another_is_signed,
     a_head_that_says_otherwise_than_its_checkpoint_is_evidence, a_numbered_record_that_is_missing_is_evidence,
-    a_record_that_cannot_be_read_ends_the_look,
+    a_record_that_cannot_be_read_ends_the_look, a_look_that_fails_is_tried_again_and_ends,
     a_leaf_ends_at_its_limit, lists_by_actor_action_and_object, crashes_between_steps_are_finished,
     an_older_checkpoint_stays_readable, more_than_one_batch_is_numbered, revisions_grow_with_their_acts);
 
@@ -273,6 +273,26 @@ async fn a_record_that_cannot_be_read_ends_the_look(test: TestDb) {
     fs::create_dir(test.path().join("mismatch")).expect("made");
     let run = opened.run(CancellationToken::new()).await;
     assert!(matches!(&run, Err(LedgerError::Bundle { index, .. }) if *index == all - 1), "{run:?}");
+}
+
+/// A server whose record cannot be looked at does not go on, and knows of no change.
+async fn a_look_that_fails_is_tried_again_and_ends(test: TestDb) {
+    let db = &test.db;
+    fill(db, 0..limit::LOOK_FIRST + 1).await;
+    sequencer(&test, db, "a").await.expect("opens").step().await.expect("step");
+    let opened = sequencer(&test, db, "a").await.expect("opens");
+    tamper(db, "ALTER TABLE ledger_leaves RENAME TO elsewhere").await;
+    let begun = std::time::Instant::now();
+    let run = opened.run(CancellationToken::new()).await;
+    assert!(matches!(run, Err(LedgerError::Db(_))), "{run:?}");
+    let pauses = std::time::Duration::from_millis(limit::POLL_MS) * (limit::LOOKS - 1);
+    assert!(begun.elapsed() >= pauses, "each a pause after the one before");
+    assert!(!test.path().join("mismatch").exists());
+    tamper(db, "ALTER TABLE elsewhere RENAME TO ledger_leaves").await;
+    let stop = CancellationToken::new();
+    let run = sequencer(&test, db, "a").await.expect("opens").run(stop.clone());
+    let (run, ()) = futures_util::future::join(run, async { stop.cancel() }).await;
+    run.expect("nothing was changed");
 }
 
 /// Rows that say no more than a leaf must, for a test that needs many.

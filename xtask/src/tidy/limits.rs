@@ -61,7 +61,6 @@ const OWED: &[&str] = &[
     "layer::RATIO_FREE_BYTES",
     "ledger::CHECKPOINT_MS",
     "ledger::LEASE_SECONDS",
-    "ledger::POLL_MS",
     "registry::SWEEP_SECONDS",
     "sandbox::OPEN_FILES",
     "server::ACCOUNTS_BYTES",
@@ -84,7 +83,6 @@ const OWED: &[&str] = &[
     "store::POLL_SQLITE_MS",
     "store::POSTGRES_CONNECTIONS",
     "store::READ_CHUNK_BYTES",
-    "store::SQLITE_READERS",
     "store::WRITER_QUEUE",
 ];
 

@@ -173,10 +173,13 @@ const _: () = {
 #[test]
 fn rests_are_longer_than_reviews_and_bounded() {
     use std::time::Duration;
-    let longest = Duration::from_millis(limit::COLLECT_REST_MS);
-    for (review, rest) in [(0, 0), (1, 3), (83, 249), (84, 250), (10_000, 250)] {
-        let rest_behind = super::rest_behind(Duration::from_millis(review));
-        assert_eq!(rest_behind, Duration::from_millis(rest));
-        assert!(rest_behind <= longest);
+    let ms = Duration::from_millis;
+    let longest = ms(limit::COLLECT_REST_MS);
+    let last = limit::COLLECT_REST_MS / u64::from(limit::COLLECT_REST);
+    for review in [0, 1, last] {
+        assert_eq!(super::rest_behind(ms(review)), ms(review) * limit::COLLECT_REST);
+    }
+    for review in [last + 1, 10_000] {
+        assert_eq!(super::rest_behind(ms(review)), longest);
     }
 }
