@@ -332,6 +332,7 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "the ledger's {} records do not have the root that was signed",
         "監査証跡の {0} 件の記録が署名されたルートと一致しません",
     ),
+    ("a record between {} and {} is missing", "{0} 以上 {1} 未満の番号の記録が欠けています"),
     ("the checkpoint has no record {}, it has {}", "チェックポイントに記録 {0} はありません（{1} 件）"),
     ("ledger file `{}` is missing or cut short", "監査証跡のファイル `{0}` がないか、途中で切れています"),
     ("run `seaworthy ledger verify`", "`seaworthy ledger verify` を実行してください"),
