@@ -43,6 +43,13 @@ impl Server {
         Ok(Self::Http { login: login::of(&address)?, address })
     }
 
+    /// True where nobody listens: at a socket that is not there, or that a server left behind.
+    pub(crate) async fn is_away(&self) -> bool {
+        let Self::Socket(socket) = self else { return false };
+        let gone = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+        UnixStream::connect(socket).await.is_err_and(|error| gone.contains(&error.kind()))
+    }
+
     /// A server, as somebody.
     pub(crate) const fn with(address: Address, login: Login) -> Self {
         Self::Http { address, login: Some(login) }

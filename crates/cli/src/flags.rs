@@ -629,7 +629,16 @@ pub(crate) enum LedgerVerb {
         n: u32,
     },
     /// Compare everything that is kept twice; exit 1 names what differs
-    Verify,
+    #[command(after_help = "A server that does not run is not needed: its data directory is read instead.
+
+Examples:
+  seaworthy ledger verify
+  seaworthy ledger verify --data /srv/seaworthy -o json")]
+    Verify {
+        /// Everything is compared with or without it
+        #[arg(long)]
+        deep: bool,
+    },
     /// Print a record with the proof that it is in the signed ledger
     Proof {
         /// Its index

@@ -72,6 +72,10 @@ const AFTER: &[(&str, &str)] = &[
     ("findings and remedies", "検出結果と対処方法"),
     ("what runs, and what is known of it", "実行中のものと、その判明状況"),
     ("may it run here, and how do we know", "ここで実行してよいか、その根拠は何か"),
+    (
+        "A server that does not run is not needed: its data directory is read instead.",
+        "サーバーが動いていなければ、データディレクトリーを直接読みます。",
+    ),
     ("What was deleted can be restored for some days:", "削除したものは数日の間、復元できます:"),
     (
         "A damaged blob is healed when somebody pushes it again.",
@@ -505,6 +509,7 @@ const TEXTS: &[(&str, &str)] = &[
         "Compare everything that is kept twice; exit 1 names what differs",
         "二重に保存したものをすべて照合する。違いがあれば示して終了コード 1 を返す",
     ),
+    ("Everything is compared with or without it", "指定の有無にかかわらず、すべてを照合します"),
     (
         "Print a record with the proof that it is in the signed ledger",
         "記録と、署名済みの監査証跡に含まれる証明を出力する",

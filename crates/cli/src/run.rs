@@ -203,7 +203,7 @@ async fn ledger(global: &Global, verb: LedgerVerb) -> Outcome {
             let pairs = [("actor", actor), ("action", action), ("object", object), ("since", since)];
             verbs::ledger::list(global, &pairs, n).await
         }
-        LedgerVerb::Verify => verbs::ledger::verify(global).await,
+        LedgerVerb::Verify { deep: _ } => verbs::ledger::verify(global).await,
         LedgerVerb::Proof { index } => verbs::ledger::proof(global, index).await,
     }
 }

@@ -1,6 +1,8 @@
 //! A server that is told to stop.
 
-use std::{io::Write as _, net::TcpStream};
+use std::{io::Write as _, net::TcpStream, path::Path};
+
+use serde_json::Value;
 
 use crate::{http::Door, image::Image, server::Place};
 
@@ -76,4 +78,79 @@ fn a_server_over_a_changed_ledger_ends_by_itself() {
     );
     let refused = place.try_up(port, &[], "en").map(|_| ()).expect_err("it knows");
     assert!(refused.contains(said), "{refused}");
+}
+
+/// Who is told to verify a ledger can, though no server runs over it.
+#[test]
+fn a_ledger_is_verified_without_a_server() {
+    let place = Place::new();
+    let nowhere = place.cli(&["ledger", "verify"]);
+    assert!(nowhere.code == 3 && nowhere.err.contains("no server answers"), "{nowhere:?}");
+    assert!(!place.data().exists(), "nothing is made");
+    verified_and_named(&place, None);
+
+    let Some(database) = seaworthy_testkit::fresh_database() else {
+        seaworthy_testkit::missing("a_ledger_is_verified_without_a_server over PostgreSQL", "PostgreSQL");
+        return;
+    };
+    let place = Place::new();
+    std::fs::create_dir(place.data()).expect("made");
+    let shared = place.path("shared");
+    let config = format!("database = \"{database}\"\nshared = \"{}\"\n", shared.display());
+    std::fs::write(place.data().join("seaworthy.toml"), config).expect("written");
+    verified_and_named(&place, Some(&shared));
+}
+
+fn verified_and_named(place: &Place, shared: Option<&Path>) {
+    let server = place.up(&[]);
+    let port = server.port;
+    for name in ["a", "b", "c"] {
+        assert_eq!(place.cli(&["principal", "create", name]).code, 0);
+    }
+    let verify = |words: &[&str]| {
+        let said = place.cli(&[&["ledger", "verify"], words].concat());
+        let answer: Value = serde_json::from_str(&said.out).unwrap_or_default();
+        (said.code, answer, said.err)
+    };
+    let (code, asked, err) = verify(&["-o", "json"]);
+    assert!(code == 0 && !err.contains("no server runs"), "{code} {err}");
+    let socket = place.data().join("admin.sock");
+    let kept = place.path("kept.sock");
+    std::fs::rename(&socket, &kept).expect("moved");
+    let (code, _, err) = verify(&[]);
+    assert!(code == 3 && err.contains("in use by process") && err.contains("try again"), "{code} {err}");
+    std::fs::rename(&kept, &socket).expect("moved back");
+    // Killed: the socket stays and nobody listens.
+    drop(server);
+    let (code, read, err) = verify(&["--deep", "-o", "json"]);
+    assert!(code == 0 && err.contains("no server runs"), "{code} {err}");
+    assert!(read["key"] == asked["key"] && read["size"].as_u64() >= asked["size"].as_u64(), "{read} {asked}");
+    let checkpoint = shared.map_or_else(|| place.data(), Path::to_owned).join("ledger/checkpoint");
+    let whole = std::fs::read(&checkpoint).expect("signed");
+    std::fs::write(&checkpoint, b"seaworthy/ledger\n1\n").expect("written");
+    let (code, broken, _) = verify(&["-o", "json"]);
+    let named = broken["broken"].to_string();
+    assert!(code == 1 && named.contains("ledger/checkpoint"), "{code} {named}");
+    std::fs::write(&checkpoint, whole).expect("written");
+    if shared.is_none() {
+        let database = place.data().join("seaworthy.sqlite");
+        let change = "UPDATE ledger_leaves SET leaf = leaf || ' ' WHERE position = 1";
+        let changed = rusqlite::Connection::open(&database).and_then(|it| it.execute(change, []));
+        assert_eq!(changed.expect("changed"), 1);
+        let refused = place.try_up(port, &[], "en").map(|_| ()).expect_err("it is changed");
+        assert!(refused.contains("run `seaworthy ledger verify` with the same"), "{refused}");
+        let (code, broken, _) = verify(&["-o", "json"]);
+        let named = "record 1 in the database is not the record that was signed";
+        assert!(code == 1 && broken["broken"] == serde_json::json!([named]), "{code} {broken}");
+        std::fs::rename(&database, place.path("gone")).expect("moved");
+    }
+    let key = shared.map_or_else(|| place.data(), Path::to_owned).join("keys/seal.key");
+    std::fs::rename(&key, place.path("key")).expect("moved");
+    let (code, _, err) = verify(&[]);
+    assert!(code == 3 && err.contains("seal.key") && !key.exists(), "{code} {err}");
+    std::fs::rename(place.path("key"), &key).expect("moved back");
+    let (code, _, err) = verify(&[]);
+    let database = place.data().join("seaworthy.sqlite");
+    assert!(shared.is_some() || code == 3 && err.contains("seaworthy.sqlite"), "{code} {err}");
+    assert!(!database.exists(), "nothing is made");
 }

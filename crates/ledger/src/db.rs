@@ -125,6 +125,20 @@ pub(crate) async fn numbered_from(db: &Db, from: u64) -> Result<(u64, u64), DbEr
     row.map_or(Ok((0, from)), |row| Ok((row.count(0)?, row.count(1)?)))
 }
 
+/// The first record from `from` on that has no row, though one with a higher number has.
+pub(crate) async fn first_gap(db: &Db, from: u64) -> Result<Option<u64>, DbError> {
+    let (count, end) = numbered_from(db, from).await?;
+    if from + count == end {
+        return Ok(None);
+    }
+    let sql = "SELECT MIN(place) FROM (
+                   SELECT position, $1 + ROW_NUMBER() OVER (ORDER BY position) - 1 AS place
+                   FROM ledger_leaves WHERE position >= $1) AS numbered
+               WHERE position <> place";
+    let row = db.fetch_optional(sql, args![from]).await?;
+    Ok(row.map(|row| row.int_opt(0)).transpose()?.flatten().map(i64::unsigned_abs))
+}
+
 /// Moves the head from `old_size` on, if the lease is still held and nobody else moved it.
 pub(crate) async fn store_head(db: &Db, lease: &Lease, old_size: u64, head: &Head) -> Result<(), DbError> {
     db.upkeep((lease.clone(), head.clone()), move |(lease, head), tx| {
@@ -143,6 +157,14 @@ pub(crate) async fn store_head(db: &Db, lease: &Lease, old_size: u64, head: &Hea
         })
     })
     .await
+}
+
+/// Rows that were read; nothing when one of them is not what its columns hold.
+pub(crate) fn readable<T>(read: Result<T, DbError>) -> Result<Option<T>, DbError> {
+    match read {
+        Err(DbError::Column { .. }) => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 /// A numbered leaf row, as it stands in SQL.

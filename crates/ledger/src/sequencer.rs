@@ -70,7 +70,7 @@ impl Sequencer {
         let head = sequencer.signed_head().await?;
         if head.map_or(0, |head| head.size) <= limit::LOOK_FIRST || sequencer.files.read(MISMATCH)?.is_some()
         {
-            sequencer.look().await?;
+            sequencer.look().await.inspect_err(|error| sequencer.remember(error))?;
         }
         Ok(sequencer)
     }
@@ -90,12 +90,13 @@ impl Sequencer {
                 () = cancel.cancelled() => return Ok(()),
                 outcome = self.look() => outcome,
             };
+            let Err(error) = outcome else { break };
             if tried == limit::LOOKS {
-                outcome?;
-            } else if let Err(error) = outcome {
-                self.unless_evidence(error)?;
-                tokio::time::sleep(Duration::from_millis(limit::POLL_MS)).await;
+                self.remember(&error);
+                return Err(error);
             }
+            self.unless_evidence(error)?;
+            tokio::time::sleep(Duration::from_millis(limit::POLL_MS)).await;
         }
         loop {
             let rung = bell.notified();
@@ -135,16 +136,20 @@ impl Sequencer {
     /// What a later attempt may mend is logged. What says that the ledger is not what was signed stays an error,
     /// and is remembered in a file: the next start looks before anything else.
     fn unless_evidence(&self, error: LedgerError) -> Result<(), LedgerError> {
+        self.remember(&error);
         if error.is_evidence() {
-            self.remember(&error);
             return Err(error);
         }
         tracing::error!(error = %chain(&error), "ledger sequencer failed, will try again");
         Ok(())
     }
 
-    fn remember(&self, evidence: &LedgerError) {
-        let said = format!("{}\n", chain(evidence));
+    /// Keeps what is evidence, for the next start.
+    fn remember(&self, error: &LedgerError) {
+        if !error.is_evidence() {
+            return;
+        }
+        let said = format!("{}\n", chain(error));
         if let Err(error) = self.files.write(MISMATCH, said.as_bytes()) {
             tracing::error!(error = %chain(&error), "what was found in the ledger cannot be kept");
         }
@@ -256,11 +261,7 @@ impl Sequencer {
 
     /// Recomputes the edge from the leaves in SQL up to the signed head, whose root must be theirs.
     async fn look(&mut self) -> Result<(), LedgerError> {
-        self.rebuild().await.inspect_err(|error| {
-            if error.is_evidence() {
-                self.remember(error);
-            }
-        })?;
+        self.rebuild().await?;
         self.looked = true;
         self.files.remove(MISMATCH)
     }

@@ -5,10 +5,13 @@ use seaworthy_trust::{Bundle, Checkpoint, Hash, TILE_WIDTH, Tile, Verifier, leaf
 
 use crate::{
     LedgerError,
-    db::{self, LeafRow},
+    db::{self, Head, LeafRow},
     files::{Files, Found},
     tree::Edge,
 };
+
+const MISSING: &str = "is missing";
+const UNREADABLE: &str = "cannot be read";
 
 /// What a verification found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,27 +80,19 @@ impl fmt::Display for Broken {
 pub async fn verify(db: &Db, directory: &Path, verifier: &Verifier) -> Result<Report, LedgerError> {
     let files = Files::new(directory);
     let mut broken = Vec::new();
-    let Some(head) = db::head(db).await? else {
-        if files.read("checkpoint")?.is_some() {
-            broken.push(Broken::Checkpoint { place: "the database", what: "is missing".into() });
-        }
-        return Ok(Report { size: 0, broken });
+    let head = db::readable(db::head(db).await)?.map_or(Err(UNREADABLE), |head| head.ok_or(MISSING));
+    let is_new = head == Err(MISSING) && files.read("checkpoint")?.is_none();
+    let claimed = head.as_ref().map_or(0, |head| head.size);
+    let (in_sql, on_disk) = if is_new {
+        (None, None)
+    } else {
+        let in_sql = head_in_sql(head, verifier)
+            .map_err(|what| broken.push(Broken::Checkpoint { place: "the database", what }))
+            .ok();
+        (in_sql, read_checkpoint_file(&files, verifier, &mut broken)?)
     };
-    let in_sql = match Checkpoint::open(&head.checkpoint, verifier) {
-        Ok(checkpoint) if checkpoint.size == head.size && checkpoint.root.0 == *head.root => Some(checkpoint),
-        Ok(_) => {
-            let what = "does not say what its columns say".to_owned();
-            broken.push(Broken::Checkpoint { place: "the database", what });
-            None
-        }
-        Err(error) => {
-            let what = format!("is not believed: {}", seaworthy_store::chain(&error));
-            broken.push(Broken::Checkpoint { place: "the database", what });
-            None
-        }
-    };
-    let on_disk = read_checkpoint_file(&files, verifier, &mut broken)?;
-    let size = in_sql.iter().chain(&on_disk).map(|checkpoint| checkpoint.size).max().unwrap_or(head.size);
+    let signed = in_sql.iter().chain(&on_disk).map(|checkpoint| checkpoint.size).max();
+    let size = signed.unwrap_or(claimed);
 
     let mut walk = Walk {
         files: &files,
@@ -110,11 +105,14 @@ pub async fn verify(db: &Db, directory: &Path, verifier: &Verifier) -> Result<Re
     let mut from = 0;
     while from < size {
         let to = size.min(from + TILE_WIDTH);
-        let rows = db::leaves(db, from, to).await?;
+        let rows = Rows::read(db, from, to).await?;
         walk.bundle(from, to, &rows)?;
         from = to;
     }
     walk.partial_tiles()?;
+    if let Some(index) = db::first_gap(db, size).await? {
+        walk.broken.push(Broken::Record { index, what: MISSING });
+    }
     let Walk { edge, mut broken, root, .. } = walk;
     // With everything below whole, a root that differs means the checkpoint is of another tree.
     if broken.is_empty() {
@@ -129,6 +127,47 @@ pub async fn verify(db: &Db, directory: &Path, verifier: &Verifier) -> Result<Re
     Ok(Report { size, broken })
 }
 
+/// The checkpoint in SQL, or what is wrong with it.
+fn head_in_sql(head: Result<Head, &'static str>, verifier: &Verifier) -> Result<Checkpoint, String> {
+    let head = head?;
+    let checkpoint = Checkpoint::open(&head.checkpoint, verifier)
+        .map_err(|error| format!("is not believed: {}", seaworthy_store::chain(&error)))?;
+    if (checkpoint.size, checkpoint.root.0.as_slice()) == (head.size, head.root.as_slice()) {
+        Ok(checkpoint)
+    } else {
+        Err("does not say what its columns say".to_owned())
+    }
+}
+
+/// Records as they stand in SQL.
+struct Rows {
+    rows: Vec<LeafRow>,
+    /// Of those that are there: what cannot be read.
+    unreadable: Vec<u64>,
+}
+
+impl Rows {
+    async fn read(db: &Db, from: u64, to: u64) -> Result<Self, LedgerError> {
+        if let Some(rows) = db::readable(db::leaves(db, from, to).await)? {
+            return Ok(Self { rows, unreadable: Vec::new() });
+        }
+        let mut them = Self { rows: Vec::new(), unreadable: Vec::new() };
+        for position in from..to {
+            match db::readable(db::leaves(db, position, position + 1).await)? {
+                Some(row) => them.rows.extend(row),
+                None => them.unreadable.push(position),
+            }
+        }
+        Ok(them)
+    }
+
+    /// One of them, or what is wrong with it.
+    fn get(&self, position: u64) -> Result<&LeafRow, &'static str> {
+        let why = if self.unreadable.contains(&position) { UNREADABLE } else { MISSING };
+        self.rows.iter().find(|row| row.position == position).ok_or(why)
+    }
+}
+
 fn read_checkpoint_file(
     files: &Files,
     verifier: &Verifier,
@@ -136,7 +175,7 @@ fn read_checkpoint_file(
 ) -> Result<Option<Checkpoint>, LedgerError> {
     let place = "`ledger/checkpoint`";
     let Some(bytes) = files.read("checkpoint")? else {
-        broken.push(Broken::Checkpoint { place, what: "is missing".into() });
+        broken.push(Broken::Checkpoint { place, what: MISSING.into() });
         return Ok(None);
     };
     let opened = String::from_utf8(bytes).map_err(|_| "is not text".to_owned()).and_then(|text| {
@@ -165,7 +204,7 @@ struct Walk<'f> {
 
 impl Walk<'_> {
     /// Checks records `from..to` (one bundle, one tile of level 0) and what becomes full above.
-    fn bundle(&mut self, from: u64, to: u64, rows: &[LeafRow]) -> Result<(), LedgerError> {
+    fn bundle(&mut self, from: u64, to: u64, rows: &Rows) -> Result<(), LedgerError> {
         let index = from / TILE_WIDTH;
         let path = Files::bundle(index, to - from);
         let found = self.files.signed(&path)?;
@@ -180,7 +219,7 @@ impl Walk<'_> {
         let mut hashes = Vec::with_capacity(rows_width(from, to));
         for position in from..to {
             let offset = usize::try_from(position - from).unwrap_or_default();
-            let row = rows.iter().find(|row| row.position == position);
+            let row = rows.get(position);
             let entry = entries.as_ref().and_then(|bundle| bundle.0.get(offset)).copied();
             let signed = tile.as_ref().and_then(|tile| tile.hashes.get(offset)).copied();
             let judged = judge(row, entry, signed);
@@ -270,8 +309,8 @@ struct Judged {
     hash: Hash,
 }
 
-fn judge(row: Option<&LeafRow>, entry: Option<&[u8]>, signed: Option<Hash>) -> Judged {
-    let row_hash = row.map(|row| leaf_hash(row.leaf.as_bytes()));
+fn judge(row: Result<&LeafRow, &'static str>, entry: Option<&[u8]>, signed: Option<Hash>) -> Judged {
+    let row_hash = row.ok().map(|row| leaf_hash(row.leaf.as_bytes()));
     let entry_hash = entry.map(leaf_hash);
     let hash = match (row_hash, entry_hash, signed) {
         (Some(row), Some(entry), _) if row == entry => row,
@@ -280,10 +319,10 @@ fn judge(row: Option<&LeafRow>, entry: Option<&[u8]>, signed: Option<Hash>) -> J
         (row, entry, None) => row.or(entry).unwrap_or(Hash([0; 32])),
     };
     let record = match row {
-        None => Some("is missing"),
-        Some(_) if row_hash != Some(hash) => Some("is not the record that was signed"),
-        Some(row) if !row.is_consistent() => Some("has columns that do not say what the record says"),
-        Some(_) => None,
+        Err(why) => Some(why),
+        Ok(_) if row_hash != Some(hash) => Some("is not the record that was signed"),
+        Ok(row) if !row.is_consistent() => Some("has columns that do not say what the record says"),
+        Ok(_) => None,
     };
     Judged {
         record,

@@ -20,12 +20,20 @@ pub struct Seal {
 impl Seal {
     /// Unlocks the key file in `directory` (DATA/keys), making it on first use.
     pub fn open(directory: &Path) -> Result<Self, SealError> {
-        let root = keyfile::load_or_create(directory)?;
+        Ok(Self::with(keyfile::load_or_create(directory)?))
+    }
+
+    /// Opens the key file in `directory`; one that is not there is an error.
+    pub fn open_existing(directory: &Path) -> Result<Self, SealError> {
+        Ok(Self::with(keyfile::load(directory)?))
+    }
+
+    fn with(root: Secret<[u8; 32]>) -> Self {
         let mut named = b"seaworthy seal key id v1\n".to_vec();
         named.extend_from_slice(root.expose());
         let mut key_id = [0; KEY_ID_BYTES];
         key_id.iter_mut().zip(Digest::sha256(&named).hash()).for_each(|(slot, byte)| *slot = *byte);
-        Ok(Self { root, key_id })
+        Self { root, key_id }
     }
 
     /// Seals `payload` for `what`: only the same `what` opens it again.

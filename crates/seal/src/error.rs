@@ -48,6 +48,12 @@ pub enum SealError {
         /// What was to be opened.
         what: String,
     },
+    /// No such sealed row.
+    #[error("`{what}` is not in the database")]
+    Missing {
+        /// What was to be opened.
+        what: String,
+    },
     /// Too long to seal.
     #[error("payload of `{what}` is longer than {} bytes", crate::limit::PAYLOAD_BYTES)]
     TooLong {

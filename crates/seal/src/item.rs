@@ -27,8 +27,8 @@ pub async fn sealed_item(
     name: &'static str,
     generate: impl FnOnce() -> Result<Vec<u8>, SealError>,
 ) -> Result<Secret<Vec<u8>>, SealError> {
-    if let Some(envelope) = read(db, name).await? {
-        return seal.unwrap(name, &envelope);
+    if let Some(item) = existing_item(db, seal, name).await? {
+        return Ok(item);
     }
     let envelope = seal.wrap(name, &generate()?)?;
     db.upkeep(envelope, move |envelope, tx| {
@@ -40,11 +40,15 @@ pub async fn sealed_item(
     .await
     .map_err(|error: DbError| SealError::Db(error))?;
     // Read back: when two made one at once, both use the one that is stored.
-    let stored = read(db, name).await?.ok_or_else(|| SealError::Damaged { what: name.into() })?;
-    seal.unwrap(name, &stored)
+    existing_item(db, seal, name).await?.ok_or_else(|| SealError::Damaged { what: name.into() })
 }
 
-async fn read(db: &Db, name: &str) -> Result<Option<Vec<u8>>, DbError> {
+/// The sealed value `name`, when a replica has made it.
+pub async fn existing_item(
+    db: &Db,
+    seal: &Seal,
+    name: &'static str,
+) -> Result<Option<Secret<Vec<u8>>>, SealError> {
     let row = db.fetch_optional("SELECT envelope FROM seal_items WHERE name = $1", args![name]).await?;
-    row.map(|row| Ok(row.bytes(0)?.to_vec())).transpose()
+    row.map(|row| seal.unwrap(name, row.bytes(0)?)).transpose()
 }

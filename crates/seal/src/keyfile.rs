@@ -9,24 +9,31 @@ use seaworthy_model::Secret;
 
 use crate::{SealError, random};
 
-/// Reads `keys/seal.key`, making it on first use.
-pub(crate) fn load_or_create(directory: &Path) -> Result<Secret<[u8; 32]>, SealError> {
+/// Reads `keys/seal.key`.
+pub(crate) fn load(directory: &Path) -> Result<Secret<[u8; 32]>, SealError> {
     let path = directory.join("seal.key");
     let failed = |operation| {
         let path = path.clone();
         move |source| SealError::KeyFile { operation, path, source }
     };
-    match fs::read(&path) {
-        Ok(bytes) => {
-            let mode = fs::metadata(&path).map_err(failed("inspect"))?.mode() & 0o777;
-            if mode & 0o077 != 0 {
-                return Err(SealError::Exposed { path, mode });
-            }
-            let length = bytes.len();
-            let key = bytes.try_into().map_err(|_| SealError::WrongLength { path, bytes: length })?;
-            Ok(Secret::new(key))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    let bytes = fs::read(&path).map_err(failed("read"))?;
+    let mode = fs::metadata(&path).map_err(failed("inspect"))?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(SealError::Exposed { path, mode });
+    }
+    let length = bytes.len();
+    let key = bytes.try_into().map_err(|_| SealError::WrongLength { path, bytes: length })?;
+    Ok(Secret::new(key))
+}
+
+/// Reads `keys/seal.key`, making it on first use.
+pub(crate) fn load_or_create(directory: &Path) -> Result<Secret<[u8; 32]>, SealError> {
+    match load(directory) {
+        Err(SealError::KeyFile { path, source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            let failed = |operation| {
+                let path = path.clone();
+                move |source| SealError::KeyFile { operation, path, source }
+            };
             let key = random::<32>()?;
             // Under another name first: a crash must not leave half a key that later seals nothing.
             let fresh = directory.join("seal.key.new");
@@ -51,6 +58,6 @@ pub(crate) fn load_or_create(directory: &Path) -> Result<Secret<[u8; 32]>, SealE
             File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync"))?;
             Ok(Secret::new(key))
         }
-        Err(source) => Err(failed("read")(source)),
+        loaded => loaded,
     }
 }

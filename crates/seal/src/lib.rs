@@ -19,7 +19,7 @@ pub mod limit {
 
 pub use envelope::Seal;
 pub use error::SealError;
-pub use item::{SCHEMA, sealed_item};
+pub use item::{SCHEMA, existing_item, sealed_item};
 
 /// `N` bytes from the system's random source.
 pub fn random<const N: usize>() -> Result<[u8; N], SealError> {

@@ -121,7 +121,7 @@ impl From<StartError> for Problem {
             StartError::DataDir(error) => error.into(),
             StartError::Seal(error) => error.into(),
             StartError::Ledger(_) => Self::new(ErrorCode::Unavailable, message)
-                .hint("run `seaworthy ledger verify --data DIR`: a record was changed or lost"),
+                .hint("run `seaworthy ledger verify` with the same `--data` and `--config`: a record was changed or lost"),
             StartError::Sandbox(_) => Self::new(ErrorCode::Unavailable, message)
                 .hint("use a kernel with Landlock, or set `sandbox = \"seccomp-only\"`"),
             StartError::Listen { .. } => Self::new(ErrorCode::Unavailable, message)

@@ -509,8 +509,8 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("failed to find the operator group `{}`", "オペレーターグループ `{0}` が見つかりません"),
     ("create the group, or correct `operator_group`", "グループを作るか、`operator_group` を直してください"),
     (
-        "run `seaworthy ledger verify --data DIR`: a record was changed or lost",
-        "`seaworthy ledger verify --data DIR` を実行してください。記録が変更されたか失われています",
+        "run `seaworthy ledger verify` with the same `--data` and `--config`: a record was changed or lost",
+        "同じ `--data` と `--config` で `seaworthy ledger verify` を実行してください。記録が変更されたか失われています",
     ),
     (
         "use a kernel with Landlock, or set `sandbox = \"seccomp-only\"`",
@@ -551,6 +551,13 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("`-u NAME`", "`-u NAME`"),
     ("the name or the client secret is not one", "名前またはクライアントシークレットが正しくありません"),
     ("there is no login at `{}`", "`{0}` のログインはありません"),
+    ("there is no data directory at `{}`", "`{0}` にデータディレクトリーがありません"),
+    ("name it with `--data DIR`", "`--data DIR` で指定してください"),
+    (
+        "a server that starts or ends has it: try again",
+        "起動中または終了中のサーバーが使っています。もう一度実行してください",
+    ),
+    ("`{}` is not in the database", "`{0}` がデータベースにありません"),
     ("no server answers at `{}`: {}", "`{0}` にサーバーの応答がありません: {1}"),
     (
         "run the command as root, or as the server's own user",

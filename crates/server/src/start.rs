@@ -45,6 +45,9 @@ pub const DEFAULT_POLICIES: &[&str] = &[
     include_str!("../../../examples/policies/everywhere.yaml"),
 ];
 
+/// What the seed is sealed as that signs the ledger's checkpoints.
+pub(crate) const SIGNING_KEY: &str = "ledger signing key";
+
 /// The readers that a sandboxed child of this binary can run: `main` hands them to
 /// [`seaworthy_sandbox::child`] before anything else.
 pub fn readers() -> [(&'static str, ReaderFn); 3] {
@@ -151,26 +154,30 @@ fn sequence(tasks: &Tasks, sequencer: Sequencer) -> oneshot::Receiver<LedgerErro
 }
 
 /// Where bytes are kept: below DATA, or in the directory that replicas share.
-struct Places {
+pub(crate) struct Places {
     blobs: PathBuf,
-    ledger: PathBuf,
-    keys: PathBuf,
+    pub(crate) ledger: PathBuf,
+    pub(crate) keys: PathBuf,
 }
 
 impl Places {
-    fn of(data: &DataDir, config: &Config) -> Result<Self, StartError> {
+    pub(crate) fn of(data: &DataDir, config: &Config) -> Self {
         if config.shared.is_empty() {
-            return Ok(Self { blobs: data.path().to_owned(), ledger: data.ledger(), keys: data.keys() });
+            return Self { blobs: data.path().to_owned(), ledger: data.ledger(), keys: data.keys() };
         }
         let root = PathBuf::from(&config.shared);
-        let places = Self { ledger: root.join("ledger"), keys: root.join("keys"), blobs: root };
-        for path in [&places.blobs, &places.ledger, &places.keys] {
+        Self { ledger: root.join("ledger"), keys: root.join("keys"), blobs: root }
+    }
+
+    /// Makes those that are not there yet.
+    fn create(&self) -> Result<(), StartError> {
+        for path in [&self.blobs, &self.ledger, &self.keys] {
             let mut builder = std::fs::DirBuilder::new();
             std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700)
                 .create(path)
                 .map_err(|source| StartError::Shared { path: path.clone(), source })?;
         }
-        Ok(places)
+        Ok(())
     }
 }
 
@@ -182,10 +189,10 @@ struct Built {
 
 async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result<Built, StartError> {
     let db = open_database(data, config).await?;
-    let places = Places::of(data, config)?;
+    let places = Places::of(data, config);
+    places.create()?;
     let seal = Arc::new(Seal::open(&places.keys)?);
-    let seed = sealed_item(&db, &seal, "ledger signing key", || Ok(seaworthy_seal::random::<32>()?.to_vec()))
-        .await?;
+    let seed = sealed_item(&db, &seal, SIGNING_KEY, || Ok(seaworthy_seal::random::<32>()?.to_vec())).await?;
     let signer = Arc::new(Signer::from_seed(&config.ledger_origin, seed.expose())?);
     let owner = format!("{}-{}", std::process::id(), db.now().as_micros());
     let sequencer = Sequencer::open(db.clone(), &places.ledger, signer.clone(), owner).await?;
@@ -310,15 +317,20 @@ fn host_name() -> String {
     }
 }
 
+/// Opens the database as it is.
+pub(crate) async fn connect(data: &DataDir, config: &Config) -> Result<Db, StartError> {
+    let clock = Arc::new(SystemClock);
+    let opened = if config.database.is_empty() {
+        Db::open_sqlite(&data.database(), clock).await
+    } else {
+        Db::open_postgres(&config.database, clock).await
+    };
+    Ok(opened?)
+}
+
 /// Opens the database with the schema of all rooms.
 async fn open_database(data: &DataDir, config: &Config) -> Result<Db, StartError> {
-    let clock = Arc::new(SystemClock);
-    let embedded = config.database.is_empty();
-    let db = if embedded {
-        Db::open_sqlite(&data.database(), clock).await?
-    } else {
-        Db::open_postgres(&config.database, clock).await?
-    };
+    let db = connect(data, config).await?;
     db.migrate(&[
         seaworthy_seal::SCHEMA,
         seaworthy_ledger::SCHEMA,
@@ -331,7 +343,7 @@ async fn open_database(data: &DataDir, config: &Config) -> Result<Db, StartError
         seaworthy_telemetry::SCHEMA,
     ])
     .await?;
-    if embedded {
+    if config.database.is_empty() {
         // The lock on DATA says that whoever had claimed anything is gone.
         db.reclaim().await?;
     }

@@ -36,6 +36,12 @@ pub enum DataDirError {
         /// The holder's command.
         command: String,
     },
+    /// There is none.
+    #[error("there is no data directory at `{path}`")]
+    Absent {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// It holds something else.
     #[error("`{path}` is not empty and not a Seaworthy data directory")]
     NotOurs {
@@ -68,6 +74,9 @@ impl From<DataDirError> for Problem {
         match error {
             DataDirError::InUse { .. } => Self::new(ErrorCode::Conflict, message)
                 .hint("stop that process, or use another directory with `--data DIR`"),
+            DataDirError::Absent { .. } => {
+                Self::new(ErrorCode::NotFound, message).hint("name it with `--data DIR`")
+            }
             DataDirError::NotOurs { .. } => {
                 Self::new(ErrorCode::Conflict, message).hint("choose an empty directory with `--data DIR`")
             }
@@ -101,6 +110,26 @@ impl DataDir {
         for sub in ["keys", "blobs", "uploads", "ledger"] {
             create_directory(&path.join(sub))?;
         }
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Opens what an earlier [`open`](Self::open) made, and locks it. Makes nothing.
+    pub fn open_existing(path: &Path) -> Result<Self, DataDirError> {
+        let absent = || DataDirError::Absent { path: path.to_owned() };
+        let path = match path.canonicalize() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(absent()),
+            other => other.map_err(|source| DataDirError::File {
+                operation: "resolve",
+                path: path.to_owned(),
+                source,
+            })?,
+        };
+        let marker = path.join("format");
+        check_format(&path, &marker)?;
+        if !marker.exists() {
+            return Err(absent());
+        }
+        let lock = lock(&path, || std::thread::sleep(HELD_BY_DEAD_WAIT))?;
         Ok(Self { path, _lock: lock })
     }
 
@@ -241,6 +270,24 @@ mod tests {
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         drop(first);
         DataDir::open(dir.path()).expect("free again");
+    }
+
+    #[test]
+    fn what_is_to_be_there_is_not_made() {
+        let dir = tempfile::tempdir().expect("dir");
+        let none = dir.path().join("none");
+        for absent in [none.as_path(), dir.path()] {
+            assert!(matches!(DataDir::open_existing(absent), Err(DataDirError::Absent { .. })));
+        }
+        assert!(!none.exists() && !dir.path().join("lock").exists());
+        let first = DataDir::open(&none).expect("made");
+        assert!(matches!(DataDir::open_existing(&none), Err(DataDirError::InUse { .. })));
+        drop(first);
+        let again = DataDir::open_existing(&none).expect("there");
+        assert!(matches!(DataDir::open(&none), Err(DataDirError::InUse { .. })), "it is locked");
+        drop(again);
+        fs::write(none.join("format"), "seaworthy-data 2\n").expect("write");
+        assert!(matches!(DataDir::open_existing(&none), Err(DataDirError::Newer { .. })));
     }
 
     #[test]

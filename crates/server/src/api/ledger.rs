@@ -12,8 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, ApiError, Rooms, require, scope};
-use crate::limit;
-use crate::route::Routes;
+use crate::{limit, offline, route::Routes};
 
 pub(super) fn routes() -> Routes<Rooms> {
     Routes::new()
@@ -53,8 +52,7 @@ async fn list(
 async fn verify(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {
     may(&rooms, &identity).await?;
     let report = seaworthy_ledger::verify(&rooms.db, &rooms.ledger, &rooms.verifier).await?;
-    let broken: Vec<String> = report.broken.iter().map(ToString::to_string).collect();
-    Ok(Json(json!({"size": report.size, "broken": broken, "key": rooms.verifier.vkey()})))
+    Ok(Json(offline::answer(&report, &rooms.verifier)))
 }
 
 async fn proof(

@@ -118,7 +118,7 @@ async fn gc_vs_reupload_while_deleting(test: TestDb) {
         let others =
             "UPDATE registry_reviews SET due = due + 86400000000 WHERE kind = 'blob' AND digest <> $1";
         let moved = (digest.to_string(), others);
-        postpone_others(&still, moved).await;
+        change(&still, moved).await;
         let (seen, go) = still.registry().hold_at(point);
         still.clock.advance(limit::CONDEMNED_SECONDS);
         let push = async {
@@ -155,12 +155,12 @@ async fn small_blobs_go_in_one_step(test: TestDb) {
         if was_deleting {
             // As a server left it that took two steps.
             let sql = "UPDATE registry_blobs SET state = 'deleting', generation = 2 WHERE digest = $1";
-            postpone_others(&still, (digest.to_string(), sql)).await;
+            change(&still, (digest.to_string(), sql)).await;
         }
         let (mut seen, _go) = still.registry().hold_at(Point::Deleting);
         let files =
             "UPDATE registry_reviews SET due = due + 86400000000 WHERE kind = 'blob' AND digest <> $1";
-        postpone_others(&still, (digest.to_string(), files)).await;
+        change(&still, (digest.to_string(), files)).await;
         still.pass(limit::CONDEMNED_SECONDS).await;
         assert!(seen.try_recv().is_err(), "no second step");
         assert_eq!(still.state(&digest).await, "");
@@ -203,7 +203,8 @@ async fn what_is_late_is_looked_at_without_a_rest(test: TestDb) {
     assert_eq!(left, u64::from(gentle) + 2, "one was looked at");
 }
 
-async fn postpone_others(still: &Still, (digest, sql): (String, &'static str)) {
+/// Runs a statement whose one argument is a digest.
+async fn change(still: &Still, (digest, sql): (String, &'static str)) {
     let done = still.world.test.db.upkeep(digest, move |digest, tx| {
         Box::pin(async move { tx.execute(sql, seaworthy_store::args![digest]).await })
     });
