@@ -9,43 +9,51 @@ use seaworthy_store::{
 use crate::{Action, LedgerError, Record, limit};
 
 /// The ledger's tables.
-pub const SCHEMA: RoomSchema = RoomSchema {
-    room: "ledger",
-    migrations: &[Migration {
-        id: 1,
-        steps: &[
-            Step::Create(Table {
-                name: "ledger_leaves",
-                columns: &[
-                    Column::bytes("id"),
-                    Column::int("position").optional(),
-                    Column::int("at"),
-                    Column::text("actor"),
-                    Column::text("action"),
-                    Column::text("object"),
-                    Column::text("leaf"),
-                ],
-                primary_key: &["id"],
-                indexes: &[
-                    Index::unique(&["position"]),
-                    Index::on(&["actor", "position"]),
-                    Index::on(&["action", "position"]),
-                    Index::on(&["object", "position"]),
-                ],
-            }),
-            Step::Create(Table {
-                name: "ledger_head",
-                columns: &[
-                    Column::text("name"),
-                    Column::int("size"),
-                    Column::bytes("root"),
-                    Column::text("checkpoint"),
-                ],
-                primary_key: &["name"],
-                indexes: &[],
-            }),
-        ],
-    }],
+pub const SCHEMA: RoomSchema = RoomSchema { room: "ledger", migrations: &[FIRST, OBJECTS] };
+
+const FIRST: Migration = Migration {
+    id: 1,
+    steps: &[
+        Step::Create(Table {
+            name: "ledger_leaves",
+            columns: &[
+                Column::bytes("id"),
+                Column::int("position").optional(),
+                Column::int("at"),
+                Column::text("actor"),
+                Column::text("action"),
+                Column::text("object"),
+                Column::text("leaf"),
+            ],
+            primary_key: &["id"],
+            indexes: &[
+                Index::unique(&["position"]),
+                Index::on(&["actor", "position"]),
+                Index::on(&["action", "position"]),
+                Index::on(&["object", "position"]),
+            ],
+        }),
+        Step::Create(Table {
+            name: "ledger_head",
+            columns: &[
+                Column::text("name"),
+                Column::int("size"),
+                Column::bytes("root"),
+                Column::text("checkpoint"),
+            ],
+            primary_key: &["name"],
+            indexes: &[],
+        }),
+    ],
+};
+
+/// Objects are found without their number: with it, giving a record its number moved it in this index too.
+const OBJECTS: Migration = Migration {
+    id: 2,
+    steps: &[
+        Step::Sql("DROP INDEX ledger_leaves_object_position"),
+        Step::AddIndex("ledger_leaves", Index::on(&["object"])),
+    ],
 };
 
 /// Rings (see [`Db::bell`]) when this process has signed another tree head.
@@ -234,27 +242,103 @@ pub struct Filter {
     pub before: Option<u64>,
 }
 
+/// A list, read by the index of one of its conditions. A sign keeps the index of the numbers out of it.
+macro_rules! list_sql {
+    ($position:literal, $actor:literal, $action:literal, $object:literal) => {
+        concat!(
+            "SELECT position, leaf FROM ledger_leaves
+             WHERE ",
+            $position,
+            " < $1 AND ",
+            $actor,
+            " AND ",
+            $action,
+            " AND ",
+            $object,
+            " AND at >= $6 ORDER BY ",
+            $position,
+            " DESC LIMIT $7"
+        )
+    };
+}
+
+/// How a list is found: from the newest record back, or through an index that gives its records alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Back,
+    Actor,
+    Action,
+    /// All that begin with an object, then sorted: at most [`limit::SORTED`].
+    Object,
+}
+
+impl Way {
+    async fn of(db: &Db, filter: &Filter) -> Result<Self, DbError> {
+        if let Some(prefix) = &filter.object {
+            let sql = "SELECT COUNT(*) FROM
+                (SELECT 1 FROM ledger_leaves WHERE object >= $1 AND object < $2 LIMIT $3) AS first";
+            let end = end_of(prefix);
+            let row = db.fetch_optional(sql, args![prefix, &end, limit::SORTED + 1]).await?;
+            if row.map_or(Ok(0), |row| row.count(0))? <= limit::SORTED {
+                return Ok(Self::Object);
+            }
+        }
+        // Many begin with it, so some of the newest do: where they are rare among an actor's, that is searched.
+        Ok(match filter {
+            Filter { actor: Some(_), .. } => Self::Actor,
+            Filter { action: Some(_), .. } => Self::Action,
+            _ => Self::Back,
+        })
+    }
+
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::Back => list_sql!(
+                "position",
+                "($2 IS NULL OR actor = $2)",
+                "($3 IS NULL OR action = $3)",
+                "($4 IS NULL OR (object >= $4 AND object < $5))"
+            ),
+            Self::Actor => list_sql!(
+                "position",
+                "actor = $2",
+                "($3 IS NULL OR action = $3)",
+                "($4 IS NULL OR (object >= $4 AND object < $5))"
+            ),
+            Self::Action => list_sql!(
+                "position",
+                "($2 IS NULL OR actor = $2)",
+                "action = $3",
+                "($4 IS NULL OR (object >= $4 AND object < $5))"
+            ),
+            Self::Object => list_sql!(
+                "+position",
+                "($2 IS NULL OR actor = $2)",
+                "($3 IS NULL OR action = $3)",
+                "object >= $4 AND object < $5"
+            ),
+        }
+    }
+}
+
+/// What no text is behind that begins with `prefix`.
+fn end_of(prefix: &str) -> String {
+    format!("{prefix}\u{10ffff}")
+}
+
 /// Numbered records, newest first, at most `most` (and never more than [`limit::PAGE`]).
 pub async fn list(db: &Db, filter: &Filter, most: u32) -> Result<Vec<(u64, Record)>, LedgerError> {
-    let prefix_end = filter.object.as_ref().map(|prefix| format!("{prefix}\u{10ffff}"));
-    let rows = db
-        .fetch_all(
-            "SELECT position, leaf FROM ledger_leaves
-             WHERE position IS NOT NULL AND position < $1
-               AND ($2 IS NULL OR actor = $2) AND ($3 IS NULL OR action = $3)
-               AND ($4 IS NULL OR (object >= $4 AND object < $5)) AND at >= $6
-             ORDER BY position DESC LIMIT $7",
-            args![
-                filter.before.unwrap_or(u64::MAX),
-                filter.actor.as_deref(),
-                filter.action.map(Action::word),
-                filter.object.as_deref(),
-                prefix_end.as_deref(),
-                filter.since.map_or(i64::MIN, Timestamp::as_micros),
-                most.min(limit::PAGE),
-            ],
-        )
-        .await?;
+    let end = filter.object.as_deref().map(end_of);
+    let args = args![
+        filter.before.unwrap_or(u64::MAX),
+        filter.actor.as_deref(),
+        filter.action.map(Action::word),
+        filter.object.as_deref(),
+        end.as_deref(),
+        filter.since.map_or(i64::MIN, Timestamp::as_micros),
+        most.min(limit::PAGE),
+    ];
+    let rows = db.fetch_all(Way::of(db, filter).await?.sql(), args).await?;
     Ok(rows.iter().map(read_record).collect::<Result<_, DbError>>()?)
 }
 
@@ -273,4 +357,38 @@ pub async fn from(db: &Db, index: u64, most: u32) -> Result<Vec<(u64, Record)>, 
 
 fn read_record(row: &Row) -> Result<(u64, Record), DbError> {
     Ok((row.count(0)?, row.json(1)?))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
+    use std::sync::Arc;
+
+    use seaworthy_model::SystemClock;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_way_reads_its_index() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("test.sqlite");
+        let db = Db::open_sqlite(&path, Arc::new(SystemClock)).await.expect("opens");
+        db.migrate(&[SCHEMA]).await.expect("tables");
+        let text = |row: &Row| row.text(3).expect("a step").to_owned();
+        for (way, index) in [
+            (Way::Back, "INDEX ledger_leaves_position (position<?)"),
+            (Way::Actor, "INDEX ledger_leaves_actor_position (actor=? AND position<?)"),
+            (Way::Action, "INDEX ledger_leaves_action_position (action=? AND position<?)"),
+            (Way::Object, "INDEX ledger_leaves_object (object>? AND object<?)"),
+        ] {
+            let sql: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {}", way.sql()).into_boxed_str());
+            let none: Option<&str> = None;
+            let plan =
+                db.fetch_all(sql, args![0_i64, none, none, none, none, 0_i64, 0_i64]).await.expect("a plan");
+            let plan: Vec<String> = plan.iter().map(text).collect();
+            let sorts = plan.iter().any(|step| step.contains("ORDER BY"));
+            assert!(plan[0].ends_with(index) && sorts == (way == Way::Object), "{way:?}: {plan:?}");
+        }
+    }
 }

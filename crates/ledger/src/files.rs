@@ -1,6 +1,7 @@
 //! Tiles, bundles and the checkpoint as files: written whole or not at all.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -28,40 +29,16 @@ impl Files {
         Self { root: root.to_owned() }
     }
 
-    /// Writes `bytes` under `name`, durable when it returns. A file that is there with the same
-    /// content is left alone.
+    /// Writes `bytes` under `name`, durable when it returns.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), LedgerError> {
-        let path = self.root.join(name);
-        let failed = |operation| {
-            let path = path.clone();
-            move |source| LedgerError::File { operation, path, source }
-        };
-        if let Ok(present) = fs::read(&path)
-            && present == bytes
-        {
-            return Ok(());
-        }
-        let directory = path.parent().unwrap_or(&self.root);
-        self.create_directories(directory).map_err(failed("create"))?;
-        let fresh = directory.join(format!(".{}.new", path.file_name().unwrap_or_default().display()));
-        let mut file = File::create(&fresh).map_err(failed("create"))?;
-        file.write_all(bytes).and_then(|()| file.sync_data()).map_err(failed("write"))?;
-        fs::rename(&fresh, &path).map_err(failed("rename"))?;
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync"))
+        let mut batch = self.batch();
+        batch.write(name, bytes)?;
+        batch.finish()
     }
 
-    /// Creates what is missing down to `directory`, each part durable in its parent.
-    fn create_directories(&self, directory: &Path) -> io::Result<()> {
-        if directory.is_dir() || directory == self.root {
-            return fs::create_dir_all(directory);
-        }
-        let parent = directory.parent().unwrap_or(&self.root);
-        self.create_directories(parent)?;
-        match fs::create_dir(directory) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            other => other?,
-        }
-        File::open(parent).and_then(|parent| parent.sync_all())
+    /// Files that become durable together.
+    pub(crate) fn batch(&self) -> Batch {
+        Batch { root: self.root.clone(), directories: BTreeSet::new() }
     }
 
     /// The bytes of a file; `None` when there is none.
@@ -139,5 +116,64 @@ impl Files {
     /// Name of the bundle with record `index * 256`, at `width`.
     pub(crate) fn bundle(index: u64, width: u64) -> String {
         bundle_path(index, width)
+    }
+}
+
+/// Files that are written one by one, and durable once it is finished: each directory is synced once.
+pub(crate) struct Batch {
+    root: PathBuf,
+    /// Those with a new name in them.
+    directories: BTreeSet<PathBuf>,
+}
+
+impl Batch {
+    /// Writes `bytes` under `name`. A file that is there with the same content is left alone.
+    pub(crate) fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), LedgerError> {
+        let path = self.root.join(name);
+        let failed = |operation| {
+            let path = path.clone();
+            move |source| LedgerError::File { operation, path, source }
+        };
+        let directory = path.parent().unwrap_or(&self.root).to_owned();
+        if fs::read(&path).is_ok_and(|present| present == bytes) {
+            // Whoever wrote it may have died before its name was durable.
+            self.directories.insert(directory);
+            return Ok(());
+        }
+        self.create_directories(&directory).map_err(failed("create"))?;
+        let fresh = directory.join(format!(".{}.new", path.file_name().unwrap_or_default().display()));
+        let mut file = File::create(&fresh).map_err(failed("create"))?;
+        file.write_all(bytes).and_then(|()| file.sync_data()).map_err(failed("write"))?;
+        fs::rename(&fresh, &path).map_err(failed("rename"))?;
+        self.directories.insert(directory);
+        Ok(())
+    }
+
+    /// Creates what is missing down to `directory`.
+    fn create_directories(&mut self, directory: &Path) -> io::Result<()> {
+        if directory.is_dir() {
+            return Ok(());
+        }
+        if directory == self.root {
+            return fs::create_dir_all(directory);
+        }
+        let parent = directory.parent().unwrap_or(&self.root).to_owned();
+        self.create_directories(&parent)?;
+        match fs::create_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
+        self.directories.insert(parent);
+        Ok(())
+    }
+
+    /// Returns when all of them are durable.
+    pub(crate) fn finish(self) -> Result<(), LedgerError> {
+        for path in self.directories {
+            File::open(&path)
+                .and_then(|directory| directory.sync_all())
+                .map_err(|source| LedgerError::File { operation: "sync", path, source })?;
+        }
+        Ok(())
     }
 }

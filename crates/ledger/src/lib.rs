@@ -34,6 +34,9 @@ pub mod limit {
     pub const POLL_MS: u64 = 500;
     /// How long a sequencer owns the lease, in seconds.
     pub const LEASE_SECONDS: i64 = 30;
+    /// Most records of one object, or of those that begin with it, that a list is sorted of; of more, the newest
+    /// records are searched.
+    pub const SORTED: u64 = 10_000;
     /// Most records one page of the list holds.
     pub const PAGE: u32 = 1_000;
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     LedgerError,
     db::{self, Head},
-    files::Files,
+    files::{Batch, Files},
     limit,
     tree::Edge,
 };
@@ -209,33 +209,35 @@ impl Sequencer {
         if rows.len() as u64 != to - from {
             return Err(LedgerError::Missing { from, to });
         }
+        let mut batch = self.files.batch();
         for row in rows {
-            self.append(row.position, row.leaf.as_bytes())?;
+            self.append(&mut batch, row.position, row.leaf.as_bytes())?;
         }
         if !self.bundle.is_empty() {
-            self.files.write(&Files::bundle(to / TILE_WIDTH, to % TILE_WIDTH), &self.bundle)?;
+            batch.write(&Files::bundle(to / TILE_WIDTH, to % TILE_WIDTH), &self.bundle)?;
         }
         for tile in self.edge.partial() {
-            self.files.write(&tile.path(), &tile.to_bytes())?;
+            batch.write(&tile.path(), &tile.to_bytes())?;
         }
+        batch.finish()?;
         let root = self.edge.root();
         let origin = self.signer.verifier().name().to_owned();
         let checkpoint = Checkpoint { origin, size: to, root }.sign(&self.signer);
         Ok(Head { size: to, root: root.0.to_vec(), checkpoint })
     }
 
-    fn append(&mut self, index: u64, leaf: &[u8]) -> Result<(), LedgerError> {
+    fn append(&mut self, batch: &mut Batch, index: u64, leaf: &[u8]) -> Result<(), LedgerError> {
         encode_entry(&mut self.bundle, leaf).map_err(|source| LedgerError::Bundle { index, source })?;
         let mut full: Vec<Tile> = Vec::new();
         self.edge.push(leaf_hash(leaf), &mut |tile| full.push(tile));
         if (index + 1).is_multiple_of(TILE_WIDTH) {
             let name = Files::bundle(index / TILE_WIDTH, TILE_WIDTH);
-            self.files.write(&name, &self.bundle)?;
+            batch.write(&name, &self.bundle)?;
             self.filled.push(name);
             self.bundle.clear();
         }
         for tile in full {
-            self.files.write(&tile.path(), &tile.to_bytes())?;
+            batch.write(&tile.path(), &tile.to_bytes())?;
             self.filled.push(tile.path());
         }
         Ok(())

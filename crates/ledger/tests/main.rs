@@ -17,8 +17,8 @@ use seaworthy_ledger::{
     Act, Action, Filter, HEAD_BELL, LedgerError, Report, Sequencer, last_of, limit, list, prove, size,
     verify, write,
 };
-use seaworthy_model::{Actor, FixedClock, SystemClock};
-use seaworthy_store::{Db, DbError, args};
+use seaworthy_model::{Actor, FixedClock, SystemClock, Timestamp};
+use seaworthy_store::{Db, DbError, Row, args};
 use seaworthy_testkit::{Engine, TestDb, db_tests};
 use seaworthy_trust::{Checkpoint, Signer, check_inclusion, leaf_hash};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,7 @@ db_tests!(&[seaworthy_ledger::SCHEMA]; a_whole_ledger_verifies_and_proves, a_cha
     more_records_than_the_first_look_takes_are_looked_at_before_another_is_signed,
     a_head_that_says_otherwise_than_its_checkpoint_is_evidence, a_numbered_record_that_is_missing_is_evidence,
     a_record_that_cannot_be_read_ends_the_look, a_look_that_fails_is_tried_again_and_ends,
-    a_leaf_ends_at_its_limit, lists_by_actor_action_and_object, crashes_between_steps_are_finished,
+    a_leaf_ends_at_its_limit, lists_by_actor_action_and_object, every_list_is_what_a_look_at_all_finds, crashes_between_steps_are_finished,
     an_older_checkpoint_stays_readable, more_than_one_batch_is_numbered, revisions_grow_with_their_acts);
 
 fn signer() -> Arc<Signer> {
@@ -431,6 +431,66 @@ async fn lists_by_actor_action_and_object(test: TestDb) {
     assert_eq!(newest[0].0, 29);
 }
 
+/// Whichever index a list is read by, it is what a look at all records finds.
+async fn every_list_is_what_a_look_at_all_finds(test: TestDb) {
+    let db = &test.db;
+    append(db, 0, 30).await;
+    fill(db, 0..limit::SORTED).await;
+    let mut sequencer = sequencer(&test, db, "a").await.expect("opens");
+    sequencer.step().await.expect("step");
+    tamper(db, "UPDATE ledger_leaves SET action = 'tag.delete' WHERE object = 'policies/p5'").await;
+    // What is listed is the record; these had none.
+    tamper(
+        db,
+        "UPDATE ledger_leaves SET leaf = (SELECT MIN(leaf) FROM ledger_leaves WHERE actor <> 'a') WHERE actor = 'a'",
+    )
+    .await;
+    let all = db
+        .fetch_all(
+            "SELECT position, actor, action, object, at FROM ledger_leaves ORDER BY position DESC",
+            args![],
+        )
+        .await
+        .expect("query");
+    let newest = all.iter().map(|row| row.int(4).expect("at")).max().expect("records");
+    let (mut looked, mut found) = (0, 0);
+    for actor in [None, Some("a"), Some("uid:1"), Some("nobody")] {
+        for action in [None, Some(Action::PolicyApply), Some(Action::TagDelete)] {
+            for object in [None, Some("policies/p1"), Some("policies/p"), Some("policies/p5"), Some("q")] {
+                for (before, since) in [(None, None), (Some(limit::SORTED + 15), None), (None, Some(newest))]
+                {
+                    let filter = Filter {
+                        actor: actor.map(str::to_owned),
+                        action,
+                        object: object.map(str::to_owned),
+                        before,
+                        since: since.map(Timestamp::from_micros),
+                    };
+                    let holds = |row: &Row| {
+                        actor.is_none_or(|it| row.text(1).expect("actor") == it)
+                            && action.is_none_or(|it| row.text(2).expect("action") == it.word())
+                            && object.is_none_or(|it| row.text(3).expect("object").starts_with(it))
+                            && before.is_none_or(|it| row.count(0).expect("position") < it)
+                            && since.is_none_or(|it| row.int(4).expect("at") >= it)
+                    };
+                    let looks: Vec<u64> = all
+                        .iter()
+                        .filter(|row| holds(row))
+                        .map(|row| row.count(0).expect("position"))
+                        .take(7)
+                        .collect();
+                    let listed = list(db, &filter, 7).await.expect("list");
+                    let listed: Vec<u64> = listed.into_iter().map(|(index, _)| index).collect();
+                    assert_eq!(listed, looks, "{filter:?}");
+                    looked += 1;
+                    found += usize::from(!looks.is_empty());
+                }
+            }
+        }
+    }
+    assert!(looked == 180 && found > 30, "{found} of {looked} found something");
+}
+
 async fn revisions_grow_with_their_acts(test: TestDb) {
     let db = &test.db;
     let applied = [Action::TagDelete, Action::PolicyApply];
@@ -500,7 +560,7 @@ async fn an_older_checkpoint_stays_readable(test: TestDb) {
     assert_eq!(partials, 6);
 }
 
-async fn put_head(db: &Db, row: seaworthy_store::Row) {
+async fn put_head(db: &Db, row: Row) {
     tamper(db, "DELETE FROM ledger_head").await;
     db.upkeep(row, |row, tx| {
         Box::pin(async move {

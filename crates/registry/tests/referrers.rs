@@ -248,7 +248,6 @@ async fn referrers_from_before_the_table(test: TestDb) {
     for sql in [
         "DROP TABLE registry_referrers",
         "DROP INDEX registry_links_digest_principal_repository",
-        "DROP INDEX registry_references_digest_repository",
         "DELETE FROM store_migrations WHERE room = 'registry' AND id = 2",
     ] {
         insert(&world, sql.to_owned()).await;

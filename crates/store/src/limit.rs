@@ -12,9 +12,11 @@ pub const TX_ATTEMPTS_SHARED: u32 = 6;
 pub const SQLITE_READERS: usize = 4;
 /// How long a connection waits for one that locks the file, such as a checkpoint, in seconds.
 pub const SQLITE_BUSY_SECONDS: u64 = 10;
-/// Pages of the write-ahead log from which on a commit copies them into the database (16 MiB): those that many
+/// Pages of the write-ahead log from which on a commit copies them into the database (64 MiB): those that many
 /// commits changed are copied once.
-pub const SQLITE_CHECKPOINT_PAGES: u32 = 4_096;
+pub const SQLITE_CHECKPOINT_PAGES: u32 = 16_384;
+/// After one transaction of a batch failed, each runs in a savepoint for so many batches of several.
+pub const CAREFUL_BATCHES: u32 = 64;
 /// Connections to PostgreSQL.
 pub const POSTGRES_CONNECTIONS: u32 = 16;
 /// Blobs up to this many bytes live in SQL, in the transaction that names them.

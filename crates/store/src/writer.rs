@@ -1,7 +1,8 @@
 //! The one SQLite writer, a thread of its own: transactions that wait together share one commit, one fsync.
 //!
-//! Each of several runs inside a savepoint of the batch's transaction, so one that fails takes nothing else
-//! with it. Its caller hears of success only after the commit.
+//! One that fails takes nothing else with it: its batch runs again, each of several inside a savepoint of the
+//! batch's transaction. Savepoints keep a copy of each page that is changed after them, so the first try and most
+//! batches do without. A caller hears of success only after the commit.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -162,8 +163,9 @@ fn serve(
     (runtime, watches): (&Handle, &Watches),
 ) {
     let mut batch: Vec<Box<dyn Job>> = Vec::with_capacity(limit::GROUP_COMMIT);
+    let mut careful = 0;
     while queue.blocking_recv_many(&mut batch, limit::GROUP_COMMIT) > 0 {
-        let committed = run_batch(&mut connection, &mut batch, runtime);
+        let committed = run_batch(&mut connection, &mut batch, runtime, &mut careful);
         if let Err(error) = &committed {
             tracing::error!(error = %crate::error::chain(error), transactions = batch.len(), "batch did not commit");
         }
@@ -186,16 +188,23 @@ fn run_batch(
     connection: &mut Connection,
     batch: &mut [Box<dyn Job>],
     runtime: &Handle,
+    careful: &mut u32,
 ) -> Result<(), DbError> {
     connection.control("BEGIN IMMEDIATE")?;
-    if let [only] = batch {
-        if perform(connection, only.as_mut(), runtime) {
+    if batch.len() == 1 || *careful == 0 {
+        if batch.iter_mut().all(|job| perform(connection, job.as_mut(), runtime)) {
             return commit(connection);
         }
-        // Its error is its own, and whatever ended the transaction already has done the same.
+        // Whatever ended the transaction already has done the same.
         drop(connection.control("ROLLBACK"));
-        return Ok(());
+        if batch.len() == 1 {
+            // Its error is its own.
+            return Ok(());
+        }
+        *careful = limit::CAREFUL_BATCHES;
+        connection.control("BEGIN IMMEDIATE")?;
     }
+    *careful -= 1;
     for job in batch.iter_mut() {
         if let Err(error) = run_one(connection, job.as_mut(), runtime) {
             // The savepoint itself failed (a full disk ends the whole transaction): nothing of
@@ -228,4 +237,73 @@ fn perform(connection: &mut Connection, job: &mut dyn Job, runtime: &Handle) -> 
     let mut tx = Tx::new(Conn::Sqlite(connection));
     let work = AssertUnwindSafe(job.run(&mut tx)).catch_unwind();
     runtime.block_on(work).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::{args, sqlite::Purpose};
+
+    /// Writes its number, counts that it ran, and fails where it is to.
+    struct Numbered {
+        number: i64,
+        fails: bool,
+        ran: Arc<AtomicU32>,
+    }
+
+    impl Job for Numbered {
+        fn run<'a>(&'a mut self, tx: &'a mut Tx<'_>) -> BoxFuture<'a, bool> {
+            Box::pin(async move {
+                self.ran.fetch_add(1, Ordering::Relaxed);
+                tx.execute("INSERT INTO numbers (n) VALUES ($1)", args![self.number]).await.is_ok()
+                    && !self.fails
+            })
+        }
+
+        fn finish(self: Box<Self>, _: Result<(), DbError>) {}
+    }
+
+    #[tokio::test]
+    async fn savepoints_are_for_a_while_after_a_failure() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut connection =
+            Connection::open(&folder.path().join("test.sqlite"), Purpose::Write).expect("opens");
+        connection.run("CREATE TABLE numbers (n INTEGER NOT NULL)").expect("made");
+        let runtime = Handle::current();
+        let (ran, (found, kept)) = tokio::task::spawn_blocking(move || {
+            let (mut next, mut careful, mut kept) = (0, 0, Vec::new());
+            let mut ran = Vec::new();
+            // Which of three fails, batch by batch; 9 is none.
+            let calm = std::iter::repeat_n(9, limit::CAREFUL_BATCHES as usize - 2);
+            for fails in [9, 1, 2].into_iter().chain(calm).chain([0, 9, 0]) {
+                let counter = Arc::new(AtomicU32::new(0));
+                let mut batch: Vec<Box<dyn Job>> = Vec::new();
+                for at in 0..3 {
+                    if at != fails {
+                        kept.push(next);
+                    }
+                    batch.push(Box::new(Numbered { number: next, fails: at == fails, ran: counter.clone() }));
+                    next += 1;
+                }
+                run_batch(&mut connection, &mut batch, &runtime, &mut careful).expect("it commits");
+                ran.push(counter.load(Ordering::Relaxed));
+            }
+            let rows = connection.fetch_all("SELECT n FROM numbers ORDER BY n", &[]).expect("rows");
+            let found: Vec<i64> = rows.iter().map(|row| row.int(0).expect("a number")).collect();
+            (ran, (found, kept))
+        })
+        .await
+        .expect("it ran");
+        assert_eq!(found, kept, "what failed left nothing, the others all");
+        assert_eq!(
+            ran.get(..4),
+            Some([3, 2 + 3, 3, 3].as_slice()),
+            "again in savepoints, then in them at once"
+        );
+        assert_eq!(ran.last_chunk(), Some(&[3, 1 + 3, 3, 3]), "without them after a while");
+    }
 }

@@ -14,6 +14,7 @@ pub const SCHEMA: RoomSchema = RoomSchema {
         CACHES,
         REPLICATIONS,
         MIRRORS,
+        FEWER_INDEXES,
     ],
 };
 
@@ -386,6 +387,19 @@ const MIRRORS: Migration = Migration {
         primary_key: &["prefix", "mirror"],
         indexes: &[Index::on(&["due"])],
     })],
+};
+
+/// One index does the work of two on references and on links, and nothing asks manifests for their subject since
+/// referrers have a table: each index is a page somewhere that a push changes.
+const FEWER_INDEXES: Migration = Migration {
+    id: 11,
+    steps: &[
+        Step::AddIndex("registry_references", Index::on(&["digest", "repository", "manifest"])),
+        Step::Sql("DROP INDEX registry_references_digest_repository"),
+        Step::Sql("DROP INDEX registry_references_repository_digest_manifest"),
+        Step::Sql("DROP INDEX registry_links_digest"),
+        Step::Sql("DROP INDEX registry_manifests_repository_subject_artifact_type"),
+    ],
 };
 
 /// Manifests and tags that were deleted and can be restored: a manifest with what its row said, a tag
