@@ -509,7 +509,7 @@ const TEXTS: &[(&str, &str)] = &[
         "Compare everything that is kept twice; exit 1 names what differs",
         "二重に保存したものをすべて照合する。違いがあれば示して終了コード 1 を返す",
     ),
-    ("Everything is compared with or without it", "指定の有無にかかわらず、すべてを照合します"),
+    ("Everything is compared with or without it", "指定の有無にかかわらず、すべてを照合する"),
     (
         "Print a record with the proof that it is in the signed ledger",
         "記録と、署名済みの監査証跡に含まれる証明を出力する",

@@ -29,7 +29,7 @@ texts! {
     ImportFeeds: "no advisories are loaded: import a feed", "脆弱性フィードがありません。取り込んでください";
     Stop: "stop with Ctrl-C", "Ctrl-C で停止";
     Comparing: "comparing all records", "すべての記録を照合しています";
-    ReadFrom: "no server runs here: read from", "サーバーは動いていません。直接読みました:";
+    ReadFrom: "no server runs here: read from", "サーバーは動いていません。直接読みます:";
     Stopping: "stopping: finishing what runs", "停止中: 実行中の処理を完了しています";
     AgentEnded: "the agent ended and is started again", "エージェントが終了したため再開します";
     AgentGivenUp: "the agent cannot start; this machine's containers stay unknown", "エージェントを開始できません。このマシンのコンテナーは不明のままです";

@@ -123,14 +123,17 @@ async fn next_position(tx: &mut Tx<'_>) -> Result<i64, DbError> {
             args![],
         )
         .await?;
-    row.map_or(Ok(0), |row| Ok(row.int(0)? + 1))
+    row.map_or(Ok(0), |row| Ok(row.int(0)?.saturating_add(1)))
 }
 
 /// How many records from `from` on have a number, and the number behind the last of them.
 pub(crate) async fn numbered_from(db: &Db, from: u64) -> Result<(u64, u64), DbError> {
-    let sql = "SELECT COUNT(*), COALESCE(MAX(position) + 1, $1) FROM ledger_leaves WHERE position >= $1";
+    let sql = "SELECT COUNT(*), MAX(position) FROM ledger_leaves WHERE position >= $1";
     let row = db.fetch_optional(sql, args![from]).await?;
-    row.map_or(Ok((0, from)), |row| Ok((row.count(0)?, row.count(1)?)))
+    row.map_or(Ok((0, from)), |row| {
+        let last = row.int_opt(1)?.map(i64::unsigned_abs);
+        Ok((row.count(0)?, last.map_or(from, |last| last + 1)))
+    })
 }
 
 /// The first record from `from` on that has no row, though one with a higher number has.

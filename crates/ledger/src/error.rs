@@ -55,6 +55,14 @@ pub enum LedgerError {
         /// And less than this.
         to: u64,
     },
+    /// The database has less than was signed: it was changed, or is an older one.
+    #[error("the database has {size} signed records, `ledger/checkpoint` has {signed}")]
+    Behind {
+        /// Size of the head in SQL, 0 when there is none.
+        size: u64,
+        /// Size of the checkpoint file.
+        signed: u64,
+    },
     /// No such record, or not in the checkpoint yet.
     #[error("the checkpoint has no record {index}, it has {size}")]
     NoRecord {
@@ -73,11 +81,12 @@ pub enum LedgerError {
 
 impl LedgerError {
     /// True for what says that the ledger is not what was signed, and no later attempt mends.
-    pub(crate) const fn is_evidence(&self) -> bool {
+    pub const fn is_evidence(&self) -> bool {
         matches!(
             self,
             Self::RootMismatch { .. }
                 | Self::Missing { .. }
+                | Self::Behind { .. }
                 | Self::Checkpoint(_)
                 | Self::Bundle { .. }
                 | Self::Db(DbError::Column { .. })
@@ -90,6 +99,8 @@ impl From<LedgerError> for Problem {
         let message = seaworthy_store::chain(&error);
         match error {
             LedgerError::Db(error) => error.into(),
+            LedgerError::File { .. } => Self::new(ErrorCode::Unavailable, message)
+                .hint("check the directory's owner, mode and mount options"),
             LedgerError::NoRecord { .. } => Self::new(ErrorCode::NotFound, message),
             LedgerError::LeafTooLong { .. } => Self::new(ErrorCode::TooLarge, message),
             _ => Self::new(ErrorCode::Internal, message).hint("run `seaworthy ledger verify`"),

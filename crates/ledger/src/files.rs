@@ -31,14 +31,14 @@ impl Files {
 
     /// Writes `bytes` under `name`, durable when it returns.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), LedgerError> {
-        let mut batch = self.batch();
+        let mut batch = self.batch(Above::Durable);
         batch.write(name, bytes)?;
         batch.finish()
     }
 
     /// Files that become durable together.
-    pub(crate) fn batch(&self) -> Batch {
-        Batch { root: self.root.clone(), directories: BTreeSet::new() }
+    pub(crate) fn batch(&self, above: Above) -> Batch {
+        Batch { root: self.root.clone(), above, directories: BTreeSet::new() }
     }
 
     /// The bytes of a file; `None` when there is none.
@@ -119,9 +119,19 @@ impl Files {
     }
 }
 
+/// What is known of the directories above those that are written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Above {
+    /// A batch before this one was finished, or these are made.
+    Durable,
+    /// Whoever made them may have died before their names were durable.
+    Unknown,
+}
+
 /// Files that are written one by one, and durable once it is finished: each directory is synced once.
 pub(crate) struct Batch {
     root: PathBuf,
+    above: Above,
     /// Those with a new name in them.
     directories: BTreeSet<PathBuf>,
 }
@@ -135,6 +145,10 @@ impl Batch {
             move |source| LedgerError::File { operation, path, source }
         };
         let directory = path.parent().unwrap_or(&self.root).to_owned();
+        if self.above == Above::Unknown {
+            let above = directory.ancestors().take_while(|it| it.starts_with(&self.root));
+            self.directories.extend(above.map(Path::to_owned));
+        }
         if fs::read(&path).is_ok_and(|present| present == bytes) {
             // Whoever wrote it may have died before its name was durable.
             self.directories.insert(directory);

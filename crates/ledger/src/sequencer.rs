@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     LedgerError,
     db::{self, Head},
-    files::{Batch, Files},
+    files::{Above, Batch, Files},
     limit,
     tree::Edge,
 };
@@ -39,6 +39,8 @@ pub struct Sequencer {
     filled: Vec<String>,
     /// True once the records in SQL were found to have the root that was signed.
     looked: bool,
+    /// Until a step has made them durable.
+    above: Above,
     /// Held since the last step.
     lease: Option<Lease>,
 }
@@ -65,6 +67,7 @@ impl Sequencer {
             bundle: Vec::new(),
             filled: Vec::new(),
             looked: false,
+            above: Above::Unknown,
             lease: None,
         };
         let head = sequencer.signed_head().await?;
@@ -190,6 +193,7 @@ impl Sequencer {
                 // What was written is below the signed size or equal to what will be written again.
                 (self.edge, self.bundle) = (edge, bundle);
                 self.filled.clear();
+                self.above = Above::Unknown;
                 Err(error)
             }
         }
@@ -209,7 +213,7 @@ impl Sequencer {
         if rows.len() as u64 != to - from {
             return Err(LedgerError::Missing { from, to });
         }
-        let mut batch = self.files.batch();
+        let mut batch = self.files.batch(self.above);
         for row in rows {
             self.append(&mut batch, row.position, row.leaf.as_bytes())?;
         }
@@ -220,6 +224,7 @@ impl Sequencer {
             batch.write(&tile.path(), &tile.to_bytes())?;
         }
         batch.finish()?;
+        self.above = Above::Durable;
         let root = self.edge.root();
         let origin = self.signer.verifier().name().to_owned();
         let checkpoint = Checkpoint { origin, size: to, root }.sign(&self.signer);
@@ -246,6 +251,8 @@ impl Sequencer {
     /// The last signed head: it is what the checkpoint says whose signature is believed, and no record behind it
     /// that has a number is missing.
     async fn signed_head(&self) -> Result<Option<Head>, LedgerError> {
+        // Before the head, which is always stored first: another replica may sign meanwhile.
+        let published = self.published()?;
         let head = db::head(&self.db).await?;
         if let Some(head) = &head {
             let signed = Checkpoint::open(&head.checkpoint, &self.signer.verifier())?;
@@ -254,6 +261,9 @@ impl Sequencer {
             }
         }
         let from = head.as_ref().map_or(0, |head| head.size);
+        if let Some(published) = published.filter(|published| published.size > from) {
+            return Err(LedgerError::Behind { size: from, signed: published.size });
+        }
         let (count, to) = db::numbered_from(&self.db, from).await?;
         if from + count != to {
             return Err(LedgerError::Missing { from, to });
@@ -297,16 +307,20 @@ impl Sequencer {
         }
     }
 
+    /// The checkpoint file, when it is believed. One that is not stays as it is: it is evidence, and `verify` names it.
+    fn published(&self) -> Result<Option<Checkpoint>, LedgerError> {
+        let text = self.files.read("checkpoint")?;
+        let open =
+            |text: Vec<u8>| Checkpoint::open(&String::from_utf8_lossy(&text), &self.signer.verifier()).ok();
+        Ok(text.and_then(open))
+    }
+
     /// The checkpoint file may be one behind after a crash; it is written again when it is missing or older.
     fn publish_missing(&mut self, head: Option<&Head>) -> Result<(), LedgerError> {
         let Some(head) = head else { return Ok(()) };
-        let older = match self.files.read("checkpoint")? {
-            None => true,
-            Some(text) => {
-                let text = String::from_utf8_lossy(&text).into_owned();
-                // A damaged file stays as it is: it is evidence, and `verify` names it.
-                Checkpoint::open(&text, &self.signer.verifier()).is_ok_and(|found| found.size < head.size)
-            }
+        let older = match self.published()? {
+            Some(found) => found.size < head.size,
+            None => self.files.read("checkpoint")?.is_none(),
         };
         if older && head.size == self.edge.size() {
             self.publish(head)?;

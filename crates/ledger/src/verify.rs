@@ -7,6 +7,7 @@ use crate::{
     LedgerError,
     db::{self, Head, LeafRow},
     files::{Files, Found},
+    limit,
     tree::Edge,
 };
 
@@ -80,19 +81,28 @@ impl fmt::Display for Broken {
 pub async fn verify(db: &Db, directory: &Path, verifier: &Verifier) -> Result<Report, LedgerError> {
     let files = Files::new(directory);
     let mut broken = Vec::new();
+    // Of a server that signs meanwhile, the file is the older one: the head is stored first.
+    let mut file = files.read("checkpoint")?;
     let head = db::readable(db::head(db).await)?.map_or(Err(UNREADABLE), |head| head.ok_or(MISSING));
-    let is_new = head == Err(MISSING) && files.read("checkpoint")?.is_none();
+    if file.is_none() && head.is_ok() {
+        file = files.read("checkpoint")?;
+    }
+    let (_, numbered) = db::numbered_from(db, 0).await?;
+    // A server that died over its first step has files, and no more numbers than that step gave.
+    let is_new = head == Err(MISSING) && file.is_none() && numbered <= limit::BATCH.unsigned_abs();
     let claimed = head.as_ref().map_or(0, |head| head.size);
     let (in_sql, on_disk) = if is_new {
+        compare_bundles(db, &files, numbered, &mut broken).await?;
         (None, None)
     } else {
         let in_sql = head_in_sql(head, verifier)
             .map_err(|what| broken.push(Broken::Checkpoint { place: "the database", what }))
             .ok();
-        (in_sql, read_checkpoint_file(&files, verifier, &mut broken)?)
+        (in_sql, read_checkpoint_file(file, verifier, &mut broken))
     };
     let signed = in_sql.iter().chain(&on_disk).map(|checkpoint| checkpoint.size).max();
-    let size = signed.unwrap_or(claimed);
+    // What is not signed may claim anything.
+    let size = signed.unwrap_or(claimed.min(numbered));
 
     let mut walk = Walk {
         files: &files,
@@ -168,25 +178,52 @@ impl Rows {
     }
 }
 
-fn read_checkpoint_file(
+/// Names the bundles that say otherwise than the records in SQL, where no checkpoint says which is right.
+async fn compare_bundles(
+    db: &Db,
     files: &Files,
+    numbered: u64,
+    broken: &mut Vec<Broken>,
+) -> Result<(), LedgerError> {
+    for index in 0..=numbered / TILE_WIDTH {
+        let from = index * TILE_WIDTH;
+        let rows = Rows::read(db, from, from + TILE_WIDTH).await?;
+        let full = Files::bundle(index, TILE_WIDTH);
+        let paths = files.partials(&full)?.into_iter().map(|(_, path)| path).chain([full]);
+        for path in paths {
+            let Some(bytes) = files.read(&path)? else { continue };
+            let entries = Bundle::read(&bytes).map(|bundle| bundle.0).unwrap_or_default();
+            let is_said = |(entry, position): (&&[u8], u64)| {
+                rows.get(position).is_ok_and(|row| row.leaf.as_bytes() == *entry)
+            };
+            if entries.is_empty() || !entries.iter().zip(from..).all(is_said) {
+                let records = from..from + entries.len() as u64;
+                broken.push(Broken::Tile { path, records });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_checkpoint_file(
+    file: Option<Vec<u8>>,
     verifier: &Verifier,
     broken: &mut Vec<Broken>,
-) -> Result<Option<Checkpoint>, LedgerError> {
+) -> Option<Checkpoint> {
     let place = "`ledger/checkpoint`";
-    let Some(bytes) = files.read("checkpoint")? else {
+    let Some(bytes) = file else {
         broken.push(Broken::Checkpoint { place, what: MISSING.into() });
-        return Ok(None);
+        return None;
     };
     let opened = String::from_utf8(bytes).map_err(|_| "is not text".to_owned()).and_then(|text| {
         Checkpoint::open(&text, verifier)
             .map_err(|error| format!("is not believed: {}", seaworthy_store::chain(&error)))
     });
     match opened {
-        Ok(checkpoint) => Ok(Some(checkpoint)),
+        Ok(checkpoint) => Some(checkpoint),
         Err(what) => {
             broken.push(Broken::Checkpoint { place, what });
-            Ok(None)
+            None
         }
     }
 }

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 db_tests!(&[seaworthy_ledger::SCHEMA]; a_whole_ledger_verifies_and_proves, a_changed_byte_is_named,
     a_failed_change_leaves_no_record, a_lost_record_stops_the_next_start, two_sequencers_sign_one_tree,
     more_records_than_the_first_look_takes_are_looked_at_before_another_is_signed,
-    a_head_that_says_otherwise_than_its_checkpoint_is_evidence, a_numbered_record_that_is_missing_is_evidence,
+    a_head_that_says_otherwise_than_its_checkpoint_is_evidence, what_was_signed_is_missed, a_numbered_record_that_is_missing_is_evidence,
     a_record_that_cannot_be_read_ends_the_look, a_look_that_fails_is_tried_again_and_ends,
     a_leaf_ends_at_its_limit, lists_by_actor_action_and_object, every_list_is_what_a_look_at_all_finds, crashes_between_steps_are_finished,
     an_older_checkpoint_stays_readable, more_than_one_batch_is_numbered, revisions_grow_with_their_acts);
@@ -229,6 +229,7 @@ async fn a_head_that_says_otherwise_than_its_checkpoint_is_evidence(test: TestDb
         // The root of what was changed, made by an honest sequencer with the same key.
         tamper(db, "UPDATE ledger_leaves SET leaf = REPLACE(leaf, 'policies/p3', 'policies/q3')").await;
         tamper(db, "DELETE FROM ledger_head").await;
+        fs::remove_file(test.path().join("checkpoint")).expect("removed");
         sequencer(&test, db, "a").await.expect("opens").step().await.expect("step");
         let checkpoint = signed[0].text(2).expect("text").to_owned();
         db.upkeep((checkpoint, size), |(checkpoint, size), tx| {
@@ -246,6 +247,57 @@ async fn a_head_that_says_otherwise_than_its_checkpoint_is_evidence(test: TestDb
         put_head(db, signed[0].clone()).await;
         sequencer(&test, db, "a").await.expect("mended");
     }
+}
+
+/// Whoever takes the checkpoints away, or brings back an older database, does not get the rest signed anew.
+async fn what_was_signed_is_missed(test: TestDb) {
+    let db = &test.db;
+    append(db, 0, 300).await;
+    let mut first = sequencer(&test, db, "a").await.expect("opens");
+    first.step().await.expect("step");
+    let head = |db: Db| async move {
+        db.fetch_all("SELECT size, root, checkpoint FROM ledger_head", args![])
+            .await
+            .expect("a head")
+            .remove(0)
+    };
+    let older = head(db.clone()).await;
+    append(db, 300, 310).await;
+    first.step().await.expect("step");
+    drop(first);
+    let newer = head(db.clone()).await;
+    let named =
+        async || -> Vec<String> { check(&test, db).await.broken.iter().map(ToString::to_string).collect() };
+    let refused = async |size: u64| {
+        let opened = sequencer(&test, db, "a").await.map(|_| ());
+        assert!(
+            matches!(opened, Err(LedgerError::Behind { size: it, signed: 310 }) if it == size),
+            "{opened:?}"
+        );
+    };
+    tamper(db, "DELETE FROM ledger_head").await;
+    refused(0).await;
+    assert_eq!(named().await, ["the checkpoint in the database is missing"]);
+    // Without any checkpoint, what the bundles say is left.
+    let checkpoint = fs::read(test.path().join("checkpoint")).expect("signed");
+    fs::remove_file(test.path().join("checkpoint")).expect("removed");
+    assert_eq!(named().await, [] as [&str; 0], "as after a crash over the first step");
+    tamper(db, "UPDATE ledger_leaves SET leaf = REPLACE(leaf, 'policies', 'politics') WHERE position = 301")
+        .await;
+    assert_eq!(named().await, ["`tile/entries/001.p/54` (records 256 to 309) is damaged"]);
+    tamper(db, "UPDATE ledger_leaves SET leaf = REPLACE(leaf, 'politics', 'policies') WHERE position = 301")
+        .await;
+    fs::write(test.path().join("checkpoint"), checkpoint).expect("written");
+    put_head(db, older).await;
+    refused(300).await;
+    put_head(db, newer).await;
+    sequencer(&test, db, "a").await.expect("all is back");
+    // A number that no server gave.
+    append(db, 310, 311).await;
+    tamper(db, "UPDATE ledger_leaves SET position = 9223372036854775807 WHERE position IS NULL").await;
+    assert_eq!(named().await, ["record 310 in the database is missing"]);
+    let opened = sequencer(&test, db, "a").await.map(|_| ());
+    assert!(matches!(opened, Err(LedgerError::Missing { from: 310, .. })), "{opened:?}");
 }
 
 async fn a_numbered_record_that_is_missing_is_evidence(test: TestDb) {

@@ -120,6 +120,7 @@ impl From<StartError> for Problem {
             StartError::Config(error) => error.into(),
             StartError::DataDir(error) => error.into(),
             StartError::Seal(error) => error.into(),
+            StartError::Ledger(error) if !error.is_evidence() => error.into(),
             StartError::Ledger(_) => Self::new(ErrorCode::Unavailable, message)
                 .hint("run `seaworthy ledger verify` with the same `--data` and `--config`: a record was changed or lost"),
             StartError::Sandbox(_) => Self::new(ErrorCode::Unavailable, message)

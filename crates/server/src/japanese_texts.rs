@@ -551,11 +551,15 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("`-u NAME`", "`-u NAME`"),
     ("the name or the client secret is not one", "名前またはクライアントシークレットが正しくありません"),
     ("there is no login at `{}`", "`{0}` のログインはありません"),
+    (
+        "check the directory's owner, mode and mount options",
+        "ディレクトリーの所有者、モード、マウントオプションを確認してください",
+    ),
     ("there is no data directory at `{}`", "`{0}` にデータディレクトリーがありません"),
     ("name it with `--data DIR`", "`--data DIR` で指定してください"),
     (
-        "a server that starts or ends has it: try again",
-        "起動中または終了中のサーバーが使っています。もう一度実行してください",
+        "the database has {} signed records, `ledger/checkpoint` has {}",
+        "データベースの署名済み記録は {0} 件、`ledger/checkpoint` は {1} 件です",
     ),
     ("`{}` is not in the database", "`{0}` がデータベースにありません"),
     ("no server answers at `{}`: {}", "`{0}` にサーバーの応答がありません: {1}"),

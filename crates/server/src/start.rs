@@ -317,20 +317,15 @@ fn host_name() -> String {
     }
 }
 
-/// Opens the database as it is.
-pub(crate) async fn connect(data: &DataDir, config: &Config) -> Result<Db, StartError> {
-    let clock = Arc::new(SystemClock);
-    let opened = if config.database.is_empty() {
-        Db::open_sqlite(&data.database(), clock).await
-    } else {
-        Db::open_postgres(&config.database, clock).await
-    };
-    Ok(opened?)
-}
-
 /// Opens the database with the schema of all rooms.
 async fn open_database(data: &DataDir, config: &Config) -> Result<Db, StartError> {
-    let db = connect(data, config).await?;
+    let clock = Arc::new(SystemClock);
+    let embedded = config.database.is_empty();
+    let db = if embedded {
+        Db::open_sqlite(&data.database(), clock).await?
+    } else {
+        Db::open_postgres(&config.database, clock).await?
+    };
     db.migrate(&[
         seaworthy_seal::SCHEMA,
         seaworthy_ledger::SCHEMA,
@@ -343,7 +338,7 @@ async fn open_database(data: &DataDir, config: &Config) -> Result<Db, StartError
         seaworthy_telemetry::SCHEMA,
     ])
     .await?;
-    if config.database.is_empty() {
+    if embedded {
         // The lock on DATA says that whoever had claimed anything is gone.
         db.reclaim().await?;
     }

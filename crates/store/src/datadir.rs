@@ -16,11 +16,11 @@ const FRESH_MARKER: &str = "format.new";
 const HELD_BY_DEAD_WAITS: u32 = 100;
 const HELD_BY_DEAD_WAIT: Duration = Duration::from_millis(50);
 
-/// The data directory, locked for this process as long as the value lives.
+/// The data directory, locked for this process as long as the value lives, unless it was opened to read.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// Why a directory cannot be used.
@@ -110,11 +110,11 @@ impl DataDir {
         for sub in ["keys", "blobs", "uploads", "ledger"] {
             create_directory(&path.join(sub))?;
         }
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, _lock: Some(lock) })
     }
 
-    /// Opens what an earlier [`open`](Self::open) made, and locks it. Makes nothing.
-    pub fn open_existing(path: &Path) -> Result<Self, DataDirError> {
+    /// Opens what an earlier [`open`](Self::open) made, to read. Makes and locks nothing.
+    pub fn open_to_read(path: &Path) -> Result<Self, DataDirError> {
         let absent = || DataDirError::Absent { path: path.to_owned() };
         let path = match path.canonicalize() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(absent()),
@@ -129,8 +129,7 @@ impl DataDir {
         if !marker.exists() {
             return Err(absent());
         }
-        let lock = lock(&path, || std::thread::sleep(HELD_BY_DEAD_WAIT))?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, _lock: None })
     }
 
     /// The directory, absolute.
@@ -277,17 +276,17 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let none = dir.path().join("none");
         for absent in [none.as_path(), dir.path()] {
-            assert!(matches!(DataDir::open_existing(absent), Err(DataDirError::Absent { .. })));
+            assert!(matches!(DataDir::open_to_read(absent), Err(DataDirError::Absent { .. })));
         }
         assert!(!none.exists() && !dir.path().join("lock").exists());
-        let first = DataDir::open(&none).expect("made");
-        assert!(matches!(DataDir::open_existing(&none), Err(DataDirError::InUse { .. })));
-        drop(first);
-        let again = DataDir::open_existing(&none).expect("there");
-        assert!(matches!(DataDir::open(&none), Err(DataDirError::InUse { .. })), "it is locked");
-        drop(again);
+        drop(DataDir::open(&none).expect("made"));
+        fs::remove_file(none.join("lock")).expect("as in a backup");
+        let read = DataDir::open_to_read(&none).expect("there");
+        assert!(!none.join("lock").exists());
+        drop(DataDir::open(&none).expect("it is not locked"));
+        drop(read);
         fs::write(none.join("format"), "seaworthy-data 2\n").expect("write");
-        assert!(matches!(DataDir::open_existing(&none), Err(DataDirError::Newer { .. })));
+        assert!(matches!(DataDir::open_to_read(&none), Err(DataDirError::Newer { .. })));
     }
 
     #[test]

@@ -58,13 +58,22 @@ pub type TxFuture<'t, T, E> = BoxFuture<'t, Result<T, E>>;
 impl Db {
     /// Opens (or creates) the SQLite file `path`: WAL, `synchronous=FULL`, one writer.
     pub async fn open_sqlite(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, DbError> {
+        Self::open_sqlite_for(path, Purpose::Write, clock).await
+    }
+
+    /// Opens the SQLite file `path` to read it: nothing can be written, and a log that was left is not copied.
+    pub async fn open_sqlite_to_read(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, DbError> {
+        Self::open_sqlite_for(path, Purpose::Read, clock).await
+    }
+
+    async fn open_sqlite_for(path: &Path, purpose: Purpose, clock: Arc<dyn Clock>) -> Result<Self, DbError> {
         let path = path.to_owned();
         let failed = {
             let place = path.display().to_string();
             move |error: rusqlite::Error| DbError::Open { place, source: Arc::new(error.into()) }
         };
         let opened = tokio::task::spawn_blocking(move || {
-            let writer = Connection::open(&path, Purpose::Write)?;
+            let writer = Connection::open(&path, purpose)?;
             Ok((writer, Readers::open(&path)?))
         });
         let (writer, readers) = opened.await.map_err(|_| DbError::WriterGone)?.map_err(failed)?;
@@ -160,8 +169,8 @@ impl Db {
 
     /// The transaction under [`Db::upkeep`] and `ledger::write`; nobody else calls it.
     ///
-    /// `work` runs at least once and may run again when it lost a race, so its only effect is
-    /// what it does to the transaction; `context` is what it needs, lent to each run. Dropping
+    /// `work` runs at least once and may run again, when it lost a race or another one failed beside it, so its
+    /// only effect is what it does to the transaction; `context` is what it needs, lent to each run. Dropping
     /// the returned future does not stop a transaction that has begun.
     pub async fn transact<C, T, E, F>(&self, context: C, work: F) -> Result<T, E>
     where

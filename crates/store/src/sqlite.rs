@@ -89,6 +89,11 @@ impl Connection {
         Ok(read)
     }
 
+    /// False when SQLite has ended the transaction by itself.
+    pub(crate) fn is_in_transaction(&self) -> bool {
+        !self.0.is_autocommit()
+    }
+
     /// Runs statements that take no arguments.
     pub(crate) fn run(&self, sql: &str) -> rusqlite::Result<()> {
         self.0.execute_batch(sql)

@@ -63,6 +63,9 @@ where
 {
     fn run<'a>(&'a mut self, tx: &'a mut Tx<'_>) -> BoxFuture<'a, bool> {
         Box::pin(async move {
+            // Of a run before this one nothing stays, even when this one panics.
+            self.result = None;
+            self.touched = Touched::default();
             let outcome = (self.closure)(&self.context, tx).await;
             let keep = outcome.is_ok();
             self.result = Some((outcome, tx.take_wakes()));
@@ -236,7 +239,9 @@ fn run_one(connection: &mut Connection, job: &mut dyn Job, runtime: &Handle) -> 
 fn perform(connection: &mut Connection, job: &mut dyn Job, runtime: &Handle) -> bool {
     let mut tx = Tx::new(Conn::Sqlite(connection));
     let work = AssertUnwindSafe(job.run(&mut tx)).catch_unwind();
-    runtime.block_on(work).unwrap_or(false)
+    let keep = runtime.block_on(work).unwrap_or(false);
+    // A full disk ends a transaction; what came next would be kept for itself.
+    keep && connection.is_in_transaction()
 }
 
 #[cfg(test)]
@@ -265,6 +270,67 @@ mod tests {
         }
 
         fn finish(self: Box<Self>, _: Result<(), DbError>) {}
+    }
+
+    fn pending<C, T, E, F>(context: C, closure: F) -> (Box<dyn Job>, oneshot::Receiver<Answer<T, E>>)
+    where
+        C: Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+        F: for<'t> Fn(&'t C, &'t mut Tx<'_>) -> TxFuture<'t, T, E> + Send + Sync + 'static,
+    {
+        let (reply, told) = oneshot::channel();
+        (Box::new(Pending { context, closure, result: None, touched: Touched::default(), reply }), told)
+    }
+
+    /// Runs a batch over an empty table; how many rows there are after it, and whether it committed.
+    async fn run_alone(mut batch: Vec<Box<dyn Job>>) -> (usize, bool) {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("test.sqlite");
+        let mut connection = Connection::open(&path, Purpose::Write).expect("opens");
+        connection.run("CREATE TABLE numbers (n INTEGER NOT NULL)").expect("made");
+        let runtime = Handle::current();
+        tokio::task::spawn_blocking(move || {
+            let committed = run_batch(&mut connection, &mut batch, &runtime, &mut 0);
+            batch.into_iter().for_each(|job| job.finish(committed.clone()));
+            (connection.fetch_all("SELECT n FROM numbers", &[]).expect("rows").len(), committed.is_ok())
+        })
+        .await
+        .expect("it ran")
+    }
+
+    const INSERT: &str = "INSERT INTO numbers (n) VALUES (1)";
+
+    /// What ran well at first and panics when its batch runs again is not told that it is stored.
+    #[tokio::test]
+    async fn a_second_run_that_panics_is_an_error() {
+        let (first, told) = pending(AtomicU32::new(0), |ran, tx| {
+            Box::pin(async move {
+                assert_eq!(ran.fetch_add(1, Ordering::Relaxed), 0, "it runs again");
+                tx.execute(INSERT, args![]).await
+            })
+        });
+        let (other, _) = pending((), |(), tx| {
+            Box::pin(async move { tx.execute("INSERT INTO numbers (n) VALUES (NULL)", args![]).await })
+        });
+        assert_eq!(run_alone(vec![first, other]).await, (0, true));
+        let (outcome, wakes) = told.await.expect("told");
+        assert!(matches!(outcome, Err(DbError::WriterGone)) && wakes.is_empty(), "{outcome:?}");
+    }
+
+    /// SQLite ends a transaction by itself when a disk is full: what came next would be kept one by one.
+    #[tokio::test]
+    async fn nothing_is_kept_after_a_transaction_that_ended() {
+        let (ends, _) = pending((), |(), tx| {
+            Box::pin(async move {
+                tx.execute(INSERT, args![]).await?;
+                tx.execute("ROLLBACK", args![]).await
+            })
+        });
+        let (next, told) = pending((), |(), tx| Box::pin(async move { tx.execute(INSERT, args![]).await }));
+        assert_eq!(run_alone(vec![ends, next]).await, (0, false));
+        let (outcome, _) = told.await.expect("told");
+        assert!(outcome.is_err(), "{outcome:?}");
     }
 
     #[tokio::test]

@@ -58,15 +58,12 @@ async fn compared(global: &Global) -> Result<Value, Problem> {
     let server = Server::of(global)?;
     if server.is_away().await {
         let path = data_dir(global)?;
-        match DataDir::open_existing(&path) {
+        match DataDir::open_to_read(&path) {
             Ok(data) => {
                 note(&format!("{} {}", Text::ReadFrom.say(language()), path.display()));
                 return directly(global, &data).await.map_err(Problem::from);
             }
             Err(DataDirError::Absent { .. }) => {}
-            Err(error @ DataDirError::InUse { .. }) => {
-                return Err(Problem::from(error).hint("a server that starts or ends has it: try again"));
-            }
             Err(error) => return Err(error.into()),
         }
     }
