@@ -43,7 +43,12 @@ type Acknowledged = Mutex<Tags>;
 fn persist(door: &Door, method: &str, path: &str, body: (&str, &[u8])) -> Answer {
     for _ in 0..6_000 {
         match door.ask(method, path, body.0, body.1) {
-            Ok(answer) if answer.status < 500 && answer.status != 401 => return answer,
+            // What is asked to try again is not judged yet: who judges was killed as often as the others.
+            Ok(answer)
+                if answer.status < 500 && answer.status != 401 && answer.header("retry-after").is_none() =>
+            {
+                return answer;
+            }
             Ok(_) | Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
     }
