@@ -245,20 +245,15 @@ pub struct Filter {
     pub before: Option<u64>,
 }
 
-/// A list, read by the index of one of its conditions. A sign keeps the index of the numbers out of it.
+/// A list by all its conditions, read by the index of those that come first.
 macro_rules! list_sql {
-    ($position:literal, $actor:literal, $action:literal, $object:literal) => {
+    ($first:literal, $position:literal) => {
         concat!(
-            "SELECT position, leaf FROM ledger_leaves
-             WHERE ",
-            $position,
-            " < $1 AND ",
-            $actor,
-            " AND ",
-            $action,
-            " AND ",
-            $object,
-            " AND at >= $6 ORDER BY ",
+            "SELECT position, leaf FROM ledger_leaves WHERE ",
+            $first,
+            " AND ($2 IS NULL OR actor = $2) AND ($3 IS NULL OR action = $3)
+               AND ($4 IS NULL OR (object >= $4 AND object < $5)) AND at >= $6
+             ORDER BY ",
             $position,
             " DESC LIMIT $7"
         )
@@ -296,30 +291,11 @@ impl Way {
 
     const fn sql(self) -> &'static str {
         match self {
-            Self::Back => list_sql!(
-                "position",
-                "($2 IS NULL OR actor = $2)",
-                "($3 IS NULL OR action = $3)",
-                "($4 IS NULL OR (object >= $4 AND object < $5))"
-            ),
-            Self::Actor => list_sql!(
-                "position",
-                "actor = $2",
-                "($3 IS NULL OR action = $3)",
-                "($4 IS NULL OR (object >= $4 AND object < $5))"
-            ),
-            Self::Action => list_sql!(
-                "position",
-                "($2 IS NULL OR actor = $2)",
-                "action = $3",
-                "($4 IS NULL OR (object >= $4 AND object < $5))"
-            ),
-            Self::Object => list_sql!(
-                "+position",
-                "($2 IS NULL OR actor = $2)",
-                "($3 IS NULL OR action = $3)",
-                "object >= $4 AND object < $5"
-            ),
+            Self::Back => list_sql!("position < $1", "position"),
+            Self::Actor => list_sql!("actor = $2 AND position < $1", "position"),
+            Self::Action => list_sql!("action = $3 AND position < $1", "position"),
+            // The sign keeps the index of the numbers out of it.
+            Self::Object => list_sql!("object >= $4 AND object < $5 AND +position < $1", "+position"),
         }
     }
 }

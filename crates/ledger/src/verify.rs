@@ -87,12 +87,14 @@ pub async fn verify(db: &Db, directory: &Path, verifier: &Verifier) -> Result<Re
     if file.is_none() && head.is_ok() {
         file = files.read("checkpoint")?;
     }
-    let (_, numbered) = db::numbered_from(db, 0).await?;
+    // Without a checkpoint that is believed, it is the numbers that say how many records there are.
+    let is_without = head == Err(MISSING) && file.is_none();
+    let numbered = async || db::numbered_from(db, 0).await.map(|(_, end)| end);
     // A server that died over its first step has files, and no more numbers than that step gave.
-    let is_new = head == Err(MISSING) && file.is_none() && numbered <= limit::BATCH.unsigned_abs();
+    let is_new = is_without && numbered().await? <= limit::BATCH.unsigned_abs();
     let claimed = head.as_ref().map_or(0, |head| head.size);
     let (in_sql, on_disk) = if is_new {
-        compare_bundles(db, &files, numbered, &mut broken).await?;
+        compare_bundles(db, &files, numbered().await?, &mut broken).await?;
         (None, None)
     } else {
         let in_sql = head_in_sql(head, verifier)
@@ -101,8 +103,11 @@ pub async fn verify(db: &Db, directory: &Path, verifier: &Verifier) -> Result<Re
         (in_sql, read_checkpoint_file(file, verifier, &mut broken))
     };
     let signed = in_sql.iter().chain(&on_disk).map(|checkpoint| checkpoint.size).max();
-    // What is not signed may claim anything.
-    let size = signed.unwrap_or(claimed.min(numbered));
+    let size = match signed {
+        Some(size) => size,
+        // What is not signed may claim anything.
+        None => claimed.min(numbered().await?),
+    };
 
     let mut walk = Walk {
         files: &files,
