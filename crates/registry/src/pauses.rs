@@ -5,6 +5,8 @@ use crate::Registry;
 /// Where a server can be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Point {
+    /// What an upload got is written, and its row does not say so.
+    Received,
     /// A blob's bytes are in place, and no row names them.
     Placed,
     /// A blob's row says that its bytes go, and they are there.

@@ -173,10 +173,7 @@ impl Call<'_> {
             }
             (Target::Upload(name, id), Method::PATCH) => self.patch_upload(name, *id, request).await,
             (Target::Upload(name, id), Method::PUT) => self.put_upload(name, *id, request).await,
-            (Target::Upload(name, id), Method::DELETE) => {
-                self.registry.cancel_upload(self.identity, name, *id).await?;
-                Ok(empty(StatusCode::NO_CONTENT))
-            }
+            (Target::Upload(name, id), Method::DELETE) => self.cancel_upload(name, *id).await,
             _ => Err(Problem::new(ErrorCode::Unsupported, "method is not supported here").into()),
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     ROOM, Registry, RegistryError,
     db::{self, UploadRow},
     limit,
+    pauses::Point,
     quota::Room,
     range,
 };
@@ -114,6 +115,7 @@ impl Registry {
             .into());
         }
         let state = upload.suspend().await?;
+        self.pause(Point::Received).await;
         let progress = Progress { id, offset: state.offset };
         self.store_progress(state, row.version).await?;
         Ok(progress)

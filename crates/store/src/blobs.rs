@@ -15,6 +15,7 @@ use seaworthy_oci::{Algorithm, Digest};
 use crate::{
     Db, DbError, Hold, Tx, Upload, UploadLock, UploadState, args,
     error::BlobError,
+    intake::Intake,
     limit,
     map::SentFile,
     upload::{OpenUpload, blocking, failed, remove_file},
@@ -35,6 +36,7 @@ struct Inner {
     floor_bytes: u64,
     /// Uploads that bytes are taken in for.
     uploads: Arc<AtomicUsize>,
+    intake: Arc<Intake>,
 }
 
 /// A blob of at most [`limit::SMALL_BLOB_BYTES`], on its way into SQL.
@@ -86,7 +88,8 @@ pub enum BlobSource {
 impl Blobs {
     /// Blobs below `root` (DATA); uploads are refused while less than `floor_bytes` are free.
     pub fn new(root: PathBuf, db: Db, floor_bytes: u64) -> Self {
-        Self { inner: Arc::new(Inner { root, db, floor_bytes, uploads: Arc::default() }) }
+        let (uploads, intake) = (Arc::default(), Intake::new());
+        Self { inner: Arc::new(Inner { root, db, floor_bytes, uploads, intake }) }
     }
 
     /// Counts an upload for as long as the guard lives.
@@ -218,6 +221,10 @@ impl Blobs {
 
     pub(crate) fn root(&self) -> &Path {
         &self.inner.root
+    }
+
+    pub(crate) fn intake(&self) -> &Arc<Intake> {
+        &self.inner.intake
     }
 
     pub(crate) fn db(&self) -> &Db {

@@ -14,6 +14,7 @@ mod db;
 mod delivery;
 mod error;
 mod files;
+mod intake;
 mod lease;
 mod sql;
 mod sqlite;

@@ -95,10 +95,10 @@ impl Pending {
     }
 }
 
-/// What the blocking thread works on.
-struct Sink {
-    hasher: Hasher,
-    file: Option<File>,
+/// What a blocking thread works on.
+pub(crate) struct Sink {
+    pub(crate) hasher: Hasher,
+    pub(crate) file: Option<File>,
 }
 
 /// The bytes of an upload that were written so far: who asks for some knows that there are so many. Nothing of
@@ -310,17 +310,10 @@ impl Upload {
     }
 
     async fn flush(&mut self) -> Result<(), BlobError> {
-        let Some(mut sink) = self.sink.take() else { return Ok(()) };
+        let Some(sink) = self.sink.take() else { return Ok(()) };
         let pending = self.pending.take();
         self.blobs.check_floor()?;
-        let path = self.path.clone();
-        let sink = blocking(move || {
-            pending.iter().for_each(|piece| sink.hasher.update(piece));
-            append(&mut sink.file, &path, &pending)?;
-            Ok(sink)
-        })
-        .await?;
-        self.sink = Some(sink);
+        self.sink = Some(self.blobs.intake().append(sink, pending, self.path.clone()).await?);
         Ok(())
     }
 }
@@ -390,7 +383,7 @@ fn hash_again(file: Option<&mut File>, algorithm: Algorithm, path: &Path) -> Res
     }
 }
 
-fn append(file: &mut Option<File>, path: &Path, pieces: &[Bytes]) -> Result<(), BlobError> {
+pub(crate) fn append(file: &mut Option<File>, path: &Path, pieces: &[Bytes]) -> Result<(), BlobError> {
     if file.is_none() {
         if let Some(directory) = path.parent() {
             create_directories(directory)?;

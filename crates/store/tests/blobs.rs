@@ -12,7 +12,7 @@ use seaworthy_testkit::{TestDb, db_tests};
 db_tests!(&[]; bytes_come_back, a_wrong_digest_stores_nothing, a_suspended_upload_goes_on,
     others_read_an_upload_as_far_as_it_is_written,
     what_was_not_acknowledged_is_cut_off, the_floor_refuses, pieces_of_any_length_keep_their_order,
-    what_is_stored_is_looked_after, copies_have_names_of_their_own);
+    what_is_stored_is_looked_after, many_at_once_keep_apart, copies_have_names_of_their_own);
 
 async fn store(test: &TestDb, blobs: &Blobs, bytes: &[u8]) -> (Digest, u64) {
     let stored = blobs.put("t", Bytes::copy_from_slice(bytes)).await.expect("stored");
@@ -157,6 +157,36 @@ async fn pieces_of_any_length_keep_their_order(test: TestDb) {
     assert_eq!(stored.size(), whole.len() as u64);
     let reader = blobs.open("t", stored.digest(), stored.size()).await.expect("open").expect("stored");
     assert!(reader.read_all().await.expect("read") == whole);
+}
+
+/// Their chunks wait together and are hashed two at once, whatever their lengths and algorithms.
+async fn many_at_once_keep_apart(test: TestDb) {
+    let blobs = Blobs::new(test.path().to_owned(), test.db.clone(), 0);
+    let uploads = (0..24_usize).map(|number| {
+        let blobs = &blobs;
+        async move {
+            let algorithm = if number % 5 == 4 { Algorithm::Sha512 } else { Algorithm::Sha256 };
+            let whole = pattern(limit::SMALL_BLOB_BYTES + 40_000 * number + number)[number..].to_vec();
+            let mut hasher = seaworthy_oci::Hasher::new(algorithm);
+            hasher.update(&whole);
+            let digest = hasher.finish();
+            let mut upload = blobs.begin("t", UploadId::generate(), algorithm).expect("begin");
+            for piece in whole.chunks(limit::UPLOAD_PIECE_BYTES + 777 * number) {
+                upload.write(Bytes::copy_from_slice(piece)).await.expect("write");
+                upload.write_out().await.expect("written");
+            }
+            let stored = upload.finish(digest).await.expect("verified");
+            (stored, whole)
+        }
+    });
+    for (stored, whole) in futures_util::future::join_all(uploads).await {
+        if let Stored::Small(small) = stored {
+            assert!(small.bytes == whole);
+            continue;
+        }
+        let reader = blobs.open("t", stored.digest(), stored.size()).await.expect("open").expect("stored");
+        assert!(reader.read_all().await.expect("read") == whole);
+    }
 }
 
 async fn what_is_stored_is_looked_after(test: TestDb) {

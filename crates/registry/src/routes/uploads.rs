@@ -2,13 +2,13 @@
 
 use axum::{extract::Request, response::Response};
 use http::{StatusCode, header};
-use seaworthy_access::Permission;
+use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, Problem, UploadId};
 use seaworthy_oci::{Algorithm, Digest, RepoName};
 
 use super::{Answer, Call, set_digest, text_header};
 use crate::{
-    RegistryError, path,
+    Registry, RegistryError, path,
     respond::{self, empty, set},
     upload::Progress,
 };
@@ -24,7 +24,11 @@ impl Call<'_> {
             }
         } else if let Some(digest) = self.query.get("digest") {
             let digest = path::digest(digest)?;
-            self.registry.upload_whole(self.identity, name, digest, request.into_body()).await?;
+            let body = request.into_body();
+            self.to_its_end(name, |registry, identity, name| async move {
+                registry.upload_whole(&identity, &name, digest, body).await
+            })
+            .await?;
             return Ok(created(name, &digest));
         }
         let algorithm = match self.query.get("digest-algorithm") {
@@ -50,8 +54,11 @@ impl Call<'_> {
 
     pub(super) async fn patch_upload(&self, name: &RepoName, id: UploadId, request: Request) -> Answer {
         let content_range = text_header(request.headers(), &header::CONTENT_RANGE);
-        let chunk = (content_range.as_deref(), request.into_body());
-        match self.registry.continue_upload(self.identity, name, id, chunk).await {
+        let body = request.into_body();
+        let continued = self.to_its_end(name, |registry, identity, name| async move {
+            registry.continue_upload(&identity, &name, id, (content_range.as_deref(), body)).await
+        });
+        match continued.await {
             Ok(progress) => Ok(upload_answer(name, progress, StatusCode::ACCEPTED)),
             Err(error) => self.out_of_order(name, id, error).await,
         }
@@ -64,10 +71,43 @@ impl Call<'_> {
             .ok_or_else(|| Problem::new(ErrorCode::DigestInvalid, "the closing PUT needs `?digest=`"))?;
         let digest = path::digest(digest)?;
         let content_range = text_header(request.headers(), &header::CONTENT_RANGE);
-        let chunk = (content_range.as_deref(), request.into_body());
-        match self.registry.finish_upload(self.identity, name, (id, digest), chunk).await {
+        let body = request.into_body();
+        let finished = self.to_its_end(name, |registry, identity, name| async move {
+            registry.finish_upload(&identity, &name, (id, digest), (content_range.as_deref(), body)).await
+        });
+        match finished.await {
             Ok(()) => Ok(created(name, &digest)),
             Err(error) => self.out_of_order(name, id, error).await,
+        }
+    }
+
+    pub(super) async fn cancel_upload(&self, name: &RepoName, id: UploadId) -> Answer {
+        self.to_its_end(name, |registry, identity, name| async move {
+            registry.cancel_upload(&identity, &name, id).await
+        })
+        .await?;
+        Ok(empty(StatusCode::NO_CONTENT))
+    }
+
+    /// Runs `work` to its end also when its client goes away. Who holds an upload lets go when its bytes and its
+    /// row are written, or will not be: dropped before, it would let the next request write between them.
+    async fn to_its_end<T, W>(
+        &self,
+        name: &RepoName,
+        work: impl FnOnce(Registry, Identity, RepoName) -> W,
+    ) -> Result<T, RegistryError>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, RegistryError>> + Send + 'static,
+    {
+        let work = work(self.registry.clone(), self.identity.clone(), name.clone());
+        match tokio::spawn(work).await {
+            Ok(outcome) => outcome,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Cancelled by the runtime's end, which ends this too.
+                Err(_) => std::future::pending().await,
+            },
         }
     }
 

@@ -13,6 +13,7 @@ db_tests!(super::ROOMS; gc_vs_head_then_manifest, gc_vs_mount, gc_vs_reupload_wh
     a_late_deleter_hits_nothing, two_gc_workers_two_replicas, lease_survives_restart,
     crash_between_rename_and_sql, crash_after_sql_before_reply, crash_mid_gc_delete, clock_jumps_backwards,
     what_is_named_stays, a_batch_is_bounded, pins_are_prolonged_at_half,
+    a_cut_request_ends_before_the_next,
     a_session_is_finished_twice,
     foreign_layers_that_were_pushed_stay);
 
@@ -298,12 +299,13 @@ async fn crash_between_rename_and_sql(test: TestDb) {
     seen.await.expect("held");
     killed.abort();
     assert!(killed.await.is_err());
-    drop(go);
     assert_eq!((still.copies(&digest), still.state(&digest).await.as_str()), (1, ""));
     assert_eq!(still.head("a", &digest).await, StatusCode::NOT_FOUND, "nothing was acknowledged");
     // The client tries again, and what it is told now holds.
     still.client.put_blob("a", &layer).await;
     still.reads("a", &layer).await;
+    // Who was killed never went on.
+    drop(go);
 }
 
 /// The row is written, and the server is killed before it says so.
@@ -473,6 +475,37 @@ async fn a_session_is_finished_twice(test: TestDb) {
         futures_util::future::join(again, still.client.close(&location, digest, vec![])).await;
     assert_eq!((first.status, again), (StatusCode::CREATED, ["BLOB_UPLOAD_UNKNOWN"; 2].map(str::to_owned)));
     still.reads("a", &file(2)).await;
+}
+
+/// The connection of the first is cut while its bytes are written and its row is not: who asks again waits for both,
+/// or the blob would have the bytes of the one and the digest of the other.
+async fn a_cut_request_ends_before_the_next(test: TestDb) {
+    let still = Still::new(test).await;
+    let location = still.client.begin("a").await;
+    let (seen, go) = still.registry().hold_at(Point::Received);
+    let cut = tokio::spawn({
+        let (client, location) = (still.client.clone(), location.clone());
+        async move { client.send("PATCH", &location, &[], file(1)).await }
+    });
+    seen.await.expect("held");
+    cut.abort();
+    assert!(cut.await.is_err());
+    let early = still.client.send("PATCH", &location, &[], [file(2), file(3)].concat()).await;
+    assert_eq!((early.code().as_str(), early.header("range")), ("BLOB_UPLOAD_INVALID", "0-0"));
+    go.send(()).expect("held");
+    let ended = loop {
+        let answer =
+            still.client.send("PATCH", &location, &[("content-range", "20000-39999")], file(2)).await;
+        if answer.status == StatusCode::ACCEPTED {
+            break answer;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(ended.header("range"), "0-39999");
+    let whole = [file(1), file(2)].concat();
+    let closed = still.client.close(&location, Digest::sha256(&whole), vec![]).await;
+    assert_eq!(closed.status, StatusCode::CREATED, "{}", closed.text());
+    still.reads("a", &whole).await;
 }
 
 /// What a manifest says is elsewhere, and was pushed all the same.

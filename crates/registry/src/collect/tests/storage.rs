@@ -208,7 +208,6 @@ async fn a_crash_before_the_row_leaves_an_orphan(test: TestDb) {
     seen.await.expect("held");
     killed.abort();
     assert!(killed.await.is_err());
-    drop(go);
     still.client.put_image("a:1", &[&file(1)]).await;
     let digest = Digest::sha256(&file(1));
     assert_eq!(still.copies(&digest), 2);
@@ -219,6 +218,8 @@ async fn a_crash_before_the_row_leaves_an_orphan(test: TestDb) {
     assert_eq!(still.kinds(Depth::Lengths, apply()).await, [("orphan", "removed")]);
     assert_eq!(still.copies(&digest), 1);
     still.reads("a", &file(1)).await;
+    // Who was killed never went on.
+    drop(go);
 }
 
 async fn scrubbing_finds_rot(test: TestDb) {
