@@ -133,7 +133,7 @@ impl Peer {
 /// The bench of registries: ours, or the one at a port.
 fn registry(words: &[&str], peer: Option<(u16, u32, &Path)>) -> Outcome {
     let mut command = Command::new(step::target_dir().join("release/seaworthy"));
-    command.args(words);
+    command.args(words).arg("--fill-memory");
     if let Some((port, pid, data)) = peer {
         let deadline = Instant::now() + Duration::from_secs(30);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {

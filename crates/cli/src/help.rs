@@ -570,6 +570,10 @@ const TEXTS: &[(&str, &str)] = &[
         "Inspect nothing: what a push costs the registry alone",
         "検査を行わない（レジストリ単独のプッシュ負荷を測る）",
     ),
+    (
+        "Fill the memory with cached nothing first: in a virtual machine, the host may have to find each page that is new, and that is measured too",
+        "先にメモリをキャッシュで満たす（仮想マシンではホストによる新しいページの割り当ても測定値に含まれるため）",
+    ),
     ("Large blobs pushed; four times as many are pulled", "プッシュする大きな blob の数（プルはその 4 倍）"),
     ("Size of a large blob, in MiB", "大きな blob のサイズ（MiB）"),
     ("Requests of each small kind; a quarter as many pushes", "小さな要求の数（プッシュはその 4 分の 1）"),

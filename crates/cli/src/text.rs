@@ -78,6 +78,7 @@ texts! {
     Inspecting: "inspecting", "検査中";
     Exporting: "exporting from the engine", "エンジンから書き出しています";
     ExportingImages: "exporting", "書き出しています";
+    FillingMemory: "filling the memory", "メモリを満たしています";
     ImportingImages: "importing", "取り込んでいます";
     ForeignLeftOut: "layers left out, because registries need not hold them:", "レジストリが保持しなくてよいため除外したレイヤー数:";
     ReferrersLeftOut: "left out, because what they refer to is not pushed:", "参照先をプッシュしないため除外したもの:";

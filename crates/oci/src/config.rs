@@ -1,6 +1,10 @@
 use serde::{Deserialize, Deserializer};
 
-use crate::{Digest, JsonError, Platform, json::check_object, limit};
+use crate::{
+    Digest, JsonError, Platform,
+    json::{self, ReadError},
+    limit,
+};
 
 /// The part of an image config that we read (image spec, "OCI Image Configuration").
 /// Unknown fields are tolerated; duplicate keys are not.
@@ -110,8 +114,10 @@ impl ImageConfig {
         if bytes.len() > limit::CONFIG_BYTES {
             return Err(ConfigError::TooLong);
         }
-        check_object(bytes).map_err(|source| ConfigError::Json { source })?;
-        serde_json::from_slice(bytes).map_err(|source| ConfigError::Shape { source })
+        json::read_object(bytes).map_err(|error| match error {
+            ReadError::Json(source) => ConfigError::Json { source },
+            ReadError::Shape(source) => ConfigError::Shape { source },
+        })
     }
 
     /// The platform; missing parts read as `unknown`.

@@ -1,3 +1,5 @@
+mod reader;
+
 use std::{borrow::Cow, collections::HashSet, fmt};
 
 use serde::{
@@ -5,6 +7,7 @@ use serde::{
     de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor},
 };
 
+use self::reader::Watched;
 use crate::limit;
 
 /// Why bytes are not JSON that we read.
@@ -18,10 +21,37 @@ pub enum JsonError {
     },
 }
 
-/// Checks that `bytes` are one JSON object in the sense of [`check_json`]: readers of structs
-/// would take an array for one.
-pub(crate) fn check_object(bytes: &[u8]) -> Result<(), JsonError> {
-    use serde::de::Error as _;
+/// Why bytes are not a value of some type.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// They are not what [`check_json`] lets pass, or no object.
+    Json(JsonError),
+    /// They are, and a field is missing or has another shape.
+    Shape(serde_json::Error),
+}
+
+/// Reads an object and checks it in the sense of [`check_json`]: readers of structs would take an array for one. Good
+/// documents are gone through once, others a second time for the reason.
+pub(crate) fn read_object<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, ReadError> {
+    if let Some(value) = read_at_once(bytes) {
+        return Ok(value);
+    }
+    check_object(bytes).map_err(ReadError::Json)?;
+    serde_json::from_slice(bytes).map_err(ReadError::Shape)
+}
+
+fn read_at_once<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Option<T> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    if !text.trim_ascii_start().starts_with('{') {
+        return None;
+    }
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let place = Strict { depth: 0, first: &mut Vec::new() };
+    let value = T::deserialize(Watched { inner: &mut reader, place }).ok()?;
+    reader.end().ok().map(|()| value)
+}
+
+fn check_object(bytes: &[u8]) -> Result<(), JsonError> {
     check_json(bytes)?;
     match bytes.trim_ascii_start().first() {
         Some(b'{') => Ok(()),
@@ -50,6 +80,7 @@ fn check<'de>(mut reader: serde_json::Deserializer<impl serde_json::de::Read<'de
         .map_err(|source| JsonError::Syntax { source })
 }
 
+/// What is known of a document at one value.
 struct Strict<'s, 'de> {
     depth: usize,
     /// The first keys of each object around this value, one object's behind the other's.
@@ -60,15 +91,35 @@ impl<'de> Strict<'_, 'de> {
     fn inner(&mut self) -> Strict<'_, 'de> {
         Strict { depth: self.depth + 1, first: self.first }
     }
+
+    fn check_depth<E: serde::de::Error>(&self) -> Result<(), E> {
+        if self.depth > limit::JSON_DEPTH {
+            return Err(E::custom(format!("nested deeper than {}", limit::JSON_DEPTH)));
+        }
+        Ok(())
+    }
+
+    /// Those of the object that is this value: none yet.
+    const fn keys(&self) -> Keys<'de> {
+        Keys { begin: self.first.len(), others: None }
+    }
+
+    fn enter<E: serde::de::Error>(&mut self, seen: &mut Keys<'de>, key: Cow<'de, str>) -> Result<(), E> {
+        seen.insert(self.first, key)
+            .map_err(|twice| E::custom(format!("key `{}` occurs twice", crate::digest::shorten(&twice))))
+    }
+
+    /// Forgets an object's keys at its end.
+    fn leave(&mut self, seen: &Keys<'de>) {
+        self.first.truncate(seen.begin);
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Strict<'_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        if self.depth > limit::JSON_DEPTH {
-            return Err(D::Error::custom(format!("nested deeper than {}", limit::JSON_DEPTH)));
-        }
+        self.check_depth()?;
         deserializer.deserialize_any(self)
     }
 }
@@ -105,15 +156,12 @@ impl<'de> Visitor<'de> for Strict<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<(), A::Error> {
-        let mut seen = Keys { begin: self.first.len(), others: None };
+        let mut seen = self.keys();
         while let Some(Key(key)) = entries.next_key()? {
-            if let Err(twice) = seen.insert(self.first, key) {
-                let message = format!("key `{}` occurs twice", crate::digest::shorten(&twice));
-                return Err(A::Error::custom(message));
-            }
+            self.enter(&mut seen, key)?;
             entries.next_value_seed(self.inner())?;
         }
-        self.first.truncate(seen.begin);
+        self.leave(&seen);
         Ok(())
     }
 }
@@ -170,7 +218,102 @@ impl<'de> Keys<'de> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// A type that reads some of a document, in each way in which ours do.
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Part {
+        a: Option<u64>,
+        #[serde(default)]
+        b: Vec<Inner>,
+        c: Option<BTreeMap<String, String>>,
+        d: Option<serde_json::Value>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Inner {
+        #[serde(default)]
+        a: f64,
+        b: Option<Box<Inner>>,
+    }
+
+    /// Documents, and texts that almost are: keys that occur twice, written in two ways, and depth.
+    fn document() -> impl Strategy<Value = String> {
+        let leaf = proptest::sample::select(vec![
+            "null",
+            "true",
+            "0",
+            "-7",
+            "1.5",
+            "1e400",
+            "01",
+            r#""x""#,
+            r#""\u0061""#,
+            r#""\ud800""#,
+            "\"\n\"",
+            "{}",
+            "[]",
+            "",
+        ]);
+        let key = proptest::sample::select(vec!["a", "b", "c", "d", r"\u0061", "e", "f"]);
+        let value = leaf.prop_map(str::to_owned).prop_recursive(6, 48, 6, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..5)
+                    .prop_map(|items| format!("[{}]", items.join(","))),
+                proptest::collection::vec((key.clone(), inner.clone()), 0..5)
+                    .prop_map(|entries| object(&entries)),
+                (inner, 0..70_usize).prop_map(|(it, depth)| format!(
+                    "{}{it}{}",
+                    "[".repeat(depth),
+                    "]".repeat(depth)
+                )),
+            ]
+        });
+        let key = proptest::sample::select(vec!["a", "b", "c", "d", r"\u0061", "e"]);
+        prop_oneof![4 => proptest::collection::vec((key, value.clone()), 0..6).prop_map(|entries| object(&entries)), 1 => value]
+    }
+
+    fn object(entries: &[(&'static str, String)]) -> String {
+        let entries: Vec<String> =
+            entries.iter().map(|(key, value)| format!(r#""{key}": {value}"#)).collect();
+        format!("{{{}}}", entries.join(","))
+    }
+
+    /// What is read at once is what is read after it was checked.
+    fn compare<T: PartialEq + fmt::Debug + serde::de::DeserializeOwned>(
+        text: &str,
+    ) -> Result<(), TestCaseError> {
+        let checked = check_object(text.as_bytes()).is_ok().then(|| serde_json::from_str::<T>(text).ok());
+        prop_assert_eq!(read_at_once::<T>(text.as_bytes()), checked.flatten(), "{}", text);
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+        #[test]
+        fn reading_at_once_is_checking_and_reading(text in document()) {
+            compare::<Part>(&text)?;
+            compare::<serde_json::Value>(&text)?;
+            compare::<BTreeMap<String, serde_json::Value>>(&text)?;
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_checked_while_it_is_read_is_checked_before() {
+        #[derive(Debug, Deserialize)]
+        struct Kept {
+            a: Box<serde_json::value::RawValue>,
+        }
+        let good = br#"{"a":{"b":1}}"#;
+        assert!(read_at_once::<Kept>(good).is_none());
+        assert_eq!(read_object::<Kept>(good).expect("read").a.get(), r#"{"b":1}"#);
+        let twice = read_object::<Kept>(br#"{"a":{"b":1,"b":2}}"#);
+        assert!(matches!(twice, Err(ReadError::Json(_))), "{twice:?}");
+    }
 
     #[test]
     fn a_key_is_found_among_few_and_many() {

@@ -2,7 +2,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::{Digest, JsonError, Platform, json::check_object, limit, media};
+use crate::{
+    Digest, JsonError, Platform,
+    json::{self, ReadError},
+    limit, media,
+};
 
 /// A pointer to a blob or manifest (image spec, "OCI Content Descriptors").
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -155,8 +159,10 @@ impl Manifest {
         if bytes.len() > limit::MANIFEST_BYTES {
             return Err(ManifestError::TooLong);
         }
-        check_object(bytes).map_err(|source| ManifestError::Json { source })?;
-        let raw: Raw = serde_json::from_slice(bytes).map_err(|source| ManifestError::Shape { source })?;
+        let raw: Raw = json::read_object(bytes).map_err(|error| match error {
+            ReadError::Json(source) => ManifestError::Json { source },
+            ReadError::Shape(source) => ManifestError::Shape { source },
+        })?;
         let media_type = media_type_of(&raw, content_type)?;
         if raw.schema_version != Some(2) {
             return Err(ManifestError::SchemaVersion);

@@ -131,6 +131,10 @@ pub(crate) struct BenchRegistryFlags {
     /// Inspect nothing: what a push costs the registry alone
     #[arg(long, conflicts_with = "url")]
     pub(crate) no_inspection: bool,
+    /// Fill the memory with cached nothing first: in a virtual machine, the host may have to find each page that is
+    /// new, and that is measured too
+    #[arg(long)]
+    pub(crate) fill_memory: bool,
     /// Large blobs pushed; four times as many are pulled
     #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) blobs: u32,

@@ -4,11 +4,14 @@
 //! A closed loop: each connection sends its next request when the answer to the last is there. The figures
 //! of the registry's process need its number (`--pid`), those of its disk its directory (`--dir`).
 
+mod memory;
 mod own;
 mod peer;
 mod through;
 mod work;
 mod workloads;
+
+use std::path::Path;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
@@ -29,6 +32,9 @@ pub(crate) async fn bench(global: &Global, flags: &BenchRegistryFlags) -> Outcom
         return Err(usage(format!("no workload is `{unknown}`: there are {}", all.join(", "))));
     }
     let is_wanted = |name: &str| flags.only.is_empty() || flags.only.iter().any(|only| only == name);
+    let beside =
+        flags.dir.as_deref().and_then(Path::parent).map_or_else(std::env::temp_dir, Path::to_path_buf);
+    let _filled = if flags.fill_memory { Some(memory::fill(global, &beside).await?) } else { None };
     let (peer, mut own) = if let Some(url) = &flags.url {
         let ca = flags.ca.as_deref();
         (Peer::new(url, authorization(flags)?, (flags.pid, flags.dir.clone()), ca)?, None)
@@ -57,7 +63,7 @@ pub(crate) async fn bench(global: &Global, flags: &BenchRegistryFlags) -> Outcom
     }
     let fingerprint = json!({
         "registry": flags.url.as_deref().unwrap_or("this binary, durable"), "inspection": !flags.no_inspection,
-        "blobs": flags.blobs, "blob_mib": flags.blob_mib, "requests": flags.requests, "rows": flags.rows,
+        "filled_memory": flags.fill_memory, "blobs": flags.blobs, "blob_mib": flags.blob_mib, "requests": flags.requests, "rows": flags.rows,
     });
     report(global, "registry", &fingerprint, &figures);
     Ok(())

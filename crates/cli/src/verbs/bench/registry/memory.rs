@@ -1,0 +1,81 @@
+//! Memory that the machine really has. The host of a virtual machine may take back what is free in it, and finds it
+//! again page by page, when it is touched: what then is measured is the host.
+
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    path::Path,
+};
+
+use indicatif::ProgressBar;
+use tempfile::NamedTempFile;
+
+use crate::{
+    failure::{Failure, unable},
+    flags::Global,
+    render::{self, Amount},
+    text::Text,
+};
+
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// The page cache, full of a file without content, which makes room for whatever is written. Kept until it is
+/// dropped.
+pub(super) struct Filled(#[allow(dead_code, reason = "removed when it is dropped")] NamedTempFile);
+
+/// Touches all memory that is available, by reading a file of that length in `directory`, where the registry's files
+/// are too.
+pub(super) async fn fill(global: &Global, directory: &Path) -> Result<Filled, Failure> {
+    let failed = |error: std::io::Error| unable(format!("failed to fill the memory: {error}"));
+    let read = fs::read_to_string("/proc/meminfo").map_err(failed)?;
+    let length = available_bytes(&read).ok_or_else(|| unable("`/proc/meminfo` does not say MemAvailable"))?;
+    let bar = render::progress(global, Text::FillingMemory, Amount::BytesOf(length));
+    let file = NamedTempFile::new_in(directory).map_err(failed)?;
+    let filled = tokio::task::spawn_blocking(move || {
+        file.as_file().set_len(length)?;
+        read_all(file.as_file(), &bar)?;
+        bar.finish_and_clear();
+        Ok(Filled(file))
+    });
+    filled.await.map_err(|error| unable(error.to_string()))?.map_err(failed)
+}
+
+fn read_all(mut file: &File, bar: &ProgressBar) -> std::io::Result<()> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(()),
+            read => bar.inc(read as u64),
+        }
+    }
+}
+
+/// What `proc_meminfo(5)` gives in kB.
+fn available_bytes(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_says_what_is_available() {
+        let meminfo =
+            "MemTotal:       24105000 kB\nMemFree:          466000 kB\nMemAvailable:    7377920 kB\n";
+        assert_eq!(available_bytes(meminfo), Some(7_377_920 * 1_024));
+        for bad in [
+            "",
+            "MemFree: 1 kB",
+            "MemAvailable: 1",
+            "MemAvailable: -1 kB",
+            "MemAvailable: 99999999999999999999 kB",
+        ] {
+            assert_eq!(available_bytes(bad), None, "{bad}");
+        }
+        assert!(
+            available_bytes(&fs::read_to_string("/proc/meminfo").expect("Linux")).is_some_and(|it| it > 0)
+        );
+    }
+}
