@@ -30,33 +30,41 @@ pub(crate) enum ReadError {
     Shape(serde_json::Error),
 }
 
-/// Reads an object and checks it in the sense of [`check_json`]: readers of structs would take an array for one. Good
-/// documents are gone through once, others a second time for the reason.
+/// Reads an object and checks it in the sense of [`check_json`]. A struct is an object everywhere: its reader would take
+/// an array for one. Good documents are gone through once, others a second time for the reason.
 pub(crate) fn read_object<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, ReadError> {
-    if let Some(value) = read_at_once(bytes) {
-        return Ok(value);
+    let read = match std::str::from_utf8(bytes) {
+        Ok(text) => read_watched(serde_json::Deserializer::from_str(text)),
+        Err(_) => read_watched(serde_json::Deserializer::from_slice(bytes)),
+    };
+    match read {
+        Ok(value) if is_object(bytes) => Ok(value),
+        Ok(_) => Err(ReadError::Json(no_object())),
+        Err(source) => Err(check_object(bytes).err().map_or(ReadError::Shape(source), ReadError::Json)),
     }
-    check_object(bytes).map_err(ReadError::Json)?;
-    serde_json::from_slice(bytes).map_err(ReadError::Shape)
 }
 
-fn read_at_once<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Option<T> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    if !text.trim_ascii_start().starts_with('{') {
-        return None;
-    }
-    let mut reader = serde_json::Deserializer::from_str(text);
+fn read_watched<'de, T, R>(mut reader: serde_json::Deserializer<R>) -> Result<T, serde_json::Error>
+where
+    T: Deserialize<'de>,
+    R: serde_json::de::Read<'de>,
+{
     let place = Strict { depth: 0, first: &mut Vec::new() };
-    let value = T::deserialize(Watched { inner: &mut reader, place }).ok()?;
-    reader.end().ok().map(|()| value)
+    let value = T::deserialize(Watched { inner: &mut reader, place })?;
+    reader.end().map(|()| value)
 }
 
 fn check_object(bytes: &[u8]) -> Result<(), JsonError> {
     check_json(bytes)?;
-    match bytes.trim_ascii_start().first() {
-        Some(b'{') => Ok(()),
-        _ => Err(JsonError::Syntax { source: serde_json::Error::custom("not an object") }),
-    }
+    if is_object(bytes) { Ok(()) } else { Err(no_object()) }
+}
+
+fn is_object(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().first() == Some(&b'{')
+}
+
+fn no_object() -> JsonError {
+    JsonError::Syntax { source: serde_json::Error::custom("not an object") }
 }
 
 /// Checks that `bytes` are one JSON value, nested at most [`limit::JSON_DEPTH`] deep,
@@ -92,8 +100,9 @@ impl<'de> Strict<'_, 'de> {
         Strict { depth: self.depth + 1, first: self.first }
     }
 
+    /// Whether the array or object that is this value may be nested so.
     fn check_depth<E: serde::de::Error>(&self) -> Result<(), E> {
-        if self.depth > limit::JSON_DEPTH {
+        if self.depth >= limit::JSON_DEPTH {
             return Err(E::custom(format!("nested deeper than {}", limit::JSON_DEPTH)));
         }
         Ok(())
@@ -119,7 +128,6 @@ impl<'de> DeserializeSeed<'de> for Strict<'_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        self.check_depth()?;
         deserializer.deserialize_any(self)
     }
 }
@@ -151,11 +159,13 @@ impl<'de> Visitor<'de> for Strict<'_, 'de> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        self.check_depth()?;
         while items.next_element_seed(self.inner())?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<(), A::Error> {
+        self.check_depth()?;
         let mut seen = self.keys();
         while let Some(Key(key)) = entries.next_key()? {
             self.enter(&mut seen, key)?;
@@ -229,16 +239,9 @@ mod tests {
     struct Part {
         a: Option<u64>,
         #[serde(default)]
-        b: Vec<Inner>,
+        b: Vec<BTreeMap<String, Option<Vec<f64>>>>,
         c: Option<BTreeMap<String, String>>,
         d: Option<serde_json::Value>,
-    }
-
-    #[derive(Debug, PartialEq, Deserialize)]
-    struct Inner {
-        #[serde(default)]
-        a: f64,
-        b: Option<Box<Inner>>,
     }
 
     /// Documents, and texts that almost are: keys that occur twice, written in two ways, and depth.
@@ -288,7 +291,11 @@ mod tests {
         text: &str,
     ) -> Result<(), TestCaseError> {
         let checked = check_object(text.as_bytes()).is_ok().then(|| serde_json::from_str::<T>(text).ok());
-        prop_assert_eq!(read_at_once::<T>(text.as_bytes()), checked.flatten(), "{}", text);
+        let read = read_object::<T>(text.as_bytes());
+        if matches!(read, Err(ReadError::Json(_))) {
+            prop_assert!(checked.is_none(), "{}", text);
+        }
+        prop_assert_eq!(read.ok(), checked.flatten(), "{}", text);
         Ok(())
     }
 
@@ -303,16 +310,36 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_checked_while_it_is_read_is_checked_before() {
+    fn an_array_is_no_struct() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Outer {
+            b: Vec<Inner>,
+        }
+
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Inner {
+            a: Option<u64>,
+            b: Option<Box<Inner>>,
+        }
+
+        let read = |text: &str| read_object::<Outer>(text.as_bytes());
+        assert!(read(r#"{"b":[{"a":1}]}"#).is_ok());
+        for text in [r#"{"b":[[1,null]]}"#, r#"{"b":[{"b":[1,null]}]}"#] {
+            assert!(serde_json::from_str::<Outer>(text).is_ok(), "{text}");
+            assert!(matches!(read(text), Err(ReadError::Shape(_))), "{text}");
+        }
+        assert!(matches!(read("[[]]"), Err(ReadError::Json(_))));
+    }
+
+    /// What would take a part of the document as text.
+    #[test]
+    fn what_cannot_be_checked_while_it_is_read_is_refused() {
         #[derive(Debug, Deserialize)]
         struct Kept {
+            #[allow(dead_code, reason = "never read")]
             a: Box<serde_json::value::RawValue>,
         }
-        let good = br#"{"a":{"b":1}}"#;
-        assert!(read_at_once::<Kept>(good).is_none());
-        assert_eq!(read_object::<Kept>(good).expect("read").a.get(), r#"{"b":1}"#);
-        let twice = read_object::<Kept>(br#"{"a":{"b":1,"b":2}}"#);
-        assert!(matches!(twice, Err(ReadError::Json(_))), "{twice:?}");
+        assert!(matches!(read_object::<Kept>(br#"{"a":{"b":1}}"#), Err(ReadError::Shape(_))));
     }
 
     #[test]
@@ -361,7 +388,11 @@ mod tests {
     fn depth_is_bounded() {
         let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
         assert!(check_json(nested(limit::JSON_DEPTH).as_bytes()).is_ok());
-        assert!(check_json(nested(limit::JSON_DEPTH + 2).as_bytes()).is_err());
+        assert!(check_json(nested(limit::JSON_DEPTH).replace("[]", "[1]").as_bytes()).is_ok());
+        assert!(check_json(nested(limit::JSON_DEPTH + 1).as_bytes()).is_err());
         assert!(check_json(nested(100_000).as_bytes()).is_err());
+        let object = |n: usize| format!(r#"{{"a":{}}}"#, nested(n));
+        let read = |text: String| read_object::<BTreeMap<String, serde_json::Value>>(text.as_bytes()).is_ok();
+        assert!(read(object(limit::JSON_DEPTH - 1)) && !read(object(limit::JSON_DEPTH)));
     }
 }

@@ -114,7 +114,7 @@ pub use replication::{NewReplication, Outgoing, ReplicationName, ReplicationSett
 pub use respond::{Told, body_of};
 pub use restore::{Deleted, Restored};
 pub use retention::RetentionRules;
-pub use routes::{CredentialRejected, SendsFiles, router};
+pub use routes::{ConnectionHold, CredentialRejected, SendsFiles, router};
 pub use rules::{RepositoryRules, TagPattern};
 pub use seaworthy_model::Prefix;
 pub use upstream::{HostName, Origin};

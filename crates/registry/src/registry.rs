@@ -287,6 +287,11 @@ impl Held<'_> {
     pub(crate) const fn has_file(&self) -> bool {
         self.file.is_some()
     }
+
+    /// For whoever writes to it.
+    pub(crate) fn lock(&self) -> Option<UploadLock> {
+        self.file.clone()
+    }
 }
 
 impl Drop for Held<'_> {

@@ -6,6 +6,8 @@ mod blobs;
 mod manifests;
 mod uploads;
 
+use std::{any::Any, sync::Arc};
+
 use axum::{
     Extension, Router,
     body::Body,
@@ -35,6 +37,19 @@ pub struct CredentialRejected;
 /// ([`seaworthy_store::map::file_behind`]).
 #[derive(Clone, Copy, Debug)]
 pub struct SendsFiles;
+
+/// What a request's connection has of the server: what goes on when the connection is gone has it still.
+#[derive(Clone)]
+pub struct ConnectionHold(
+    #[allow(dead_code, reason = "let go when it is dropped")] Arc<dyn Any + Send + Sync>,
+);
+
+impl ConnectionHold {
+    /// Holds `it` until the last clone is dropped.
+    pub fn new(it: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(it))
+    }
+}
 
 /// The routes below `/v2/` and `/acr/v1/`. Requests carry an [`Identity`] extension, put there by authentication.
 pub fn router(registry: Registry) -> Router {
@@ -70,7 +85,8 @@ async fn handle(
         Err(error) => return finish(respond::problem(&Problem::from(error), head)),
     };
     let sends = request.extensions().get::<SendsFiles>().copied();
-    let call = Call { registry: &registry, identity: &identity, query: &query, sends };
+    let hold = request.extensions().get::<ConnectionHold>().cloned();
+    let call = Call { registry: &registry, identity: &identity, query: &query, sends, hold };
     let rejected = request.extensions().get::<CredentialRejected>().is_some();
     let (request, rest) = drain::lend(request);
     let answer = if rejected {
@@ -135,6 +151,7 @@ pub(crate) struct Call<'c> {
     pub(crate) query: &'c Query,
     /// Where bodies may be maps of files.
     pub(crate) sends: Option<SendsFiles>,
+    pub(crate) hold: Option<ConnectionHold>,
 }
 
 pub(crate) type Answer = Result<Response, RegistryError>;

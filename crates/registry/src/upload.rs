@@ -40,8 +40,13 @@ impl Registry {
             self.blobs().discard(ROOM, id).await?;
             return Err(error);
         }
-        let stored = upload.finish_copy(digest).await?;
-        self.keep_blob(identity, repository, stored, None).await
+        match upload.finish_copy(digest).await {
+            Ok(stored) => self.keep_blob(identity, repository, stored, None).await,
+            Err(error) => {
+                self.blobs().discard(ROOM, id).await?;
+                Err(error.into())
+            }
+        }
     }
 
     /// Begins a session.
@@ -105,7 +110,7 @@ impl Registry {
         }
         let (content_range, body) = chunk;
         let expected = check_position(content_range, &row)?;
-        let mut upload = self.blobs().resume(ROOM, row.state).await?;
+        let mut upload = self.blobs().resume(ROOM, row.state, held.lock()).await?;
         receive(&mut upload, &self.room(repository, None).await?, body).await?;
         if expected.is_some_and(|end| end != upload.offset()) {
             return Err(Problem::new(
@@ -139,9 +144,9 @@ impl Registry {
         let place = if held.has_file() { id } else { UploadId::generate() };
         let mut upload = match row.state.offset {
             // Nothing is hashed yet, so the digest's own algorithm can still be chosen.
-            0 => self.blobs().begin(ROOM, place, digest.algorithm())?,
+            0 => self.blobs().begin(ROOM, place, digest.algorithm())?.holding(held.lock()),
             _ if !held.has_file() => return Err(lost(&row).into()),
-            _ => self.blobs().resume(ROOM, row.state).await?,
+            _ => self.blobs().resume(ROOM, row.state, held.lock()).await?,
         };
         receive(&mut upload, &self.room(repository, Some(&digest)).await?, body).await?;
         match upload.finish_copy(digest).await {
@@ -226,9 +231,12 @@ fn check_position(content_range: Option<&str>, row: &UploadRow) -> Result<Option
 
 /// Takes a body in, as far as it fits. What says how long it is and does not fit is not begun.
 async fn receive(upload: &mut Upload, room: &Room, body: Body) -> Result<(), RegistryError> {
-    if let Some(length) = body.size_hint().exact() {
+    let announced = body.size_hint().exact();
+    // Whether what is here already fits is decided when it is kept.
+    if let Some(length) = announced.filter(|length| *length > 0) {
         room.check(upload.offset().saturating_add(length))?;
     }
+    let end = announced.map(|length| upload.offset().saturating_add(length));
     let mut body = body.into_data_stream();
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|error| {
@@ -240,6 +248,9 @@ async fn receive(upload: &mut Upload, room: &Room, body: Body) -> Result<(), Reg
         }
         room.check(length)?;
         upload.write(chunk).await?;
+    }
+    if end.is_some_and(|end| end != upload.offset()) {
+        return Err(Problem::new(ErrorCode::BlobUploadInvalid, "the request body ended early").into());
     }
     Ok(())
 }

@@ -14,27 +14,36 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{
     Router,
-    body::{Body, HttpBody as _},
+    body::{Body, Bytes, HttpBody},
     extract::ConnectInfo,
 };
-use hyper::{body::Incoming, server::conn::http1};
+use hyper::{
+    body::{Frame, Incoming, SizeHint},
+    server::conn::http1,
+};
 use hyper_util::rt::TokioIo;
+use seaworthy_registry::ConnectionHold;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 use tower::ServiceExt as _;
 use tower_http::timeout::TimeoutBody;
 
@@ -88,11 +97,14 @@ struct Share {
     network: IpAddr,
 }
 
-/// Both that a connection needs, for as long as it lasts.
+/// Both that a connection needs, for as long as it lasts, and what it began.
 struct Slot {
     _share: Share,
     _permit: OwnedSemaphorePermit,
 }
+
+/// What each request of a connection holds: its slot, and that the server does not end without it.
+type Held = (Slot, TaskTrackerToken);
 
 impl Slots {
     /// As many slots as a process has room for that may open `files` files.
@@ -212,14 +224,15 @@ pub(crate) async fn serve(
         // A head that waits for its body would wait for the other end's acknowledgement.
         drop(stream.set_nodelay(true));
         let (door, app, stop) = (door.clone(), app.clone(), stop.clone());
+        let held: Held = (slot, connections.token());
+        let hold = ConnectionHold::new(held);
         connections.spawn(async move {
-            let _slot = slot;
             match door {
                 Door::Plain => {
                     let caller = Caller { address, is_secure: false, certificate: None };
-                    converse(PlainStream::new(stream), caller, app, stop).await;
+                    converse(PlainStream::new(stream), (caller, hold), app, stop).await;
                 }
-                Door::Tls(acceptor) => shake_hands(stream, address, &acceptor, app, stop).await,
+                Door::Tls(acceptor) => shake_hands(stream, (address, hold), &acceptor, app, stop).await,
             }
         });
     }
@@ -231,7 +244,7 @@ pub(crate) async fn serve(
 /// The handshake, which has a deadline, and what is asked behind it.
 async fn shake_hands<S>(
     stream: S,
-    address: SocketAddr,
+    (address, hold): (SocketAddr, ConnectionHold),
     acceptor: &TlsAcceptor,
     app: Router,
     stop: CancellationToken,
@@ -246,7 +259,7 @@ async fn shake_hands<S>(
     match shaken {
         Ok(Ok(stream)) => {
             let caller = Caller { address, is_secure: true, certificate: tls::certificate(&stream) };
-            converse(stream, caller, app, stop).await;
+            converse(stream, (caller, hold), app, stop).await;
         }
         Ok(Err(error)) => tracing::debug!(%address, %error, "a TLS handshake failed"),
         Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
@@ -254,8 +267,12 @@ async fn shake_hands<S>(
 }
 
 /// Answers what is asked on one connection.
-async fn converse<S>(stream: S, caller: Caller, app: Router, stop: CancellationToken)
-where
+async fn converse<S>(
+    stream: S,
+    (caller, hold): (Caller, ConnectionHold),
+    app: Router,
+    stop: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let pace = Arc::new(Pace::new());
@@ -265,6 +282,7 @@ where
         let running = Running::begin(&asked);
         let mut request = request.map(steady);
         request.extensions_mut().insert(ConnectInfo(caller));
+        request.extensions_mut().insert(hold.clone());
         let answer = app.clone().oneshot(request);
         async move { Ok::<_, Infallible>(answered(answer.await?, running)) }
     });
@@ -293,7 +311,39 @@ fn steady(body: Incoming) -> Body {
     if body.is_end_stream() {
         return Body::empty();
     }
-    Body::new(TimeoutBody::new(Duration::from_secs(limit::READ_STALL_SECONDS), body))
+    let left = body.size_hint().exact();
+    let body = Box::pin(TimeoutBody::new(Duration::from_secs(limit::READ_STALL_SECONDS), body));
+    Body::new(Steady { body, left })
+}
+
+/// A body that says how much of it is left, where its head does.
+struct Steady {
+    body: Pin<Box<TimeoutBody<Incoming>>>,
+    left: Option<u64>,
+}
+
+impl HttpBody for Steady {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let polled = self.body.as_mut().poll_frame(context);
+        if let (Poll::Ready(Some(Ok(frame))), Some(left)) = (&polled, &mut self.left) {
+            *left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
 }
 
 #[cfg(test)]

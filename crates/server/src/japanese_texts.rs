@@ -132,6 +132,7 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "`seaworthy access explain {0} push {1}` を実行してください",
     ),
     ("the closing PUT needs `?digest=`", "最後の PUT には `?digest=` が必要です"),
+    ("the request body ended early", "要求の本文が途中で終わりました"),
     ("the request body ended early: {}", "要求の本文が途中で終わりました: {0}"),
     ("too many uploads are under way", "進行中のアップロードが多すぎます"),
     ("upload `{}` is not known", "アップロード `{0}` は存在しません"),

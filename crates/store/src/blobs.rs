@@ -104,9 +104,15 @@ impl Blobs {
     }
 
     /// Goes on with an upload that was suspended, on this or an earlier run of the server.
-    pub async fn resume(&self, room: &'static str, state: UploadState) -> Result<Upload, BlobError> {
+    /// Whoever else may write to its file is kept away by `lock`.
+    pub async fn resume(
+        &self,
+        room: &'static str,
+        state: UploadState,
+        lock: Option<UploadLock>,
+    ) -> Result<Upload, BlobError> {
         self.check_floor()?;
-        Upload::resumed(self.clone(), room, state).await
+        Upload::resumed(self.clone(), room, state, lock).await
     }
 
     /// Takes an upload's file for this request alone, among all servers that share the directory: two

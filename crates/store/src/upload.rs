@@ -99,6 +99,8 @@ impl Pending {
 pub(crate) struct Sink {
     pub(crate) hasher: Hasher,
     pub(crate) file: Option<File>,
+    /// Whoever may still write to the file holds it.
+    pub(crate) lock: Option<UploadLock>,
 }
 
 /// The bytes of an upload that were written so far: who asks for some knows that there are so many. Nothing of
@@ -169,11 +171,11 @@ impl Stored {
     }
 }
 
-/// An upload's file, held by one request of all that share the directory, until it is dropped or its
-/// process ends.
-#[derive(Debug)]
+/// An upload's file, held by one request of all that share the directory, until the last of its clones is dropped
+/// or its process ends.
+#[derive(Clone, Debug)]
 pub struct UploadLock {
-    _file: File,
+    _file: Arc<File>,
 }
 
 /// What became of asking for an [`UploadLock`].
@@ -197,7 +199,7 @@ impl UploadLock {
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             // Who had it until now may have made it a blob, or removed it.
             Ok(()) if !is_at(&file, path)? => Ok(Hold::NoFile),
-            Ok(()) => Ok(Hold::Taken(Self { _file: file })),
+            Ok(()) => Ok(Hold::Taken(Self { _file: Arc::new(file) })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(Hold::Busy),
             Err(error) => Err(failed("lock", path, error.into())),
         }
@@ -207,7 +209,7 @@ impl UploadLock {
 impl Upload {
     pub(crate) fn fresh(blobs: Blobs, room: &'static str, id: UploadId, algorithm: Algorithm) -> Self {
         let path = blobs.upload_path(room, id);
-        let sink = Some(Sink { hasher: Hasher::new(algorithm), file: None });
+        let sink = Some(Sink { hasher: Hasher::new(algorithm), file: None, lock: None });
         let open = blobs.open_upload();
         Self { blobs, room, id, path, sink, pending: Pending::default(), offset: 0, open }
     }
@@ -217,14 +219,15 @@ impl Upload {
         blobs: Blobs,
         room: &'static str,
         state: UploadState,
+        lock: Option<UploadLock>,
     ) -> Result<Self, BlobError> {
         let path = blobs.upload_path(room, state.id);
         let (offset, at) = (state.offset, path.clone());
         let lost = move |found| BlobError::UploadLost { found, expected: offset };
         let hasher = Hasher::from_state(&state.hash_state).ok_or_else(|| lost(0))?;
-        let file = blocking(move || {
+        let sink = blocking(move || {
             if offset == 0 && !at.exists() {
-                return Ok(None);
+                return Ok(Sink { hasher, file: None, lock });
             }
             let mut file = OpenOptions::new().read(true).write(true).open(&at).map_err(|_| lost(0))?;
             let found = file.metadata().map_err(|source| failed("inspect", &at, source))?.len();
@@ -234,7 +237,7 @@ impl Upload {
             file.set_len(offset)
                 .and_then(|()| file.seek(SeekFrom::End(0)))
                 .map_err(|source| failed("truncate", &at, source))?;
-            Ok(Some(file))
+            Ok(Sink { hasher, file: Some(file), lock })
         })
         .await?;
         Ok(Self {
@@ -243,10 +246,19 @@ impl Upload {
             room,
             id: state.id,
             path,
-            sink: Some(Sink { hasher, file }),
+            sink: Some(sink),
             pending: Pending::default(),
             offset,
         })
+    }
+
+    /// With a lock on its file, which lasts as long as anything is written to it.
+    #[must_use]
+    pub fn holding(mut self, lock: Option<UploadLock>) -> Self {
+        if let Some(sink) = &mut self.sink {
+            sink.lock = lock;
+        }
+        self
     }
 
     /// Bytes taken in so far.
@@ -255,10 +267,16 @@ impl Upload {
     }
 
     /// Takes the next bytes in.
-    pub async fn write(&mut self, chunk: Bytes) -> Result<(), BlobError> {
-        self.offset += chunk.len() as u64;
-        self.pending.push(chunk);
-        if self.pending.length >= self.open.chunk_bytes() { self.flush().await } else { Ok(()) }
+    pub async fn write(&mut self, mut chunk: Bytes) -> Result<(), BlobError> {
+        while !chunk.is_empty() {
+            let piece = chunk.split_to(chunk.len().min(limit::UPLOAD_CHUNK_BYTES));
+            self.offset += piece.len() as u64;
+            self.pending.push(piece);
+            if self.pending.length >= self.open.chunk_bytes() {
+                self.flush().await?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes what was taken in to the file, so that [`Upload::growing`] has it.

@@ -103,12 +103,13 @@ async fn a_suspended_upload_goes_on(test: TestDb) {
             .await
             .expect("suspend");
         for part in bytes.chunks(length / 3 + 1) {
-            let mut upload = blobs.resume("t", state).await.expect("resume");
+            let mut upload = blobs.resume("t", state, None).await.expect("resume");
             upload.write(Bytes::copy_from_slice(part)).await.expect("write");
             state = upload.suspend().await.expect("suspend");
         }
         assert_eq!(state.offset, length as u64);
-        let stored = blobs.resume("t", state).await.expect("resume").finish(digest).await.expect("finish");
+        let stored =
+            blobs.resume("t", state, None).await.expect("resume").finish(digest).await.expect("finish");
         assert_eq!((stored.digest(), stored.size()), (&digest, length as u64));
     }
 }
@@ -123,15 +124,15 @@ async fn what_was_not_acknowledged_is_cut_off(test: TestDb) {
     let mut longer = std::fs::read(&file).expect("read");
     longer.extend_from_slice(b"never acknowledged");
     std::fs::write(&file, &longer).expect("write");
-    let upload = blobs.resume("t", state.clone()).await.expect("resume");
+    let upload = blobs.resume("t", state.clone(), None).await.expect("resume");
     let stored = upload.finish(Digest::sha256(&pattern(100_000))).await.expect("finish");
     assert_eq!(stored.size(), 100_000);
 
     std::fs::write(&file, b"short").expect("write");
-    let lost = blobs.resume("t", state.clone()).await;
+    let lost = blobs.resume("t", state.clone(), None).await;
     assert!(matches!(lost, Err(BlobError::UploadLost { found: 5, expected: 100_000 })));
     let garbage = UploadState { hash_state: vec![9], ..state };
-    assert!(matches!(blobs.resume("t", garbage).await, Err(BlobError::UploadLost { .. })));
+    assert!(matches!(blobs.resume("t", garbage, None).await, Err(BlobError::UploadLost { .. })));
 }
 
 async fn the_floor_refuses(test: TestDb) {

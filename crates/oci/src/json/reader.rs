@@ -1,7 +1,7 @@
 //! Reading a value and checking its document in one pass: whatever a type reads goes through here, and what it
 //! ignores is looked at as [`Strict`] does.
 //!
-//! Only what documents are made of is passed on. A type that asks for more is refused, and then read the long way.
+//! Only what documents are made of is passed on: a type that asks for more is refused.
 
 use std::borrow::Cow;
 
@@ -45,9 +45,18 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Watched<'_, 'de, D> {
         visitor.visit_unit()
     }
 
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_map(Watched { inner: visitor, place: self.place })
+    }
+
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct enum identifier
+        tuple_struct map enum identifier
     }
 }
 
@@ -95,10 +104,12 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watched<'_, 'de, V> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
+        self.place.check_depth()?;
         self.inner.visit_seq(Watched { inner: items, place: self.place })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<V::Value, A::Error> {
+        self.place.check_depth()?;
         let seen = self.place.keys();
         self.inner.visit_map(Entries { inner: entries, place: self.place, seen })
     }
@@ -108,7 +119,6 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Watched<'_, 'de, S> 
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
-        self.place.check_depth()?;
         self.inner.deserialize(Watched { inner: deserializer, place: self.place })
     }
 }

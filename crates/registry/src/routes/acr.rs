@@ -34,7 +34,7 @@ pub(super) async fn handle(
         Ok(parsed) => parsed,
         Err(problem) => return finish(respond::problem(&problem, false)),
     };
-    let call = Call { registry: &registry, identity: &identity, query: &query, sends: None };
+    let call = Call { registry: &registry, identity: &identity, query: &query, sends: None, hold: None };
     let rejected = request.extensions().get::<CredentialRejected>().is_some();
     let answer = if rejected { Err(unauthorized().into()) } else { call.acr(&target, &host, request).await };
     finish(answer.unwrap_or_else(|error| {

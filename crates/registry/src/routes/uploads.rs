@@ -90,7 +90,8 @@ impl Call<'_> {
     }
 
     /// Runs `work` to its end also when its client goes away. Who holds an upload lets go when its bytes and its
-    /// row are written, or will not be: dropped before, it would let the next request write between them.
+    /// row are written, or will not be: dropped before, it would let the next request write between them. Until then
+    /// the connection counts.
     async fn to_its_end<T, W>(
         &self,
         name: &RepoName,
@@ -101,7 +102,12 @@ impl Call<'_> {
         W: Future<Output = Result<T, RegistryError>> + Send + 'static,
     {
         let work = work(self.registry.clone(), self.identity.clone(), name.clone());
-        match tokio::spawn(work).await {
+        let hold = self.hold.clone();
+        let held = async move {
+            let _hold = hold;
+            work.await
+        };
+        match tokio::spawn(held).await {
             Ok(outcome) => outcome,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),

@@ -20,7 +20,8 @@ fn caller() -> Caller {
     Caller { address: "192.0.2.1:4000".parse().expect("an address"), is_secure: false, certificate: None }
 }
 
-/// Answers at `/`, takes an hour at `/slow`, reads what it gets at `/read`, and has much to say at `/long`.
+/// Answers at `/`, takes an hour at `/slow`, reads what it gets at `/read`, says at `/length` how much that will be,
+/// and has much to say at `/long`.
 fn app() -> Router {
     Router::new().fallback(|request: Request| async {
         match request.uri().path() {
@@ -33,6 +34,7 @@ fn app() -> Router {
                 Ok(bytes) => Response::new(bytes.len().to_string().into()),
                 Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
             },
+            "/length" => Response::new(format!("{:?}", request.body().size_hint().exact()).into()),
             _ => Response::new("here".into()),
         }
     })
@@ -45,7 +47,7 @@ fn connected() -> (DuplexStream, tokio::task::JoinHandle<()>) {
 
 fn stoppable(stop: CancellationToken) -> (DuplexStream, tokio::task::JoinHandle<()>) {
     let (client, server) = tokio::io::duplex(PIPE);
-    (client, tokio::spawn(converse(server, caller(), app(), stop)))
+    (client, tokio::spawn(converse(server, (caller(), ConnectionHold::new(())), app(), stop)))
 }
 
 /// Seconds until `done`, on a clock that jumps whenever all wait.
@@ -121,6 +123,22 @@ async fn an_answer_may_take_its_time() {
     server.await.expect("ended");
 }
 
+/// So that what does not fit is refused before it is sent.
+#[tokio::test]
+async fn how_long_a_body_is_is_known_before_it_comes() {
+    for (said, known) in [
+        ("content-length: 100\r\nexpect: 100-continue", "Some(100)"),
+        ("content-length: 100", "Some(100)"),
+        ("transfer-encoding: chunked", "None"),
+        ("content-length: 0", "Some(0)"),
+    ] {
+        let (mut client, _server) = connected();
+        ask(&mut client, &format!("POST /length HTTP/1.1\r\nhost: a\r\n{said}\r\n\r\n")).await;
+        let told = answer(&mut client, known).await;
+        assert!(told.starts_with("HTTP/1.1 200"), "not told to go on: {told}");
+    }
+}
+
 /// `slowloris_upload`: whoever says a length and sends nothing more is given up.
 #[tokio::test(start_paused = true)]
 async fn slowloris_upload() {
@@ -188,7 +206,10 @@ async fn a_handshake_has_a_deadline() {
     for begun in [&b""[..], &[0x16, 3, 1, 1, 0, 1]] {
         let (mut client, server) = tokio::io::duplex(PIPE);
         client.write_all(begun).await.expect("sent");
-        let shaking = shake_hands(server, caller().address, &acceptor, app(), CancellationToken::new());
+        let shaking = {
+            let who = (caller().address, ConnectionHold::new(()));
+            shake_hands(server, who, &acceptor, app(), CancellationToken::new())
+        };
         assert_eq!(seconds(shaking).await, limit::HANDSHAKE_SECONDS);
     }
 }

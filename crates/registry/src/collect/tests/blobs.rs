@@ -13,7 +13,7 @@ db_tests!(super::ROOMS; gc_vs_head_then_manifest, gc_vs_mount, gc_vs_reupload_wh
     a_late_deleter_hits_nothing, two_gc_workers_two_replicas, lease_survives_restart,
     crash_between_rename_and_sql, crash_after_sql_before_reply, crash_mid_gc_delete, clock_jumps_backwards,
     what_is_named_stays, a_batch_is_bounded, pins_are_prolonged_at_half,
-    a_cut_request_ends_before_the_next,
+    a_broken_body_leaves_nothing, a_cut_request_ends_before_the_next, a_cut_request_keeps_its_blob,
     a_session_is_finished_twice,
     foreign_layers_that_were_pushed_stay);
 
@@ -304,8 +304,8 @@ async fn crash_between_rename_and_sql(test: TestDb) {
     // The client tries again, and what it is told now holds.
     still.client.put_blob("a", &layer).await;
     still.reads("a", &layer).await;
-    // Who was killed never went on.
-    drop(go);
+    // Who was killed never goes on.
+    std::mem::forget(go);
 }
 
 /// The row is written, and the server is killed before it says so.
@@ -506,6 +506,43 @@ async fn a_cut_request_ends_before_the_next(test: TestDb) {
     let closed = still.client.close(&location, Digest::sha256(&whole), vec![]).await;
     assert_eq!(closed.status, StatusCode::CREATED, "{}", closed.text());
     still.reads("a", &whole).await;
+}
+
+/// Its answer is lost, and its blob is there all the same.
+async fn a_cut_request_keeps_its_blob(test: TestDb) {
+    let still = Still::new(test).await;
+    let location = still.client.begin("a").await;
+    let close = format!("{location}?digest={}", Digest::sha256(&file(1)));
+    let whole = format!("/v2/a/blobs/uploads/?digest={}", Digest::sha256(&file(2)));
+    for (seed, method, path) in [(1, "PUT", close), (2, "POST", whole)] {
+        let (seen, go) = still.registry().hold_at(Point::Placed);
+        let cut = tokio::spawn({
+            let client = still.client.clone();
+            async move { client.send(method, &path, &[], file(seed)).await }
+        });
+        seen.await.expect("held");
+        cut.abort();
+        assert!(cut.await.is_err());
+        go.send(()).expect("held");
+        while still.head("a", &Digest::sha256(&file(seed))).await != StatusCode::OK {
+            tokio::task::yield_now().await;
+        }
+        still.reads("a", &file(seed)).await;
+    }
+}
+
+/// What had come of a blob without a session goes at once, however its request ends.
+async fn a_broken_body_leaves_nothing(test: TestDb) {
+    let still = Still::new(test).await;
+    let path = format!("/v2/a/blobs/uploads/?digest={}", Digest::sha256(&file(1)));
+    let pieces = [Ok(file(1)), Ok(vec![0; 600_000]), Err(std::io::Error::other("cut"))];
+    let body = axum::body::Body::from_stream(futures_util::stream::iter(pieces));
+    let answer = still.client.send("POST", &path, &[], body).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"));
+    let answer = still.client.send("POST", &path, &[], [file(1), vec![0; 600_000]].concat()).await;
+    assert_eq!(answer.code(), "DIGEST_INVALID");
+    let left = std::fs::read_dir(still.world.test.path().join("uploads/registry"));
+    assert_eq!(left.map_or(0, Iterator::count), 0);
 }
 
 /// What a manifest says is elsewhere, and was pushed all the same.

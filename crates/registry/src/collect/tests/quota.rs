@@ -19,7 +19,7 @@ use crate::{Change, Collection, Usage};
 
 db_tests!(super::ROOMS; quota_parallel_push_never_exceeds, tags_and_repositories_are_counted,
     what_is_used_is_what_is_held, a_quota_counts_what_was_there, a_body_that_does_not_fit_is_not_taken,
-    what_was_brought_in_vain_is_let_go, a_smaller_quota_lets_things_go);
+    a_session_that_does_not_fit_ends, what_was_brought_in_vain_is_let_go, a_smaller_quota_lets_things_go);
 
 impl World {
     async fn quota(&self, prefix: &str, quota: serde_json::Value) {
@@ -311,6 +311,19 @@ async fn a_body_that_does_not_fit_is_not_taken(test: TestDb) {
     let other = client.put_blob("other", b"small").await;
     let path = format!("/v2/team/b/blobs/uploads/?mount={other}&from=other");
     assert!(refused(&client.send("POST", &path, &[], "").await));
+}
+
+/// Two that fit alone: the second is over when it is closed, and stands in nobody's way.
+async fn a_session_that_does_not_fit_ends(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    world.quota("team", json!({"bytes": 50_000})).await;
+    let location = client.begin("team/a").await;
+    let [one, other] = [[file(1), file(2)].concat(), file(3)];
+    assert_eq!(client.send("PATCH", &location, &[], one.clone()).await.status, StatusCode::ACCEPTED);
+    client.put_blob("team/a", &other).await;
+    assert!(refused(&client.close(&location, Digest::sha256(&one), vec![]).await));
+    assert_eq!(client.get(&location).await.code(), "BLOB_UPLOAD_UNKNOWN");
 }
 
 async fn what_was_brought_in_vain_is_let_go(test: TestDb) {

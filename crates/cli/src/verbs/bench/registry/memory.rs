@@ -24,20 +24,28 @@ const CHUNK_BYTES: usize = 1 << 20;
 pub(super) struct Filled(#[allow(dead_code, reason = "removed when it is dropped")] NamedTempFile);
 
 /// Touches all memory that is available, by reading a file of that length in `directory`, where the registry's files
-/// are too.
+/// are too. Fails where that leaves much of it free: on a file system that is in memory itself, or within a limit.
 pub(super) async fn fill(global: &Global, directory: &Path) -> Result<Filled, Failure> {
     let failed = |error: std::io::Error| unable(format!("failed to fill the memory: {error}"));
     let read = fs::read_to_string("/proc/meminfo").map_err(failed)?;
-    let length = available_bytes(&read).ok_or_else(|| unable("`/proc/meminfo` does not say MemAvailable"))?;
+    let length =
+        bytes(&read, "MemAvailable:").ok_or_else(|| unable("`/proc/meminfo` does not say MemAvailable"))?;
     let bar = render::progress(global, Text::FillingMemory, Amount::BytesOf(length));
     let file = NamedTempFile::new_in(directory).map_err(failed)?;
     let filled = tokio::task::spawn_blocking(move || {
-        file.as_file().set_len(length)?;
-        read_all(file.as_file(), &bar)?;
+        let read = file.as_file().set_len(length).and_then(|()| read_all(file.as_file(), &bar));
         bar.finish_and_clear();
-        Ok(Filled(file))
+        read.map(|()| Filled(file))
     });
-    filled.await.map_err(|error| unable(error.to_string()))?.map_err(failed)
+    let filled = filled.await.map_err(|error| unable(error.to_string()))?.map_err(failed)?;
+    let left = fs::read_to_string("/proc/meminfo").ok().and_then(|read| bytes(&read, "MemFree:"));
+    if left.is_none_or(|left| left > length / 4) {
+        return Err(unable(format!(
+            "the memory was not filled by a file in `{}`: it may be in memory itself, or within a memory limit",
+            directory.display()
+        )));
+    }
+    Ok(filled)
 }
 
 fn read_all(mut file: &File, bar: &ProgressBar) -> std::io::Result<()> {
@@ -51,8 +59,8 @@ fn read_all(mut file: &File, bar: &ProgressBar) -> std::io::Result<()> {
 }
 
 /// What `proc_meminfo(5)` gives in kB.
-fn available_bytes(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+fn bytes(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
 }
 
@@ -64,7 +72,7 @@ mod tests {
     fn the_kernel_says_what_is_available() {
         let meminfo =
             "MemTotal:       24105000 kB\nMemFree:          466000 kB\nMemAvailable:    7377920 kB\n";
-        assert_eq!(available_bytes(meminfo), Some(7_377_920 * 1_024));
+        assert_eq!(bytes(meminfo, "MemAvailable:"), Some(7_377_920 * 1_024));
         for bad in [
             "",
             "MemFree: 1 kB",
@@ -72,10 +80,10 @@ mod tests {
             "MemAvailable: -1 kB",
             "MemAvailable: 99999999999999999999 kB",
         ] {
-            assert_eq!(available_bytes(bad), None, "{bad}");
+            assert_eq!(bytes(bad, "MemAvailable:"), None, "{bad}");
         }
         assert!(
-            available_bytes(&fs::read_to_string("/proc/meminfo").expect("Linux")).is_some_and(|it| it > 0)
+            bytes(&fs::read_to_string("/proc/meminfo").expect("Linux"), "MemFree:").is_some_and(|it| it > 0)
         );
     }
 }
