@@ -374,8 +374,8 @@ mod tests {
             (404, None, "MANIFEST_UNKNOWN", ErrorCode::ManifestUnknown),
             (404, None, "NAME_UNKNOWN", ErrorCode::NameUnknown),
             (400, None, "MANIFEST_BLOB_UNKNOWN", ErrorCode::ManifestBlobUnknown),
-            (507, None, "UNSUPPORTED", ErrorCode::NoSpace),
-            (503, Some(1), "UNSUPPORTED", ErrorCode::Unavailable),
+            (507, None, "UNAVAILABLE", ErrorCode::NoSpace),
+            (503, Some(1), "UNAVAILABLE", ErrorCode::Unavailable),
         ] {
             let status = StatusCode::from_u16(status).expect("a status");
             let problem = problem_of(status, wait, body(code).as_bytes());

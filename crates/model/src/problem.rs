@@ -162,10 +162,10 @@ impl ErrorCode {
             | Self::UriTooLong
             | Self::Conflict
             | Self::PasswordRequired
-            | Self::Unsupported
-            | Self::NoSpace
-            | Self::Unavailable
-            | Self::Internal => "UNSUPPORTED",
+            | Self::Unsupported => "UNSUPPORTED",
+            // Not in the spec, which has none for a server's trouble; what distribution and its clients say.
+            Self::NoSpace | Self::Unavailable => "UNAVAILABLE",
+            Self::Internal => "UNKNOWN",
         }
     }
 }

@@ -1,36 +1,74 @@
 use std::collections::BTreeMap;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
 use crate::{
-    Digest, JsonError, Platform,
+    Digest, Hasher, JsonError, Platform,
     json::{self, ReadError},
     limit, media,
 };
 
-/// A pointer to a blob or manifest (image spec, "OCI Content Descriptors").
+/// A pointer to a blob or manifest (image spec, "OCI Content Descriptors"). Bytes that it brings along (`data`) are those
+/// that it names, or it is none: who reads them there would have others than who fetches them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(try_from = "RawDescriptor")]
 pub struct Descriptor {
     /// What the bytes are.
-    #[serde(default)]
     pub media_type: String,
     /// Their name.
     pub digest: Digest,
     /// Their length in bytes: a *claim*, compared with what is stored, never allocated by.
     pub size: u64,
     /// Places outside this registry that hold the bytes.
-    #[serde(default)]
     pub urls: Vec<String>,
     /// Only in an index: what the child runs on.
-    #[serde(default)]
     pub platform: Option<Platform>,
     /// What the pointed-at manifest carries.
-    #[serde(default)]
     pub artifact_type: Option<String>,
     /// Free key-value pairs.
-    #[serde(default)]
     pub annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawDescriptor {
+    #[serde(default)]
+    media_type: String,
+    digest: Digest,
+    size: u64,
+    #[serde(default)]
+    urls: Vec<String>,
+    platform: Option<Platform>,
+    artifact_type: Option<String>,
+    annotations: Option<BTreeMap<String, String>>,
+    data: Option<String>,
+}
+
+impl TryFrom<RawDescriptor> for Descriptor {
+    type Error = String;
+
+    fn try_from(raw: RawDescriptor) -> Result<Self, String> {
+        if let Some(data) = raw.data {
+            let is_named = STANDARD.decode(data).is_ok_and(|bytes| {
+                let mut hasher = Hasher::new(raw.digest.algorithm());
+                hasher.update(&bytes);
+                bytes.len() as u64 == raw.size && hasher.finish() == raw.digest
+            });
+            if !is_named {
+                return Err(format!("`data` is not what {} names", raw.digest));
+            }
+        }
+        Ok(Self {
+            media_type: raw.media_type,
+            digest: raw.digest,
+            size: raw.size,
+            urls: raw.urls,
+            platform: raw.platform,
+            artifact_type: raw.artifact_type,
+            annotations: raw.annotations,
+        })
+    }
 }
 
 impl Descriptor {
@@ -349,6 +387,27 @@ mod tests {
                 r#"{{"schemaVersion":2,"config":{{"digest":"sha256:{HEX}","size":{size}}},"layers":[]}}"#
             );
             assert!(Manifest::parse(json.as_bytes(), None).is_err(), "{size}");
+        }
+    }
+
+    #[test]
+    fn inline_data_is_what_is_named() {
+        let digest = Digest::sha256(b"hello");
+        let read = |data: &str, size: usize| {
+            let config = format!(r#"{{"digest":"{digest}","size":{size},"data":{data}}}"#);
+            check(&format!(r#"{{"schemaVersion":2,"config":{config},"layers":[]}}"#), None)
+        };
+        assert_eq!(read(r#""aGVsbG8=""#, 5), "image of 0 layers");
+        assert_eq!(read("null", 5), "image of 0 layers");
+        for (data, size) in [
+            (r#""aGVsbG8=""#, 6),
+            (r#""aGVsbG9v""#, 5),
+            (r#""aGVsbG8""#, 5),
+            (r#""!""#, 5),
+            (r#""""#, 5),
+            ("5", 5),
+        ] {
+            assert_eq!(read(data, size), "manifest has a missing or misshapen field", "{data}");
         }
     }
 

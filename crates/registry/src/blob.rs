@@ -102,7 +102,7 @@ impl Registry {
             return Err(why);
         }
         let Some(cache) = self.inner.caches.of(repository).await? else { return Err(why) };
-        let reach = self.reach(identity, repository, digest, Reaching::Names).await?;
+        let reach = self.reach_in_time(identity, repository, digest, Reaching::Names).await?;
         let Some(manifest) = self.opened_by(identity, repository, reach).await? else { return Err(why) };
         let Some((bytes, media_type)) = self.manifest_bytes(repository, &manifest).await? else {
             return Err(why);
@@ -172,7 +172,7 @@ impl Registry {
     ) -> Result<BlobRow, RegistryError> {
         self.require(identity, Permission::Pull, repository).await?;
         let row = self.readable(digest).await?;
-        let reach = self.reach(identity, repository, digest, Reaching::Opens).await?;
+        let reach = self.reach_in_time(identity, repository, digest, Reaching::Opens).await?;
         if matches!(reach, Reach::Open(_)) {
             return Ok(row);
         }
@@ -200,7 +200,39 @@ impl Registry {
         })
     }
 
-    /// Whether the caller, who may pull from `repository`, may read the blob there.
+    /// True when the caller brought the blob here, and it is there.
+    pub(crate) async fn has_brought(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        let principal = db::bearer(identity.principal());
+        Ok(db::has_link(self.db(), repository, digest, &principal, Link::Read).await?
+            && db::blob(self.db(), digest).await?.is_some_and(|row| row.is_present()))
+    }
+
+    /// The same, waiting a short time for what is pending: a changed policy judges what is being pulled anew.
+    async fn reach_in_time(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+        how: Reaching,
+    ) -> Result<Reach, RegistryError> {
+        let reach = self.reach(identity, repository, digest, how).await?;
+        let Reach::Refused(manifest, refusal) = reach else { return Ok(reach) };
+        if !refusal.is_pending() {
+            return Ok(Reach::Refused(manifest, refusal));
+        }
+        Ok(match self.inner.config.gate.check(repository, &manifest, Door::Manifest).await? {
+            None => Reach::Open(Some(manifest)),
+            Some(refusal) => Reach::Refused(manifest, refusal),
+        })
+    }
+
+    /// Whether the caller, who may pull from `repository`, may read the blob there. Of what refuses it, something pending
+    /// is told.
     async fn reach(
         &self,
         identity: &Identity,
@@ -234,6 +266,7 @@ impl Registry {
                 }
                 match self.inner.config.gate.check(repository, manifest, Door::Blob).await? {
                     None => return Ok(Reach::Open(Some(*manifest))),
+                    Some(_) if matches!(&refused, Some(Reach::Refused(_, told)) if told.is_pending()) => {}
                     Some(refusal) => refused = Some(Reach::Refused(*manifest, refusal)),
                 }
             }

@@ -7,7 +7,8 @@ use seaworthy_oci::{Digest, RepoName};
 pub enum Door {
     /// A manifest: a pending answer is worth a short wait.
     Manifest,
-    /// A blob, after its manifest was let through: answered from what is known.
+    /// A blob, after its manifest was let through: answered from what is known. Where nothing opens it and something is
+    /// pending, that is asked about once more as a manifest is.
     Blob,
 }
 
@@ -18,6 +19,13 @@ pub struct Refusal {
     pub problem: Problem,
     /// `blocked` or `pending`, for the ledger.
     pub verdict: &'static str,
+}
+
+impl Refusal {
+    /// True when the answer is still to come.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.verdict == "pending"
+    }
 }
 
 /// Asked for every manifest and blob read: may this manifest be pulled from this repository?

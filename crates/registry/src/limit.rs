@@ -30,9 +30,9 @@ pub const REPOSITORIES_PAGE: u32 = 100;
 pub const COUNTED: i64 = 100_000;
 /// Manifests on one page of their attributes: each costs a look at its config.
 pub const MANIFESTS_PAGE: u32 = 100;
-/// What is left of a refused request's body is read up to this length, in bytes (4 MiB: a chunk of
-/// Azure's clients).
-pub const DRAINED_BYTES: usize = 4 * 1024 * 1024;
+/// What is left of a refused request's body is read up to this length, in bytes (16 MiB: a chunk of Azure's clients has
+/// 4, and a manifest that is too long some more than it may).
+pub const DRAINED_BYTES: usize = 16 * 1024 * 1024;
 /// For how long, in seconds.
 pub const DRAIN_SECONDS: u64 = 5;
 /// Longest body of a change of attributes, in bytes.

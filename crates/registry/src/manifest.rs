@@ -76,6 +76,7 @@ impl Registry {
     ) -> Result<Pushed, RegistryError> {
         self.require(identity, Permission::Push, repository).await?;
         let manifest = Manifest::parse(&put.bytes, put.content_type)?;
+        self.blobs().check_floor()?;
         let digest = digest_for(put.name, &put.bytes)?;
         let mut pushed = describe(repository, digest, &manifest, self.inner.clock.now());
         if let Manifest::Image(image) = &manifest

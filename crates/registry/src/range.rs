@@ -19,19 +19,31 @@ pub(crate) enum Wanted {
 /// (§14.2); ranges that overlap are joined. Those that only touch are not: clients of zstd:chunked
 /// layers count on one part for each range.
 pub(crate) fn parse(header: Option<&str>, size: u64) -> Wanted {
-    let Some(spec) = header.and_then(|header| header.trim().strip_prefix("bytes=")) else {
+    let Some((unit, spec)) = header.and_then(|header| header.trim().split_once('=')) else {
         return Wanted::All;
     };
+    if !unit.eq_ignore_ascii_case("bytes") {
+        return Wanted::All;
+    }
     let mut ranges = Vec::new();
-    for (number, one) in spec.split(',').enumerate() {
+    let mut is_empty = true;
+    for (number, one) in spec.split(',').map(str::trim).enumerate() {
         if number >= limit::RANGES {
             return Wanted::All;
         }
-        match parse_one(one.trim(), size) {
+        if one.is_empty() {
+            // Elements of a list may be empty, all of them may not (§5.6.1).
+            continue;
+        }
+        is_empty = false;
+        match parse_one(one, size) {
             None => return Wanted::All,
             Some(range) if range.start < range.end => ranges.push(range),
             Some(_) => {}
         }
+    }
+    if is_empty {
+        return Wanted::All;
     }
     let mut ranges = joined(ranges);
     match ranges.len() {
@@ -44,9 +56,9 @@ pub(crate) fn parse(header: Option<&str>, size: u64) -> Wanted {
 /// One range, empty when nothing of it exists; `None` when it is not one.
 fn parse_one(spec: &str, size: u64) -> Option<Range<u64>> {
     let (first, last) = spec.split_once('-')?;
-    let number = |text: &str| {
-        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten()
-    };
+    // What no number here holds is behind every end.
+    let number =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().unwrap_or(u64::MAX));
     match (first.trim(), last.trim()) {
         ("", "") => None,
         ("", suffix) => Some(size.saturating_sub(number(suffix)?)..size),
@@ -104,7 +116,14 @@ mod tests {
             ("bytes=0-1,20-30,9-5", Part(0..2)),
             ("bytes=20-30,500-0", Unsatisfiable),
             ("bytes=0-1,x", All),
-            ("bytes=0-1,", All),
+            ("bytes=0-1,", Part(0..2)),
+            ("bytes=,, 0-1", Part(0..2)),
+            ("bytes=,", All),
+            ("bytes=", All),
+            ("Bytes=0-1", Part(0..2)),
+            ("bytes=0-18446744073709551616", Part(0..10)),
+            ("bytes=18446744073709551616-", Unsatisfiable),
+            ("bytes=-99999999999999999999", Part(0..10)),
             ("bytes=+1-2", All),
             ("bytes=-", All),
             ("bytes=a-b", All),

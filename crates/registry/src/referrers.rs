@@ -233,7 +233,7 @@ impl View<'_> {
         }
         let gate = &self.registry.inner.config.gate;
         let Some(refusal) = gate.check(self.of.0, &row.digest, self.door).await? else { return Ok(true) };
-        if refusal.verdict == "pending" {
+        if refusal.is_pending() {
             self.door = Door::Blob;
         }
         Ok(false)

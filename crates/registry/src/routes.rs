@@ -15,6 +15,7 @@ use axum::{
     response::Response,
     routing::any,
 };
+use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, Problem, Scope};
@@ -58,6 +59,9 @@ pub fn router(registry: Registry) -> Router {
         .route("/v2/", any(handle))
         .route("/v2/{*path}", any(handle))
         .route("/acr/v1/{*path}", any(acr::handle))
+        .route("/v1/{*path}", any(nowhere))
+        .route("/acr/v1", any(nowhere))
+        .route("/acr/v1/", any(nowhere))
         .with_state(registry)
 }
 
@@ -68,6 +72,10 @@ async fn handle(
 ) -> Response {
     let head = request.method() == Method::HEAD;
     let (method, uri, headers) = (request.method().clone(), request.uri().clone(), request.headers().clone());
+    if let Some(name) = ONCE.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some()) {
+        let problem = Problem::new(ErrorCode::Invalid, format!("request has the header `{name}` twice"));
+        return finish(respond::problem(&problem, head));
+    }
     let host = match Host::of(&headers, &uri) {
         Ok(host) => host,
         Err(problem) => return finish(respond::problem(&problem, head)),
@@ -80,13 +88,17 @@ async fn handle(
         Ok(query) => query,
         Err(problem) => return finish(respond::problem(&problem, head)),
     };
+    let asked = target.clone();
     let target = match registry.placed(target, query.get("ns"), host.name()).await {
         Ok(target) => target,
         Err(error) => return finish(respond::problem(&Problem::from(error), head)),
     };
+    // Whom a proxy answers for.
+    let namespace = query.get("ns").filter(|_| asked != target);
+    let asked = asked.repository().filter(|_| namespace.is_some());
     let sends = request.extensions().get::<SendsFiles>().copied();
     let hold = request.extensions().get::<ConnectionHold>().cloned();
-    let call = Call { registry: &registry, identity: &identity, query: &query, sends, hold };
+    let call = Call { registry: &registry, identity: &identity, query: &query, asked, sends, hold };
     let rejected = request.extensions().get::<CredentialRejected>().is_some();
     let (request, rest) = drain::lend(request);
     let answer = if rejected {
@@ -95,7 +107,7 @@ async fn handle(
     } else {
         call.dispatch(&target, request).await
     };
-    let response = match answer {
+    let mut response = match answer {
         Ok(response) => response,
         Err(error) => {
             rest.drain().await;
@@ -105,10 +117,33 @@ async fn handle(
                 let scope = respond::wanted_scope(&target, &method, query.get("from"));
                 respond::challenge(&mut response, &host, registry.access().service(), &scope);
             }
+            if problem.code == ErrorCode::Unsupported {
+                set(&mut response, header::ALLOW, methods(&target));
+            }
             response
         }
     };
+    if let Some(namespace) = namespace {
+        set(&mut response, header::HeaderName::from_static("oci-namespace"), namespace);
+    }
     finish(response)
+}
+
+/// What may be asked of it.
+const fn methods(target: &Target) -> &'static str {
+    match target {
+        Target::Root | Target::Catalog | Target::Tags(_) | Target::Referrers(..) => "GET, HEAD",
+        Target::Manifest(..) => "GET, HEAD, PUT, DELETE",
+        Target::Blob(..) => "GET, HEAD, DELETE",
+        Target::Uploads(_) => "POST",
+        Target::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE",
+    }
+}
+
+/// What older clients ask for, and nothing has.
+async fn nowhere(method: Method) -> Response {
+    let problem = Problem::new(ErrorCode::NotFound, "no such route in the distribution API");
+    finish(respond::problem(&problem, method == Method::HEAD))
 }
 
 /// Headers of every answer. The API version is what older docker clients look for.
@@ -117,6 +152,13 @@ fn finish(mut response: Response) -> Response {
     set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     response
 }
+
+/// What a request says once: whoever stands before us may have read the other.
+const ONCE: &[header::HeaderName] =
+    &[header::HOST, header::AUTHORIZATION, header::CONTENT_TYPE, header::CONTENT_RANGE];
+
+/// What a query has once.
+const SINGLE: &[&str] = &["digest", "digest-algorithm", "from", "last", "mount", "n", "ns", "orderby"];
 
 /// A request's query, in order; a name may occur several times.
 pub(crate) struct Query(Vec<(String, String)>);
@@ -127,10 +169,17 @@ impl Query {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             Some((decode(name)?, decode(&value.replace('+', " "))?))
         });
-        let pairs: Option<Vec<_>> = pairs.collect();
-        pairs
-            .map(Self)
-            .ok_or_else(|| Problem::new(ErrorCode::Invalid, "query has a malformed percent-encoding"))
+        let pairs: Option<Vec<(String, String)>> = pairs.collect();
+        let pairs = pairs
+            .ok_or_else(|| Problem::new(ErrorCode::Invalid, "query has a malformed percent-encoding"))?;
+        // Two readers of a name that is there twice see two requests.
+        let is_twice = |at: usize, name: &str| pairs.iter().take(at).any(|(other, _)| other == name);
+        for (at, (name, _)) in pairs.iter().enumerate() {
+            if SINGLE.contains(&name.as_str()) && is_twice(at, name) {
+                return Err(Problem::new(ErrorCode::Invalid, format!("query has `{name}` twice")));
+            }
+        }
+        Ok(Self(pairs))
     }
 
     /// The first value of this name.
@@ -149,6 +198,8 @@ pub(crate) struct Call<'c> {
     pub(crate) registry: &'c Registry,
     pub(crate) identity: &'c Identity,
     pub(crate) query: &'c Query,
+    /// What the repository is called where `ns=` says, if it was called so.
+    pub(crate) asked: Option<&'c RepoName>,
     /// Where bodies may be maps of files.
     pub(crate) sends: Option<SendsFiles>,
     pub(crate) hold: Option<ConnectionHold>,
@@ -162,8 +213,8 @@ impl Call<'_> {
         let (method, headers) = (request.method().clone(), request.headers().clone());
         match (target, method) {
             (Target::Root, Method::GET | Method::HEAD) => self.root(),
-            (Target::Catalog, Method::GET) => self.catalog("/v2/_catalog").await,
-            (Target::Tags(name), Method::GET) => self.tags(name).await,
+            (Target::Catalog, Method::GET | Method::HEAD) => self.catalog("/v2/_catalog").await,
+            (Target::Tags(name), Method::GET | Method::HEAD) => self.tags(name).await,
             (Target::Manifest(name, reference), Method::GET) => {
                 self.get_manifest(name, reference, &headers).await
             }
@@ -182,7 +233,9 @@ impl Call<'_> {
                 self.registry.delete_blob(self.identity, name, digest).await?;
                 Ok(empty(StatusCode::ACCEPTED))
             }
-            (Target::Referrers(name, subject), Method::GET) => self.referrers(name, subject).await,
+            (Target::Referrers(name, subject), Method::GET | Method::HEAD) => {
+                self.referrers(name, subject).await
+            }
             (Target::Uploads(name), Method::POST) => self.post_upload(name, request).await,
             (Target::Upload(name, id), Method::GET | Method::HEAD) => {
                 let progress = self.registry.upload_progress(self.identity, name, *id).await?;
@@ -206,10 +259,11 @@ impl Call<'_> {
     fn page(&self) -> Result<(u32, &str), RegistryError> {
         let most = match self.query.get("n") {
             None => limit::PAGE,
-            Some(n) => n
-                .parse::<u32>()
-                .map_err(|_| Problem::new(ErrorCode::Invalid, "`n` is not a number"))?
-                .min(limit::PAGE),
+            Some(n) if n.is_empty() || !n.bytes().all(|byte| byte.is_ascii_digit()) => {
+                return Err(Problem::new(ErrorCode::Invalid, "`n` is not a number").into());
+            }
+            // What no number here holds is more than a page.
+            Some(n) => n.parse().unwrap_or(limit::PAGE).min(limit::PAGE),
         };
         Ok((most, self.query.get("last").unwrap_or_default()))
     }
@@ -255,8 +309,19 @@ impl Call<'_> {
             .last()
             .filter(|_| tags.len() == most as usize)
             .map(|last| format!("</v2/{name}/tags/list?n={most}&last={}>; rel=\"next\"", encode(last)));
-        Ok(list_answer(json!({"name": name, "tags": tags}).to_string(), link))
+        Ok(list_answer(json!({"name": self.asked.unwrap_or(name), "tags": tags}).to_string(), link))
     }
+}
+
+/// All of a body of at most `most` bytes.
+async fn whole(body: Body, most: usize, too_long: impl FnOnce() -> Problem) -> Result<Bytes, Problem> {
+    axum::body::to_bytes(body, most).await.map_err(|error| {
+        let error = error.into_inner();
+        if error.is::<http_body_util::LengthLimitError>() {
+            return too_long();
+        }
+        Problem::new(ErrorCode::Invalid, format!("the request body ended early: {error}"))
+    })
 }
 
 fn text_header(headers: &HeaderMap, name: &header::HeaderName) -> Option<String> {

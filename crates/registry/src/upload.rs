@@ -110,15 +110,10 @@ impl Registry {
         }
         let (content_range, body) = chunk;
         let expected = check_position(content_range, &row)?;
+        check_length(expected, row.state.offset, &body)?;
         let mut upload = self.blobs().resume(ROOM, row.state, held.lock()).await?;
         receive(&mut upload, &self.room(repository, None).await?, body).await?;
-        if expected.is_some_and(|end| end != upload.offset()) {
-            return Err(Problem::new(
-                ErrorCode::SizeInvalid,
-                "chunk has not the length its `Content-Range` says",
-            )
-            .into());
-        }
+        check_end(expected, upload.offset())?;
         let state = upload.suspend().await?;
         self.pause(Point::Received).await;
         let progress = Progress { id, offset: state.offset };
@@ -136,9 +131,19 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let (id, digest) = session;
         let held = self.hold(id).await?;
-        let row = self.session(identity, repository, id).await?;
         let (content_range, body) = chunk;
-        check_position(content_range, &row)?;
+        let row = match self.session(identity, repository, id).await {
+            Err(RegistryError::Refused(problem))
+                if problem.code == ErrorCode::BlobUploadUnknown
+                    && self.has_brought(identity, repository, &digest).await? =>
+            {
+                // The answer to the one that ended it was lost.
+                return Ok(());
+            }
+            found => found?,
+        };
+        let expected = check_position(content_range, &row)?;
+        check_length(expected, row.state.offset, &body)?;
         // Without the session's file nobody is kept from writing under its name: this goes under another,
         // which a sweep removes when it is left over.
         let place = if held.has_file() { id } else { UploadId::generate() };
@@ -149,6 +154,7 @@ impl Registry {
             _ => self.blobs().resume(ROOM, row.state, held.lock()).await?,
         };
         receive(&mut upload, &self.room(repository, Some(&digest)).await?, body).await?;
+        check_end(expected, upload.offset())?;
         match upload.finish_copy(digest).await {
             Ok(stored) => {
                 let kept = self.keep_blob(identity, repository, stored, Some(id)).await;
@@ -227,6 +233,19 @@ fn check_position(content_range: Option<&str>, row: &UploadRow) -> Result<Option
         return Err(Problem::new(ErrorCode::RangeInvalid, message).into());
     }
     Ok(Some(range.end))
+}
+
+/// The same before the chunk comes, where it says how long it is.
+fn check_length(expected: Option<u64>, begin: u64, body: &Body) -> Result<(), Problem> {
+    body.size_hint().exact().map_or(Ok(()), |length| check_end(expected, begin.saturating_add(length)))
+}
+
+fn check_end(expected: Option<u64>, end: u64) -> Result<(), Problem> {
+    if expected.is_some_and(|expected| expected != end) {
+        let message = "chunk has not the length its `Content-Range` says";
+        return Err(Problem::new(ErrorCode::SizeInvalid, message));
+    }
+    Ok(())
 }
 
 /// Takes a body in, as far as it fits. What says how long it is and does not fit is not begun.

@@ -28,14 +28,17 @@ impl PullGate for ListGate {
         &'a self,
         repository: &'a RepoName,
         digest: &'a Digest,
-        _: Door,
+        door: Door,
     ) -> futures_util::future::BoxFuture<'a, Result<Option<Refusal>, Problem>> {
         let verdict = self.0.lock().expect("lock").get(&(repository.to_string(), *digest)).copied();
         Box::pin(async move {
             match verdict {
                 None => Ok(None),
+                // Judged while a patient reader waits.
+                Some("soon") if door == Door::Manifest => Ok(None),
                 Some("error") => Err(Problem::new(ErrorCode::Unavailable, "cannot find out")),
                 Some(verdict) => {
+                    let verdict = if verdict == "soon" { "pending" } else { verdict };
                     let message = format!("{repository}@{digest} is {verdict}");
                     Ok(Some(Refusal { problem: Problem::new(ErrorCode::Denied, message), verdict }))
                 }

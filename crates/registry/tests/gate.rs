@@ -13,6 +13,7 @@ use seaworthy_testkit::{TestDb, db_tests};
 use crate::client::{ROOMS, World};
 
 db_tests!(super::ROOMS; a_blocked_image_is_refused_by_every_name, layers_do_not_leak,
+    a_layer_waits_for_what_is_pending,
     an_artifact_opens_nothing, an_inspector_may_pull,
     mounting_checks_rights_never_verdicts, mount_without_read_right_falls_back_202,
     a_mount_from_anywhere_reads_what_its_source_let, a_mount_from_anywhere_looks_at_so_many_repositories,
@@ -28,6 +29,37 @@ async fn blocked(world: &World) -> Digest {
     let (digest, _) = world.operator().put_image("prod/web:1", &[&layer()]).await;
     world.gate.0.lock().expect("lock").insert(("prod/web".into(), digest), "blocked");
     digest
+}
+
+/// A policy that changes judges anew what is being pulled: its layers wait as its manifest does, once.
+async fn a_layer_waits_for_what_is_pending(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.service("ci", "AcrPull", "/repositories/prod").await;
+    let say = |digest: Digest, verdict| {
+        world.gate.0.lock().expect("lock").insert(("prod/web".into(), digest), verdict);
+    };
+    let (one, _) = world.operator().put_image("prod/web:1", &[&layer()]).await;
+    let (two, _) = world.operator().put_image("prod/web:2", &[&layer(), b"more"]).await;
+    let path = format!("/v2/prod/web/blobs/{}", Digest::sha256(&layer()));
+    for (verdicts, status) in [
+        (["soon", "soon"], StatusCode::OK),
+        (["soon", "blocked"], StatusCode::OK),
+        (["blocked", "soon"], StatusCode::OK),
+        (["pending", "blocked"], StatusCode::FORBIDDEN),
+        (["blocked", "blocked"], StatusCode::FORBIDDEN),
+    ] {
+        say(one, verdicts[0]);
+        say(two, verdicts[1]);
+        assert_eq!(client.get(&path).await.status, status, "{verdicts:?}");
+    }
+    // Who pushes does not wait for it.
+    say(one, "soon");
+    let pusher = world.service("pusher", "AcrPush", "/repositories/prod").await;
+    let mount = format!("/v2/prod/api/blobs/uploads/?mount={}&from=prod/web", Digest::sha256(&layer()));
+    let mounted = pusher.send("POST", &mount, &[], "").await;
+    assert_eq!(mounted.status, StatusCode::CREATED);
+    let unread = pusher.get(&format!("/v2/prod/api/blobs/{}", Digest::sha256(&layer()))).await;
+    assert_eq!(unread.status, StatusCode::NOT_FOUND, "named, and opened by nothing");
 }
 
 async fn a_blocked_image_is_refused_by_every_name(test: TestDb) {

@@ -13,7 +13,7 @@ use seaworthy_testkit::{TestDb, db_tests};
 
 use crate::client::{Answer, Client, ROOMS, World, artifact};
 
-db_tests!(super::ROOMS; tags_paging_during_inserts, prefix_names_a_and_a_b, link_header_escaping, pages_have_names,
+db_tests!(super::ROOMS; tags_paging_during_inserts, prefix_names_a_and_a_b, link_header_escaping, pages_have_names, requests_have_one_meaning,
     deletes_take_effect_at_once, an_index_by_tag_and_digest, a_push_tells_and_records,
     expired_uploads_are_swept, an_upload_ends_at_its_age, a_sweep_spares_what_is_written, same_tag_64_writers,
     uploads_of_a_principal_are_bounded, a_blob_ends_at_its_limit, pages_end_at_their_limit,
@@ -46,8 +46,77 @@ async fn pages_have_names(test: TestDb) {
     assert_eq!(all_tags(&client, "a", 3).await, ["0", "1", "B", "_", "a", "a-b", "a.b"], "in byte order");
     assert!(client.get("/v2/a/tags/list").await.text().contains(r#""name":"a""#));
     assert!(client.get("/v2/a/tags/list?n=0").await.text().contains(r#""tags":[]"#));
-    assert_eq!(client.get("/v2/a/tags/list?n=x").await.status, StatusCode::BAD_REQUEST);
+    for n in ["x", "", "-1", "1.5"] {
+        assert_eq!(
+            client.get(&format!("/v2/a/tags/list?n={n}")).await.status,
+            StatusCode::BAD_REQUEST,
+            "{n}"
+        );
+    }
+    for n in ["4294967296", "99999999999999999999999"] {
+        let answer = client.get(&format!("/v2/a/tags/list?n={n}")).await;
+        assert_eq!(names(&answer, "tags").len(), 7, "{n}");
+    }
     assert_eq!(client.get("/v2/none/tags/list").await.code(), "NAME_UNKNOWN");
+}
+
+/// Two readers of what is said twice see two requests; what can be asked says so.
+async fn requests_have_one_meaning(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (digest, manifest) = client.put_image("a:1", &[b"x"]).await;
+    let blob = Digest::sha256(b"y");
+    for path in [
+        format!("/v2/a/blobs/uploads/?digest={blob}&digest={digest}"),
+        format!("/v2/a/blobs/uploads/?digest={blob}&digest={blob}"),
+        format!("/v2/a/blobs/uploads/?mount={blob}&from=a&from=b"),
+    ] {
+        let answer = client.send("POST", &path, &[], "y").await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}");
+    }
+    for name in ["host", "authorization", "content-type", "content-range"] {
+        let twice = [("host", "localhost"), (name, "a"), (name, "b")];
+        let answer = client.send("GET", "/v2/a/tags/list", &twice[usize::from(name == "host")..], "").await;
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (StatusCode::BAD_REQUEST, "UNSUPPORTED"),
+            "{name}"
+        );
+    }
+    for path in ["/v1/search", "/v1/_ping", "/acr/v1", "/acr/v1/"] {
+        assert_eq!(client.get(path).await.code(), "NAME_UNKNOWN", "{path}");
+    }
+    assert_eq!(client.get("/v2/a/tags/list?n=1&n=2").await.status, StatusCode::BAD_REQUEST);
+    for (method, path, allow) in [
+        ("POST", "/v2/".to_owned(), "GET, HEAD"),
+        ("DELETE", "/v2/_catalog".to_owned(), "GET, HEAD"),
+        ("PUT", "/v2/a/tags/list".to_owned(), "GET, HEAD"),
+        ("PUT", format!("/v2/a/referrers/{digest}"), "GET, HEAD"),
+        ("PATCH", "/v2/a/manifests/1".to_owned(), "GET, HEAD, PUT, DELETE"),
+        ("PUT", format!("/v2/a/blobs/{blob}"), "GET, HEAD, DELETE"),
+        ("GET", "/v2/a/blobs/uploads/".to_owned(), "POST"),
+        ("POST", client.begin("a").await, "GET, HEAD, PATCH, PUT, DELETE"),
+    ] {
+        let answer = client.send(method, &path, &[], "").await;
+        let told = (answer.status, answer.header("allow"));
+        assert_eq!(told, (StatusCode::METHOD_NOT_ALLOWED, allow), "{method} {path}");
+    }
+    for path in ["/v2/_catalog".to_owned(), "/v2/a/tags/list".to_owned(), format!("/v2/a/referrers/{digest}")]
+    {
+        let (get, head) = (client.get(&path).await, client.send("HEAD", &path, &[], "").await);
+        assert_eq!(
+            (head.status, head.header("content-length")),
+            (StatusCode::OK, get.header("content-length"))
+        );
+    }
+    // A type is the same in any case, and a body that breaks off is not too long.
+    let upper = client.put_as("/v2/a/manifests/2", &crate::client::IMAGE.to_uppercase(), &manifest).await;
+    assert_eq!(upper.status, StatusCode::CREATED, "{}", upper.text());
+    assert_eq!(client.get("/v2/a/manifests/2").await.header("content-type"), crate::client::IMAGE);
+    let pieces = [Ok("{"), Err(std::io::Error::other("cut"))];
+    let body = Body::from_stream(futures_util::stream::iter(pieces));
+    let cut = client.send("PUT", "/v2/a/manifests/3", &[("content-type", crate::client::IMAGE)], body).await;
+    assert_eq!(cut.status, StatusCode::BAD_REQUEST, "{}", cut.text());
 }
 
 /// Whatever is pushed or deleted between two pages, what was there all the time is listed once.

@@ -126,6 +126,14 @@ async fn closing_put_out_of_order_416(test: TestDb) {
         assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE, "{wrong}");
         assert_eq!(answer.header("range"), "0-499999");
     }
+    // A chunk of another length than it says, told before or not.
+    for wrong in ["500000-500009", "500000-500000"] {
+        let untold = Body::from_stream(futures_util::stream::iter([Ok::<_, std::io::Error>("xx")]));
+        for body in [Body::from("xx"), untold] {
+            let answer = client.send("PUT", &path, &[("content-range", wrong)], body).await;
+            assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "SIZE_INVALID"));
+        }
+    }
     let range = format!("500000-{}", bytes.len() - 1);
     let put = client.send("PUT", &path, &[("content-range", &range)], tail.to_vec()).await;
     assert_eq!(put.status, StatusCode::CREATED, "the session lived on: {}", put.text());

@@ -280,8 +280,8 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "キャッシュに取得元のユーザー名とパスワードを設定するか、時間をおいてください",
     ),
     (
-        "see whether the cache has the user name and password that the upstream wants",
-        "取得元が求めるユーザー名とパスワードがキャッシュに設定されているか確認してください",
+        "see whether it exists there, and whether the cache has the user name and password that the upstream wants",
+        "取得元に存在するか、キャッシュに必要なユーザー名とパスワードが設定されているかを確認してください",
     ),
     (
         "allow its network with `--allow-network`, if it is meant",

@@ -119,4 +119,6 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "the memory was not filled by a file in `{}`: it may be in memory itself, or within a memory limit",
         "`{0}` のファイルではメモリを満たせませんでした。メモリ上のファイルシステムか、メモリ制限内の可能性があります",
     ),
+    ("query has `{}` twice", "クエリーに `{0}` が 2 つあります"),
+    ("request has the header `{}` twice", "要求にヘッダー `{0}` が 2 つあります"),
 ];

@@ -7,7 +7,7 @@ use seaworthy_model::{ErrorCode, Problem, Scope};
 use seaworthy_oci::RepoName;
 use serde_json::{Value, json};
 
-use super::{Answer, Call, CredentialRejected, Query, finish, json_answer, list_answer};
+use super::{Answer, Call, CredentialRejected, Query, finish, json_answer, list_answer, whole};
 use crate::{
     Registry, RegistryError,
     attributes::AttributesPage,
@@ -34,7 +34,14 @@ pub(super) async fn handle(
         Ok(parsed) => parsed,
         Err(problem) => return finish(respond::problem(&problem, false)),
     };
-    let call = Call { registry: &registry, identity: &identity, query: &query, sends: None, hold: None };
+    let call = Call {
+        registry: &registry,
+        identity: &identity,
+        query: &query,
+        asked: None,
+        sends: None,
+        hold: None,
+    };
     let rejected = request.extensions().get::<CredentialRejected>().is_some();
     let answer = if rejected { Err(unauthorized().into()) } else { call.acr(&target, &host, request).await };
     finish(answer.unwrap_or_else(|error| {
@@ -104,11 +111,11 @@ impl Call<'_> {
         if !judges {
             self.registry.require(self.identity, Permission::MetadataWrite, name).await?;
         }
-        let body = axum::body::to_bytes(request.into_body(), limit::ATTRIBUTES_BYTES).await;
-        let body = body.map_err(|_| {
+        let body = whole(request.into_body(), limit::ATTRIBUTES_BYTES, || {
             let message = format!("the attributes are longer than {} bytes", limit::ATTRIBUTES_BYTES);
             Problem::new(ErrorCode::TooLarge, message)
-        })?;
+        })
+        .await?;
         let change = LockChange::parse(&body)?;
         if let Some(ManifestName::Digest(digest)) = of
             && let Some(finding) = Finding::parse(&body)?

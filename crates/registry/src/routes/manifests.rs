@@ -6,7 +6,7 @@ use seaworthy_access::Permission;
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_oci::{Digest, RepoName, Tag, limit::MANIFEST_BYTES, media};
 
-use super::{Answer, Call, list_answer, not_modified, set_digest, text_header};
+use super::{Answer, Call, list_answer, not_modified, set_digest, text_header, whole};
 use crate::{
     RegistryError,
     cache::Served,
@@ -66,7 +66,9 @@ impl Call<'_> {
         self.registry.require(self.identity, Permission::Push, name).await?;
         self.registry.check_open(name).await?;
         let asked = self.asked_tags()?;
-        let content_type = text_header(request.headers(), &header::CONTENT_TYPE);
+        // Media types are the same in any case (RFC 9110 section 8.3.1).
+        let content_type =
+            text_header(request.headers(), &header::CONTENT_TYPE).map(|it| it.to_ascii_lowercase());
         let too_long =
             || Problem::new(ErrorCode::TooLarge, format!("manifest is longer than {MANIFEST_BYTES} bytes"));
         if text_header(request.headers(), &header::CONTENT_LENGTH)
@@ -75,8 +77,7 @@ impl Call<'_> {
         {
             return Err(too_long().into());
         }
-        let bytes =
-            axum::body::to_bytes(request.into_body(), MANIFEST_BYTES).await.map_err(|_| too_long())?;
+        let bytes = whole(request.into_body(), MANIFEST_BYTES, too_long).await?;
         let mut tags = asked.clone();
         if let ManifestName::Tag(tag) = reference
             && !asked.contains(tag)

@@ -70,9 +70,10 @@ impl UpstreamError {
                     .retry_after(bounded(retry_after.unwrap_or(limit::UPSTREAM_RETRY_SECONDS)))
                     .hint("give the cache a user name and password of the upstream, or wait")
             }
-            Self::Refused { .. } => Problem::new(ErrorCode::Unavailable, message)
-                .retry_after(limit::UPSTREAM_RETRY_SECONDS)
-                .hint("see whether the cache has the user name and password that the upstream wants"),
+            // No outage: public registries refuse what they do not have, too.
+            Self::Refused { .. } => Problem::new(ErrorCode::Denied, message).hint(
+                "see whether it exists there, and whether the cache has the user name and password that the upstream wants",
+            ),
             Self::Resting { seconds, .. } | Self::Answered { retry_after: Some(seconds), .. } => {
                 Problem::new(ErrorCode::Unavailable, message).retry_after(bounded(*seconds))
             }

@@ -315,9 +315,13 @@ async fn crash_after_sql_before_reply(test: TestDb) {
     let digest = Digest::sha256(&layer);
     let location = still.client.begin("a").await;
     still.client.close(&location, digest, layer.clone()).await;
-    // The answer was lost. The session is over, the blob is there, and sending it anew is no mistake.
+    // The answer was lost, and is given again: to who brought it alone, and for this blob.
     let again = still.client.close(&location, digest, layer.clone()).await;
-    assert_eq!(again.code(), "BLOB_UPLOAD_UNKNOWN");
+    assert_eq!(again.status, StatusCode::CREATED);
+    let other = still.world.service("other", "AcrPush", "/repositories").await;
+    assert_eq!(other.close(&location, digest, layer.clone()).await.code(), "BLOB_UPLOAD_UNKNOWN");
+    let never = still.client.close(&location, Digest::sha256(&file(2)), file(2)).await;
+    assert_eq!(never.code(), "BLOB_UPLOAD_UNKNOWN");
     assert_eq!(still.head("a", &digest).await, StatusCode::OK);
     still.client.put_blob("a", &layer).await;
     assert_eq!(still.copies(&digest), 1, "the second copy was not kept");
