@@ -1,6 +1,9 @@
-use std::sync::{
-    Arc, PoisonError, RwLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use seaworthy_ledger::{Act, Action};
@@ -325,6 +328,19 @@ impl Access {
             None => self.allows(identity, Permission::Catalog, &scope).await,
             Some(id) => Ok(self.snapshot().await?.grant(id, Permission::Catalog, &scope).is_some()),
         }
+    }
+
+    /// Where repositories may be that a catalog for `identity` shows ([`Access::may_see`] says which they are), in order;
+    /// `None` for everywhere.
+    pub async fn catalog_scopes(&self, identity: &Identity) -> Result<Option<Vec<Scope>>, AccessError> {
+        let Some(id) = identity.principal() else { return Ok(None) };
+        let snapshot = self.snapshot().await?;
+        let all = "/repositories".parse()?;
+        let scopes: BTreeSet<&Scope> = snapshot.scopes(id, Permission::Catalog).into_iter().collect();
+        if scopes.iter().any(|scope| scope.covers(&all)) {
+            return Ok(None);
+        }
+        Ok(Some(scopes.into_iter().filter(|scope| all.covers(scope)).cloned().collect()))
     }
 
     /// May `identity` do `permission` somewhere below `scope`?

@@ -131,6 +131,13 @@ impl Snapshot {
         })
     }
 
+    /// Scopes at or below which `principal` has `permission` at most, in no order.
+    pub(crate) fn scopes(&self, principal: PrincipalId, permission: Permission) -> Vec<&Scope> {
+        let assignments =
+            self.holders(principal, permission).filter_map(|holder| self.assignments.get(&holder)).flatten();
+        assignments.filter(|it| self.permits(it, permission)).map(|it| &it.scope).collect()
+    }
+
     /// Whose assignments count for `principal`: its own, and those of `anonymous`. Nobody gets less by signing in.
     fn holders(&self, principal: PrincipalId, permission: Permission) -> impl Iterator<Item = PrincipalId> {
         let is_known = self.principals.get(&principal).is_some_and(|principal| !principal.disabled);

@@ -25,6 +25,7 @@ use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
 use crate::{
+    NameRange,
     lock::{Ability, Locks},
     path::ManifestName,
     quota::Change,
@@ -250,12 +251,21 @@ pub(crate) async fn tags(
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }
 
-pub(crate) async fn repositories(db: &Db, after: &str, most: i64) -> Result<Vec<String>, DbError> {
+pub(crate) async fn repositories(
+    db: &Db,
+    range: &NameRange,
+    after: &str,
+    most: i64,
+) -> Result<Vec<String>, DbError> {
+    if range.end.as_str() <= after {
+        return Ok(Vec::new());
+    }
     let rows = db
         .fetch_all(
             "SELECT path FROM registry_repositories
-             WHERE path > $1 AND (COALESCE(locks, 0) & $3) = 0 ORDER BY path LIMIT $2",
-            args![after, most, Ability::List.bit()],
+             WHERE path > $1 AND path >= $4 AND path < $5 AND (COALESCE(locks, 0) & $3) = 0
+             ORDER BY path LIMIT $2",
+            args![after, most, Ability::List.bit(), range.first.as_str(), range.end.as_str()],
         )
         .await?;
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()

@@ -13,7 +13,7 @@ use seaworthy_store::{Blobs, Db, DbError, Hold, Tx, TxFuture, UploadLock};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Collection, PullGate, RegistryError,
+    Collection, NameRange, PullGate, RegistryError,
     cache::{Caches, Fetches, Flights, Outcome, Tasks},
     db, limit,
     path::ManifestName,
@@ -216,9 +216,14 @@ impl Registry {
         Ok(held)
     }
 
-    /// The repositories that exist below a path prefix, in name order after `last`.
-    pub async fn repositories(&self, last: &str, most: u32) -> Result<Vec<String>, RegistryError> {
-        Ok(db::repositories(self.db(), last, most.into()).await?)
+    /// The repositories that there are in a range of names, in name order after `last`.
+    pub async fn repositories(
+        &self,
+        range: &NameRange,
+        last: &str,
+        most: u32,
+    ) -> Result<Vec<String>, RegistryError> {
+        Ok(db::repositories(self.db(), range, last, most.into()).await?)
     }
 
     /// Removes expired upload sessions and upload files that no session remembers.

@@ -23,7 +23,7 @@ use seaworthy_oci::{Digest, RepoName};
 use serde_json::json;
 
 use crate::{
-    Registry, RegistryError, conditional, drain, limit,
+    NameRange, Registry, RegistryError, conditional, drain, limit,
     path::{Target, decode, encode},
     registry::unauthorized,
     respond::{self, Host, empty, set},
@@ -280,18 +280,24 @@ impl Call<'_> {
             .into());
         }
         let (most, last) = self.page()?;
+        let (ranges, step) = match access.catalog_scopes(self.identity).await? {
+            None => (vec![NameRange::all()], most),
+            Some(scopes) => (NameRange::of(&scopes), limit::PAGE),
+        };
         let mut names = Vec::new();
         let mut after = last.to_owned();
-        let mut more = most > 0;
-        while more && names.len() < most as usize {
-            let page = self.registry.repositories(&after, most).await?;
-            more = page.len() == most as usize;
-            for name in page {
-                after.clone_from(&name);
-                let repository: RepoName =
-                    name.parse().map_err(|_| Problem::new(ErrorCode::Internal, "bad name"))?;
-                if names.len() < most as usize && access.may_see(self.identity, &repository).await? {
-                    names.push(name);
+        for range in ranges {
+            let mut more = step > 0;
+            while more && names.len() < most as usize {
+                let page = self.registry.repositories(&range, &after, step).await?;
+                more = page.len() == step as usize;
+                for name in page {
+                    after.clone_from(&name);
+                    let repository: RepoName =
+                        name.parse().map_err(|_| Problem::new(ErrorCode::Internal, "bad name"))?;
+                    if names.len() < most as usize && access.may_see(self.identity, &repository).await? {
+                        names.push(name);
+                    }
                 }
             }
         }

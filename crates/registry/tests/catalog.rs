@@ -11,8 +11,45 @@ use serde_json::json;
 
 use crate::client::{ROOMS, World, artifact};
 
-db_tests!(super::ROOMS; pages_are_complete_and_in_order, nobody_sees_what_they_may_not_pull,
+db_tests!(super::ROOMS; pages_are_complete_and_in_order,
+    a_catalog_is_what_its_caller_may_see, nobody_sees_what_they_may_not_pull,
     a_repository_says_what_it_holds, counting_is_bounded, tags_come_in_pages, referrers_open_level_by_level);
+
+/// Of names around those that are covered, on pages of any size.
+async fn a_catalog_is_what_its_caller_may_see(test: TestDb) {
+    let world = World::new(test).await;
+    let there = ["a", "a-b", "a.b", "a/b", "a/b/c", "a0", "ab", "b/c", "b/c-d", "b/c/d", "c"];
+    for repository in there {
+        insert(
+            &world,
+            format!("INSERT INTO registry_repositories (path, created_at) VALUES ('{repository}', 0)"),
+        )
+        .await;
+    }
+    let client = world.service("some", "Reader", "/repositories/a").await;
+    for scope in ["/repositories/b/c/d", "/repositories/a/b", "/repositories/c", "/repositories/none"] {
+        let scope = scope.parse().expect("a scope");
+        world.access.assign(&Actor::system(), "some", "Reader", scope).await.expect("assigned");
+    }
+    let nobody = world.service("nobody", "Reader", "/repositories/elsewhere").await;
+    for most in [1, 2, 3, 5, 100] {
+        for (client, visible) in
+            [(&client, &["a", "a/b", "a/b/c", "b/c/d", "c"][..]), (&nobody, &[]), (&world.operator(), &there)]
+        {
+            let (mut names, mut path) = (Vec::new(), format!("/v2/_catalog?n={most}"));
+            while !path.is_empty() {
+                let answer = client.get(&path).await;
+                assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+                let page: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+                let page = page["repositories"].as_array().expect("a list").clone();
+                assert!(page.len() <= most, "{page:?}");
+                names.extend(page.iter().map(|it| it.as_str().expect("a name").to_owned()));
+                path = answer.next();
+            }
+            assert_eq!(names, visible, "{most}");
+        }
+    }
+}
 
 fn name(text: &str) -> RepoName {
     text.parse().expect("a name")

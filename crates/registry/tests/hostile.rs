@@ -130,7 +130,11 @@ async fn path_traversal_names(test: TestDb) {
             assert!(matches!(code.as_str(), "NAME_INVALID" | "NAME_UNKNOWN"), "{method} {uri}: {code}");
         }
     }
-    let rows = world.registry.repositories("", 10).await.expect("repositories");
+    let rows = world
+        .registry
+        .repositories(&seaworthy_registry::NameRange::all(), "", 10)
+        .await
+        .expect("repositories");
     assert!(rows.is_empty(), "{rows:?}");
     let written = std::fs::read_dir(world.test.path().join("uploads/registry")).map_or(0, Iterator::count);
     assert_eq!(written, 0, "nothing was begun");
