@@ -71,7 +71,7 @@ pub(crate) use replications::{
     remove_replication, replications, seed, seed_again, send, settle_outgoing,
 };
 pub(crate) use retention::{
-    count_retention, names_a_subject, remove_retention, retention, set_retention, tag_to_judge, tags_to_judge,
+    count_retention, remove_retention, retention, set_retention, tag_to_judge, tags_to_judge,
 };
 pub(crate) use reviews::{
     Review, Subject, claim, enqueue, enqueue_named, first_due, loosen, postpone, settle, touch,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use seaworthy_model::{ErrorCode, Problem, Timestamp};
-use seaworthy_oci::{Digest, RepoName};
+use seaworthy_oci::{Algorithm, Digest, RepoName};
 use serde::{Deserialize, Serialize};
 
 use crate::{TagPattern, Untagged, fate::DAY_SECONDS, limit};
@@ -92,8 +92,6 @@ pub(crate) enum Exception {
     Immutable,
     /// A container runs its manifest.
     Runs,
-    /// It is a signature, or the like, of a manifest that is here.
-    Subject,
 }
 
 /// What is known of a tag.
@@ -104,6 +102,8 @@ pub(crate) struct TagFacts {
     /// When it was set to that.
     pub(crate) set_at: Timestamp,
     pub(crate) last_pull: Option<Timestamp>,
+    /// It is a signature, or the like, of a manifest that is here: it stays as long as that, and takes no place.
+    pub(crate) has_subject: bool,
     pub(crate) exception: Option<Exception>,
 }
 
@@ -125,7 +125,7 @@ pub(crate) fn decide(rules: &RetentionRules, tags: &[TagFacts], now: Timestamp) 
             Some(Exception::Locked) => return keeps("locked".to_owned()),
             Some(Exception::Immutable) => return keeps("immutable".to_owned()),
             Some(Exception::Runs) => return keeps("container".to_owned()),
-            Some(Exception::Subject) => return keeps("subject".to_owned()),
+            None if tag.has_subject => return keeps("subject".to_owned()),
             None => {}
         }
         if let Some(pattern) = rules.keep_tags.iter().find(|pattern| pattern.fits(&tag.name)) {
@@ -156,22 +156,36 @@ fn is_within(at: Timestamp, days: u32, now: Timestamp) -> bool {
     at.plus_seconds(i64::from(days) * DAY_SECONDS) > now
 }
 
-/// The names of the tags that were set last.
+/// The names of the tags that were set last. Those that are named after a manifest take no place from others, and
+/// have one only among all: where nothing but signatures is, they are what is kept.
 fn newest(tags: &[TagFacts], most: u32) -> BTreeSet<&str> {
-    let mut order: Vec<&TagFacts> = tags.iter().collect();
+    let mut order: Vec<&TagFacts> = tags.iter().filter(|tag| !tag.has_subject).collect();
     order.sort_unstable_by(|a, b| (b.set_at, &b.name).cmp(&(a.set_at, &a.name)));
-    order.into_iter().take(most as usize).map(|tag| tag.name.as_str()).collect()
+    let all = order.iter().take(most as usize);
+    let own = order.iter().filter(|tag| !names_another(&tag.name, &tag.digest)).take(most as usize);
+    all.chain(own).map(|tag| tag.name.as_str()).collect()
 }
 
-/// The manifest that a tag of a signature is named after, as cosign does: `sha256-<hex>.sig`.
-pub(crate) fn named_subject(tag: &str) -> Option<Digest> {
-    let (name, _) = tag.split_once('.')?;
-    name.replacen('-', ":", 1).parse().ok()
+/// True when a tag is named after a manifest that it does not point at, as a signature or a list of referrers is.
+/// Some call an image itself `sha256-<hex>`.
+pub(crate) fn names_another(tag: &str, digest: &Digest) -> bool {
+    named_subject(tag).is_some_and(|subject| !digest.to_string().starts_with(&subject))
+}
+
+/// How the digest of the manifest begins that a tag is named after: by cosign, `sha256-<hex>.sig`, or by the
+/// distribution spec ("Referrers Tag Schema"), `sha256-<hex>`, which has 64 characters of every hash.
+fn named_subject(tag: &str) -> Option<String> {
+    let name = tag.split_once('.').map_or(tag, |(name, _)| name);
+    let (algorithm, hex) = name.split_once('-')?;
+    let algorithm: Algorithm = algorithm.parse().ok()?;
+    let is_hex = hex.len() == 64 && hex.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
+    is_hex.then(|| format!("{}:{hex}", algorithm.name()))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use seaworthy_oci::Hasher;
 
     use super::*;
 
@@ -183,8 +197,15 @@ mod tests {
             digest: Digest::sha256(name.as_bytes()),
             set_at: NOW.plus_seconds(-days_ago * DAY_SECONDS),
             last_pull: None,
+            has_subject: false,
             exception: None,
         }
+    }
+
+    /// Signature and referrers of an image of that name.
+    fn named(name: &str, days_ago: i64) -> [TagFacts; 2] {
+        let hex = Digest::sha256(name.as_bytes()).hex();
+        [format!("sha256-{hex}.sig"), format!("sha256-{hex}")].map(|name| tag(&name, days_ago))
     }
 
     fn check(rules: &str, tags: &[TagFacts], expected: &[(&str, bool)]) {
@@ -202,7 +223,7 @@ mod tests {
         let runs = TagFacts { exception: Some(Exception::Runs), ..tag("runs", 99) };
         let frozen = TagFacts { exception: Some(Exception::Immutable), ..tag("frozen", 99) };
         check(r#"{"remove_older_than_days":1}"#, &[frozen], &[("immutable", true)]);
-        let signature = TagFacts { exception: Some(Exception::Subject), ..tag("sig", 99) };
+        let signature = TagFacts { has_subject: true, ..tag("sig", 99) };
         let tags =
             [tag("new", 1), tag("v1", 99), pulled, locked, runs, signature, tag("old", 90), tag("edge", 30)];
         let rules = r#"{"keep_last":1,"keep_pulled_days":7,"keep_tags":["v*"],"remove_older_than_days":31}"#;
@@ -260,30 +281,109 @@ mod tests {
 
     #[test]
     fn signatures_are_named_after_their_subject() {
-        let digest = Digest::sha256(b"x");
-        assert_eq!(named_subject(&format!("sha256-{}.sig", digest.hex())), Some(digest));
-        assert_eq!(named_subject("sha256-12.sig"), None);
-        assert_eq!(named_subject("v1.2"), None);
+        let image = Digest::sha256(b"x");
+        let hex = image.hex();
+        let mut hasher = Hasher::new(Algorithm::Sha512);
+        hasher.update(b"x");
+        let long = hasher.finish();
+        let cut = long.hex().get(..64).expect("long").to_owned();
+        for suffix in ["", ".sig", ".att", ".sbom", ".v1.json"] {
+            let named = named_subject(&format!("sha256-{hex}{suffix}"));
+            assert_eq!(named, Some(image.to_string()), "{suffix}");
+        }
+        assert_eq!(named_subject(&format!("sha512-{cut}")), Some(format!("sha512:{cut}")));
+        let short = hex.get(1..).expect("long");
+        let others = [
+            "v1.2".to_owned(),
+            "sha256-12.sig".to_owned(),
+            format!("sha256-{short}"),
+            format!("sha256-{hex}0"),
+            format!("sha256-{hex}-sig"),
+            format!("sha256-{}", hex.to_uppercase()),
+            format!("md5-{hex}"),
+            hex.clone(),
+        ];
+        for other in others {
+            assert_eq!(named_subject(&other), None, "{other}");
+        }
+        let (sig, other) = (format!("sha256-{hex}.sig"), Digest::sha256(b"y"));
+        assert!(names_another(&sig, &other));
+        assert!(!names_another(&sig, &image), "itself");
+        assert!(names_another(&format!("sha512-{cut}"), &other));
+        assert!(!names_another(&format!("sha512-{cut}"), &long), "itself");
+    }
+
+    #[test]
+    fn signatures_take_no_place() {
+        let rules = r#"{"keep_last":2,"remove_older_than_days":0}"#;
+        let (last, old, subject) = ("keep_last: 2", "remove_older_than_days: 0", "subject");
+        let mut tags = vec![tag("v1", 3)];
+        for (name, days) in [("v2", 2), ("v3", 1)] {
+            tags.push(tag(name, days));
+            tags.extend(named(name, days));
+        }
+        // Their images are elsewhere or gone: they have the places that are left, and take none.
+        let expected = [
+            (old, false),
+            (last, true),
+            (old, false),
+            (old, false),
+            (last, true),
+            (last, true),
+            (old, false),
+        ];
+        check(rules, &tags, &expected);
+        for it in tags.iter_mut().filter(|it| names_another(&it.name, &it.digest)) {
+            it.has_subject = true;
+        }
+        let expected = [
+            (old, false),
+            (last, true),
+            (subject, true),
+            (subject, true),
+            (last, true),
+            (subject, true),
+            (subject, true),
+        ];
+        check(rules, &tags, &expected);
+        // Nothing but signatures.
+        let alone = [named("a", 3), named("b", 2)].concat();
+        check(rules, &alone, &[(old, false), (old, false), (last, true), (last, true)]);
+        // An image that is called by its own digest is one like others.
+        let mut itself = named("a", 1);
+        for it in &mut itself {
+            it.digest = Digest::sha256(b"a");
+        }
+        let tags = [itself.to_vec(), vec![tag("v1", 2)]].concat();
+        check(rules, &tags, &[(last, true), (last, true), (old, false)]);
     }
 
     prop_compose! {
-        fn any_tag()(name in "[a-c]{1,3}", days in 0i64..100, pulled in proptest::option::of(0i64..100), odd in 0u8..8)
+        fn any_tag()(days in 0i64..100, pulled in proptest::option::of(0i64..100), odd in 0u8..8)
             -> TagFacts {
             let exception = match odd {
                 0 => Some(Exception::Locked),
                 1 => Some(Exception::Runs),
-                2 => Some(Exception::Subject),
                 _ => None,
             };
             let last_pull = pulled.map(|days| NOW.plus_seconds(-days * DAY_SECONDS));
-            TagFacts { last_pull, exception, ..tag(&name, days) }
+            TagFacts { last_pull, exception, has_subject: odd == 2, ..tag("", days) }
         }
+    }
+
+    /// Names that people give, and those of signatures.
+    fn any_name() -> impl Strategy<Value = String> {
+        let signature = |(of, suffix): (u8, &str)| format!("sha256-{}{suffix}", Digest::sha256(&[of]).hex());
+        prop_oneof![
+            "[a-c]{1,3}",
+            (0u8..3, prop_oneof![Just(""), Just(".sig"), Just(".att")]).prop_map(signature),
+        ]
     }
 
     proptest! {
         #[test]
         fn what_is_removed_is_old_and_wanted_by_nothing(
-            tags in proptest::collection::btree_map("[a-c]{1,3}", any_tag(), 0..20),
+            tags in proptest::collection::btree_map(any_name(), any_tag(), 0..20),
             (last, pulled, old) in (0u32..6, 0u32..60, 0u32..60),
         ) {
             let tags: Vec<TagFacts> = tags.into_iter().map(|(name, tag)| TagFacts { name, ..tag }).collect();
@@ -302,12 +402,20 @@ mod tests {
                     left.push(tag.clone());
                     continue;
                 }
-                prop_assert!(tag.exception.is_none() && !tag.name.starts_with('a'));
+                prop_assert!(tag.exception.is_none() && !tag.has_subject && !tag.name.starts_with('a'));
                 prop_assert!(ago(tag.set_at) >= i64::from(old));
                 prop_assert!(tag.last_pull.is_none_or(|at| ago(at) >= i64::from(pulled)));
-                let newer = tags.iter().filter(|it| (it.set_at, &it.name) > (tag.set_at, &tag.name)).count();
-                prop_assert!(newer >= last as usize);
+                let is_named = names_another(&tag.name, &tag.digest);
+                let counts = |it: &&TagFacts| !it.has_subject && (is_named || !names_another(&it.name, &it.digest));
+                let newer = |it: &&TagFacts| (it.set_at, &it.name) > (tag.set_at, &tag.name);
+                prop_assert!(tags.iter().filter(counts).filter(newer).count() >= last as usize);
             }
+            // Without signatures it is the same for the others.
+            let plain = |it: &TagFacts| !it.has_subject && !names_another(&it.name, &it.digest);
+            let others: Vec<TagFacts> = tags.iter().filter(|it| plain(it)).cloned().collect();
+            let theirs: Vec<Ruling> =
+                tags.iter().zip(&rulings).filter(|(it, _)| plain(it)).map(|(_, ruling)| ruling.clone()).collect();
+            prop_assert_eq!(decide(&rules, &others, NOW), theirs);
             // Nothing more goes the second time, and the order of the tags says nothing.
             prop_assert!(decide(&rules, &left, NOW).iter().all(|ruling| ruling.keeps));
             let mut turned = tags.clone();

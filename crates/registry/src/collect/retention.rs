@@ -184,8 +184,6 @@ impl Registry {
         for (tag, _) in tags.iter_mut().zip(&first).filter(|(_, ruling)| !ruling.keeps) {
             if !db::runners(self.db(), repository, &tag.digest, 1).await?.is_empty() {
                 tag.exception = Some(Exception::Runs);
-            } else if db::names_a_subject(self.db(), repository, &tag.name).await? {
-                tag.exception = Some(Exception::Subject);
             }
         }
         let rulings = retention::decide(rules, &tags, now);

@@ -1,7 +1,7 @@
 //! Rules of what repositories keep, and what they are asked about.
 
 use seaworthy_model::Timestamp;
-use seaworthy_oci::{Digest, RepoName, Tag};
+use seaworthy_oci::{RepoName, Tag};
 use seaworthy_store::{
     Db, DbError, Row, Tx, args,
     schema::{Column, Table},
@@ -9,7 +9,7 @@ use seaworthy_store::{
 
 use crate::{
     lock::Ability,
-    retention::{Exception, RetentionRules, TagFacts, named_subject},
+    retention::{Exception, RetentionRules, TagFacts, names_another},
 };
 
 pub(super) const RETENTION: Table = Table {
@@ -92,7 +92,11 @@ macro_rules! tag_facts {
             "SELECT t.name, t.digest, t.updated_at, p.last_pull,
                  COALESCE(t.locks, 0) | COALESCE(m.locks, 0) | COALESCE(r.locks, 0),
                  EXISTS (SELECT 1 FROM registry_manifests AS s
-                     WHERE s.repository = t.repository AND s.digest = m.subject)
+                     WHERE s.repository = t.repository AND s.digest = m.subject),
+                 t.name LIKE 'sha___-%' AND EXISTS (SELECT 1 FROM registry_manifests AS s
+                     WHERE s.repository = t.repository
+                       AND s.digest >= SUBSTR(t.name, 1, 6) || ':' || SUBSTR(t.name, 8, 64)
+                       AND s.digest < SUBSTR(t.name, 1, 6) || ':' || SUBSTR(t.name, 8, 64) || 'g')
              FROM registry_tags AS t
              LEFT JOIN registry_manifests AS m ON m.repository = t.repository AND m.digest = t.digest
              LEFT JOIN registry_pulls AS p ON p.repository = t.repository AND p.digest = t.digest
@@ -128,19 +132,14 @@ pub(crate) async fn tag_to_judge(
 
 fn read_tag(row: &Row) -> Result<TagFacts, DbError> {
     let locked = row.int(4)? & (Ability::Delete.bit() | Ability::Write.bit()) != 0;
-    let subject = row.int(5)? != 0;
-    let exceptions = [(locked, Exception::Locked), (subject, Exception::Subject)];
+    let (name, digest) = (row.text(0)?.to_owned(), row.parsed(1)?);
+    let has_subject = row.int(5)? != 0 || row.int(6)? != 0 && names_another(&name, &digest);
     Ok(TagFacts {
-        name: row.text(0)?.to_owned(),
-        digest: row.parsed(1)?,
+        name,
+        digest,
         set_at: Timestamp::from_micros(row.int(2)?),
         last_pull: row.int_opt(3)?.map(Timestamp::from_micros),
-        exception: exceptions.into_iter().find(|(holds, _)| *holds).map(|(_, exception)| exception),
+        has_subject,
+        exception: locked.then_some(Exception::Locked),
     })
-}
-
-/// True when a tag is named after a manifest of the repository, as a signature of it.
-pub(crate) async fn names_a_subject(db: &Db, repository: &RepoName, tag: &str) -> Result<bool, DbError> {
-    let Some(digest): Option<Digest> = named_subject(tag) else { return Ok(false) };
-    Ok(super::manifest(db, repository, &digest).await?.is_some())
 }

@@ -9,14 +9,14 @@ use seaworthy_testkit::{TestDb, db_tests};
 
 use super::{
     DAY, Still,
-    client::{IMAGE, ROOMS, artifact},
+    client::{IMAGE, INDEX, ROOMS, artifact},
     file,
 };
 use crate::{Collection, RetentionRules, limit, pauses::Point};
 
 db_tests!(super::ROOMS; retention_races_pull, rules_are_applied_every_day, the_preview_names_the_rules,
     removed_tags_come_back, rules_need_rights, prefixes_have_their_own_time_for_untagged,
-    too_many_tags_are_left_alone, prefixes_are_counted, immutable_tags_stay);
+    too_many_tags_are_left_alone, prefixes_are_counted, immutable_tags_stay, signatures_stay_with_their_images);
 
 fn rules(text: &str) -> RetentionRules {
     serde_json::from_str(text).expect("rules")
@@ -158,6 +158,70 @@ async fn the_preview_names_the_rules(test: TestDb) {
     still.collect().await;
     assert_eq!(still.preview("a", None).await.len(), expected.len() - 1, "and so it is");
     assert_eq!(still.get("a/manifests/old").await, StatusCode::NOT_FOUND);
+}
+
+/// As cosign signs, and as clients list referrers where a registry cannot.
+async fn signatures_stay_with_their_images(test: TestDb) {
+    let still = Still::new(test).await;
+    let mut hexes = Vec::new();
+    for seed in 1..=3u8 {
+        let (image, _) = still.client.put_image(&format!("a:v{seed}"), &[&file(seed)]).await;
+        let hex = image.hex();
+        still.client.put_image(&format!("a:sha256-{hex}.sig"), &[&file(10 + seed)]).await;
+        let (at, manifest) =
+            still.client.put_image(&format!("a:sha256-{hex}.att"), &[&file(20 + seed)]).await;
+        let referrers = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{INDEX}",
+                "manifests":[{{"mediaType":"{IMAGE}","digest":"{at}","size":{}}}]}}"#,
+            manifest.len()
+        );
+        let path = format!("/v2/a/manifests/sha256-{hex}");
+        assert_eq!(still.client.put_as(&path, INDEX, &referrers).await.status, StatusCode::CREATED);
+        hexes.push(hex);
+        still.pass(60).await;
+    }
+    still.set_rules("a", r#"{"keep_last":2,"remove_older_than_days":0,"untagged_days":7}"#).await;
+    let shown = async |of: u8| {
+        let hex = &hexes[usize::from(of) - 1];
+        let names = [
+            format!("v{of}"),
+            format!("sha256-{hex}"),
+            format!("sha256-{hex}.att"),
+            format!("sha256-{hex}.sig"),
+        ];
+        let all = still.preview("a", None).await;
+        let rule = |name: &String| {
+            let found = all.iter().find(|(tag, ..)| tag == name);
+            found.map_or("gone".to_owned(), |(_, action, rule)| format!("{action} by {rule}"))
+        };
+        names.iter().map(rule).collect::<Vec<_>>()
+    };
+    let (last, subject) = ("keep by keep_last: 2", "keep by subject");
+    assert_eq!(shown(1).await, ["remove by remove_older_than_days: 0", subject, subject, subject]);
+    assert_eq!(shown(2).await, [last, subject, subject, subject]);
+    assert_eq!(shown(3).await, [last, subject, subject, subject]);
+    still.collect().await;
+    assert_eq!(shown(1).await, ["gone", subject, subject, subject], "the image is there by its digest");
+    for _ in 0..8 {
+        still.pass(DAY).await;
+    }
+    let image = format!("a/manifests/sha256:{}", hexes[0]);
+    assert_eq!(still.get(&image).await, StatusCode::NOT_FOUND);
+    assert_eq!(shown(1).await, ["gone", "gone", "gone", "gone"]);
+    for of in [2, 3] {
+        assert_eq!(shown(of).await, [last, subject, subject, subject]);
+    }
+    // What is signed anew after its image is gone takes no place from images.
+    for seed in 0..3 {
+        still.client.put_image(&format!("a:sha256-{}.s{seed}", hexes[0]), &[&file(30 + seed)]).await;
+    }
+    assert_eq!(shown(2).await, [last, subject, subject, subject]);
+    for _ in 0..2 {
+        still.pass(DAY).await;
+    }
+    for of in [2, 3] {
+        assert_eq!(shown(of).await, [last, subject, subject, subject]);
+    }
 }
 
 async fn removed_tags_come_back(test: TestDb) {
