@@ -1,11 +1,11 @@
 const ASSETS: &[Asset] = &[
     Asset {
-        path: "/assets/index--uHFsVng.js",
+        path: "/assets/index-DIM9AAG0.js",
         media_type: "text/javascript; charset=utf-8",
-        etag: "\"d69dfc8e53b3bd805f9d00380de8a363\"",
-        identity: include_bytes!("assets/index--uHFsVng.js"),
-        brotli: include_bytes!("assets/index--uHFsVng.js.br"),
-        gzip: include_bytes!("assets/index--uHFsVng.js.gz"),
+        etag: "\"38fa2d952e8fcf3419a3d4209204ebbf\"",
+        identity: include_bytes!("assets/index-DIM9AAG0.js"),
+        brotli: include_bytes!("assets/index-DIM9AAG0.js.br"),
+        gzip: include_bytes!("assets/index-DIM9AAG0.js.gz"),
     },
     Asset {
         path: "/assets/mark-BBqwChrl.svg",
@@ -26,7 +26,7 @@ const ASSETS: &[Asset] = &[
     Asset {
         path: "/index.html",
         media_type: "text/html; charset=utf-8",
-        etag: "\"a481c02db505de3cc242def40e5fc921\"",
+        etag: "\"97ee34b47a2c8ee6b58e610dd0bd1e06\"",
         identity: include_bytes!("index.html"),
         brotli: include_bytes!("index.html.br"),
         gzip: include_bytes!("index.html.gz"),

@@ -39,13 +39,22 @@ function flags(all: Flag[]): string[] {
   return all.flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, String(value)]));
 }
 
-/** Sets all rules of the prefix, as they stand in `it`. */
-export function rulesCommand(it: RepositoryRules): string {
-  const { bytes, tags, repositories } = it.quota ?? {};
+/** Sets the rules of the prefix as they stand in `it`; what the prefix has `before` and not then is taken away by name. */
+export function rulesCommand(it: RepositoryRules, before: RepositoryRules = it): string {
+  const tick = (name: string, now = false, then = false): string[] => (now ? [`--${name}`] : then ? [`--${name}=false`] : []);
+  const quota = it.quota ?? {};
+  const had = before.quota ?? {};
+  const most = (now: string | number | undefined, then: number | undefined): string | number | undefined => now ?? (then === undefined ? undefined : "none");
+  const patterns = it.immutable ?? [];
+  const kept = patterns.length === 0 && (before.immutable ?? []).length > 0 ? [""] : patterns;
   return cli(
-    "registry", "rules", "set", it.prefix, ...(it.promotion_only === true ? ["--promotion-only"] : []), ...(it.quarantine === true ? ["--quarantine"] : []),
-    ...flags((it.immutable ?? []).map((pattern): Flag => ["immutable", pattern])),
-    ...flags([["quota-bytes", bytes === undefined ? undefined : bytesAsText(bytes)], ["quota-tags", tags], ["quota-repositories", repositories]]),
+    "registry", "rules", "set", it.prefix,
+    ...tick("promotion-only", it.promotion_only, before.promotion_only), ...tick("quarantine", it.quarantine, before.quarantine),
+    ...flags(kept.map((pattern): Flag => ["immutable", pattern])),
+    ...flags([
+      ["quota-bytes", most(quota.bytes === undefined ? undefined : bytesAsText(quota.bytes), had.bytes)],
+      ["quota-tags", most(quota.tags, had.tags)], ["quota-repositories", most(quota.repositories, had.repositories)],
+    ]),
   );
 }
 

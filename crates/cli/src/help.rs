@@ -306,8 +306,8 @@ const TEXTS: &[(&str, &str)] = &[
     ("The most tags that they have together", "合計で持てるタグ数の上限"),
     ("The most repositories that there are", "リポジトリ数の上限"),
     (
-        "Set the rules of a prefix, instead of those that it has",
-        "プレフィックスのルールを設定する（既存のルールは置き換える）",
+        "Set rules of a prefix; those that are not named stay",
+        "プレフィックスのルールを設定する（指定しないルールはそのまま）",
     ),
     ("Repository, with all below it; `*` is all of them", "リポジトリとその配下。`*` はすべてのリポジトリ"),
     (

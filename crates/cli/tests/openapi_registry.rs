@@ -28,6 +28,11 @@ pub(crate) fn promoted(it: &mut Description, socket: &Door) {
     }
     assert_eq!(it.get(socket, path, &format!("{path}?n=some")).status, 400);
     assert_eq!(it.ask(socket, ("POST", path), path, &json!({"prefix": "A"})).status, 400);
+    let change = json!({"prefix": "stage", "quota": {"tags": 3}});
+    let mut changed = rules;
+    changed["quota"] = change["quota"].clone();
+    assert_eq!(it.ask(socket, ("PATCH", path), path, &change).json(), changed);
+    assert_eq!(it.ask(socket, ("PATCH", path), path, &json!({"prefix": "stage", "lock": 1})).status, 400);
     let import = ("POST", "/api/v1/images/import");
     let from = json!({"from": "ghcr.io/example/app:1", "to": "stage/app"});
     assert_eq!(it.ask(socket, import, import.1, &from).status, 404, "no cache answers for it");

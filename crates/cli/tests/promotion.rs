@@ -106,6 +106,13 @@ fn rules_keep_pushes_out_and_tags_where_they_are() {
     let listed = place.cli(&["registry", "rules", "list", "-o", "json"]).json();
     assert_eq!(listed, json!([{"prefix": "stage", "promotion_only": true, "immutable": ["v*"]}]));
 
+    // What a refused push is told to run, and nothing else changes.
+    assert_eq!(place.cli(&["registry", "rules", "set", "stage", "--quota-bytes", "1TiB"]).code, 0);
+    assert_eq!(place.cli(&["registry", "rules", "set", "stage", "--quarantine"]).code, 0);
+    let take =
+        ["registry", "rules", "set", "stage", "--quarantine=false", "--quota-bytes", "none", "-o", "json"];
+    assert_eq!(place.cli(&take).json(), listed[0]);
+
     // The first bytes are refused, and so is a manifest whose blobs are there.
     let refused = first.try_push(&door, "stage/app", "v1").expect_err("nobody pushes there");
     assert!(refused.contains("promotion alone") && refused.contains("image promote"), "{refused}");

@@ -77,7 +77,8 @@ pub(crate) use reviews::{
     Review, Subject, claim, enqueue, enqueue_named, first_due, loosen, postpone, settle, touch,
 };
 pub(crate) use rules::{
-    RULES_IN, count_rules, put_rules, remove_rules, rules, rules_for, tags_on, tags_on_manifest, target_of,
+    RULES_IN, count_rules, put_rules, remove_rules, rules, rules_at, rules_for, tags_on, tags_on_manifest,
+    target_of,
 };
 pub(crate) use running::put_running;
 pub use schema::SCHEMA;

@@ -117,7 +117,7 @@ pub use respond::{Told, body_of};
 pub use restore::{Deleted, Restored};
 pub use retention::RetentionRules;
 pub use routes::{ConnectionHold, CredentialRejected, SendsFiles, router};
-pub use rules::{RepositoryRules, TagPattern};
+pub use rules::{QuotaChange, RepositoryRules, RulesChange, Said, TagPattern};
 pub use seaworthy_model::Prefix;
 pub use upstream::{HostName, Origin};
 pub use verify::{Depth, Remedy, StoragePage, StorageProblem};

@@ -14,7 +14,10 @@ use seaworthy_store::{Db, Tx, Watch};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub use self::change::{QuotaChange, RulesChange, Said};
 use crate::{Registry, RegistryError, cache, db, limit, path::ManifestName, quota::Quota};
+
+mod change;
 
 /// Tags by their names: `*` stands for any letters, everything else for itself, as in `v1.*`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +93,16 @@ pub struct RepositoryRules {
 }
 
 impl RepositoryRules {
+    fn none(prefix: &Prefix) -> Self {
+        Self {
+            prefix: prefix.clone(),
+            promotion_only: false,
+            immutable: Vec::new(),
+            quarantine: false,
+            quota: Quota::default(),
+        }
+    }
+
     pub(crate) fn freeze(&self, tag: &Tag) -> bool {
         self.immutable.iter().any(|pattern| pattern.fits(tag.as_str()))
     }
@@ -230,20 +243,26 @@ impl Registry {
     /// Sets the rules of a prefix, instead of those that it had. There are at most [`limit::RULES`].
     pub async fn set_rules(&self, identity: &Identity, rules: RepositoryRules) -> Result<(), RegistryError> {
         self.may_rule(identity, &rules.prefix).await?;
-        if rules.immutable.len() > limit::PATTERNS {
-            let message = format!("more than {} patterns of immutable tags", limit::PATTERNS);
-            return Err(Problem::new(ErrorCode::TooLarge, message).into());
-        }
-        rules.quota.check()?;
         seaworthy_ledger::write(self.db(), &identity.actor, rules, |rules, tx| {
+            Box::pin(async move { Ok::<_, RegistryError>(((), vec![put(tx, rules).await?])) })
+        })
+        .await
+    }
+
+    /// Sets some rules of a prefix, and says what they all are then.
+    pub async fn change_rules(
+        &self,
+        identity: &Identity,
+        change: RulesChange,
+    ) -> Result<RepositoryRules, RegistryError> {
+        self.may_rule(identity, &change.prefix).await?;
+        seaworthy_ledger::write(self.db(), &identity.actor, change, |change, tx| {
             Box::pin(async move {
-                db::put_rules(tx, rules).await?;
-                if db::count_rules(tx).await? > limit::RULES {
-                    let message = format!("there are rules for {} prefixes already", limit::RULES);
-                    return Err(RegistryError::from(Problem::new(ErrorCode::TooLarge, message)));
-                }
-                let act = Act::new(Action::RepositoryRuleSet, object(&rules.prefix));
-                Ok(((), vec![act.details(json!(rules))]))
+                let before = db::rules_at(tx, &change.prefix).await?;
+                let rules =
+                    change.clone().of(before.unwrap_or_else(|| RepositoryRules::none(&change.prefix)));
+                let act = put(tx, &rules).await?;
+                Ok::<_, RegistryError>((rules, vec![act]))
             })
         })
         .await
@@ -274,6 +293,20 @@ impl Registry {
         let hint = format!("run `seaworthy access explain {} {permission} {scope}`", identity.actor.name);
         Err(Problem::new(ErrorCode::Denied, message).hint(hint).into())
     }
+}
+
+async fn put(tx: &mut Tx<'_>, rules: &RepositoryRules) -> Result<Act, RegistryError> {
+    if rules.immutable.len() > limit::PATTERNS {
+        let message = format!("more than {} patterns of immutable tags", limit::PATTERNS);
+        return Err(Problem::new(ErrorCode::TooLarge, message).into());
+    }
+    rules.quota.check()?;
+    db::put_rules(tx, rules).await?;
+    if db::count_rules(tx).await? > limit::RULES {
+        let message = format!("there are rules for {} prefixes already", limit::RULES);
+        return Err(Problem::new(ErrorCode::TooLarge, message).into());
+    }
+    Ok(Act::new(Action::RepositoryRuleSet, object(&rules.prefix)).details(json!(rules)))
 }
 
 fn object(prefix: &Prefix) -> String {

@@ -3,17 +3,48 @@
 use http::StatusCode;
 use seaworthy_access::Identity;
 use seaworthy_oci::Digest;
-use seaworthy_registry::{Promotion, RepositoryRules, limit};
+use seaworthy_registry::{Promotion, RepositoryRules, RulesChange, limit};
 use seaworthy_testkit::{TestDb, db_tests};
 use serde_json::json;
 
 use crate::client::{INDEX, ROOMS, World, artifact};
 
 db_tests!(super::ROOMS; an_index_is_promoted_with_all_its_parts, a_promotion_is_bounded, rules_are_bounded,
-    a_rule_that_came_before_wins);
+    a_rule_that_came_before_wins, some_rules_change_and_others_stay);
 
 fn rules(value: serde_json::Value) -> RepositoryRules {
     serde_json::from_value(value).expect("rules")
+}
+
+async fn some_rules_change_and_others_stay(test: TestDb) {
+    let world = World::new(test).await;
+    let operator = Identity::operator(0);
+    let change = async |value: serde_json::Value| {
+        let change: RulesChange = serde_json::from_value(value).expect("a change");
+        world.registry.change_rules(&operator, change).await
+    };
+    let all = json!({"prefix": "a", "promotion_only": true, "immutable": ["v*"], "quarantine": true, "quota": {"tags": 2}});
+    assert_eq!(change(all.clone()).await.expect("set"), rules(all.clone()), "there were none");
+    let quota = change(json!({"prefix": "a", "quota": {"bytes": 7}})).await.expect("changed");
+    let mut expected = all;
+    expected["quota"] = json!({"tags": 2, "bytes": 7});
+    assert_eq!(quota, rules(expected.clone()));
+    change(json!({"prefix": "a/b", "quarantine": true})).await.expect("another prefix");
+    change(json!({"prefix": "a", "quarantine": false, "quota": {"tags": null}})).await.expect("changed");
+    expected["quarantine"] = json!(false);
+    expected["quota"] = json!({"bytes": 7});
+    let listed = world.registry.rules(&operator).await.expect("listed");
+    assert_eq!(listed.first(), Some(&rules(expected)));
+    for wrong in [
+        json!({"prefix": "a", "immutable": vec!["v*"; limit::PATTERNS + 1]}),
+        json!({"prefix": "a", "quota": {"tags": u64::MAX}}),
+    ] {
+        assert!(change(wrong).await.is_err());
+    }
+    let pusher = world.identity("pusher", "AcrPush", "/repositories/a").await;
+    let none = serde_json::from_value(json!({"prefix": "a", "promotion_only": false})).expect("a change");
+    assert!(world.registry.change_rules(&pusher, none).await.is_err(), "a right on policies");
+    assert_eq!(world.registry.rules(&operator).await.expect("listed"), listed);
 }
 
 fn promotion(digest: Digest, to: &str, tag: Option<&str>) -> Promotion {

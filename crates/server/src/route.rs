@@ -27,6 +27,10 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self.add((Method::POST, MethodFilter::POST), path, handler)
     }
 
+    pub(crate) fn patch<H: Handler<T, S>, T: 'static>(self, path: &'static str, handler: H) -> Self {
+        self.add((Method::PATCH, MethodFilter::PATCH), path, handler)
+    }
+
     pub(crate) fn delete<H: Handler<T, S>, T: 'static>(self, path: &'static str, handler: H) -> Self {
         self.add((Method::DELETE, MethodFilter::DELETE), path, handler)
     }

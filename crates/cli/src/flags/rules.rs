@@ -1,43 +1,24 @@
 //! Flags of the registry's own settings.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 /// Verbs of `registry rules`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RulesVerb {
     /// List rules
     List,
-    /// Set the rules of a prefix, instead of those that it has
+    /// Set rules of a prefix; those that are not named stay
     #[command(
         after_help = "PREFIX is a repository with all that lies below it; `*` is all of them. All rules that cover a
-repository hold. In a pattern `*` stands for any letters.
+repository hold. In a pattern `*` stands for any letters. `--immutable` names all patterns.
+`--promotion-only=false`, `--quarantine=false`, `--immutable ''` and `none` as a quota take a rule away.
 Examples:
   seaworthy registry rules set prod --promotion-only --immutable 'v*'
   seaworthy registry rules set '*' --immutable '*-release'
-  seaworthy registry rules set team --quota-bytes 200GiB --quota-tags 5000"
+  seaworthy registry rules set team --quota-bytes 200GiB --quota-tags none"
     )]
-    Set {
-        /// Repository, with all below it; `*` is all of them
-        prefix: String,
-        /// Nobody pushes there: images come by `image promote`
-        #[arg(long)]
-        promotion_only: bool,
-        /// What is pushed there is hidden until `image release`
-        #[arg(long)]
-        quarantine: bool,
-        /// Tags that are set once, and neither moved nor deleted
-        #[arg(long, value_name = "PATTERN")]
-        immutable: Vec<String>,
-        /// The most bytes that they hold together, such as 200GiB
-        #[arg(long, value_name = "BYTES", value_parser = bytes)]
-        quota_bytes: Option<u64>,
-        /// The most tags that they have together
-        #[arg(long, value_name = "N")]
-        quota_tags: Option<u64>,
-        /// The most repositories that there are
-        #[arg(long, value_name = "N")]
-        quota_repositories: Option<u64>,
-    },
+    Set(RulesFlags),
     /// Remove the rules of a prefix
     Remove {
         /// Repository, with all below it; `*` is all of them
@@ -45,9 +26,78 @@ Examples:
     },
 }
 
+/// What becomes of the rules of a prefix.
+#[derive(Debug, Args)]
+pub(crate) struct RulesFlags {
+    /// Repository, with all below it; `*` is all of them
+    prefix: String,
+    /// Nobody pushes there: images come by `image promote`
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    promotion_only: Option<bool>,
+    /// What is pushed there is hidden until `image release`
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    quarantine: Option<bool>,
+    /// Tags that are set once, and neither moved nor deleted
+    #[arg(long, value_name = "PATTERN")]
+    immutable: Option<Vec<String>>,
+    /// The most bytes that they hold together, such as 200GiB
+    #[arg(long, value_name = "BYTES", value_parser = most_bytes)]
+    quota_bytes: Option<Most>,
+    /// The most tags that they have together
+    #[arg(long, value_name = "N", value_parser = most)]
+    quota_tags: Option<Most>,
+    /// The most repositories that there are
+    #[arg(long, value_name = "N", value_parser = most)]
+    quota_repositories: Option<Most>,
+}
+
+impl RulesFlags {
+    /// A merge patch: null takes a rule away.
+    pub(crate) fn change(self) -> Value {
+        let mut body = json!({"prefix": self.prefix, "quota": {}});
+        let immutable = self.immutable.map(|mut it| {
+            it.retain(|pattern| !pattern.is_empty());
+            json!(it)
+        });
+        for (rule, value) in [
+            ("/promotion_only", self.promotion_only.map(Value::from)),
+            ("/quarantine", self.quarantine.map(Value::from)),
+            ("/immutable", immutable),
+            ("/quota/bytes", self.quota_bytes.map(|it| json!(it.0))),
+            ("/quota/tags", self.quota_tags.map(|it| json!(it.0))),
+            ("/quota/repositories", self.quota_repositories.map(|it| json!(it.0))),
+        ] {
+            let (parent, key) = rule.rsplit_once('/').unwrap_or_default();
+            if let (Some(value), Some(Value::Object(fields))) = (value, body.pointer_mut(parent)) {
+                fields.insert(key.to_owned(), value);
+            }
+        }
+        body
+    }
+}
+
+/// A number, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Most(Option<u64>);
+
+fn most(text: &str) -> Result<Most, String> {
+    match text {
+        "none" => Ok(Most(None)),
+        _ => match text.parse() {
+            Ok(number) => Ok(Most(Some(number))),
+            Err(_) => Err(format!("`{text}` is no number, nor `none`")),
+        },
+    }
+}
+
+fn most_bytes(text: &str) -> Result<Most, String> {
+    if text == "none" { Ok(Most(None)) } else { bytes(text).map(|number| Most(Some(number))) }
+}
+
 /// `1048576`, `200GiB` or `500MB`.
 fn bytes(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is no number of bytes; write one like 200GiB, 500MB or 1048576");
+    let wrong =
+        || format!("`{text}` is no number of bytes; write one like 200GiB, 500MB or 1048576, or `none`");
     let digits = text.len() - text.trim_start_matches(|letter: char| letter.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let unit: u64 = match unit.trim_start() {
@@ -68,7 +118,40 @@ fn bytes(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        flags: RulesFlags,
+    }
+
+    #[test]
+    fn what_is_named_changes() {
+        let check = |words: &[&str], expected: Value| {
+            let words = ["set"].iter().chain(words);
+            assert_eq!(Words::try_parse_from(words).expect("flags").flags.change(), expected);
+        };
+        check(&["a"], json!({"prefix": "a", "quota": {}}));
+        check(
+            &["--promotion-only", "--quarantine", "a", "--immutable", "v*", "--immutable", "x"],
+            json!({"prefix": "a", "promotion_only": true, "quarantine": true, "immutable": ["v*", "x"], "quota": {}}),
+        );
+        check(
+            &["a", "--promotion-only=false", "--quarantine=false", "--immutable", ""],
+            json!({"prefix": "a", "promotion_only": false, "quarantine": false, "immutable": [], "quota": {}}),
+        );
+        check(
+            &["a", "--quota-bytes", "1KiB", "--quota-tags", "none", "--quota-repositories", "0"],
+            json!({"prefix": "a", "quota": {"bytes": 1024, "tags": null, "repositories": 0}}),
+        );
+        check(&["a", "--quota-bytes", "none"], json!({"prefix": "a", "quota": {"bytes": null}}));
+        for wrong in [["a", "--quota-tags=-1"], ["a", "--quota-tags=some"], ["a", "--quarantine=no"]] {
+            assert!(Words::try_parse_from(["set"].iter().chain(&wrong)).is_err(), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn bytes_have_units() {

@@ -38,21 +38,8 @@ pub(crate) async fn rules(global: &Global, verb: RulesVerb) -> Outcome {
             ];
             render::list(global, &answer, "/prefix", &columns);
         }
-        RulesVerb::Set {
-            prefix,
-            promotion_only,
-            quarantine,
-            immutable,
-            quota_bytes,
-            quota_tags,
-            quota_repositories,
-        } => {
-            let quota = json!({"bytes": quota_bytes, "tags": quota_tags, "repositories": quota_repositories});
-            let body = json!({
-                "prefix": prefix, "promotion_only": promotion_only, "quarantine": quarantine,
-                "immutable": immutable, "quota": quota,
-            });
-            render::record(global, &server.post("/api/v1/registry/rules", &body).await?);
+        RulesVerb::Set(flags) => {
+            render::record(global, &server.patch("/api/v1/registry/rules", &flags.change()).await?);
         }
         RulesVerb::Remove { prefix } => {
             let path = format!("/api/v1/registry/rules?prefix={}", encode(&prefix));

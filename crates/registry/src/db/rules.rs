@@ -1,5 +1,6 @@
 //! Rules of repositories.
 
+use seaworthy_model::Prefix;
 use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
@@ -30,6 +31,13 @@ pub(crate) async fn rules_for(
         )
         .await?;
     rows.iter().map(read).collect()
+}
+
+/// Those that are set for just this prefix.
+pub(crate) async fn rules_at(tx: &mut Tx<'_>, prefix: &Prefix) -> Result<Option<RepositoryRules>, DbError> {
+    let sql = "SELECT prefix, promotion_only, immutable, quota_bytes, quota_tags, quota_repositories, COALESCE(quarantine, 0)
+         FROM registry_rules WHERE prefix = $1";
+    tx.fetch_optional(sql, args![&prefix.to_string()]).await?.map(|row| read(&row)).transpose()
 }
 
 fn read(row: &Row) -> Result<RepositoryRules, DbError> {

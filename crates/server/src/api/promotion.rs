@@ -12,7 +12,7 @@ use seaworthy_clearance::Unrecorded;
 use seaworthy_model::{Problem, Scope};
 use seaworthy_oci::{Digest, Reference, RepoName, Tag};
 use seaworthy_policy::{Language, Verdict};
-use seaworthy_registry::{Finding, Parts, Prefix, Promotion, QuarantineState, RepositoryRules};
+use seaworthy_registry::{Finding, Parts, Prefix, Promotion, QuarantineState, RepositoryRules, RulesChange};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
@@ -32,6 +32,7 @@ pub(super) fn routes() -> Routes<Rooms> {
         .post("/api/v1/images/import", import)
         .get("/api/v1/registry/rules", rules)
         .post("/api/v1/registry/rules", set_rules)
+        .patch("/api/v1/registry/rules", change_rules)
         .delete("/api/v1/registry/rules", remove_rules)
         .get("/api/v1/registry/usage", usage)
 }
@@ -211,6 +212,15 @@ async fn set_rules(
     let answer = json!(rules);
     rooms.registry.set_rules(&identity, rules).await?;
     Ok(Json(answer))
+}
+
+async fn change_rules(
+    State(rooms): State<Rooms>,
+    Extension(identity): Extension<Identity>,
+    Json(change): Json<RulesChange>,
+) -> Answer {
+    super::signed_in(&identity)?;
+    Ok(Json(json!(rooms.registry.change_rules(&identity, change).await?)))
 }
 
 #[derive(Deserialize)]
