@@ -110,6 +110,10 @@ fn what_happens_in_the_registry_is_told() {
     let door = story.place.login(port);
     image.push(&door, "other/web", "1");
     other.push(&door, "dev/web", "1");
+    let manifest = door.get("GET", "/v2/other/web/manifests/1");
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let path = format!("/v2/other/web/manifests/{}?tag=a&tag=b", image.digest());
+    assert_eq!(door.ask("PUT", &path, kind, manifest.text().as_bytes()).expect("sent").status, 201);
     story.done(&["image", "delete", "dev/web:1"]);
     story.done(&["image", "delete", &format!("dev/web@{}", other.digest())]);
     let all = until("the events arrive", || Some(events.requests()).filter(|all| all.len() == 3));
@@ -122,10 +126,14 @@ fn what_happens_in_the_registry_is_told() {
     let deleted = all.iter().find(|it| it["type"] == "seaworthy.tag.delete").expect("the tag");
     assert_eq!((&deleted["data"]["tag"], &deleted["data"]["digest"]), (&json!("1"), &Value::Null));
 
-    let all = until("Azure's arrive", || Some(azure.requests()).filter(|all| all.len() == 3));
+    let all = until("Azure's arrive", || Some(azure.requests()).filter(|all| all.len() == 5));
     let mut all: Vec<Value> = all.iter().map(|it| it.believed(&acr_secret)).collect();
     all.sort_by_key(|it| it["timestamp"].as_str().expect("a time").to_owned());
-    let (pushed, gone) = (&all[0], &all[2]);
+    let (pushed, gone) = (&all[0], &all[4]);
+    let mut both: Vec<&Value> = all[2..4].iter().map(|it| &it["target"]["tag"]).collect();
+    both.sort_by_key(ToString::to_string);
+    assert_eq!(both, [&json!("a"), &json!("b")], "{all:#?}");
+    assert!(all[2]["id"] != all[3]["id"] && all[2]["request"]["id"] == all[3]["request"]["id"], "{all:#?}");
     assert_eq!((&pushed["action"], &gone["action"]), (&json!("push"), &json!("delete")), "{all:#?}");
     let size = image.size();
     assert_eq!(

@@ -47,7 +47,7 @@ impl Telemetry {
         let records = seaworthy_ledger::from(self.db(), from, limit::FOLLOWED).await?;
         let Some((last, _)) = records.last() else { return Ok(0) };
         let (next, count) = (last + 1, records.len());
-        let told = records.into_iter().map(|(index, record)| Told { index, record });
+        let told = records.into_iter().map(|(index, record)| Told { index, record, tag: None });
         let told: Vec<Told> = told.filter(|told| crate::ACTS.contains(&told.record.action)).collect();
         let targets = if told.is_empty() { Vec::new() } else { self.targets().await? };
         let context = (told, targets, (from, next), self.db().now());
@@ -64,12 +64,15 @@ impl Telemetry {
                             if !target.wants_act(told) {
                                 continue;
                             }
-                            if *waiting >= limit::WAITING {
-                                db::count_dropped(tx, target.id).await?;
-                                continue;
+                            for message in told.messages(target.format) {
+                                if *waiting >= limit::WAITING {
+                                    db::count_dropped(tx, target.id).await?;
+                                    continue;
+                                }
+                                *waiting += 1;
+                                messages::insert_told(tx, (target.id, State::Waiting), &message, *now)
+                                    .await?;
                             }
-                            *waiting += 1;
-                            messages::insert_told(tx, (target.id, State::Waiting), told, *now).await?;
                         }
                     }
                     tx.wake(BELL);

@@ -4,6 +4,7 @@ use seaworthy_ledger::{Action, Record};
 use seaworthy_model::Prefix;
 use seaworthy_oci::RepoName;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::AlertKind;
 
@@ -134,6 +135,9 @@ pub struct Told {
     pub index: u64,
     /// Its record.
     pub record: Record,
+    /// That of its several tags which this message is about; absent: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
 }
 
 /// The thing that a record is about.
@@ -158,6 +162,17 @@ impl Told {
             (None, None) => (name, None, None),
         };
         Some(Subject { repository: repository.parse().ok()?, digest, tag })
+    }
+
+    /// The messages that a format makes of it: Azure's registry names one tag in each.
+    pub(crate) fn messages(&self, format: Format) -> Vec<Self> {
+        let names_tags = matches!(acr_action(self.record.action), Some("push" | "quarantine"));
+        let tags = match self.record.details.get("tags") {
+            Some(Value::Array(tags)) if format == Format::Acr && names_tags && tags.len() > 1 => tags,
+            _ => return vec![self.clone()],
+        };
+        let one = |tag: &str| Self { tag: Some(tag.to_owned()), ..self.clone() };
+        tags.iter().filter_map(Value::as_str).map(one).collect()
     }
 
     /// True when it is below one of these; everything is when there are none.

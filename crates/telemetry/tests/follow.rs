@@ -14,7 +14,7 @@ use super::{World, new};
 
 db_tests!(&[seaworthy_ledger::SCHEMA, seaworthy_telemetry::SCHEMA]; acts_are_told_once_and_in_order,
     what_was_before_is_not_told, who_deletes_the_last_target_ends_it, what_cannot_be_told_is_refused,
-    acts_that_wait_end_at_their_limit);
+    acts_that_wait_end_at_their_limit, azure_is_told_of_each_tag);
 
 /// What another replica signed is told within a second.
 const _: () = assert!(limit::FOLLOW_POLL_MS < 1_000);
@@ -96,6 +96,38 @@ async fn acts_are_told_once_and_in_order(test: TestDb) {
     assert_eq!(prods.len(), count.div_ceil(3), "`product` is not below `prod`");
     assert!(prods.iter().all(|it| it.subject().expect("a subject").repository.as_str() == "prod/web"));
     assert_eq!(world.told(&deletions).await.len(), 1);
+}
+
+async fn azure_is_told_of_each_tag(test: TestDb) {
+    let world = World::new(test).await;
+    let events = [Action::ManifestPush, Action::ManifestRelease, Action::ManifestDelete, Action::TagRestore];
+    let all = world.follower("all", &events, &[]).await;
+    let azure = NewTarget {
+        events: events[..3].iter().copied().map(Wanted::Act).collect(),
+        format: Format::Acr,
+        ..new("azure", TargetKind::Webhook, &[])
+    };
+    let azure = world.room.create_target(&Actor::operator(0), azure).await.expect("made");
+    let digest = seaworthy_oci::Digest::sha256(b"a");
+    let tagged = |action: Action, tags: serde_json::Value| {
+        Act::new(action, format!("repositories/a@{digest}")).details(json!({"tag": tags[0], "tags": tags}))
+    };
+    world
+        .happen(vec![
+            pushed(0),
+            tagged(Action::ManifestPush, json!(["a", "b", "c"])),
+            tagged(Action::ManifestRelease, json!(["d", "e"])),
+            tagged(Action::ManifestRelease, json!(["f"])),
+            tagged(Action::ManifestDelete, json!(["a", "b"])),
+        ])
+        .await;
+    world.read_all(&world.room).await;
+    assert_eq!(world.told(&all).await.iter().filter(|it| it.tag.is_none()).count(), 5, "each at once");
+    let mut told = world.told(&azure).await;
+    told.sort_by(|a, b| (a.index, &a.tag).cmp(&(b.index, &b.tag)));
+    let tags: Vec<Option<&str>> = told.iter().map(|it| it.tag.as_deref()).collect();
+    assert_eq!(tags, [None, Some("a"), Some("b"), Some("c"), Some("d"), Some("e"), None, None]);
+    assert_eq!(world.health("azure").await.waiting, 8);
 }
 
 async fn what_was_before_is_not_told(test: TestDb) {

@@ -151,18 +151,24 @@ pub fn acr_event(links: &Links, id: AlertMessageId, body: &Body, now: Timestamp)
             target.insert(name.to_owned(), value);
         }
     };
-    for (name, detail) in
-        [("mediaType", "media_type"), ("size", "bytes"), ("length", "bytes"), ("tag", "tag")]
-    {
-        put(name, record.details.get(detail).cloned().unwrap_or_default());
+    let detail = |name: &str| record.details.get(name).cloned().unwrap_or_default();
+    for (name, detail) in [
+        ("mediaType", detail("media_type")),
+        ("size", detail("bytes")),
+        ("length", detail("bytes")),
+        ("tag", told.tag.as_ref().map_or_else(|| detail("tag"), |tag| json!(tag))),
+    ] {
+        put(name, detail);
     }
     if let Some(subject) = &subject {
         put("repository", json!(subject.repository));
         put("digest", json!(subject.digest));
     }
     let method = if action == Some("delete") { "DELETE" } else { "PUT" };
+    // One record makes several messages where it has several tags.
+    let own = told.tag.as_ref().map_or_else(|| json!(record.id), |_| json!(id));
     json!({
-        "id": record.id,
+        "id": own,
         "timestamp": record.at,
         "action": action,
         "target": target,
