@@ -6,6 +6,7 @@
 //! that makes them: a lock that committed before it wins.
 
 use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_oci::{JsonError, check_json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -136,8 +137,11 @@ impl LockChange {
             Problem::new(ErrorCode::Invalid, message)
                 .hint("send JSON with `writeEnabled`, `deleteEnabled` and the like, each true or false")
         };
-        let fields: Map<String, Value> = serde_json::from_slice(body)
-            .map_err(|error| malformed(format!("the attributes are no JSON object: {error}")))?;
+        let unread =
+            |error: serde_json::Error| malformed(format!("the attributes are no JSON object: {error}"));
+        // Of a key that occurs twice the last would count, and others who read the same bytes may take the first.
+        check_json(body).map_err(|JsonError::Syntax { source }| unread(source))?;
+        let fields: Map<String, Value> = serde_json::from_slice(body).map_err(unread)?;
         let mut change = Self::default();
         for ability in Ability::ALL {
             match fields.get(ability.field()) {
@@ -202,6 +206,10 @@ mod tests {
             (r#"{"writeEnabled":null,"readEnabled":false,"listEnabled":false}"#, 1, Some(13)),
             (r#"{"quarantineState":"Passed"}"#, 2, Some(2)),
             (r#"{"writeEnabled":"false"}"#, 0, None),
+            (r#"{"writeEnabled":false,"writeEnabled":true}"#, 0, None),
+            (r#"{"writeEnabled":true,"write\u0045nabled":true}"#, 0, None),
+            (r#"{"quarantineState":"Failed","quarantineState":"Passed"}"#, 0, None),
+            (r#"{"writeEnabled":true,"x":[{"a":1,"a":1}]}"#, 0, None),
             ("[]", 0, None),
             ("", 0, None),
         ] {

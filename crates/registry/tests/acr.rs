@@ -364,6 +364,10 @@ async fn what_is_in_quarantine_is_hidden(test: TestDb) {
     assert_eq!(state().await["quarantineState"], "Failed");
     assert_eq!(reader.get(&by_digest).await.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(writer.send("PATCH", &attributes, &[], say("Nonsense")).await.status, StatusCode::BAD_REQUEST);
+    let twice = r#"{"quarantineState":"Failed","quarantineState":"Passed"}"#;
+    let answer = writer.send("PATCH", &attributes, &[], twice).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text());
+    assert!(answer.text().contains("key `quarantineState` occurs twice"), "{}", answer.text());
     let locks = json!({"deleteEnabled": false, "quarantineState": "Passed"}).to_string();
     assert_eq!(
         writer.send("PATCH", &attributes, &[], locks).await.status,
