@@ -1,6 +1,8 @@
 //! Access tokens: JWT (RFC 7519), ES256 (RFC 7518 §3.4), in the claim shape of the
 //! distribution spec's token authentication.
 
+use std::fmt;
+
 use aws_lc_rs::{
     rand::SystemRandom,
     signature::{
@@ -52,6 +54,12 @@ impl ResourceAccess {
         self.kind == "repository"
             && scope.as_str().strip_prefix("/repositories/") == Some(self.name.as_str())
             && self.actions.iter().any(|granted| granted == action)
+    }
+}
+
+impl fmt::Display for ResourceAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.kind, self.name, self.actions.join(","))
     }
 }
 
@@ -107,6 +115,13 @@ pub struct Token {
     pub issued_at: Timestamp,
     /// What was granted of what was asked for.
     pub access: Vec<ResourceAccess>,
+}
+
+impl Token {
+    /// What was granted as a list of scopes: `repository:prod/web:pull registry:catalog:*`.
+    pub fn scope(&self) -> String {
+        self.access.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// Signs and checks tokens.

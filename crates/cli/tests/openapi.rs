@@ -157,7 +157,8 @@ fn server_and_health(it: &mut Description, socket: &Door, rejected: &Door) {
     {
         assert_eq!(it.get(socket, path, path).status, 200, "{path}");
     }
-    assert_eq!(it.get(rejected, "/oauth2/token", "/oauth2/token").status, 401);
+    let answer = it.get(rejected, "/oauth2/token", "/oauth2/token");
+    assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Basic realm=\"seaworthy\"")));
     let form = "application/x-www-form-urlencoded";
     for (body, status) in
         [("grant_type=password&username=a&password=b", 401), ("", 400), ("grant_type=x", 400)]
@@ -210,7 +211,13 @@ fn access(it: &mut Description, socket: &Door, port: u16) {
     let basic = STANDARD.encode(format!("{name}:{secret}"));
     let ci = Door::Tcp { port, basic };
     assert_eq!(it.get(&ci, "/api/v1/principals", "/api/v1/principals").status, 403);
-    assert_eq!(it.get(&ci, "/oauth2/token", "/oauth2/token?service=seaworthy").status, 200);
+    let query = "service=seaworthy&scope=repository:dev/a:pull,push,delete&scope=repository:prod/a:pull";
+    let token = it.get(&ci, "/oauth2/token", &format!("/oauth2/token?{query}")).json();
+    assert_eq!(
+        (&token["token_type"], &token["scope"]),
+        (&json!("Bearer"), &json!("repository:dev/a:pull,push")),
+        "{token:#}"
+    );
 
     it.get(socket, "/api/v1/principals", "/api/v1/principals");
     it.get(socket, "/api/v1/principals/{name}", "/api/v1/principals/ci");

@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use axum::{
     body::Body,
+    extract::Request,
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use seaworthy_model::{ErrorCode, Problem};
 use serde_json::json;
 
-use crate::{limit, path::Target};
+use crate::{limit, path::Target, routes::CredentialRejected};
 
 /// A header made of our own text. What cannot be a header value is left out.
 pub(crate) fn set(response: &mut Response, name: HeaderName, value: &str) {
@@ -56,11 +57,30 @@ pub(crate) fn problem(problem: &Problem, head: bool) -> Response {
 }
 
 /// Adds the bearer challenge to a 401 (distribution spec, token authentication). `host` is
-/// what the client called us.
-pub(crate) fn challenge(response: &mut Response, host: &Host, service: &str, scope: &str) {
+/// what the client called us; `error` is of [`token_error`].
+pub(crate) fn challenge(
+    response: &mut Response,
+    host: &Host,
+    service: &str,
+    scope: &str,
+    error: Option<&str>,
+) {
     let scope = if scope.is_empty() { String::new() } else { format!(",scope=\"{scope}\"") };
-    let value = format!("Bearer realm=\"{}/oauth2/token\",service=\"{service}\"{scope}", host.base);
+    let error = error.map_or_else(String::new, |error| format!(",error=\"{error}\""));
+    let value = format!("Bearer realm=\"{}/oauth2/token\",service=\"{service}\"{scope}{error}", host.base);
     set(response, header::WWW_AUTHENTICATE, &value);
+}
+
+/// What a 401 says of the token that a request shows (RFC 6750 §3.1); nothing of other credentials.
+pub(crate) fn token_error(request: &Request) -> Option<&'static str> {
+    let shown = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, _) = shown.split_once(' ')?;
+    let rejected = request.extensions().get::<CredentialRejected>().is_some();
+    scheme.eq_ignore_ascii_case("bearer").then_some(if rejected {
+        "invalid_token"
+    } else {
+        "insufficient_scope"
+    })
 }
 
 /// The URL under which the client reached us.

@@ -100,6 +100,7 @@ async fn handle(
     let hold = request.extensions().get::<ConnectionHold>().cloned();
     let call = Call { registry: &registry, identity: &identity, query: &query, asked, sends, hold };
     let rejected = request.extensions().get::<CredentialRejected>().is_some();
+    let token_error = respond::token_error(&request);
     let (request, rest) = drain::lend(request);
     let answer = if rejected {
         drop(request);
@@ -115,7 +116,7 @@ async fn handle(
             let mut response = respond::problem(&problem, head);
             if problem.code == ErrorCode::Unauthorized {
                 let scope = respond::wanted_scope(&target, &method, query.get("from"));
-                respond::challenge(&mut response, &host, registry.access().service(), &scope);
+                respond::challenge(&mut response, &host, registry.access().service(), &scope, token_error);
             }
             if problem.code == ErrorCode::Unsupported {
                 set(&mut response, header::ALLOW, methods(&target));

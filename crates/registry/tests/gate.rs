@@ -293,10 +293,11 @@ async fn a_narrow_token_is_challenged_for_the_source(test: TestDb) {
     };
     let path = format!("/v2/b/blobs/uploads/?mount={}&from=a", Digest::sha256(b"x"));
     let narrow = token(&["repository:b:pull,push"]).await;
-    let answer = narrow.send("POST", &path, &[], "").await;
+    let answer = narrow.send("POST", &path, &[("authorization", "Bearer narrow")], "").await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
     let challenge = answer.header("www-authenticate");
-    assert!(challenge.contains("repository:b:pull,push repository:a:pull"), "{challenge}");
+    let wanted = r#"scope="repository:b:pull,push repository:a:pull",error="insufficient_scope""#;
+    assert!(challenge.ends_with(wanted), "{challenge}");
     let anywhere = format!("/v2/b/blobs/uploads/?mount={}", Digest::sha256(b"x"));
     let answer = narrow.send("POST", &anywhere, &[], "").await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "a token opens no more than it says");
@@ -431,6 +432,15 @@ async fn a_rejected_credential_is_challenged_with_its_scope(test: TestDb) {
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "not as from somebody who may");
     let challenge = answer.header("www-authenticate");
     assert!(challenge.ends_with("scope=\"repository:dev/web:pull\""), "{challenge}");
+    for (path, shown, error) in [
+        ("/v2/dev/web/manifests/1", "bearer ended", true),
+        ("/acr/v1/dev/web", "Bearer ended", true),
+        ("/v2/dev/web/manifests/1", "Basic bm9ib2R5Om5vdGhpbmc=", false),
+    ] {
+        let answer = world.rejected().send("GET", path, &[("authorization", shown)], "").await;
+        let challenge = answer.header("www-authenticate");
+        assert_eq!(challenge.ends_with(r#",error="invalid_token""#), error, "{challenge}");
+    }
 }
 
 async fn a_gate_that_cannot_answer_serves_nothing(test: TestDb) {

@@ -22,6 +22,7 @@ use crate::{
     group::{Accounts, OperatorGroup, is_operator},
     limit,
     tls::Caller,
+    token,
 };
 
 /// The uid of the operator socket's other end, as the kernel reports it.
@@ -149,6 +150,7 @@ pub(crate) async fn network(
             request.extensions_mut().insert(CredentialRejected);
             next.run(request).await
         }
+        Err(error) if request.uri().path().starts_with("/oauth2/") => token::failed(error),
         Err(error) => ApiError(error.into()).into_response(),
     }
 }

@@ -180,8 +180,11 @@ async fn issue(access: &Access, identity: &Identity, form: &[(String, String)]) 
     let asked = DockerScope::parse_all(scopes);
     match access.issue_token(identity, &asked).await {
         Ok(token) => axum::Json(json!({
+            "token_type": "Bearer",
             "token": token.token.expose(),
             "access_token": token.token.expose(),
+            // Of what was asked for, what was granted (RFC 6749 §5.1).
+            "scope": token.scope(),
             "expires_in": token.expires_in,
             "issued_at": token.issued_at,
         }))
@@ -190,7 +193,8 @@ async fn issue(access: &Access, identity: &Identity, form: &[(String, String)]) 
     }
 }
 
-fn failed(error: AccessError) -> Response {
+/// A 401 says how else to prove who asks (RFC 9110 §15.5.2).
+pub(crate) fn failed(error: AccessError) -> Response {
     let mut response = ApiError(Problem::from(error)).into_response();
     if response.status() == StatusCode::UNAUTHORIZED {
         let challenge = http::HeaderValue::from_static("Basic realm=\"seaworthy\"");

@@ -43,13 +43,14 @@ pub(super) async fn handle(
         hold: None,
     };
     let rejected = request.extensions().get::<CredentialRejected>().is_some();
+    let token_error = respond::token_error(&request);
     let answer = if rejected { Err(unauthorized().into()) } else { call.acr(&target, &host, request).await };
     finish(answer.unwrap_or_else(|error| {
         let problem = Problem::from(error);
         let mut response = respond::problem(&problem, false);
         if problem.code == ErrorCode::Unauthorized {
             let scope = target.wanted_scope(&method);
-            respond::challenge(&mut response, &host, registry.access().service(), &scope);
+            respond::challenge(&mut response, &host, registry.access().service(), &scope, token_error);
         }
         response
     }))
