@@ -316,7 +316,20 @@ impl Call<'_> {
             .last()
             .filter(|_| tags.len() == most as usize)
             .map(|last| format!("</v2/{name}/tags/list?n={most}&last={}>; rel=\"next\"", encode(last)));
-        Ok(list_answer(json!({"name": self.asked.unwrap_or(name), "tags": tags}).to_string(), link))
+        let mut response =
+            list_answer(json!({"name": self.asked.unwrap_or(name), "tags": tags}).to_string(), link);
+        self.warn_of_more(&mut response, name).await?;
+        Ok(response)
+    }
+
+    /// A list below a cache is of what is here: what is not there may be at the upstream (distribution spec,
+    /// "Warnings": code 299, agent `-`, no date).
+    async fn warn_of_more(&self, response: &mut Response, name: &RepoName) -> Result<(), RegistryError> {
+        if self.registry.is_cache(name).await? {
+            let text = "299 - \"this is what the cache has; its upstream may have more\"";
+            set(response, header::WARNING, text);
+        }
+        Ok(())
     }
 }
 

@@ -343,11 +343,16 @@ async fn proxy_ns_ssrf(test: TestDb) {
         let answer = client.get(&path).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");
         assert!(answer.header("oci-namespace").eq_ignore_ascii_case("docker.io"), "{path}");
+        assert_eq!(answer.header("warning").contains("may have more"), path.contains("/tags/"), "{path}");
         if path.contains("/tags/") {
             assert!(answer.text().contains(r#""name":"library/alpine""#), "as it was asked for");
         }
     }
     assert_eq!(client.get("/v2/hub/library/alpine/tags/list").await.header("oci-namespace"), "");
+    let referrers = client.get(&format!("/v2/hub/library/alpine/referrers/{}", image.digest)).await;
+    assert!(referrers.header("warning").contains("may have more"), "unknown is not none");
+    let own = operator.get(&format!("/v2/library/alpine/referrers/{}", image.digest)).await;
+    assert_eq!(own.header("warning"), "");
     let seen = upstream.seen().len();
     // Only what is configured: no address, no other port, no path.
     for ns in [

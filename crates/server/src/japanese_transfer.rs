@@ -121,4 +121,8 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ),
     ("query has `{}` twice", "クエリーに `{0}` が 2 つあります"),
     ("request has the header `{}` twice", "要求にヘッダー `{0}` が 2 つあります"),
+    (
+        "`{}` measures a server of this binary alone: leave out the URL",
+        "`{0}` はこのバイナリのサーバーだけを測定します。URL を省いてください",
+    ),
 ];

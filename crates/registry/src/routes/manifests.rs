@@ -129,6 +129,7 @@ impl Call<'_> {
         if artifact_type.is_some() {
             set(&mut response, header::HeaderName::from_static("oci-filters-applied"), "artifactType");
         }
+        self.warn_of_more(&mut response, name).await?;
         Ok(response)
     }
 }

@@ -31,6 +31,11 @@ pub(crate) async fn bench(global: &Global, flags: &BenchRegistryFlags) -> Outcom
         let all: Vec<&str> = all().copied().collect();
         return Err(usage(format!("no workload is `{unknown}`: there are {}", all.join(", "))));
     }
+    if let Some(own) =
+        flags.only.iter().find(|only| flags.url.is_some() && own::ALL.iter().any(|it| it == only))
+    {
+        return Err(usage(format!("`{own}` measures a server of this binary alone: leave out the URL")));
+    }
     let is_wanted = |name: &str| flags.only.is_empty() || flags.only.iter().any(|only| only == name);
     let beside =
         flags.dir.as_deref().and_then(Path::parent).map_or_else(std::env::temp_dir, Path::to_path_buf);
