@@ -41,6 +41,7 @@ mod receiver;
 mod remote;
 mod running;
 mod server;
+mod skopeo;
 mod stopped;
 mod story;
 mod transfer;
