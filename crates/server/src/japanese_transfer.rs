@@ -113,7 +113,7 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("the server gave manifest {} for {}", "サーバーが {1} の代わりにマニフェスト {0} を返しました"),
     ("{} of {} bytes came", "{1} バイトのうち {0} バイトを受信しました"),
     ("`{}` broke off: {} of {} bytes", "`{0}` が途切れました: {2} バイトのうち {1} バイト"),
-    ("`/proc/meminfo` does not say MemAvailable", "`/proc/meminfo` に MemAvailable がありません"),
+    ("`/proc/meminfo` does not say MemFree", "`/proc/meminfo` に MemFree がありません"),
     ("failed to fill the memory: {}", "メモリを満たせませんでした: {0}"),
     (
         "the memory was not filled by a file in `{}`: it may be in memory itself, or within a memory limit",

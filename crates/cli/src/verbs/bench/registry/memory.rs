@@ -19,17 +19,17 @@ use crate::{
 
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// The page cache, full of a file without content, which makes room for whatever is written. Kept until it is
-/// dropped.
+/// A file without content in the page cache, which makes room for whatever is written. Kept until it is dropped.
 pub(super) struct Filled(#[allow(dead_code, reason = "removed when it is dropped")] NamedTempFile);
 
-/// Touches all memory that is available, by reading a file of that length in `directory`, where the registry's files
-/// are too. Fails where that leaves much of it free: on a file system that is in memory itself, or within a limit.
+/// Touches the memory that is free, by reading a file of that length in `directory`, where the registry's files are too:
+/// what the host has taken back is found before anything is measured. Not more than that: once it must make room, the
+/// kernel frees much of it again. Fails where most stays free: on a file system that is in memory itself, or within a
+/// memory limit.
 pub(super) async fn fill(global: &Global, directory: &Path) -> Result<Filled, Failure> {
     let failed = |error: std::io::Error| unable(format!("failed to fill the memory: {error}"));
     let read = fs::read_to_string("/proc/meminfo").map_err(failed)?;
-    let length =
-        bytes(&read, "MemAvailable:").ok_or_else(|| unable("`/proc/meminfo` does not say MemAvailable"))?;
+    let length = bytes(&read, "MemFree:").ok_or_else(|| unable("`/proc/meminfo` does not say MemFree"))?;
     let bar = render::progress(global, Text::FillingMemory, Amount::BytesOf(length));
     let file = NamedTempFile::new_in(directory).map_err(failed)?;
     let filled = tokio::task::spawn_blocking(move || {
@@ -39,7 +39,7 @@ pub(super) async fn fill(global: &Global, directory: &Path) -> Result<Filled, Fa
     });
     let filled = filled.await.map_err(|error| unable(error.to_string()))?.map_err(failed)?;
     let left = fs::read_to_string("/proc/meminfo").ok().and_then(|read| bytes(&read, "MemFree:"));
-    if left.is_none_or(|left| left > length / 4) {
+    if left.is_none_or(|left| left > length / 2) {
         return Err(unable(format!(
             "the memory was not filled by a file in `{}`: it may be in memory itself, or within a memory limit",
             directory.display()
