@@ -43,8 +43,7 @@ impl Registry {
             return Ok(self.readable_blob(identity, repository, digest).await?.size);
         }
         let row = self.readable(digest).await?;
-        let principal = db::bearer(identity.principal());
-        let linked = db::has_link(self.db(), repository, digest, &principal, Link::Name).await?;
+        let linked = self.is_linked(identity, repository, digest, Link::Name).await?;
         let visible = linked || self.is_reached(repository, digest).await?;
         if visible && self.pin(&row).await? { Ok(row.size) } else { Err(unknown(digest).into()) }
     }
@@ -180,24 +179,16 @@ impl Registry {
         Err(unknown(digest).into())
     }
 
-    /// Whether a pusher could read the blob: its bytes came from them, or a manifest opens it. A
-    /// blob that is not here is the transaction's to tell.
-    pub(crate) async fn may_open(
+    /// Whether the caller brought the blob here, or mounted it as something that they may read, or name.
+    async fn is_linked(
         &self,
         identity: &Identity,
         repository: &RepoName,
         digest: &Digest,
+        link: Link,
     ) -> Result<bool, RegistryError> {
         let principal = db::bearer(identity.principal());
-        if db::has_link(self.db(), repository, digest, &principal, Link::Read).await? {
-            return Ok(true);
-        }
-        Ok(match self.reach(identity, repository, digest, Reaching::Opens).await? {
-            Reach::Open(_) => true,
-            Reach::Refused(..) | Reach::Locked(_) => false,
-            // Mounted from where it was refused.
-            Reach::None => !db::has_link(self.db(), repository, digest, &principal, Link::Name).await?,
-        })
+        Ok(db::has_link(self.db(), repository, digest, &principal, link).await?)
     }
 
     /// True when the caller brought the blob here, and it is there.
@@ -207,12 +198,30 @@ impl Registry {
         repository: &RepoName,
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
-        let principal = db::bearer(identity.principal());
-        Ok(db::has_link(self.db(), repository, digest, &principal, Link::Read).await?
+        Ok(self.is_linked(identity, repository, digest, Link::Read).await?
             && db::blob(self.db(), digest).await?.is_some_and(|row| row.is_present()))
     }
 
-    /// The same, waiting a short time for what is pending: a changed policy judges what is being pulled anew.
+    /// Whether a pusher could read the blob: its bytes came from them, or a manifest opens it. A
+    /// blob that is not here is the transaction's to tell.
+    pub(crate) async fn may_open(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        if self.is_linked(identity, repository, digest, Link::Read).await? {
+            return Ok(true);
+        }
+        Ok(match self.reach(identity, repository, digest, Reaching::Opens).await? {
+            Reach::Open(_) => true,
+            Reach::Refused(..) | Reach::Locked(_) => false,
+            // Mounted from where it was refused.
+            Reach::None => !self.is_linked(identity, repository, digest, Link::Name).await?,
+        })
+    }
+
+    /// [`Registry::reach`], waiting a short time for what is pending: a changed policy judges what is being pulled anew.
     async fn reach_in_time(
         &self,
         identity: &Identity,
@@ -284,8 +293,7 @@ impl Registry {
         if let Err(problem) = lock::check_read(locks, repository.as_str()) {
             return Ok(Reach::Locked(Box::new(problem)));
         }
-        let principal = db::bearer(identity.principal());
-        let brought = db::has_link(self.db(), repository, digest, &principal, Link::Read).await?;
+        let brought = self.is_linked(identity, repository, digest, Link::Read).await?;
         Ok(if brought { Reach::Open(None) } else { Reach::None })
     }
 
@@ -402,10 +410,9 @@ impl Registry {
         digest: &Digest,
         from: &RepoName,
     ) -> Result<Option<Link>, RegistryError> {
-        let principal = db::bearer(identity.principal());
         let row = db::blob(self.db(), digest).await?;
         let visible = row.is_some_and(|row| row.is_present())
-            && (db::has_link(self.db(), from, digest, &principal, Link::Name).await?
+            && (self.is_linked(identity, from, digest, Link::Name).await?
                 || self.is_reached(from, digest).await?);
         if !visible {
             return Ok(None);
@@ -415,7 +422,7 @@ impl Registry {
             Reach::Refused(..) | Reach::None => Some(Link::Name),
             // What nobody may read yet is named nowhere else, but by who brought it.
             Reach::Locked(_) => {
-                let brought = db::has_link(self.db(), from, digest, &principal, Link::Name).await?;
+                let brought = self.is_linked(identity, from, digest, Link::Name).await?;
                 brought.then_some(Link::Name)
             }
         })
