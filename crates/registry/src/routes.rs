@@ -72,11 +72,7 @@ async fn handle(
 ) -> Response {
     let head = request.method() == Method::HEAD;
     let (method, uri, headers) = (request.method().clone(), request.uri().clone(), request.headers().clone());
-    if let Some(name) = ONCE.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some()) {
-        let problem = Problem::new(ErrorCode::Invalid, format!("request has the header `{name}` twice"));
-        return finish(respond::problem(&problem, head));
-    }
-    let host = match Host::of(&headers, &uri) {
+    let host = match check_once(&headers).and_then(|()| Host::of(&headers, &uri)) {
         Ok(host) => host,
         Err(problem) => return finish(respond::problem(&problem, head)),
     };
@@ -88,14 +84,14 @@ async fn handle(
         Ok(query) => query,
         Err(problem) => return finish(respond::problem(&problem, head)),
     };
-    let asked = target.clone();
+    let asked = query.get("ns").map(|_| target.clone());
     let target = match registry.placed(target, query.get("ns"), host.name()).await {
         Ok(target) => target,
         Err(error) => return finish(respond::problem(&Problem::from(error), head)),
     };
     // Whom a proxy answers for.
-    let namespace = query.get("ns").filter(|_| asked != target);
-    let asked = asked.repository().filter(|_| namespace.is_some());
+    let asked = asked.as_ref().filter(|asked| **asked != target).and_then(Target::repository);
+    let namespace = query.get("ns").filter(|_| asked.is_some());
     let sends = request.extensions().get::<SendsFiles>().copied();
     let hold = request.extensions().get::<ConnectionHold>().cloned();
     let call = Call { registry: &registry, identity: &identity, query: &query, asked, sends, hold };
@@ -160,6 +156,13 @@ const ONCE: &[header::HeaderName] =
 
 /// What a query has once.
 const SINGLE: &[&str] = &["digest", "digest-algorithm", "from", "last", "mount", "n", "ns", "orderby"];
+
+fn check_once(headers: &HeaderMap) -> Result<(), Problem> {
+    match ONCE.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some()) {
+        Some(name) => Err(Problem::new(ErrorCode::Invalid, format!("request has the header `{name}` twice"))),
+        None => Ok(()),
+    }
+}
 
 /// A request's query, in order; a name may occur several times.
 pub(crate) struct Query(Vec<(String, String)>);

@@ -76,12 +76,14 @@ async fn requests_have_one_meaning(test: TestDb) {
     }
     for name in ["host", "authorization", "content-type", "content-range"] {
         let twice = [("host", "localhost"), (name, "a"), (name, "b")];
-        let answer = client.send("GET", "/v2/a/tags/list", &twice[usize::from(name == "host")..], "").await;
-        assert_eq!(
-            (answer.status, answer.code().as_str()),
-            (StatusCode::BAD_REQUEST, "UNSUPPORTED"),
-            "{name}"
-        );
+        for path in ["/v2/a/tags/list", "/acr/v1/a"] {
+            let answer = client.send("GET", path, &twice[usize::from(name == "host")..], "").await;
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (StatusCode::BAD_REQUEST, "UNSUPPORTED"),
+                "{path} {name}"
+            );
+        }
     }
     for path in ["/v1/search", "/v1/_ping", "/acr/v1", "/acr/v1/"] {
         assert_eq!(client.get(path).await.code(), "NAME_UNKNOWN", "{path}");
@@ -96,14 +98,19 @@ async fn requests_have_one_meaning(test: TestDb) {
         ("PUT", format!("/v2/a/blobs/{blob}"), "GET, HEAD, DELETE"),
         ("GET", "/v2/a/blobs/uploads/".to_owned(), "POST"),
         ("POST", client.begin("a").await, "GET, HEAD, PATCH, PUT, DELETE"),
+        ("PUT", "/acr/v1/_catalog".to_owned(), "GET, HEAD"),
+        ("PATCH", "/acr/v1/a/_tags".to_owned(), "GET, HEAD"),
+        ("PUT", "/acr/v1/a/_tags/1".to_owned(), "GET, HEAD, PATCH, DELETE"),
+        ("DELETE", format!("/acr/v1/a/_manifests/{digest}"), "GET, HEAD, PATCH"),
     ] {
         let answer = client.send(method, &path, &[], "").await;
         let told = (answer.status, answer.header("allow"));
         assert_eq!(told, (StatusCode::METHOD_NOT_ALLOWED, allow), "{method} {path}");
     }
-    for path in ["/v2/_catalog".to_owned(), "/v2/a/tags/list".to_owned(), format!("/v2/a/referrers/{digest}")]
-    {
-        let (get, head) = (client.get(&path).await, client.send("HEAD", &path, &[], "").await);
+    let lists = ["/v2/_catalog", "/v2/a/tags/list", "/acr/v1/_catalog", "/acr/v1/a", "/acr/v1/a/_tags/1"];
+    let referrers = format!("/v2/a/referrers/{digest}");
+    for path in lists.into_iter().chain([referrers.as_str()]) {
+        let (get, head) = (client.get(path).await, client.send("HEAD", path, &[], "").await);
         assert_eq!(
             (head.status, head.header("content-length")),
             (StatusCode::OK, get.header("content-length"))

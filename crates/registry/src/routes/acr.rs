@@ -1,13 +1,13 @@
 //! `/acr/v1/`: the data plane of Azure's registry (`azure-containerregistry`, API 2021-07-01).
 
 use axum::{Extension, extract::Request, extract::State, response::Response};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, Problem, Scope};
 use seaworthy_oci::RepoName;
 use serde_json::{Value, json};
 
-use super::{Answer, Call, CredentialRejected, Query, finish, json_answer, list_answer, whole};
+use super::{Answer, Call, CredentialRejected, Query, check_once, finish, json_answer, list_answer, whole};
 use crate::{
     Registry, RegistryError,
     attributes::AttributesPage,
@@ -17,7 +17,7 @@ use crate::{
     path::{self, AcrTarget, ManifestName, encode},
     quarantine::Finding,
     registry::unauthorized,
-    respond::{self, Host, empty},
+    respond::{self, Host, empty, set},
 };
 
 pub(super) async fn handle(
@@ -26,13 +26,15 @@ pub(super) async fn handle(
     request: Request,
 ) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let parsed = Host::of(request.headers(), &uri).and_then(|host| {
+    let head = method == Method::HEAD;
+    let parsed = check_once(request.headers()).and_then(|()| {
+        let host = Host::of(request.headers(), &uri)?;
         let target = AcrTarget::parse(uri.path().strip_prefix("/acr/v1/").unwrap_or_default())?;
         Ok((host, target, Query::parse(uri.query().unwrap_or_default())?))
     });
     let (host, target, query) = match parsed {
         Ok(parsed) => parsed,
-        Err(problem) => return finish(respond::problem(&problem, false)),
+        Err(problem) => return finish(respond::problem(&problem, head)),
     };
     let call = Call {
         registry: &registry,
@@ -47,7 +49,10 @@ pub(super) async fn handle(
     let answer = if rejected { Err(unauthorized().into()) } else { call.acr(&target, &host, request).await };
     finish(answer.unwrap_or_else(|error| {
         let problem = Problem::from(error);
-        let mut response = respond::problem(&problem, false);
+        let mut response = respond::problem(&problem, head);
+        if problem.code == ErrorCode::Unsupported {
+            set(&mut response, header::ALLOW, methods(&target));
+        }
         if problem.code == ErrorCode::Unauthorized {
             let scope = target.wanted_scope(&method);
             respond::challenge(&mut response, &host, registry.access().service(), &scope, token_error);
@@ -56,9 +61,19 @@ pub(super) async fn handle(
     }))
 }
 
+/// What may be asked of it.
+const fn methods(target: &AcrTarget) -> &'static str {
+    match target {
+        AcrTarget::Catalog | AcrTarget::Tags(_) | AcrTarget::Manifests(_) => "GET, HEAD",
+        AcrTarget::Repository(_) | AcrTarget::Named(_, ManifestName::Tag(_)) => "GET, HEAD, PATCH, DELETE",
+        AcrTarget::Named(_, ManifestName::Digest(_)) => "GET, HEAD, PATCH",
+    }
+}
+
 impl Call<'_> {
     async fn acr(&self, target: &AcrTarget, host: &Host, request: Request) -> Answer {
-        let method = request.method().clone();
+        // What `HEAD` is answered goes without its body.
+        let method = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
         let read = method == Method::GET;
         if let (true, Some(repository)) = (read, target.repository()) {
             self.registry.require(self.identity, Permission::MetadataRead, repository).await?;
