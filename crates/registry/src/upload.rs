@@ -137,7 +137,9 @@ impl Registry {
                 if problem.code == ErrorCode::BlobUploadUnknown
                     && self.has_brought(identity, repository, &digest).await? =>
             {
-                // The answer to the one that ended it was lost.
+                // The answer to the one that ended it was lost, and is given again, behind what is sent again.
+                let mut rest = body.into_data_stream();
+                while let Some(Ok(_)) = rest.next().await {}
                 return Ok(());
             }
             found => found?,

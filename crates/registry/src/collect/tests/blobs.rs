@@ -1,5 +1,11 @@
 //! Blobs that go while somebody counts on them.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use futures_util::StreamExt as _;
 use http::StatusCode;
 use seaworthy_oci::Digest;
 use seaworthy_testkit::{TestDb, db_tests};
@@ -318,6 +324,16 @@ async fn crash_after_sql_before_reply(test: TestDb) {
     // The answer was lost, and is given again: to who brought it alone, and for this blob.
     let again = still.client.close(&location, digest, layer.clone()).await;
     assert_eq!(again.status, StatusCode::CREATED);
+    // What is sent again is read to its end, or its sender would not see the answer.
+    let read = Arc::new(AtomicUsize::new(0));
+    let count = read.clone();
+    let pieces = futures_util::stream::iter(vec![layer.clone(); 50]).map(move |piece| {
+        count.fetch_add(1, Ordering::SeqCst);
+        Ok::<_, std::io::Error>(piece)
+    });
+    let path = format!("{location}?digest={digest}");
+    let long = still.client.send("PUT", &path, &[], axum::body::Body::from_stream(pieces)).await;
+    assert_eq!((long.status, read.load(Ordering::SeqCst)), (StatusCode::CREATED, 50));
     let other = still.world.service("other", "AcrPush", "/repositories").await;
     assert_eq!(other.close(&location, digest, layer.clone()).await.code(), "BLOB_UPLOAD_UNKNOWN");
     let never = still.client.close(&location, Digest::sha256(&file(2)), file(2)).await;
