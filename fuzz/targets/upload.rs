@@ -88,11 +88,23 @@ impl World {
     }
 
     fn send(&self, router: &Router, method: &str, path: &str, range: Option<&str>, body: &[u8]) -> Answer {
+        self.send_body(router, method, path, range, Body::from(body.to_vec()))
+    }
+
+    /// A body that ends early.
+    fn send_cut(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+        let cut = std::io::ErrorKind::ConnectionReset.into();
+        let pieces = [Ok(bytes::Bytes::copy_from_slice(body)), Err::<_, std::io::Error>(cut)];
+        let body = Body::from_stream(futures_util::stream::iter(pieces));
+        self.send_body(&self.operator, method, path, None, body)
+    }
+
+    fn send_body(&self, router: &Router, method: &str, path: &str, range: Option<&str>, body: Body) -> Answer {
         let mut request = Request::builder().method(method).uri(path).header("host", "localhost:5000");
         if let Some(range) = range {
             request = request.header("content-range", range);
         }
-        let request = request.body(Body::from(body.to_vec())).expect("a request");
+        let request = request.body(body).expect("a request");
         self.runtime.block_on(async {
             let response = router.clone().oneshot(request).await.expect("infallible");
             let (parts, body) = response.into_parts();
@@ -124,7 +136,16 @@ impl<'d> Input<'d> {
 struct Session {
     location: String,
     bytes: Vec<u8>,
+    /// What came with the last request, which was cut: who asks goes on behind it.
+    cut: Vec<u8>,
     is_over: bool,
+}
+
+impl Session {
+    fn told(&mut self) -> String {
+        self.bytes.append(&mut self.cut);
+        stands(&self.bytes)
+    }
 }
 
 fn range_of(answer: &Answer) -> &str {
@@ -147,12 +168,12 @@ fuzz_target!(|data: &[u8]| {
         if input.0.is_empty() {
             break;
         }
-        let (action, which) = (input.byte() % 10, usize::from(input.byte()));
+        let (action, which) = (input.byte() % 11, usize::from(input.byte()));
         if sessions.is_empty() || action == 0 {
             let answer = world.send(me, "POST", &format!("/v2/{repository}/blobs/uploads/"), None, b"");
             assert_eq!(answer.status, StatusCode::ACCEPTED);
             let location = answer.headers["location"].to_str().expect("text").to_owned();
-            sessions.push(Session { location, bytes: Vec::new(), is_over: false });
+            sessions.push(Session { location, bytes: Vec::new(), cut: Vec::new(), is_over: false });
             continue;
         }
         let index = which % sessions.len();
@@ -174,6 +195,7 @@ fuzz_target!(|data: &[u8]| {
                 if session.is_over {
                     assert_eq!(answer.status, gone);
                 } else if fits {
+                    session.cut.clear();
                     session.bytes.extend(&bytes);
                     assert_eq!(answer.status, StatusCode::ACCEPTED);
                     assert_eq!(range_of(&answer), stands(&session.bytes));
@@ -181,7 +203,7 @@ fuzz_target!(|data: &[u8]| {
                     assert!(answer.status.is_client_error(), "{}", answer.status);
                 } else {
                     assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE);
-                    assert_eq!(range_of(&answer), stands(&session.bytes), "it says where it stands");
+                    assert_eq!(range_of(&answer), session.told(), "it says where it stands");
                 }
             }
             4 => {
@@ -191,7 +213,7 @@ fuzz_target!(|data: &[u8]| {
                 } else {
                     assert_eq!(
                         (answer.status, range_of(&answer)),
-                        (StatusCode::NO_CONTENT, stands(&session.bytes).as_str())
+                        (StatusCode::NO_CONTENT, session.told().as_str())
                     );
                 }
             }
@@ -224,6 +246,21 @@ fuzz_target!(|data: &[u8]| {
                 session.is_over = true;
             }
             8 => {
+                let (bytes, is_closing) = (input.bytes(), input.byte() % 2 == 0);
+                let digest = Digest::sha256(b"something else");
+                let answer = if is_closing {
+                    world.send_cut("PUT", &format!("{}?digest={digest}", session.location), &bytes)
+                } else {
+                    world.send_cut("PATCH", &session.location, &bytes)
+                };
+                if session.is_over {
+                    assert_eq!(answer.status, gone);
+                } else {
+                    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+                    session.cut = bytes;
+                }
+            }
+            9 => {
                 // Another principal, who may push here too.
                 let (method, body) = [("PATCH", b"x".as_slice()), ("GET", b""), ("DELETE", b"")][which % 3];
                 assert_eq!(world.send(&world.other, method, &session.location, None, body).status, gone);

@@ -74,7 +74,7 @@ fn three_replicas_lose_nothing_when_killed() {
 }
 
 /// Runs statements on the replicas' database and gives what they print, fields with ` | ` between.
-fn sql(database: &str, statements: &str) -> String {
+pub(crate) fn sql(database: &str, statements: &str) -> String {
     let output = Command::new(seaworthy_testkit::program("psql").expect("PostgreSQL brings psql"))
         .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--field-separator", " | "])
         .args(["--set", "ON_ERROR_STOP=1", "--command", statements, database])

@@ -23,7 +23,7 @@ const CASES: &[(&str, usize)] = &[("1.1", 690), ("dev", 790)];
 
 #[test]
 fn the_suite_passes_over_sqlite() {
-    check("the_suite_passes_over_sqlite", None);
+    check("the_suite_passes_over_sqlite", &Place::new());
 }
 
 #[test]
@@ -33,21 +33,16 @@ fn the_suite_passes_over_postgres() {
         return;
     }
     match fresh_database() {
-        Some(database) => check(test, Some(&database)),
+        Some(database) => check(test, &Place::over(&database)),
         None => missing(test, "PostgreSQL"),
     }
 }
 
-fn check(test: &str, database: Option<&str>) {
+fn check(test: &str, place: &Place) {
     if !slow(test) {
         return;
     }
     let Some(suite) = conformance_suite(test) else { return };
-    let place = Place::new();
-    if let Some(database) = database {
-        fs::create_dir(place.data()).unwrap();
-        fs::write(place.data().join("seaworthy.toml"), format!("database = \"{database}\"\n")).unwrap();
-    }
     let server = (0..5).find_map(|_| place.try_up_with(free_port(), &[]).ok()).expect("a server");
     let made =
         place.cli(&["principal", "create", "suite", "--role", "AcrPush", "--scope", "/", "-o", "json"]);

@@ -4,37 +4,45 @@
 use std::{
     fs::{self, File},
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use seaworthy_oci::Digest;
-use seaworthy_testkit::real_engines;
+use seaworthy_testkit::{PlacedDatabase, real_engines};
 
 use crate::{
     http::Door,
     image::{Image, TAR, debian_layer},
-    server::{Place, Server, done, free_port, run},
+    server::{Place, Server, done, free_port, on_both_engines, run},
 };
 
 const DISK_BYTES: u64 = 64 << 20;
 const MIB: usize = 1 << 20;
 const TOOLS: &[&str] = &["setpriv", "truncate", "mount", "umount"];
 
-/// A small disk of its own under the data directory of a place.
+/// A small disk of its own.
 struct Disk {
-    place: PathBuf,
+    folder: PathBuf,
     /// The file behind an ext4; a tmpfs has none.
     file: Option<PathBuf>,
 }
 
 impl Disk {
+    /// Below the data directory of a place.
     fn under(place: &Place) -> Self {
-        fs::create_dir(place.data()).expect("folder");
+        let disk = Self::at(place, place.data());
+        place.configure("");
+        disk
+    }
+
+    fn at(place: &Place, folder: PathBuf) -> Self {
+        fs::create_dir_all(&folder).expect("folder");
         let file = place.path("disk");
         done(Command::new("truncate").arg("-s").arg(DISK_BYTES.to_string()).arg(&file));
         let made = run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0", "-J", "size=4"]).arg(&file));
-        let mut disk = Self { place: place.data(), file: Some(file) };
+        let mut disk = Self { folder, file: Some(file) };
         if made.code != 0 || disk.mount("rw").is_err() {
             disk.file = None;
             disk.mount("rw").expect("a tmpfs at least");
@@ -51,36 +59,36 @@ impl Disk {
                 command.args(["-t", "tmpfs", "-o", &format!("size={DISK_BYTES},{options}"), "seaworthy-test"])
             }
         };
-        let said = run(command.arg(&self.place));
+        let said = run(command.arg(&self.folder));
         if said.code == 0 { Ok(()) } else { Err(said.err) }
     }
 
     fn remount(&self, options: &str) {
-        done(Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.place));
+        done(Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.folder));
     }
 
     fn unmount(&self) {
-        done(Command::new("umount").arg(&self.place));
+        done(Command::new("umount").arg(&self.folder));
     }
 
     /// To the last byte; the file that took them.
     fn fill(&self) -> PathBuf {
-        let path = self.place.join("keys/filler");
+        let path = self.folder.join("filler");
         let mut file = File::create(&path).expect("created");
         for size in [MIB, 4096, 1] {
             let bytes = vec![7; size];
             while file.write(&bytes).is_ok_and(|written| written > 0) {}
         }
         drop(file.sync_all());
-        assert!(fs::write(self.place.join("keys/more"), vec![7; 8192]).is_err(), "it is full");
-        drop(fs::remove_file(self.place.join("keys/more")));
+        assert!(fs::write(self.folder.join("more"), vec![7; 8192]).is_err(), "it is full");
+        drop(fs::remove_file(self.folder.join("more")));
         path
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        drop(run(Command::new("umount").arg("-l").arg(&self.place)));
+        drop(run(Command::new("umount").arg("-l").arg(&self.folder)));
     }
 }
 
@@ -141,7 +149,7 @@ impl Acknowledged {
 }
 
 fn set_floor(place: &Place, bytes: u64) {
-    fs::write(place.data().join("seaworthy.toml"), format!("disk_floor_bytes = {bytes}\n")).expect("written");
+    place.configure(&format!("disk_floor_bytes = {bytes}\n"));
 }
 
 fn free_bytes(path: &Path) -> u64 {
@@ -165,28 +173,33 @@ fn restart(place: &Place, server: Server) -> Server {
     place.try_up(port, &[], "en").unwrap_or_else(|log| panic!("{log}"))
 }
 
-/// A server on a small disk, with two images.
-struct Filled {
-    place: Place,
-    disk: Disk,
+/// A server with two images and a small disk, which has all that is its own, or its database.
+struct Filled<'p> {
     server: Server,
     door: Door,
     acknowledged: Acknowledged,
+    // In this order they end.
+    database: Option<PlacedDatabase>,
+    disk: Disk,
+    place: &'p Place,
 }
 
-impl Filled {
-    fn begin() -> Self {
-        let place = Place::new();
-        let disk = Disk::under(&place);
-        set_floor(&place, 0);
+impl<'p> Filled<'p> {
+    fn begin(place: &'p Place) -> Self {
+        let disk = Disk::under(place);
+        Self::on(place, disk, None)
+    }
+
+    fn on(place: &'p Place, disk: Disk, database: Option<PlacedDatabase>) -> Self {
+        set_floor(place, 0);
         let server = place.up(&[]);
         let door = place.login(server.port);
         let mut acknowledged = Acknowledged::default();
         acknowledged.push(&door, "prod/app", &image(0, 1)).expect("pushed");
         acknowledged.push(&door, "dev/app", &image(MIB, 2)).expect("pushed");
         // On a full disk nothing is judged.
-        acknowledged.are_judged(&place);
-        Self { place, disk, server, door, acknowledged }
+        acknowledged.are_judged(place);
+        Self { server, door, acknowledged, database, disk, place }
     }
 
     /// A push to a disk that is full to its last byte; true when it is refused, in words.
@@ -207,23 +220,25 @@ impl Filled {
         self.acknowledged.are_as_they_were(&self.door);
         fs::remove_file(filler).expect("removed");
         self.acknowledged.push(&self.door, "dev/app", &image(MIB, 200)).expect("pushed");
-        self.acknowledged.are_judged(&self.place);
-        let _server = restart(&self.place, self.server);
+        self.acknowledged.are_judged(self.place);
+        let _server = restart(self.place, self.server);
         self.acknowledged.are_as_they_were(&self.door);
-        self.acknowledged.are_judged(&self.place);
-        ledger_is_whole(&self.place);
+        self.acknowledged.are_judged(self.place);
+        ledger_is_whole(self.place);
+        drop(self.database);
     }
 }
 
+on_both_engines!(disk_full_mid_upload);
+
 /// Large blobs end at the file system, some MiB early where a floor is set.
-#[test]
-fn disk_full_mid_upload() {
+fn disk_full_mid_upload(place: &Place) {
     if !real_engines("disk_full_mid_upload", TOOLS) {
         return;
     }
-    let mut it = Filled::begin();
-    set_floor(&it.place, free_bytes(&it.place.data()) - 12 * MIB as u64);
-    it.server = restart(&it.place, it.server);
+    let mut it = Filled::begin(place);
+    set_floor(it.place, free_bytes(&it.place.data()) - 12 * MIB as u64);
+    it.server = restart(it.place, it.server);
     let refused =
         (3..40).find_map(|number| it.acknowledged.push(&it.door, "dev/app", &image(2 * MIB, number)).err());
     let refused = refused.expect("the floor is met");
@@ -233,8 +248,8 @@ fn disk_full_mid_upload() {
     assert!(it.acknowledged.0.len() >= 4, "{} images fitted", it.acknowledged.0.len());
     it.acknowledged.are_as_they_were(&it.door);
 
-    set_floor(&it.place, 0);
-    it.server = restart(&it.place, it.server);
+    set_floor(it.place, 0);
+    it.server = restart(it.place, it.server);
     let filler = it.disk.fill();
     for number in 100..120 {
         assert!(it.is_refused("dev/app", &image(MIB, number)), "{number}: it cannot be there");
@@ -248,7 +263,29 @@ fn disk_full_in_wal() {
     if !real_engines("disk_full_in_wal", TOOLS) {
         return;
     }
-    let mut it = Filled::begin();
+    writes_no_row(Filled::begin(&Place::new()));
+}
+
+/// The same where PostgreSQL says so, of a disk of its own.
+#[test]
+fn disk_full_in_postgres() {
+    if !real_engines("disk_full_in_postgres", TOOLS) {
+        return;
+    }
+    let mut place = Place::new();
+    let folder = place.path("database");
+    let disk = Disk::at(&place, folder.clone());
+    // PostgreSQL has a user of its own.
+    fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o711)).expect("mode");
+    let Some(database) = PlacedDatabase::create(&folder) else {
+        return seaworthy_testkit::missing("disk_full_in_postgres", "PostgreSQL");
+    };
+    fs::create_dir(place.data()).expect("data directory");
+    place.database = Some(database.url());
+    writes_no_row(Filled::on(&place, disk, Some(database)));
+}
+
+fn writes_no_row(mut it: Filled<'_>) {
     let filler = it.disk.fill();
     // What the log had taken already is written over first.
     let (mut refusals, mut number) = (0, 300);

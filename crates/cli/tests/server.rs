@@ -61,13 +61,67 @@ fn settle(command: &mut Command) {
 /// A folder with `data`, `docker` (its `DOCKER_CONFIG`) and the log of its server.
 pub(crate) struct Place {
     folder: tempfile::TempDir,
+    /// Its PostgreSQL; without, it has a SQLite of its own.
+    pub(crate) database: Option<String>,
 }
+
+/// Tests that take a place: each over SQLite, and over PostgreSQL where there is one.
+macro_rules! on_both_engines {
+    ($($test:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[test]
+            fn $test() {
+                super::$test(&mut $crate::server::Place::new());
+            })+
+        }
+        mod postgres {
+            $(#[test]
+            fn $test() {
+                match seaworthy_testkit::fresh_database() {
+                    Some(database) => super::$test(&mut $crate::server::Place::over(&database)),
+                    None => seaworthy_testkit::missing(concat!(module_path!(), "::", stringify!($test)), "PostgreSQL"),
+                }
+            })+
+        }
+    };
+}
+pub(crate) use on_both_engines;
 
 impl Place {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("temporary folder");
         fs::create_dir(folder.path().join("docker")).expect("docker's folder");
-        Self { folder }
+        Self { folder, database: None }
+    }
+
+    /// Whose servers have their rows in a PostgreSQL.
+    pub(crate) fn over(database: &str) -> Self {
+        let place = Self { database: Some(database.to_owned()), ..Self::new() };
+        fs::create_dir(place.data()).expect("data directory");
+        place.configure("");
+        place
+    }
+
+    /// Writes the configuration of the servers that start here from now on.
+    pub(crate) fn configure(&self, settings: &str) {
+        let database = self.database.as_ref().map(|url| format!("database = \"{url}\"\n"));
+        let file = self.data().join("seaworthy.toml");
+        fs::write(file, database.unwrap_or_default() + settings).expect("written");
+    }
+
+    /// The rows of a query, straight from the database, each with `|` between its columns.
+    pub(crate) fn rows(&self, sql: &str) -> Vec<String> {
+        if let Some(database) = &self.database {
+            return crate::chain::sql(database, sql).lines().map(str::to_owned).collect();
+        }
+        let file = rusqlite::Connection::open(self.data().join("seaworthy.sqlite")).expect("the database");
+        let mut statement = file.prepare(sql).expect("a query");
+        let columns = statement.column_count();
+        let row = |row: &rusqlite::Row<'_>| {
+            let column = |at| Ok(text_of(row.get_ref(at)?));
+            Ok((0..columns).map(column).collect::<rusqlite::Result<Vec<_>>>()?.join(" | "))
+        };
+        statement.query_map([], row).expect("rows").map(|row| row.expect("a row")).collect()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -179,6 +233,17 @@ impl Place {
         drop(child.kill());
         drop(child.wait());
         Err(self.log())
+    }
+}
+
+fn text_of(value: rusqlite::types::ValueRef<'_>) -> String {
+    use rusqlite::types::ValueRef::{Blob, Integer, Null, Real, Text};
+    match value {
+        Null => String::new(),
+        Integer(number) => number.to_string(),
+        Real(number) => number.to_string(),
+        Text(text) => String::from_utf8_lossy(text).into_owned(),
+        Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
     }
 }
 

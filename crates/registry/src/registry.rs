@@ -202,18 +202,24 @@ impl Registry {
     /// Marks an upload as being worked on, here and for every server that shares its directory; a
     /// second request on it meanwhile is refused. What is known of it is to be read afterwards.
     pub(crate) async fn hold(&self, id: UploadId) -> Result<Held<'_>, RegistryError> {
-        let busy = || Problem::new(ErrorCode::RangeInvalid, "another request is writing to this upload");
+        self.try_hold(id).await?.ok_or_else(|| {
+            Problem::new(ErrorCode::RangeInvalid, "another request is writing to this upload").into()
+        })
+    }
+
+    /// The same; `None` when another has it.
+    pub(crate) async fn try_hold(&self, id: UploadId) -> Result<Option<Held<'_>>, RegistryError> {
         if !self.inner.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
-            return Err(busy().into());
+            return Ok(None);
         }
         let mut held = Held { registry: self, id, file: None };
         match self.blobs().hold(crate::ROOM, id).await? {
             Hold::Taken(lock) => held.file = Some(lock),
-            Hold::Busy => return Err(busy().into()),
+            Hold::Busy => return Ok(None),
             // Then the upload is lost or ended, unless nothing of it was received.
             Hold::NoFile => {}
         }
-        Ok(held)
+        Ok(Some(held))
     }
 
     /// The repositories that there are in a range of names, in name order after `last`.

@@ -241,10 +241,7 @@ impl Call<'_> {
                 self.referrers(name, subject).await
             }
             (Target::Uploads(name), Method::POST) => self.post_upload(name, request).await,
-            (Target::Upload(name, id), Method::GET | Method::HEAD) => {
-                let progress = self.registry.upload_progress(self.identity, name, *id).await?;
-                Ok(uploads::upload_answer(name, progress, StatusCode::NO_CONTENT))
-            }
+            (Target::Upload(name, id), Method::GET | Method::HEAD) => self.get_upload(name, *id).await,
             (Target::Upload(name, id), Method::PATCH) => self.patch_upload(name, *id, request).await,
             (Target::Upload(name, id), Method::PUT) => self.put_upload(name, *id, request).await,
             (Target::Upload(name, id), Method::DELETE) => self.cancel_upload(name, *id).await,

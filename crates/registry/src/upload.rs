@@ -38,7 +38,7 @@ impl Registry {
         let mut upload = self.blobs().begin(ROOM, id, digest.algorithm())?;
         if let Err(error) = receive(&mut upload, &room, body).await {
             self.blobs().discard(ROOM, id).await?;
-            return Err(error);
+            return Err(error.into());
         }
         match upload.finish_copy(digest).await {
             Ok(stored) => self.keep_blob(identity, repository, stored, None).await,
@@ -84,7 +84,8 @@ impl Registry {
         Ok(Progress { id, offset: 0 })
     }
 
-    /// Where a session stands.
+    /// Where a session stands: behind all that came, also with a request that was cut or whose server was killed.
+    /// Who asks goes on from there; who does not, from what was acknowledged.
     pub(crate) async fn upload_progress(
         &self,
         identity: &Identity,
@@ -92,7 +93,17 @@ impl Registry {
         id: UploadId,
     ) -> Result<Progress, RegistryError> {
         let row = self.session(identity, repository, id).await?;
-        Ok(Progress { id, offset: row.state.offset })
+        let acknowledged = Progress { id, offset: row.state.offset };
+        if self.blobs().upload_length(ROOM, id).await? <= acknowledged.offset {
+            return Ok(acknowledged);
+        }
+        let Some(held) = self.try_hold(id).await? else { return Ok(acknowledged) };
+        let Some(lock) = held.lock() else { return Ok(acknowledged) };
+        let row = self.session(identity, repository, id).await?;
+        let state = row.state.recover(lock).await?;
+        let progress = Progress { id, offset: state.offset };
+        self.store_progress(state, row.version).await?;
+        Ok(progress)
     }
 
     /// Appends a chunk. Without `Content-Range` it is appended wherever the session stands.
@@ -111,10 +122,9 @@ impl Registry {
         let (content_range, body) = chunk;
         let expected = check_position(content_range, &row)?;
         check_length(expected, row.state.offset, &body)?;
-        let mut upload = self.blobs().resume(ROOM, row.state, held.lock()).await?;
-        receive(&mut upload, &self.room(repository, None).await?, body).await?;
-        check_end(expected, upload.offset())?;
-        let state = upload.suspend().await?;
+        let upload = self.blobs().resume(ROOM, row.state, held.lock()).await?;
+        let room = self.room(repository, None).await?;
+        let state = take(upload, &room, (expected, body)).await?.suspend().await?;
         self.pause(Point::Received).await;
         let progress = Progress { id, offset: state.offset };
         self.store_progress(state, row.version).await?;
@@ -149,14 +159,14 @@ impl Registry {
         // Without the session's file nobody is kept from writing under its name: this goes under another,
         // which a sweep removes when it is left over.
         let place = if held.has_file() { id } else { UploadId::generate() };
-        let mut upload = match row.state.offset {
+        let upload = match row.state.offset {
             // Nothing is hashed yet, so the digest's own algorithm can still be chosen.
             0 => self.blobs().begin(ROOM, place, digest.algorithm())?.holding(held.lock()),
             _ if !held.has_file() => return Err(lost(&row).into()),
             _ => self.blobs().resume(ROOM, row.state, held.lock()).await?,
         };
-        receive(&mut upload, &self.room(repository, Some(&digest)).await?, body).await?;
-        check_end(expected, upload.offset())?;
+        let room = self.room(repository, Some(&digest)).await?;
+        let upload = take(upload, &room, (expected, body)).await?;
         match upload.finish_copy(digest).await {
             Ok(stored) => {
                 let kept = self.keep_blob(identity, repository, stored, Some(id)).await;
@@ -250,8 +260,58 @@ fn check_end(expected: Option<u64>, end: u64) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Why a body was not taken in.
+enum Untaken {
+    /// It ended early: what came of it is good.
+    Cut(Problem),
+    Refused(RegistryError),
+}
+
+impl From<Problem> for Untaken {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem.into())
+    }
+}
+
+impl From<BlobError> for Untaken {
+    fn from(error: BlobError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<Untaken> for RegistryError {
+    fn from(untaken: Untaken) -> Self {
+        match untaken {
+            Untaken::Cut(problem) => problem.into(),
+            Untaken::Refused(error) => error,
+        }
+    }
+}
+
+/// Takes a session's next chunk in. Of one that is cut, what came stays for [`Registry::upload_progress`]; of one that
+/// is refused, nothing does.
+async fn take(
+    mut upload: Upload,
+    room: &Room,
+    (expected, body): (Option<u64>, Body),
+) -> Result<Upload, RegistryError> {
+    let begin = upload.offset();
+    let received = receive(&mut upload, room, body).await;
+    match received.and_then(|()| Ok(check_end(expected, upload.offset())?)) {
+        Ok(()) => Ok(upload),
+        Err(Untaken::Cut(problem)) => {
+            upload.leave().await?;
+            Err(problem.into())
+        }
+        Err(Untaken::Refused(error)) => {
+            upload.take_back(begin).await?;
+            Err(error)
+        }
+    }
+}
+
 /// Takes a body in, as far as it fits. What says how long it is and does not fit is not begun.
-async fn receive(upload: &mut Upload, room: &Room, body: Body) -> Result<(), RegistryError> {
+async fn receive(upload: &mut Upload, room: &Room, body: Body) -> Result<(), Untaken> {
     let announced = body.size_hint().exact();
     // Whether what is here already fits is decided when it is kept.
     if let Some(length) = announced.filter(|length| *length > 0) {
@@ -261,7 +321,8 @@ async fn receive(upload: &mut Upload, room: &Room, body: Body) -> Result<(), Reg
     let mut body = body.into_data_stream();
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|error| {
-            Problem::new(ErrorCode::BlobUploadInvalid, format!("the request body ended early: {error}"))
+            let message = format!("the request body ended early: {error}");
+            Untaken::Cut(Problem::new(ErrorCode::BlobUploadInvalid, message))
         })?;
         let length = upload.offset() + chunk.len() as u64;
         if length > limit::BLOB_BYTES {
@@ -271,7 +332,8 @@ async fn receive(upload: &mut Upload, room: &Room, body: Body) -> Result<(), Reg
         upload.write(chunk).await?;
     }
     if end.is_some_and(|end| end != upload.offset()) {
-        return Err(Problem::new(ErrorCode::BlobUploadInvalid, "the request body ended early").into());
+        let message = "the request body ended early";
+        return Err(Untaken::Cut(Problem::new(ErrorCode::BlobUploadInvalid, message)));
     }
     Ok(())
 }

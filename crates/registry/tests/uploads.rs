@@ -14,7 +14,8 @@ db_tests!(super::ROOMS; patch_without_content_range_appends, patch_zero_bytes, a
     content_range_gap_416_with_range, closing_put_out_of_order_416, two_patches_same_offset,
     digest_mismatch_400_and_session_gone, upload_uuid_of_other_repo_404, upload_of_other_principal_404,
     a_cancelled_upload_is_gone, a_session_may_end_by_another_algorithm, same_blob_64_writers,
-    refused_bodies_are_read_to_their_end);
+    refused_bodies_are_read_to_their_end, a_cut_chunk_is_gone_on_with, a_cut_chunk_is_sent_again,
+    a_refused_chunk_leaves_nothing);
 
 /// Large enough for a file, and for more than one chunk of writing.
 fn bytes() -> Vec<u8> {
@@ -192,6 +193,99 @@ async fn two_patches_same_offset(test: TestDb) {
         assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
         assert!(client.get(&format!("/v2/a/blobs/{digest}")).await.body == bytes);
     }
+}
+
+/// A body that ends early, behind `bytes`.
+fn cut(bytes: &[u8]) -> Body {
+    let pieces = bytes.chunks(9_999).map(|piece| Ok(Bytes::copy_from_slice(piece)));
+    let end = std::iter::once_with(|| Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
+    Body::from_stream(futures_util::stream::iter(pieces.chain(end).collect::<Vec<_>>()))
+}
+
+/// Who asks where a cut upload stands goes on behind the last byte that came, at any server.
+async fn a_cut_chunk_is_gone_on_with(test: TestDb) {
+    let world = World::new(test).await;
+    let bytes = bytes();
+    for (digest, lengths) in [
+        (Digest::sha256(&bytes), [1, 20_000, 700_001]),
+        (sha512(&bytes), [700_001, 0, 65_536]),
+        (Digest::sha256(&bytes), [0, 1_100_000, 7]),
+    ] {
+        let location = world.operator().begin("a").await;
+        let mut stands = 0;
+        for length in lengths {
+            let client = world.replica(|_| {});
+            let (method, path) = match length {
+                // The closing request may be cut as well.
+                20_000 | 65_536 => ("PUT", format!("{location}?digest={digest}")),
+                _ => ("PATCH", location.clone()),
+            };
+            let body = cut(&bytes[stands..stands + length]);
+            let range = [("content-range", format!("{stands}-{}", bytes.len() - 1))];
+            let headers = if length % 2 == 0 { vec![] } else { vec![(range[0].0, range[0].1.as_str())] };
+            let answer = client.send(method, &path, &headers, body).await;
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID")
+            );
+            stands += length;
+            // A chunk out of order is told as well.
+            let late = client.send("PATCH", &location, &[("content-range", "9999999-9999999")], "x").await;
+            assert_eq!(late.status, StatusCode::RANGE_NOT_SATISFIABLE);
+            let range = format!("0-{}", stands.saturating_sub(1));
+            assert_eq!(late.header("range"), range);
+            assert_eq!(range_of(&client, &location).await, range);
+        }
+        let client = world.operator();
+        let range = format!("{stands}-{}", bytes.len() - 1);
+        let rest =
+            client.send("PATCH", &location, &[("content-range", &range)], bytes[stands..].to_vec()).await;
+        assert_eq!(rest.status, StatusCode::ACCEPTED, "{}", rest.text());
+        let put = client.close(&location, digest, Vec::new()).await;
+        assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+        assert!(client.get(&format!("/v2/a/blobs/{digest}")).await.body == bytes);
+    }
+}
+
+/// Who does not ask sends the chunk again, as Azure's SDK does without a range: it goes where it went before.
+async fn a_cut_chunk_is_sent_again(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let bytes = bytes();
+    let (head, tail) = bytes.split_at(400_000);
+    let digest = Digest::sha256(&bytes);
+    for range in [None, Some(("content-range", format!("400000-{}", bytes.len() - 1)))] {
+        let headers: Vec<_> = range.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let location = client.begin("a").await;
+        client.send("PATCH", &location, &[], head.to_vec()).await;
+        client.send("PATCH", &location, &headers, cut(&tail[..500_000])).await;
+        client.send("PATCH", &location, &headers, cut(&tail[..200_000])).await;
+        let again = client.send("PATCH", &location, &headers, tail.to_vec()).await;
+        assert_eq!(again.status, StatusCode::ACCEPTED, "{}", again.text());
+        assert_eq!(again.header("range"), format!("0-{}", bytes.len() - 1));
+        let put = client.close(&location, digest, Vec::new()).await;
+        assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+        assert!(client.get(&format!("/v2/a/blobs/{digest}")).await.body == bytes);
+    }
+}
+
+/// A chunk of another length than it says is no beginning of the right one.
+async fn a_refused_chunk_leaves_nothing(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (bytes, location) = (bytes(), client.begin("a").await);
+    let (head, tail) = bytes.split_at(100_000);
+    client.send("PATCH", &location, &[], head.to_vec()).await;
+    let pieces: Vec<_> =
+        tail.chunks(9_999).map(|piece| Ok::<_, std::io::Error>(Bytes::copy_from_slice(piece))).collect();
+    let untold = Body::from_stream(futures_util::stream::iter(pieces));
+    let refused = client.send("PATCH", &location, &[("content-range", "100000-100009")], untold).await;
+    assert_eq!((refused.status, refused.code().as_str()), (StatusCode::BAD_REQUEST, "SIZE_INVALID"));
+    assert_eq!(range_of(&client, &location).await, "0-99999");
+    let last = client.send("PATCH", &location, &[], tail.to_vec()).await;
+    assert_eq!(last.status, StatusCode::ACCEPTED, "{}", last.text());
+    let put = client.close(&location, Digest::sha256(&bytes), Vec::new()).await;
+    assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
 }
 
 async fn digest_mismatch_400_and_session_gone(test: TestDb) {

@@ -123,6 +123,17 @@ impl Blobs {
         blocking(move || UploadLock::take(&path)).await
     }
 
+    /// How many bytes an upload's file holds, acknowledged or not; none without a file.
+    pub async fn upload_length(&self, room: &'static str, id: UploadId) -> Result<u64, BlobError> {
+        let path = self.upload_path(room, id);
+        blocking(move || match std::fs::metadata(&path) {
+            Ok(found) => Ok(found.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(source) => Err(failed("inspect", &path, source)),
+        })
+        .await
+    }
+
     /// Forgets an upload's bytes.
     pub async fn discard(&self, room: &'static str, id: UploadId) -> Result<(), BlobError> {
         let path = self.upload_path(room, id);

@@ -27,6 +27,24 @@ pub struct UploadState {
     pub hash_state: Vec<u8>,
 }
 
+impl UploadState {
+    /// As it would be if all that `lock`'s file holds had been acknowledged. What a request left there that was cut,
+    /// or whose process was killed, is the beginning of what it sent: requests write one after the other, from where
+    /// the state stands, and each cuts off what is beyond it first. The bytes are hashed from the file, so whatever
+    /// a power failure made of them, a digest is that of what is there.
+    pub async fn recover(self, lock: UploadLock) -> Result<Self, BlobError> {
+        let Self { id, offset, hash_state } = self;
+        let lost = |found| BlobError::UploadLost { found, expected: offset };
+        let mut hasher = Hasher::from_state(&hash_state).ok_or_else(|| lost(0))?;
+        blocking(move || {
+            let offset = hash_from(&lock.file, offset, &mut hasher)
+                .map_err(|source| failed("read", Path::new(&id.to_string()), source))?;
+            Ok(Self { id, offset, hash_state: hasher.state() })
+        })
+        .await
+    }
+}
+
 /// Bytes on their way in: hashed once, while they stream.
 ///
 /// Up to [`limit::SMALL_BLOB_BYTES`] stay in memory; beyond that they go to a file under
@@ -175,7 +193,7 @@ impl Stored {
 /// or its process ends.
 #[derive(Clone, Debug)]
 pub struct UploadLock {
-    _file: Arc<File>,
+    file: Arc<File>,
 }
 
 /// What became of asking for an [`UploadLock`].
@@ -199,7 +217,7 @@ impl UploadLock {
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             // Who had it until now may have made it a blob, or removed it.
             Ok(()) if !is_at(&file, path)? => Ok(Hold::NoFile),
-            Ok(()) => Ok(Hold::Taken(Self { _file: Arc::new(file) })),
+            Ok(()) => Ok(Hold::Taken(Self { file: Arc::new(file) })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(Hold::Busy),
             Err(error) => Err(failed("lock", path, error.into())),
         }
@@ -214,7 +232,8 @@ impl Upload {
         Self { blobs, room, id, path, sink, pending: Pending::default(), offset: 0, open }
     }
 
-    /// Goes on where `state` ended. What the file holds beyond it was never acknowledged and is cut off.
+    /// Goes on where `state` ended. What the file holds beyond it was never acknowledged and is cut off;
+    /// [`UploadState::recover`] comes before, or never.
     pub(crate) async fn resumed(
         blobs: Blobs,
         room: &'static str,
@@ -301,6 +320,22 @@ impl Upload {
         Ok(UploadState { id: self.id, offset: self.offset, hash_state })
     }
 
+    /// Leaves what was taken in for [`UploadState::recover`].
+    pub async fn leave(mut self) -> Result<(), BlobError> {
+        self.flush().await
+    }
+
+    /// Takes back what was taken in since the upload stood at `offset`.
+    pub async fn take_back(mut self, offset: u64) -> Result<(), BlobError> {
+        let Some(Sink { file: Some(file), lock, .. }) = self.sink.take() else { return Ok(()) };
+        let path = self.path.clone();
+        blocking(move || {
+            let _lock = lock;
+            file.set_len(offset).map_err(|source| failed("truncate", &path, source))
+        })
+        .await
+    }
+
     /// Verifies and stores under the digest's name, over an equal copy if there is one. `expected` is the
     /// name the client gave; with another content it is a [`BlobError::DigestMismatch`] and the bytes are
     /// gone. When its algorithm is not the one that was hashed so far, the bytes are hashed once more with
@@ -355,7 +390,7 @@ struct Places {
 fn store(mut sink: Sink, pending: &[Bytes], size: u64, places: &Places) -> Result<Stored, BlobError> {
     let expected = places.copy.digest;
     if sink.hasher.algorithm() != expected.algorithm() {
-        sink.hasher = hash_again(sink.file.as_mut(), expected.algorithm(), &places.path)?;
+        sink.hasher = hash_again(sink.file.as_ref(), expected.algorithm(), &places.path)?;
     }
     pending.iter().for_each(|piece| sink.hasher.update(piece));
     let actual = sink.hasher.finish();
@@ -387,17 +422,23 @@ fn store(mut sink: Sink, pending: &[Bytes], size: u64, places: &Places) -> Resul
 }
 
 /// A client that begins a session need not say by which algorithm it will end it. What was written
-/// is then read back once; the file stays at its end.
-fn hash_again(file: Option<&mut File>, algorithm: Algorithm, path: &Path) -> Result<Hasher, BlobError> {
+/// is then read back once.
+fn hash_again(file: Option<&File>, algorithm: Algorithm, path: &Path) -> Result<Hasher, BlobError> {
     let mut hasher = Hasher::new(algorithm);
-    let Some(file) = file else { return Ok(hasher) };
-    let read = |source| failed("read", path, source);
-    file.seek(SeekFrom::Start(0)).map_err(read)?;
+    if let Some(file) = file {
+        hash_from(file, 0, &mut hasher).map_err(|source| failed("read", path, source))?;
+    }
+    Ok(hasher)
+}
+
+/// Hashes the rest of a file from `at` on; returns where it ends.
+fn hash_from(file: &File, mut at: u64, hasher: &mut Hasher) -> std::io::Result<u64> {
     let mut buffer = vec![0; limit::UPLOAD_CHUNK_BYTES];
     loop {
-        let length = file.read(&mut buffer).map_err(read)?;
-        let Some(chunk) = buffer.get(..length).filter(|chunk| !chunk.is_empty()) else { return Ok(hasher) };
+        let length = file.read_at(&mut buffer, at)?;
+        let Some(chunk) = buffer.get(..length).filter(|chunk| !chunk.is_empty()) else { return Ok(at) };
         hasher.update(chunk);
+        at += length as u64;
     }
 }
 

@@ -28,7 +28,7 @@ pub use conformance::{Case, ConformanceSuite, Subject, conformance_suite};
 pub use database::{Engine, TestDb, run};
 pub use engine::{Dockerd, docker, modern_docker};
 pub use foreign::{ForeignRegistry, foreign_registry};
-pub use postgres::fresh_database;
+pub use postgres::{PlacedDatabase, fresh_database};
 pub use tier::{Tier, program, real_engines, slow, wanted};
 pub use verifier::{Checked, LedgerVerifier, ledger_verifier};
 

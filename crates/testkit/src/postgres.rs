@@ -25,14 +25,60 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// The URL of a new, empty database in the private cluster; `None` when PostgreSQL is not installed.
 pub fn fresh_database() -> Option<String> {
     let cluster = CLUSTER.get_or_init(start).as_ref()?;
-    let name = format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
-    let output = Command::new(&cluster.psql)
-        .arg(cluster.url.replace("{database}", "postgres"))
-        .args(["-qc", &format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")])
-        .output()
-        .expect("psql runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let name = fresh_name();
+    cluster.run(&format!("CREATE DATABASE {name} {EMPTY}"));
     Some(cluster.url.replace("{database}", &name))
+}
+
+const EMPTY: &str = "TEMPLATE template0 ENCODING 'UTF8'";
+
+fn fresh_name() -> String {
+    format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst))
+}
+
+/// A new, empty database whose rows lie in a folder of the caller's; gone when dropped, before the folder may go.
+pub struct PlacedDatabase {
+    cluster: &'static Cluster,
+    name: String,
+}
+
+impl PlacedDatabase {
+    /// In a folder that everybody may go through; `None` when PostgreSQL is not installed.
+    pub fn create(folder: &Path) -> Option<Self> {
+        let cluster = CLUSTER.get_or_init(start).as_ref()?;
+        let (name, rows) = (fresh_name(), folder.join("rows"));
+        fs::create_dir(&rows).expect("a folder");
+        if is_root() {
+            let status = Command::new("chown").arg("postgres").arg(&rows).status().expect("chown runs");
+            assert!(status.success(), "the user `postgres` exists");
+        }
+        cluster.run(&format!("CREATE TABLESPACE {name} LOCATION '{}'", rows.display()));
+        cluster.run(&format!("CREATE DATABASE {name} TABLESPACE {name} {EMPTY}"));
+        Some(Self { cluster, name })
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        self.cluster.url.replace("{database}", &self.name)
+    }
+}
+
+impl Drop for PlacedDatabase {
+    fn drop(&mut self) {
+        self.cluster.run(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        self.cluster.run(&format!("DROP TABLESPACE {}", self.name));
+    }
+}
+
+impl Cluster {
+    fn run(&self, statement: &str) {
+        let output = Command::new(&self.psql)
+            .arg(self.url.replace("{database}", "postgres"))
+            .args(["-qc", statement])
+            .output()
+            .expect("psql runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 fn binaries() -> Option<PathBuf> {

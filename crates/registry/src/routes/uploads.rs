@@ -52,6 +52,17 @@ impl Call<'_> {
         }
     }
 
+    pub(super) async fn get_upload(&self, name: &RepoName, id: UploadId) -> Answer {
+        Ok(upload_answer(name, self.progress(name, id).await?, StatusCode::NO_CONTENT))
+    }
+
+    async fn progress(&self, name: &RepoName, id: UploadId) -> Result<Progress, RegistryError> {
+        self.to_its_end(name, |registry, identity, name| async move {
+            registry.upload_progress(&identity, &name, id).await
+        })
+        .await
+    }
+
     pub(super) async fn patch_upload(&self, name: &RepoName, id: UploadId, request: Request) -> Answer {
         let content_range = text_header(request.headers(), &header::CONTENT_RANGE);
         let body = request.into_body();
@@ -124,7 +135,7 @@ impl Call<'_> {
             return Err(problem.into());
         }
         let mut response = respond::problem(&problem, false);
-        if let Ok(progress) = self.registry.upload_progress(self.identity, name, id).await {
+        if let Ok(progress) = self.progress(name, id).await {
             progress_headers(&mut response, name, progress);
         }
         Ok(response)
@@ -138,7 +149,7 @@ fn created(name: &RepoName, digest: &Digest) -> Response {
     response
 }
 
-pub(super) fn upload_answer(name: &RepoName, progress: Progress, status: StatusCode) -> Response {
+fn upload_answer(name: &RepoName, progress: Progress, status: StatusCode) -> Response {
     let mut response = empty(status);
     progress_headers(&mut response, name, progress);
     response
