@@ -199,6 +199,89 @@ const CONTRIBUTOR: &[Permission] = &[
     Permission::AlertWrite,
 ];
 
+/// A built-in role: its id, its name, what it is for, and what it permits.
+type Definition<'d> = (u128, &'d str, &'d str, &'d [Permission]);
+
+/// Azure's roles of a registry. Those of repositories never list the catalog.
+const OF_REGISTRY: &[Definition<'_>] = &[
+    (
+        0x7f95_1dda_4ed3_4680_a7ca_43fe_172d_538d,
+        "AcrPull",
+        "pull images",
+        &[Permission::Pull, Permission::MetadataRead, Permission::ClearanceRead],
+    ),
+    (
+        0x8311_e382_0749_4cb8_b61a_304f_252e_45ec,
+        "AcrPush",
+        "push and pull images",
+        &[
+            Permission::Pull,
+            Permission::Push,
+            Permission::MetadataRead,
+            Permission::ClearanceRead,
+            Permission::ExceptionRequest,
+        ],
+    ),
+    (0xc2f4_ef07_c644_48eb_af81_4b1b_4947_fb11, "AcrDelete", "delete images", &[Permission::Delete]),
+    (
+        0xcdda_3590_29a3_44f6_95f2_9f98_0659_eb04,
+        "AcrQuarantineReader",
+        "pull blocked and pending images for inspection",
+        &[Permission::Pull, Permission::MetadataRead, Permission::Quarantine, Permission::ClearanceRead],
+    ),
+    (
+        0xc8d4_ff99_41c3_41a8_9f60_21df_dad5_9608,
+        "AcrQuarantineWriter",
+        "pull blocked and pending images, and let them out of quarantine",
+        &[
+            Permission::Pull,
+            Permission::MetadataRead,
+            Permission::Quarantine,
+            Permission::QuarantineWrite,
+            Permission::ClearanceRead,
+        ],
+    ),
+    (
+        0xb93a_a761_3e63_49ed_ac28_beff_a264_f7ac,
+        "Container Registry Repository Reader",
+        "pull images; the catalog is not listed",
+        &[Permission::Pull, Permission::MetadataRead, Permission::ClearanceRead],
+    ),
+    (
+        0x2a1e_307c_b015_4ebd_883e_5b76_98a0_7328,
+        "Container Registry Repository Writer",
+        "push, pull and lock images; the catalog is not listed",
+        &[
+            Permission::Pull,
+            Permission::Push,
+            Permission::MetadataRead,
+            Permission::MetadataWrite,
+            Permission::ClearanceRead,
+            Permission::ExceptionRequest,
+        ],
+    ),
+    (
+        0x2efd_daa5_3f1f_4df3_97df_af3f_1381_8f4c,
+        "Container Registry Repository Contributor",
+        "push, pull, lock and delete images; the catalog is not listed",
+        &[
+            Permission::Pull,
+            Permission::Push,
+            Permission::Delete,
+            Permission::MetadataRead,
+            Permission::MetadataWrite,
+            Permission::ClearanceRead,
+            Permission::ExceptionRequest,
+        ],
+    ),
+    (
+        0xbfdb_9389_c9a5_478a_bb2f_ba9c_a092_c3c7,
+        "Container Registry Repository Catalog Lister",
+        "list the catalog",
+        &[Permission::Catalog],
+    ),
+];
+
 /// The built-in roles under Azure's names and ids (Azure built-in roles, "Containers" and
 /// "General"). Owner does not include [`Permission::Quarantine`]: seeing blocked images is
 /// the inspector's right alone. Contributor may send alerts to the internet; letting the server
@@ -216,32 +299,7 @@ pub(crate) fn built_in() -> Vec<Role> {
         P::AlertRead,
     ];
     let owner: Vec<P> = P::ALL.iter().copied().filter(|permission| *permission != P::Quarantine).collect();
-    let table: [(u128, &str, &str, &[P]); 8] = [
-        (
-            0x7f95_1dda_4ed3_4680_a7ca_43fe_172d_538d,
-            "AcrPull",
-            "pull images",
-            &[P::Pull, P::MetadataRead, P::ClearanceRead],
-        ),
-        (
-            0x8311_e382_0749_4cb8_b61a_304f_252e_45ec,
-            "AcrPush",
-            "push and pull images",
-            &[P::Pull, P::Push, P::MetadataRead, P::ClearanceRead, P::ExceptionRequest],
-        ),
-        (0xc2f4_ef07_c644_48eb_af81_4b1b_4947_fb11, "AcrDelete", "delete images", &[P::Delete]),
-        (
-            0xcdda_3590_29a3_44f6_95f2_9f98_0659_eb04,
-            "AcrQuarantineReader",
-            "pull blocked and pending images for inspection",
-            &[P::Pull, P::MetadataRead, P::Quarantine, P::ClearanceRead],
-        ),
-        (
-            0xc8d4_ff99_41c3_41a8_9f60_21df_dad5_9608,
-            "AcrQuarantineWriter",
-            "pull blocked and pending images, and let them out of quarantine",
-            &[P::Pull, P::MetadataRead, P::Quarantine, P::QuarantineWrite, P::ClearanceRead],
-        ),
+    let general: [Definition<'_>; 3] = [
         (0xacdd_72a7_3385_48ef_bd42_f606_fba8_1ae7, "Reader", "see everything", &reader),
         (
             0xb249_88ac_6180_42a0_ab88_20f7_382d_d24c,
@@ -256,8 +314,10 @@ pub(crate) fn built_in() -> Vec<Role> {
             &owner,
         ),
     ];
-    table
-        .into_iter()
+    OF_REGISTRY
+        .iter()
+        .copied()
+        .chain(general)
         .map(|(id, name, description, permissions)| Role {
             id: RoleId(Uuid::from_u128(id)),
             name: name.to_owned(),

@@ -23,7 +23,7 @@ use seaworthy_testkit::{TestDb, db_tests};
 
 db_tests!(&[seaworthy_seal::SCHEMA, seaworthy_ledger::SCHEMA, seaworthy_access::SCHEMA]; secrets_prove_and_rotate,
     tokens_are_a_subset_and_end_at_once, another_replica_sees_the_change, a_login_ends_after_twelve_hours,
-    decisions_name_their_assignment, custom_roles_take_effect, custom_roles_end_at_their_limit, every_change_is_recorded);
+    decisions_name_their_assignment, repository_roles_end_at_their_repositories, custom_roles_take_effect, custom_roles_end_at_their_limit, every_change_is_recorded);
 
 fn scope(text: &str) -> Scope {
     text.parse().expect("scope")
@@ -159,6 +159,32 @@ async fn a_login_ends_after_twelve_hours(test: TestDb) {
     assert!(access.authenticate_secret(user, last.secret.expose(), None).await.is_ok());
     clock.advance(1);
     assert!(access.authenticate_secret(user, last.secret.expose(), None).await.is_err());
+}
+
+/// Azure's roles of the mode that has conditions on repositories: none of them lists the catalog but the lister.
+async fn repository_roles_end_at_their_repositories(test: TestDb) {
+    use Permission::{Catalog, Delete, MetadataRead, MetadataWrite, Pull, Push};
+    let access = open(&test, &test.db).await;
+    let of_registry = [Pull, Push, Delete, MetadataRead, MetadataWrite, Catalog];
+    for (role, permitted) in [
+        ("Reader", vec![Pull, MetadataRead]),
+        ("Writer", vec![Pull, Push, MetadataRead, MetadataWrite]),
+        ("Contributor", vec![Pull, Push, Delete, MetadataRead, MetadataWrite]),
+        ("Catalog Lister", vec![Catalog]),
+    ] {
+        let name = role.to_lowercase().replace(' ', "-");
+        service(&access, &name).await;
+        let role = format!("Container Registry Repository {role}");
+        access.assign(&Actor::system(), &name, &role, scope("/repositories/dev")).await.expect("assigned");
+        for permission in of_registry {
+            let inside =
+                access.explain(&name, permission, &scope("/repositories/dev/app")).await.expect("decided");
+            assert_eq!(inside.allowed, permitted.contains(&permission), "{role}: {permission}");
+            let beside =
+                access.explain(&name, permission, &scope("/repositories/prod")).await.expect("decided");
+            assert!(!beside.allowed, "{role}: {permission}");
+        }
+    }
 }
 
 async fn decisions_name_their_assignment(test: TestDb) {

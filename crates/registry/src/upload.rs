@@ -3,7 +3,7 @@
 use axum::body::{Body, HttpBody as _};
 use futures_util::StreamExt as _;
 use seaworthy_access::{Identity, Permission};
-use seaworthy_model::{ErrorCode, Problem, UploadId};
+use seaworthy_model::{ErrorCode, Problem, Timestamp, UploadId};
 use seaworthy_oci::{Algorithm, Digest, RepoName};
 use seaworthy_store::{BlobError, Upload, UploadState};
 
@@ -61,27 +61,63 @@ impl Registry {
         let id = UploadId::generate();
         let state = self.blobs().begin(ROOM, id, algorithm)?.suspend().await?;
         let expires = self.inner.clock.now().plus_seconds(limit::UPLOAD_SECONDS);
-        let context = (repository.clone(), db::bearer(identity.principal()), state, expires);
-        let begun = self
-            .db()
+        let principal = db::bearer(identity.principal());
+        let context = (repository.clone(), principal.clone(), state, expires);
+        let mut begun = self.insert_upload(context.clone()).await;
+        if matches!(begun, Ok(false)) {
+            begun = match self.end_idle_upload(&principal).await {
+                Ok(None) => self.insert_upload(context).await,
+                Ok(Some(wait)) => Err(too_many(wait)),
+                Err(error) => Err(error),
+            };
+        }
+        let refused = match begun {
+            Ok(true) => return Ok(Progress { id, offset: 0 }),
+            // Somebody else took the place that was made.
+            Ok(false) => too_many(1),
+            Err(error) => error,
+        };
+        self.blobs().discard(ROOM, id).await?;
+        Err(refused)
+    }
+
+    /// False when the principal has as many uploads as it may.
+    async fn insert_upload(
+        &self,
+        context: (RepoName, String, UploadState, Timestamp),
+    ) -> Result<bool, RegistryError> {
+        self.db()
             .upkeep(context, |(repository, principal, state, expires), tx| {
                 Box::pin(async move {
                     crate::blob::check_writable(tx, repository).await?;
                     if db::count_uploads(tx, principal).await? >= limit::UPLOADS_PER_PRINCIPAL {
-                        return Err(RegistryError::from(
-                            Problem::new(ErrorCode::TooManyRequests, "too many uploads are under way")
-                                .retry_after(60),
-                        ));
+                        return Ok(false);
                     }
-                    Ok(db::insert_upload(tx, repository, principal, state, *expires).await?)
+                    db::insert_upload(tx, repository, principal, state, *expires).await?;
+                    Ok::<_, RegistryError>(true)
                 })
             })
-            .await;
-        if let Err(error) = begun {
-            self.blobs().discard(ROOM, id).await?;
-            return Err(error);
+            .await
+    }
+
+    /// Ends the upload of a principal that was left alone longest, or says in how many seconds one may be ended: who
+    /// abandons uploads is kept from no new one for longer.
+    async fn end_idle_upload(&self, principal: &str) -> Result<Option<u32>, RegistryError> {
+        let now = self.inner.clock.now();
+        let mut wait = limit::UPLOAD_IDLE_SECONDS;
+        for (id, expires) in db::oldest_uploads(self.db(), principal).await? {
+            let idle_from = expires.plus_seconds(limit::UPLOAD_IDLE_SECONDS - limit::UPLOAD_SECONDS);
+            if idle_from > now {
+                wait = wait.min((idle_from.as_micros() - now.as_micros() + 999_999) / 1_000_000);
+                break;
+            }
+            // One that is written to is not idle.
+            if let Some(_held) = self.try_hold(id).await? {
+                self.forget(id).await?;
+                return Ok(None);
+            }
         }
-        Ok(Progress { id, offset: 0 })
+        Ok(Some(u32::try_from(wait).unwrap_or(u32::MAX)))
     }
 
     /// Where a session stands: behind all that came, also with a request that was cut or whose server was killed.
@@ -227,6 +263,10 @@ impl Registry {
         }
         Err(Problem::new(ErrorCode::RangeInvalid, "another request moved this upload on").into())
     }
+}
+
+fn too_many(wait: u32) -> RegistryError {
+    Problem::new(ErrorCode::TooManyRequests, "too many uploads are under way").retry_after(wait).into()
 }
 
 /// A session without its file: it was ended by a request whose answer did not arrive, or its file is gone.

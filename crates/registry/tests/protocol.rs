@@ -382,11 +382,14 @@ async fn change(world: &World, sql: &'static str) {
         .ok();
 }
 
-async fn uploads_of_a_principal_are_bounded(test: TestDb) {
+async fn uploads_of_a_principal_are_bounded(mut test: TestDb) {
+    let clock = Arc::new(FixedClock::at(SystemClock.now()));
+    test.db = test.reopen(clock.clone()).await;
     let world = World::new(test).await;
     let client = world.operator();
     let begin = async || client.send("POST", "/v2/a/blobs/uploads/", &[], "").await;
-    for _ in 1..limit::UPLOADS_PER_PRINCIPAL {
+    let first = begin().await;
+    for _ in 2..limit::UPLOADS_PER_PRINCIPAL {
         assert_eq!(begin().await.status, StatusCode::ACCEPTED);
     }
     let last = begin().await;
@@ -402,6 +405,25 @@ async fn uploads_of_a_principal_are_bounded(test: TestDb) {
     let cancelled = client.send("DELETE", last.header("location"), &[], "").await;
     assert_eq!(cancelled.status, StatusCode::NO_CONTENT);
     assert_eq!(begin().await.status, StatusCode::ACCEPTED);
+    // Those that nobody writes to any more make room for as many, in the end; the one that is written to does not.
+    clock.advance(limit::UPLOAD_IDLE_SECONDS - 1);
+    let touched = client.send("PATCH", first.header("location"), &[], "x").await;
+    assert_eq!(touched.status, StatusCode::ACCEPTED);
+    let refused = begin().await;
+    assert_eq!((refused.status, refused.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
+    clock.advance(1);
+    for _ in 1..limit::UPLOADS_PER_PRINCIPAL {
+        assert_eq!(begin().await.status, StatusCode::ACCEPTED);
+    }
+    let refused = begin().await;
+    let wait = (limit::UPLOAD_IDLE_SECONDS - 1).to_string();
+    assert_eq!(
+        (refused.status, refused.header("retry-after")),
+        (StatusCode::TOO_MANY_REQUESTS, wait.as_str())
+    );
+    assert_eq!(client.get(first.header("location")).await.status, StatusCode::NO_CONTENT);
+    let files = std::fs::read_dir(world.test.path().join("uploads/registry")).expect("list").count();
+    assert_eq!(files, most + 1, "what made room leaves no file, and the other has its own");
 }
 
 async fn a_blob_ends_at_its_limit(test: TestDb) {

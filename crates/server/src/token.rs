@@ -175,6 +175,8 @@ async fn exchangeable(access: &Access, identity: &Identity) -> Response {
     }
 }
 
+/// No refresh token, also for who asks for one (`offline_token`, `access_type=offline`; the answer is optional there):
+/// docker keeps it in the place of the secret, and would be signed out at its end.
 async fn issue(access: &Access, identity: &Identity, form: &[(String, String)]) -> Response {
     let scopes = form.iter().filter(|(key, _)| key == "scope").map(|(_, value)| value.as_str());
     let asked = DockerScope::parse_all(scopes);

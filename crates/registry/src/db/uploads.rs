@@ -90,6 +90,17 @@ pub(crate) async fn expired_uploads(db: &Db) -> Result<Vec<UploadId>, DbError> {
     rows.iter().map(read_upload_id).collect()
 }
 
+/// Uploads of a principal and when they expire: those first that were left alone longest.
+pub(crate) async fn oldest_uploads(db: &Db, principal: &str) -> Result<Vec<(UploadId, Timestamp)>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT id, expires_at FROM registry_uploads WHERE principal = $1 ORDER BY expires_at LIMIT 16",
+            args![principal],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((read_upload_id(row)?, Timestamp::from_micros(row.int(1)?)))).collect()
+}
+
 pub(crate) async fn upload_exists(db: &Db, id: UploadId) -> Result<bool, DbError> {
     let row = db.fetch_optional("SELECT 1 FROM registry_uploads WHERE id = $1", args![id.as_bytes()]).await?;
     Ok(row.is_some())
