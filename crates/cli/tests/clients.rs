@@ -140,7 +140,7 @@ impl Containerd {
     }
 
     /// Brings in a layout, as its own name says.
-    fn import(&self, layout: &Path) {
+    pub(crate) fn import(&self, layout: &Path) {
         let file = layout.with_extension("tar");
         done(Command::new("tar").arg("-cf").arg(&file).arg("-C").arg(layout).arg("."));
         done(self.ctr(&["images", "import", "--all-platforms", "--no-unpack"]).arg(&file));

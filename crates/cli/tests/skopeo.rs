@@ -1,17 +1,6 @@
 //! skopeo through a wire that counts, and that can be cut: it tries again, mounts, lists and deletes.
 
-use std::{
-    fs,
-    io::{Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
-    path::Path,
-    process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread,
-};
+use std::{fs, path::Path, process::Command};
 
 use seaworthy_oci::Digest;
 use seaworthy_testkit::real_engines;
@@ -19,65 +8,11 @@ use serde_json::json;
 
 use crate::{
     caching::user,
-    server::{Place, Said, run},
+    server::{Place, run},
+    wire::Wire,
 };
 
 const LAYER_BYTES: usize = 24 << 20;
-
-/// A port in front of another.
-struct Wire {
-    port: u16,
-    /// What clients sent so far.
-    sent: Arc<AtomicU64>,
-    /// Once so much was sent, the connection that sends is cut, and nothing is left to cut.
-    cut_at: Arc<AtomicU64>,
-}
-
-impl Wire {
-    fn to(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let (sent, cut_at) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(u64::MAX)));
-        let (count, cut) = (sent.clone(), cut_at.clone());
-        thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let there = TcpStream::connect(("127.0.0.1", server)).expect("the server");
-                let (from, to) =
-                    (client.try_clone().expect("a socket"), there.try_clone().expect("a socket"));
-                let (count, cut) = (count.clone(), cut.clone());
-                thread::spawn(move || {
-                    carry(from, to, |bytes| {
-                        let sent = count.fetch_add(bytes, Ordering::SeqCst) + bytes;
-                        let at = cut.load(Ordering::SeqCst);
-                        sent < at
-                            || cut.compare_exchange(at, u64::MAX, Ordering::SeqCst, Ordering::SeqCst).is_err()
-                    });
-                });
-                thread::spawn(move || carry(there, client, |_| true));
-            }
-        });
-        Self { port, sent, cut_at }
-    }
-
-    fn sent_by(&self, work: impl FnOnce() -> Said) -> (Said, u64) {
-        let before = self.sent.load(Ordering::SeqCst);
-        let said = work();
-        (said, self.sent.load(Ordering::SeqCst) - before)
-    }
-}
-
-/// Until one end is gone, or `goes_on` says no; then both are.
-fn carry(mut from: TcpStream, mut to: TcpStream, goes_on: impl Fn(u64) -> bool) {
-    let mut buffer = vec![0; 64 << 10];
-    while let Ok(read @ 1..) = from.read(&mut buffer) {
-        if !goes_on(read as u64) || to.write_all(&buffer[..read]).is_err() {
-            break;
-        }
-    }
-    for end in [from, to] {
-        drop(end.shutdown(Shutdown::Both));
-    }
-}
 
 /// An image of one layer that no compression makes smaller, as an OCI layout.
 fn layout(folder: &Path) -> Digest {
@@ -136,15 +71,17 @@ fn skopeo_tries_again_mounts_lists_and_deletes() {
     let (login, from) = (user(&door), format!("oci:{}", folder.display()));
     let copy = |to: &str| {
         let words = ["copy", "--preserve-digests", "--dest-tls-verify=false", "--dest-creds", &login, &from];
-        wire.sent_by(|| skopeo(&[&words[..], &[&name(to)]].concat()))
+        let before = wire.up.count();
+        let said = skopeo(&[&words[..], &[&name(to)]].concat());
+        (said, wire.up.count() - before)
     };
     let layer = LAYER_BYTES as u64;
 
     // Cut in the middle of its layer, and tried again.
-    wire.cut_at.store(layer / 2, Ordering::SeqCst);
+    wire.up.cut_after(layer / 2);
     let (cut, _) = copy("app:1");
     assert_ne!(cut.code, 0, "{cut:?}");
-    assert_eq!(wire.cut_at.load(Ordering::SeqCst), u64::MAX, "it was cut");
+    assert!(wire.up.was_cut());
     let (said, sent) = copy("app:1");
     assert_eq!(said.code, 0, "{said:?}\n{}", place.log());
     assert!(sent > layer, "{sent} bytes");
