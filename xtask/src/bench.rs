@@ -98,7 +98,7 @@ impl Peer {
         }
     }
 
-    /// Starts it in a directory of its own, measures it, and ends it.
+    /// Starts it in a directory of its own, measures it in turn with this binary, and ends it.
     fn bench(self) -> Outcome {
         let folder = step::target_dir().join("bench-peer");
         drop(fs::remove_dir_all(&folder));
@@ -123,7 +123,8 @@ impl Peer {
             println!("    not measured: there is no {}", program.display());
             return Ok(());
         };
-        let measured = registry(&["bench", "registry"], Some((port, process.id(), &data)));
+        let words = ["bench", "registry", "--beside", "--runs", "3"];
+        let measured = registry(&words, Some((port, process.id(), &data)));
         drop(process.kill());
         drop(process.wait());
         measured

@@ -1,6 +1,8 @@
 //! `--help` in the user's language. English stands beside the flags; every verb and flag has a
 //! Japanese text here, found by the English one, and a test names what has none.
 
+mod registry_bench;
+
 use clap::{Arg, Command, CommandFactory as _};
 use seaworthy_policy::Language;
 
@@ -54,8 +56,12 @@ fn examples(text: &str) -> String {
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
+fn texts() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    TEXTS.iter().chain(registry_bench::TEXTS)
+}
+
 fn say(english: &str) -> Option<&'static str> {
-    TEXTS.iter().find(|(key, _)| *key == english).map(|(_, japanese)| *japanese)
+    texts().find(|(key, _)| *key == english).map(|(_, japanese)| *japanese)
 }
 
 const AFTER: &[(&str, &str)] = &[
@@ -67,6 +73,7 @@ const AFTER: &[(&str, &str)] = &[
         "このマシンでレジストリ、検査、使用可否判定を開始",
     ),
     ("sign docker and podman in", "docker と podman をサインインさせる"),
+    ("in turn with this binary", "このバイナリと交互に測定"),
     ("may it be pulled from there, and why", "プルしてよいか、その理由は何か"),
     ("the same answer before the push", "プッシュ前に同じ判定を得る"),
     ("findings and remedies", "検出結果と対処方法"),
@@ -546,47 +553,6 @@ const TEXTS: &[(&str, &str)] = &[
     ),
     ("Images in the index", "索引に入れるイメージの数"),
     (
-        "What a registry costs its machine: this one, or any that speaks plain HTTP",
-        "レジストリがマシンに掛ける負荷を測定する（この製品、または HTTP で話す任意のレジストリ）",
-    ),
-    (
-        "A registry's address; without one, a server of this binary is started in a directory of its own",
-        "レジストリのアドレス。省略時は専用ディレクトリでこのバイナリのサーバーを起動する",
-    ),
-    (
-        "The process of the registry at URL, for its processor time and memory",
-        "URL のレジストリのプロセス番号（CPU 時間とメモリの測定用）",
-    ),
-    (
-        "The directory of the registry at URL, for files and bytes on disk",
-        "URL のレジストリのディレクトリ（ディスク上のファイル数とバイト数の測定用）",
-    ),
-    (
-        "Who asks; the password is read from `SEAWORTHY_BENCH_PASSWORD`",
-        "要求者の名前。パスワードは `SEAWORTHY_BENCH_PASSWORD` から読む",
-    ),
-    ("Only these workloads, by comma", "指定した負荷だけを実行する（コンマ区切り）"),
-    (
-        "Inspect nothing: what a push costs the registry alone",
-        "検査を行わない（レジストリ単独のプッシュ負荷を測る）",
-    ),
-    (
-        "Fill the memory with cached nothing first: in a virtual machine, the host may have to find each page that is new, and that is measured too",
-        "先にメモリをキャッシュで満たす（仮想マシンではホストによる新しいページの割り当ても測定値に含まれるため）",
-    ),
-    ("Large blobs pushed; four times as many are pulled", "プッシュする大きな blob の数（プルはその 4 倍）"),
-    ("Size of a large blob, in MiB", "大きな blob のサイズ（MiB）"),
-    ("Requests of each small kind; a quarter as many pushes", "小さな要求の数（プッシュはその 4 分の 1）"),
-    (
-        "Tags of one repository; a tenth as many repositories and referrers",
-        "1 つのリポジトリのタグの数（リポジトリとリファラーはその 10 分の 1）",
-    ),
-    (
-        "Slow uploads, and as many slow downloads, at once",
-        "同時に行う低速アップロードの数（低速ダウンロードも同数）",
-    ),
-    ("How long each slow one takes, in seconds", "低速の転送 1 件に掛かる時間（秒）"),
-    (
         "Pages of very many findings, and one advisory's way to a container that runs",
         "多数の検出結果のページと、1 件の勧告が実行中コンテナーに届くまでの時間を測定する",
     ),
@@ -773,7 +739,7 @@ mod tests {
         japanese.build();
         all(&japanese, &mut help);
         let unused: Vec<&str> =
-            TEXTS.iter().map(|(_, japanese)| *japanese).filter(|text| !help.contains(text)).collect();
+            texts().map(|(_, japanese)| *japanese).filter(|text| !help.contains(text)).collect();
         assert!(unused.is_empty(), "{unused:#?}");
         for word in ["Usage:", "Options:", "Commands:", "Arguments:", "Print help", "Examples:"] {
             assert!(!help.contains(word), "`{word}` is English");

@@ -78,6 +78,7 @@ texts! {
     Inspecting: "inspecting", "検査中";
     Exporting: "exporting from the engine", "エンジンから書き出しています";
     ExportingImages: "exporting", "書き出しています";
+    Measuring: "measuring", "計測しています";
     FillingMemory: "filling the memory", "メモリを満たしています";
     ImportingImages: "importing", "取り込んでいます";
     ForeignLeftOut: "layers left out, because registries need not hold them:", "レジストリが保持しなくてよいため除外したレイヤー数:";

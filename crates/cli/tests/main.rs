@@ -13,6 +13,7 @@ mod agent;
 mod alerts;
 mod azure;
 mod bad_input;
+mod bench;
 mod caching;
 mod chain;
 mod clients;

@@ -108,7 +108,8 @@ pub(crate) struct BenchFindingsFlags {
 #[command(after_help = "Examples:
   seaworthy bench registry                          this binary, on a server of its own
   seaworthy bench registry --only pull,push         two of its workloads
-  seaworthy bench registry http://localhost:5001 --pid 4711 --dir /var/lib/registry")]
+  seaworthy bench registry http://localhost:5001 --pid 4711 --dir /var/lib/registry
+  seaworthy bench registry http://localhost:5001 --pid 4711 --beside --runs 5   in turn with this binary")]
 pub(crate) struct BenchRegistryFlags {
     /// A registry's address; without one, a server of this binary is started in a directory of its own
     #[arg(value_name = "URL")]
@@ -122,14 +123,20 @@ pub(crate) struct BenchRegistryFlags {
     /// CA certificate to trust besides the system's (PEM)
     #[arg(long, value_name = "FILE", requires = "url")]
     pub(crate) ca: Option<PathBuf>,
+    /// A server of this binary in turn with it, for what one costs in parts of the other
+    #[arg(long, requires = "url")]
+    pub(crate) beside: bool,
     /// Who asks; the password is read from `SEAWORTHY_BENCH_PASSWORD`
     #[arg(long, value_name = "NAME", requires = "url")]
     pub(crate) username: Option<String>,
+    /// Runs of all workloads, each with names and bytes of its own
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) runs: u32,
     /// Only these workloads, by comma
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
     /// Inspect nothing: what a push costs the registry alone
-    #[arg(long, conflicts_with = "url")]
+    #[arg(long)]
     pub(crate) no_inspection: bool,
     /// Fill the memory with cached nothing first: in a virtual machine, the host may have to find each page that is
     /// new, and that is measured too
@@ -150,6 +157,9 @@ pub(crate) struct BenchRegistryFlags {
     /// Slow uploads, and as many slow downloads, at once
     #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) slow: u32,
+    /// How often a server is killed while it is written to
+    #[arg(long, value_name = "N", default_value = "30", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) kills: u32,
     /// How long each slow one takes, in seconds
     #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub(crate) slow_seconds: u32,

@@ -47,6 +47,7 @@ pub(crate) async fn bench(global: &Global, verb: BenchVerb) -> Outcome {
 }
 
 /// One figure: what it is, in which unit, and every sample.
+#[derive(Clone)]
 struct Figure {
     name: String,
     unit: &'static str,

@@ -4,6 +4,7 @@
 //! A closed loop: each connection sends its next request when the answer to the last is there. The figures
 //! of the registry's process need its number (`--pid`), those of its disk its directory (`--dir`).
 
+mod kill;
 mod memory;
 mod own;
 mod peer;
@@ -16,12 +17,13 @@ use std::path::Path;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
-use self::peer::Peer;
+use self::peer::{Peer, Run};
 use super::{Figure, report};
 use crate::{
     failure::{Failure, Outcome, usage},
     flags::{BenchRegistryFlags, Global},
-    render,
+    render::{self, Amount},
+    text::Text,
 };
 
 /// Runs the bench.
@@ -36,42 +38,123 @@ pub(crate) async fn bench(global: &Global, flags: &BenchRegistryFlags) -> Outcom
     {
         return Err(usage(format!("`{own}` measures a server of this binary alone: leave out the URL")));
     }
-    let is_wanted = |name: &str| flags.only.is_empty() || flags.only.iter().any(|only| only == name);
-    let beside =
-        flags.dir.as_deref().and_then(Path::parent).map_or_else(std::env::temp_dir, Path::to_path_buf);
-    let _filled = if flags.fill_memory { Some(memory::fill(global, &beside).await?) } else { None };
-    let (peer, mut own) = if let Some(url) = &flags.url {
-        let ca = flags.ca.as_deref();
-        (Peer::new(url, authorization(flags)?, (flags.pid, flags.dir.clone()), ca)?, None)
-    } else {
-        let own = own::Own::start(flags.no_inspection).await?;
-        (own.peer()?, Some(own))
+    if flags.no_inspection && flags.url.is_some() && !flags.beside {
+        return Err(usage(
+            "`--no-inspection` is for a server of this binary: leave out the URL, or add `--beside`",
+        ));
+    }
+    let (mut ours, mut theirs): (Vec<Vec<Figure>>, Vec<Vec<Figure>>) = Default::default();
+    for _ in 0..flags.runs {
+        // The same names and bytes for both.
+        let run = Run::fresh();
+        if flags.url.is_none() || flags.beside {
+            ours.push(of_own(global, flags, &run).await?);
+        }
+        if let Some(url) = &flags.url {
+            theirs.push(of_peer(global, flags, (url, &run)).await?);
+        }
+    }
+    let figures = match (ours.is_empty(), theirs.is_empty()) {
+        (false, false) => beside(&ours, &theirs),
+        _ => merged(ours.into_iter().chain(theirs)),
     };
-    let mut figures: Vec<Figure> = Vec::new();
-    for workload in workloads::ALL {
-        if is_wanted(workload) {
-            match workloads::run(workload, &peer, flags).await {
-                Ok(measured) => figures.extend(measured),
-                // Not every registry has all of the API.
-                Err(Failure::Problem(problem)) if flags.url.is_some() => {
-                    render::note(&format!("{workload}: {}", problem.message));
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
-    }
-    if let Some(own) = &mut own {
-        for workload in own::ALL.iter().filter(|it| is_wanted(it)) {
-            figures.extend(own.run(workload, flags).await?);
-        }
-        own.stop().await?;
-    }
     let fingerprint = json!({
-        "registry": flags.url.as_deref().unwrap_or("this binary, durable"), "inspection": !flags.no_inspection,
+        "registry": flags.url.as_deref().unwrap_or("this binary, durable"), "beside": flags.beside, "runs": flags.runs, "inspection": !flags.no_inspection,
         "filled_memory": flags.fill_memory, "blobs": flags.blobs, "blob_mib": flags.blob_mib, "requests": flags.requests, "rows": flags.rows,
     });
     report(global, "registry", &fingerprint, &figures);
     Ok(())
+}
+
+fn is_wanted(flags: &BenchRegistryFlags, name: &str) -> bool {
+    flags.only.is_empty() || flags.only.iter().any(|only| only == name)
+}
+
+/// The figures of one run over a server of this binary, which is started for it.
+async fn of_own(global: &Global, flags: &BenchRegistryFlags, run: &Run) -> Result<Vec<Figure>, Failure> {
+    let _filled = filled(global, flags, &std::env::temp_dir()).await?;
+    let mut own = own::Own::start(flags.no_inspection, run).await?;
+    let peer = own.peer()?;
+    let (bar, mut figures) = (render::progress(global, Text::Measuring, Amount::Unknown), Vec::new());
+    for workload in workloads::ALL.iter().filter(|it| is_wanted(flags, it)) {
+        bar.set_message(*workload);
+        figures.extend(workloads::run(workload, &peer, flags).await?);
+    }
+    if flags.url.is_none() {
+        for workload in own::ALL.iter().filter(|it| is_wanted(flags, it)) {
+            bar.set_message(*workload);
+            figures.extend(own.run(workload, flags).await?);
+        }
+    }
+    bar.finish_and_clear();
+    own.stop().await?;
+    Ok(figures)
+}
+
+/// The figures of one run over the registry at a URL. Not every registry has all of the API.
+async fn of_peer(
+    global: &Global,
+    flags: &BenchRegistryFlags,
+    (url, run): (&str, &Run),
+) -> Result<Vec<Figure>, Failure> {
+    let beside =
+        flags.dir.as_deref().and_then(Path::parent).map_or_else(std::env::temp_dir, Path::to_path_buf);
+    let _filled = filled(global, flags, &beside).await?;
+    let place = (flags.pid, flags.dir.clone());
+    let peer = Peer::new(url, authorization(flags)?, place, (run, flags.ca.as_deref()))?;
+    let (bar, mut figures) = (render::progress(global, Text::Measuring, Amount::Unknown), Vec::new());
+    for workload in workloads::ALL.iter().filter(|it| is_wanted(flags, it)) {
+        bar.set_message(format!("{workload}: {url}"));
+        match workloads::run(workload, &peer, flags).await {
+            Ok(measured) => figures.extend(measured),
+            Err(Failure::Problem(problem)) => render::note(&format!("{workload}: {}", problem.message)),
+            Err(failure) => return Err(failure),
+        }
+    }
+    bar.finish_and_clear();
+    Ok(figures)
+}
+
+async fn filled(
+    global: &Global,
+    flags: &BenchRegistryFlags,
+    directory: &Path,
+) -> Result<Option<memory::Filled>, Failure> {
+    if flags.fill_memory { memory::fill(global, directory).await.map(Some) } else { Ok(None) }
+}
+
+/// All runs as one: each figure has the samples of all.
+fn merged(runs: impl Iterator<Item = Vec<Figure>>) -> Vec<Figure> {
+    let mut all: Vec<Figure> = Vec::new();
+    for figure in runs.flatten() {
+        match all.iter_mut().find(|it| it.name == figure.name) {
+            Some(known) => known.samples.extend(figure.samples),
+            None => all.push(figure),
+        }
+    }
+    all
+}
+
+/// Each figure of ours, theirs where they have it, and what ours is in parts of theirs: run by run, for what slowed one
+/// down slowed the other too.
+fn beside(ours: &[Vec<Figure>], theirs: &[Vec<Figure>]) -> Vec<Figure> {
+    let all = |runs: &[Vec<Figure>]| merged(runs.iter().flatten().map(|figure| vec![figure.clone()]));
+    let their_own = all(theirs);
+    let of = |run: &[Figure], name: &str| Some(run.iter().find(|it| it.name == name)?.percentile(50));
+    let mut figures = Vec::new();
+    for figure in all(ours) {
+        let name = figure.name.clone();
+        let mut ratio = Figure::new(format!("{name}: ratio"), "x");
+        let pairs = ours.iter().zip(theirs);
+        ratio.samples =
+            pairs.filter_map(|(ours, theirs)| Some(of(ours, &name)? / of(theirs, &name)?)).collect();
+        figures.push(figure);
+        if let Some(their) = their_own.iter().find(|it| it.name == name) {
+            figures.push(Figure { name: format!("{name}: at the URL"), ..their.clone() });
+            figures.push(ratio);
+        }
+    }
+    figures
 }
 
 fn authorization(flags: &BenchRegistryFlags) -> Result<Option<String>, Failure> {
@@ -79,4 +162,22 @@ fn authorization(flags: &BenchRegistryFlags) -> Result<Option<String>, Failure> 
     let password = std::env::var("SEAWORTHY_BENCH_PASSWORD");
     let password = password.map_err(|_| usage("`--username` needs SEAWORTHY_BENCH_PASSWORD"))?;
     Ok(Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_measured_beside_another_is_paired_by_run() {
+        let run = |cpu: f64| vec![Figure::of("push".to_owned(), "s/GiB", cpu)];
+        let figures = beside(
+            &[run(1.0), run(4.0), [run(2.0), vec![Figure::of("own".to_owned(), "ms", 1.0)]].concat()],
+            &[run(2.0), run(4.0), run(8.0)],
+        );
+        let medians: Vec<_> = figures.iter().map(|it| (it.name.as_str(), it.percentile(50))).collect();
+        assert_eq!(medians, [("push", 2.0), ("push: at the URL", 4.0), ("push: ratio", 0.5), ("own", 1.0)]);
+        assert_eq!(figures[2].samples, [0.5, 1.0, 0.25]);
+        assert_eq!(merged([run(1.0), run(3.0)].into_iter())[0].samples, [1.0, 3.0]);
+    }
 }

@@ -5,7 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
+use super::workloads::Blobs;
 use crate::failure::{Failure, unable, usage};
 
 /// Bytes of one piece of a streamed body.
@@ -49,6 +50,23 @@ struct Inner {
     authorization: Option<String>,
     pid: Option<u32>,
     data: Option<PathBuf>,
+    run: Run,
+}
+
+/// What sets one run over a registry apart from those before, whose names and bytes it has already.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Run {
+    /// Whose names all others begin with.
+    folder: String,
+    pub(super) seed: u64,
+}
+
+impl Run {
+    pub(super) fn fresh() -> Self {
+        let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+        let seed = u64::try_from(seed).unwrap_or_default();
+        Self { folder: format!("bench-{seed:x}"), seed }
+    }
 }
 
 impl Peer {
@@ -56,7 +74,7 @@ impl Peer {
         url: &str,
         authorization: Option<String>,
         (pid, data): (Option<u32>, Option<PathBuf>),
-        ca: Option<&Path>,
+        (run, ca): (&Run, Option<&Path>),
     ) -> Result<Self, Failure> {
         let (rest, is_tls) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
             (Some(rest), _) => (rest, false),
@@ -72,14 +90,29 @@ impl Peer {
         let port = if is_tls { 443 } else { 80 };
         let host = if host.contains(':') { host.to_owned() } else { format!("{host}:{port}") };
         let tls = if is_tls { Some(connector(&host, ca)?) } else { None };
-        Ok(Self { inner: Arc::new(Inner { host, tls, authorization, pid, data }) })
+        Ok(Self { inner: Arc::new(Inner { host, tls, authorization, pid, data, run: run.clone() }) })
+    }
+
+    /// The path of something in a repository of this run.
+    pub(super) fn path(&self, rest: &str) -> String {
+        format!("/v2/{}/{rest}", self.inner.run.folder)
+    }
+
+    /// The folder that this run's repositories are in.
+    pub(super) fn folder(&self) -> &str {
+        &self.inner.run.folder
+    }
+
+    /// Blobs that no other run has.
+    pub(super) fn blobs(&self, kind: u8, length: usize) -> Blobs {
+        Blobs::new(self.inner.run.seed << 8 | u64::from(kind), length)
     }
 
     /// The same registry at its HTTPS door.
     pub(super) fn over_tls(&self, host: &str, ca: &Path) -> Result<Self, Failure> {
         let it = &self.inner;
         let place = (it.pid, it.data.clone());
-        Self::new(&format!("https://{host}"), it.authorization.clone(), place, Some(ca))
+        Self::new(&format!("https://{host}"), it.authorization.clone(), place, (&it.run, Some(ca)))
     }
 
     pub(super) async fn connect(&self) -> Result<Connection, Failure> {
@@ -225,6 +258,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    pub(super) const fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
     /// Sends a request; the answer's body is still to be read.
     pub(super) async fn send(
         &mut self,
@@ -284,7 +321,7 @@ impl Connection {
 
     /// Begins an upload; returns where it goes on.
     async fn begin(&mut self, repository: &str) -> Result<String, Failure> {
-        let path = format!("/v2/{repository}/blobs/uploads/");
+        let path = self.peer.path(&format!("{repository}/blobs/uploads/"));
         let reply = whole(self.send(Method::POST, &path, (OCTETS, empty())).await?, &path).await?;
         let location = reply.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
         let location = location.ok_or_else(|| refused(&path, &reply))?;
@@ -322,7 +359,7 @@ impl Connection {
 
     /// Sends a body to an upload of its own, and gives the upload up.
     pub(super) async fn upload_slowly(&mut self, body: Body) -> Result<(), Failure> {
-        let location = self.begin("bench/slow").await?;
+        let location = self.begin("slow").await?;
         let reply = whole(self.send(Method::PATCH, &location, (OCTETS, body)).await?, &location).await?;
         if reply.status() != StatusCode::ACCEPTED {
             return Err(refused(&location, &reply));
@@ -343,7 +380,7 @@ impl Connection {
         reference: &str,
         manifest: &Bytes,
     ) -> Result<(), Failure> {
-        let path = format!("/v2/{repository}/manifests/{reference}");
+        let path = self.peer.path(&format!("{repository}/manifests/{reference}"));
         let body = (seaworthy_oci::media::OCI_MANIFEST, full(manifest.clone()));
         let reply = whole(self.send(Method::PUT, &path, body).await?, &path).await?;
         if reply.status() == StatusCode::CREATED { Ok(()) } else { Err(refused(&path, &reply)) }

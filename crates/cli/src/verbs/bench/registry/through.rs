@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::{net::TcpListener, sync::Mutex, time::sleep_until};
 
 use super::{
-    peer::{Body, OCTETS, Peer, empty},
+    peer::{Body, OCTETS, Peer, Run, empty},
     work::Load,
     workloads::{manifest, noise},
 };
@@ -155,7 +155,7 @@ pub(super) async fn pulls(
             String::from_utf8_lossy(&reply.body)
         )));
     }
-    let direct = Peer::new(&url, None, (None, None), None)?;
+    let direct = Peer::new(&url, None, (None, None), (&Run::default(), None))?;
     let blob = format!("blobs/{}", upstream.layer.digest);
     let mut first = Figure::new("first byte, from the upstream itself".to_owned(), "ms");
     for _ in 0..5 {

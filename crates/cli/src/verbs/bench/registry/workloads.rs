@@ -46,7 +46,7 @@ pub(super) async fn run(name: &str, peer: &Peer, flags: &BenchRegistryFlags) -> 
     match name {
         "push-streamed" => pushes(peer, flags, "push, streamed, c=8").await,
         "push" => pushes(peer, flags, "push, one PUT, c=8").await,
-        "pull" => pulls(peer, flags, ("pull, c=8", "bench/pull")).await,
+        "pull" => pulls(peer, flags, ("pull, c=8", "pull")).await,
         "manifest-get" => reads(peer, flags, ("manifest GET by tag, c=16", Method::GET)).await,
         "manifest-head" => reads(peer, flags, ("manifest HEAD by tag, c=16", Method::HEAD)).await,
         "manifest-put" => {
@@ -104,7 +104,7 @@ fn blob_bytes(flags: &BenchRegistryFlags) -> usize {
 
 async fn pushes(peer: &Peer, flags: &BenchRegistryFlags, name: &'static str) -> Result<Vec<Figure>, Failure> {
     let is_streamed = name.contains("streamed");
-    let blobs = Blobs::new(if is_streamed { 1 } else { 2 }, blob_bytes(flags));
+    let blobs = peer.blobs(if is_streamed { 1 } else { 2 }, blob_bytes(flags));
     // Hashed before, so that the client's processor time stands in nobody's way.
     let all: Vec<(String, Bytes)> = (0..flags.blobs).map(|number| blobs.get(number)).collect();
     let load = Load { name, connections: 8, jobs: flags.blobs, job_bytes: blob_bytes(flags) as u64 };
@@ -113,9 +113,9 @@ async fn pushes(peer: &Peer, flags: &BenchRegistryFlags, name: &'static str) -> 
         async move {
             let blob = (blob.0.as_str(), &blob.1);
             if is_streamed {
-                connection.push_streamed("bench/blobs", blob).await?;
+                connection.push_streamed("blobs", blob).await?;
             } else {
-                connection.push("bench/blobs", blob).await?;
+                connection.push("blobs", blob).await?;
             }
             Ok(connection)
         }
@@ -128,14 +128,14 @@ pub(super) async fn pulls(
     flags: &BenchRegistryFlags,
     (name, repository): (&'static str, &str),
 ) -> Result<Vec<Figure>, Failure> {
-    let (digest, bytes) = Blobs::new(3, blob_bytes(flags)).get(0);
+    let (digest, bytes) = peer.blobs(3, blob_bytes(flags)).get(0);
     let mut connection = peer.connect().await?;
     connection.push(repository, (&digest, &bytes)).await?;
     image(&mut connection, repository, ("1", &[(&digest, bytes.len())])).await?;
     until_given(&mut connection, repository).await?;
     let jobs = flags.blobs * 4;
     let load = Load { name, connections: 8, jobs, job_bytes: bytes.len() as u64 };
-    let path = format!("/v2/{repository}/blobs/{digest}");
+    let path = peer.path(&format!("{repository}/blobs/{digest}"));
     let size = bytes.len() as u64;
     load.run(peer, move |mut connection, _| {
         let path = path.clone();
@@ -148,7 +148,7 @@ pub(super) async fn pulls(
 }
 
 /// Pushes an image with a config of its own and layers that are there.
-async fn image(
+pub(super) async fn image(
     connection: &mut Connection,
     repository: &str,
     (tag, layers): (&str, &[(&str, usize)]),
@@ -167,7 +167,7 @@ async fn image(
 
 /// Waits until an image is given out: a registry may look into it first.
 async fn until_given(connection: &mut Connection, repository: &str) -> Result<(), Failure> {
-    let path = format!("/v2/{repository}/manifests/1");
+    let path = connection.peer().path(&format!("{repository}/manifests/1"));
     let begun = Instant::now();
     loop {
         match connection.get(Method::GET, &path).await {
@@ -192,7 +192,7 @@ pub(super) fn manifest(config: (&str, usize), layers: &[(&str, usize)], mark: &s
 /// A repository with one image whose layer is small.
 pub(super) async fn small_image(peer: &Peer, repository: &str) -> Result<(String, usize), Failure> {
     let mut connection = peer.connect().await?;
-    let (digest, bytes) = Blobs::new(4, 1_000).get(0);
+    let (digest, bytes) = peer.blobs(4, 1_000).get(0);
     connection.push(repository, (&digest, &bytes)).await?;
     image(&mut connection, repository, ("1", &[(&digest, bytes.len())])).await?;
     until_given(&mut connection, repository).await?;
@@ -204,12 +204,13 @@ async fn reads(
     flags: &BenchRegistryFlags,
     (name, method): (&'static str, Method),
 ) -> Result<Vec<Figure>, Failure> {
-    small_image(peer, "bench/manifest").await?;
+    small_image(peer, "manifest").await?;
     let load = Load { name, connections: 16, jobs: flags.requests, job_bytes: 0 };
+    let path = peer.path("manifest/manifests/1");
     load.run(peer, move |mut connection, _| {
-        let method = method.clone();
+        let (method, path) = (method.clone(), path.clone());
         async move {
-            connection.get(method, "/v2/bench/manifest/manifests/1").await?;
+            connection.get(method, &path).await?;
             Ok(connection)
         }
     })
@@ -221,7 +222,7 @@ async fn puts(
     flags: &BenchRegistryFlags,
     (name, connections): (&'static str, u32),
 ) -> Result<Vec<Figure>, Failure> {
-    let repository = format!("bench/put-{connections}");
+    let repository = format!("put-{connections}");
     let (layer, size) = small_image(peer, &repository).await?;
     let load = Load { name, connections, jobs: flags.requests / 4, job_bytes: 0 };
     load.run(peer, move |mut connection, number| {
@@ -238,14 +239,14 @@ async fn puts(
 
 /// Images of two small blobs and a manifest, each in a repository of its own.
 async fn tiny(peer: &Peer, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Failure> {
-    let (blobs, before) = (Blobs::new(5, 2_000), peer.disk());
+    let (blobs, before) = (peer.blobs(5, 2_000), peer.disk());
     let jobs = flags.requests / 4;
     let load = Load { name: "image of two small blobs, c=8", connections: 8, jobs, job_bytes: 0 };
     let mut figures = load
         .run(peer, move |mut connection, number| {
             let blobs = blobs.clone();
             async move {
-                let repository = format!("bench/tiny-{number}");
+                let repository = format!("tiny-{number}");
                 let (digest, bytes) = blobs.get(number);
                 connection.push(&repository, (&digest, &bytes)).await?;
                 image(&mut connection, &repository, ("1", &[(&digest, bytes.len())])).await?;
@@ -298,21 +299,21 @@ async fn fill(
 }
 
 async fn tags(peer: &Peer, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Failure> {
-    let (layer, size) = small_image(peer, "bench/tags").await?;
+    let (layer, size) = small_image(peer, "tags").await?;
     let one = manifest((&layer, size), &[(&layer, size)], "tags");
-    fill(peer, flags.rows, move |number| ("bench/tags".into(), format!("t{number:07}"), one.clone())).await?;
-    let middle = format!("/v2/bench/tags/tags/list?n=100&last=t{:07}", flags.rows / 2);
+    fill(peer, flags.rows, move |number| ("tags".into(), format!("t{number:07}"), one.clone())).await?;
+    let middle = peer.path(&format!("tags/tags/list?n=100&last=t{:07}", flags.rows / 2));
     pages(peer, flags, ("page of 100 tags", middle)).await
 }
 
 /// Repositories come with `tiny`; here are as many more as rows are asked for, a tenth.
 async fn catalog(peer: &Peer, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Failure> {
-    let blobs = Blobs::new(6, 100);
+    let blobs = peer.blobs(6, 100);
     let load = Load { name: "", connections: 16, jobs: flags.rows / 10, job_bytes: 0 };
     let filled = load.run(peer, move |mut connection, number| {
         let blobs = blobs.clone();
         async move {
-            let repository = format!("bench/catalog-{number:07}");
+            let repository = format!("catalog-{number:07}");
             let (digest, bytes) = blobs.get(number);
             connection.push(&repository, (&digest, &bytes)).await?;
             image(&mut connection, &repository, ("1", &[(&digest, bytes.len())])).await?;
@@ -320,16 +321,16 @@ async fn catalog(peer: &Peer, flags: &BenchRegistryFlags) -> Result<Vec<Figure>,
         }
     });
     filled.await?;
-    let middle = format!("/v2/_catalog?n=100&last=bench/catalog-{:07}", flags.rows / 20);
+    let middle = format!("/v2/_catalog?n=100&last={}/catalog-{:07}", peer.folder(), flags.rows / 20);
     pages(peer, flags, ("page of 100 repositories", middle)).await
 }
 
 async fn referrers(peer: &Peer, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Failure> {
-    let (layer, size) = small_image(peer, "bench/subject").await?;
+    let (layer, size) = small_image(peer, "subject").await?;
     let subject = manifest((&layer, size), &[(&layer, size)], "subject");
     let digest = Digest::sha256(&subject).to_string();
     let mut connection = peer.connect().await?;
-    connection.put_manifest("bench/subject", "subject", &subject).await?;
+    connection.put_manifest("subject", "subject", &subject).await?;
     let (length, of) = (subject.len(), digest.clone());
     fill(peer, flags.rows / 10, move |number| {
         let referrer = json!({
@@ -341,16 +342,16 @@ async fn referrers(peer: &Peer, flags: &BenchRegistryFlags) -> Result<Vec<Figure
             "annotations": {"number": number.to_string()},
         });
         let referrer = Bytes::from(referrer.to_string());
-        ("bench/subject".into(), Digest::sha256(&referrer).to_string(), referrer)
+        ("subject".into(), Digest::sha256(&referrer).to_string(), referrer)
     })
     .await?;
-    let path = format!("/v2/bench/subject/referrers/{digest}");
+    let path = peer.path(&format!("subject/referrers/{digest}"));
     pages(peer, flags, ("page of referrers", path)).await
 }
 
 /// Many clients push the same layers at once, each to a repository of its own.
 async fn same(peer: &Peer, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Failure> {
-    let blobs = Blobs::new(7, 1 << 20);
+    let blobs = peer.blobs(7, 1 << 20);
     let all: Vec<(String, Bytes)> = (0..20).map(|number| blobs.get(number)).collect();
     let before = peer.disk();
     let name = "64 clients push the same 20 layers of 1 MiB";
@@ -360,7 +361,7 @@ async fn same(peer: &Peer, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Fa
             let all = all.clone();
             async move {
                 for (digest, bytes) in &all {
-                    connection.push(&format!("bench/same-{number}"), (digest, bytes)).await?;
+                    connection.push(&format!("same-{number}"), (digest, bytes)).await?;
                 }
                 Ok(connection)
             }
@@ -377,14 +378,14 @@ async fn same(peer: &Peer, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Fa
 /// As many slow uploads as slow downloads at once, for as long as the flags say.
 async fn slow(peer: &Peer, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Failure> {
     let length = (u64::from(SLOW_BYTES) * u64::from(flags.slow_seconds)).try_into().unwrap_or(usize::MAX);
-    let (digest, bytes) = Blobs::new(8, length).get(0);
+    let (digest, bytes) = peer.blobs(8, length).get(0);
     let mut connection = peer.connect().await?;
-    connection.push("bench/slow", (&digest, &bytes)).await?;
-    image(&mut connection, "bench/slow", ("1", &[(&digest, bytes.len())])).await?;
-    until_given(&mut connection, "bench/slow").await?;
+    connection.push("slow", (&digest, &bytes)).await?;
+    image(&mut connection, "slow", ("1", &[(&digest, bytes.len())])).await?;
+    until_given(&mut connection, "slow").await?;
     let jobs = flags.slow * 2;
     let load = Load { name: "slow uploads and downloads", connections: jobs, jobs, job_bytes: length as u64 };
-    let path = format!("/v2/bench/slow/blobs/{digest}");
+    let path = peer.path(&format!("slow/blobs/{digest}"));
     load.run(peer, move |mut connection, number| {
         let (path, bytes) = (path.clone(), bytes.clone());
         async move {
