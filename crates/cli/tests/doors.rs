@@ -329,3 +329,20 @@ fn who_asks_too_much_is_told_when_to_come_back() {
         assert_eq!(place.socket().get("GET", "/api/v1/whoami").status, 200, "the operator is not counted");
     }
 }
+
+/// RFC 9110 §8.6: as long as what a GET would bring, in the caller's language.
+#[test]
+fn a_refused_head_says_how_long_its_get_is() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    for language in ["en", "ja"] {
+        let headers = vec![("accept-language", language.to_owned())];
+        let door = Door::Page { port: server.port, headers };
+        for path in ["/v2/", "/v2/a/manifests/1", "/v2/a/blobs/sha256:0", "/v2/UPPER/manifests/1"] {
+            let [head, get] = ["HEAD", "GET"].map(|method| door.get(method, path));
+            assert_eq!((head.status, head.body.len()), (get.status, 0), "{path}");
+            assert_eq!(head.header("content-length"), Some(get.body.len().to_string().as_str()), "{path}");
+            assert!(get.json()["errors"][0]["code"].is_string(), "{path}: {}", get.text());
+        }
+    }
+}

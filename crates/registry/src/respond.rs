@@ -44,10 +44,14 @@ pub fn body_of(problem: &Problem) -> String {
 /// The answer that tells a problem; without a body to HEAD.
 pub(crate) fn problem(problem: &Problem, head: bool) -> Response {
     let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = (status, if head { String::new() } else { body_of(problem) }).into_response();
-    if !head {
-        response.extensions_mut().insert(Told(problem.clone()));
+    let body = body_of(problem);
+    let length = body.len();
+    let mut response = (status, if head { String::new() } else { body }).into_response();
+    if head {
+        // Of the body that a GET would get (RFC 9110 §8.6).
+        set(&mut response, header::CONTENT_LENGTH, &length.to_string());
     }
+    response.extensions_mut().insert(Told(problem.clone()));
     set(&mut response, header::CONTENT_TYPE, "application/json");
     let again = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
     if let Some(seconds) = problem.retry_after_seconds.or_else(|| again.then_some(limit::RETRY_SECONDS)) {

@@ -9,6 +9,7 @@
 //! read shows at the socket. With HTTP/2 pings look like life, and a window that never opens looks like patience.
 
 mod pace;
+mod unread;
 
 use std::{
     collections::HashMap,
@@ -47,7 +48,10 @@ use tokio_util::{
 use tower::ServiceExt as _;
 use tower_http::timeout::TimeoutBody;
 
-use self::pace::{Pace, Running, Watched, answered};
+use self::{
+    pace::{Pace, Running, Watched, answered},
+    unread::Worded,
+};
 use crate::{
     limit,
     plain_door::PlainStream,
@@ -276,7 +280,7 @@ async fn converse<S>(
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let pace = Arc::new(Pace::new());
-    let stream = Watched::new(stream, pace.clone());
+    let stream = Worded::new(Watched::new(stream, pace.clone()));
     let asked = pace.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let running = Running::begin(&asked);

@@ -123,6 +123,51 @@ async fn an_answer_may_take_its_time() {
     server.await.expect("ended");
 }
 
+/// What HTTP refuses by itself is refused in the registry's words, whole also where the other end reads slowly.
+#[tokio::test]
+async fn what_nobody_could_read_is_refused_with_a_body() {
+    let many: String = (0..200).map(|number| format!("x-{number}: a\r\n")).collect();
+    for (asked, status, code) in [
+        ("NONSENSE\r\n\r\n".to_owned(), "400 Bad Request", "UNSUPPORTED"),
+        ("GET /\0 HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), "400 Bad Request", "UNSUPPORTED"),
+        (
+            format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(70_000)),
+            "414 URI Too Long",
+            "UNSUPPORTED",
+        ),
+        (
+            format!("GET / HTTP/1.1\r\nhost: a\r\n{many}\r\n"),
+            "431 Request Header Fields Too Large",
+            "UNSUPPORTED",
+        ),
+    ] {
+        // An answer before it: who asks one after the other gets both.
+        for first in ["", "GET / HTTP/1.1\r\nhost: a\r\n\r\n"] {
+            let (client, server) = tokio::io::duplex(7);
+            let serving = tokio::spawn(converse(
+                server,
+                (caller(), ConnectionHold::new(())),
+                app(),
+                CancellationToken::new(),
+            ));
+            let (mut read, mut write) = tokio::io::split(client);
+            let request = format!("{first}{asked}");
+            let sending = tokio::spawn(async move { write.write_all(request.as_bytes()).await });
+            let mut all = String::new();
+            read.read_to_string(&mut all).await.expect("an answer and its end");
+            let refusal = &all[all.rfind("HTTP/1.1 ").expect("an answer")..];
+            let (head, body) = refusal.split_once("\r\n\r\n").expect("a head");
+            assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{all}");
+            assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{all}");
+            let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+            assert_eq!(body["errors"][0]["code"], code);
+            assert_eq!(all.matches("here").count(), usize::from(!first.is_empty()), "{all}");
+            drop(sending.await);
+            serving.await.expect("ended");
+        }
+    }
+}
+
 /// So that what does not fit is refused before it is sent.
 #[tokio::test]
 async fn how_long_a_body_is_is_known_before_it_comes() {
