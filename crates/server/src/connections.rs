@@ -34,6 +34,7 @@ use hyper::{
     server::conn::http1,
 };
 use hyper_util::rt::TokioIo;
+use seaworthy_policy::Language;
 use seaworthy_registry::ConnectionHold;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -68,6 +69,14 @@ pub(crate) enum Door {
     Plain,
     /// HTTPS.
     Tls(TlsAcceptor),
+}
+
+/// What answers at a network listener.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) router: Router,
+    /// Of what HTTP refuses before anybody has read which language is wanted.
+    pub(crate) language: Language,
 }
 
 /// The slots for connections, of all doors together. Cheap to clone.
@@ -214,7 +223,7 @@ pub(crate) fn raise_files() -> u64 {
 pub(crate) async fn serve(
     listener: TcpListener,
     door: Door,
-    app: Router,
+    app: App,
     slots: Slots,
     stop: CancellationToken,
 ) {
@@ -250,7 +259,7 @@ async fn shake_hands<S>(
     stream: S,
     (address, hold): (SocketAddr, ConnectionHold),
     acceptor: &TlsAcceptor,
-    app: Router,
+    app: App,
     stop: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -271,23 +280,19 @@ async fn shake_hands<S>(
 }
 
 /// Answers what is asked on one connection.
-async fn converse<S>(
-    stream: S,
-    (caller, hold): (Caller, ConnectionHold),
-    app: Router,
-    stop: CancellationToken,
-) where
+async fn converse<S>(stream: S, (caller, hold): (Caller, ConnectionHold), app: App, stop: CancellationToken)
+where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let pace = Arc::new(Pace::new());
-    let stream = Worded::new(Watched::new(stream, pace.clone()));
+    let stream = Worded::new(Watched::new(stream, pace.clone()), app.language);
     let asked = pace.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let running = Running::begin(&asked);
         let mut request = request.map(steady);
         request.extensions_mut().insert(ConnectInfo(caller));
         request.extensions_mut().insert(hold.clone());
-        let answer = app.clone().oneshot(request);
+        let answer = app.router.clone().oneshot(request);
         async move { Ok::<_, Infallible>(answered(answer.await?, running)) }
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);

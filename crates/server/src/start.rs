@@ -25,7 +25,7 @@ use crate::{
     alerts::{Links, Post, PostConfig},
     api::{self, Rooms},
     auth,
-    connections::{self, Door, Slots},
+    connections::{self, App, Door, Slots},
     console,
     group::{Accounts, OperatorGroup},
     limit,
@@ -131,10 +131,10 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
         .layer(middleware::from_fn_with_state(rooms.language, speak::to_the_caller));
     let plain = network.clone().layer(Extension(seaworthy_registry::SendsFiles));
     for listener in listeners {
-        serve_network(&tasks, &rooms.slots, &plain, (listener, Door::Plain));
+        serve_network(&tasks, &rooms, &plain, (listener, Door::Plain));
     }
     for (listener, acceptor) in doors {
-        serve_network(&tasks, &rooms.slots, &network, (listener, Door::Tls(acceptor)));
+        serve_network(&tasks, &rooms, &network, (listener, Door::Tls(acceptor)));
     }
     Ok(Running { url, rooms, tasks, db, socket, evidence, _data: data })
 }
@@ -408,9 +408,10 @@ fn close_files(data: &std::path::Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn serve_network(tasks: &Tasks, slots: &Slots, app: &Router, (listener, door): (TcpListener, Door)) {
+fn serve_network(tasks: &Tasks, rooms: &Rooms, router: &Router, (listener, door): (TcpListener, Door)) {
     let name = listener.local_addr().map_or("a listener".to_owned(), |it| format!("requests at {it}"));
-    tasks.spawn(name, connections::serve(listener, door, app.clone(), slots.clone(), tasks.cancel()));
+    let app = App { router: router.clone(), language: rooms.language };
+    tasks.spawn(name, connections::serve(listener, door, app, rooms.slots.clone(), tasks.cancel()));
 }
 
 fn serve_socket(tasks: &Tasks, app: Router, listener: UnixListener) {

@@ -22,8 +22,8 @@ fn caller() -> Caller {
 
 /// Answers at `/`, takes an hour at `/slow`, reads what it gets at `/read`, says at `/length` how much that will be,
 /// and has much to say at `/long`.
-fn app() -> Router {
-    Router::new().fallback(|request: Request| async {
+fn app() -> App {
+    let router = Router::new().fallback(|request: Request| async {
         match request.uri().path() {
             "/slow" => {
                 tokio::time::sleep(Duration::from_secs(3_600)).await;
@@ -37,7 +37,8 @@ fn app() -> Router {
             "/length" => Response::new(format!("{:?}", request.body().size_hint().exact()).into()),
             _ => Response::new("here".into()),
         }
-    })
+    });
+    App { router, language: Language::English }
 }
 
 /// The client's end of a connection that is served, and its server.

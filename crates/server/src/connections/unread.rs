@@ -9,27 +9,31 @@ use std::{
 
 use bytes::{Buf as _, Bytes};
 use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_policy::Language;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::japanese;
 
 /// Bytes of the longest of those answers, and some more.
 const LONGEST: usize = 200;
 
-/// A stream whose refusals by HTTP itself get a body, in English: nobody has read which language is wanted.
+/// A stream whose refusals by HTTP itself get a body, in the server's language: nobody has read which one is wanted.
 pub(super) struct Worded<S> {
     stream: S,
+    language: Language,
     /// What is left of a refusal that is sent in the place of another.
     left: Bytes,
 }
 
 impl<S> Worded<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self { stream, left: Bytes::new() }
+    pub(super) fn new(stream: S, language: Language) -> Self {
+        Self { stream, language, left: Bytes::new() }
     }
 }
 
 /// The same answer with a body, if this is one of HTTP itself: with a head of these three fields and no more, which no
 /// other answer has.
-fn worded(bytes: &[u8]) -> Option<Bytes> {
+fn worded(bytes: &[u8], language: Language) -> Option<Bytes> {
     // Longer ones may be of a file, and are not to be touched here.
     if bytes.len() > LONGEST {
         return None;
@@ -45,7 +49,7 @@ fn worded(bytes: &[u8]) -> Option<Bytes> {
         (None, "431") => (ErrorCode::Invalid, "the request's head is longer than a server reads"),
         _ => return None,
     };
-    let body = seaworthy_registry::body_of(&Problem::new(code, message));
+    let body = seaworthy_registry::body_of(&japanese::problem(Problem::new(code, message), language));
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: application/json\r\n\
@@ -68,7 +72,7 @@ impl<S: AsyncWrite + Unpin> Worded<S> {
     /// Sends what stands in the place of `bytes`; `None` when nothing does.
     fn poll_worded(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Option<io::Result<usize>>> {
         if self.left.is_empty() {
-            match worded(bytes) {
+            match worded(bytes, self.language) {
                 Some(answer) => self.left = answer,
                 None => return Poll::Ready(None),
             }
