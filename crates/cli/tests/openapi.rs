@@ -166,6 +166,9 @@ fn server_and_health(it: &mut Description, socket: &Door, rejected: &Door) {
         let answer = socket.ask("POST", "/oauth2/token", form, body.as_bytes()).expect("answered");
         assert_eq!(answer.status, status, "{body}: {}", answer.text());
         it.holds("POST", "/oauth2/token", &answer);
+        let said = answer.json();
+        assert!(said["error"].is_string() && said["error_description"].is_string(), "RFC 6749 §5.2: {said}");
+        assert_eq!(said["errors"][0]["code"] == "UNAUTHORIZED", status == 401, "{said}");
     }
     for (body, status) in [
         ("grant_type=access_token&service=seaworthy&access_token=a.b.c", 401),

@@ -10,11 +10,13 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, header};
 use seaworthy_access::{Access, AccessError, DockerScope, Identity, ResourceAccess};
-use seaworthy_model::Problem;
+use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_policy::Language;
 use serde_json::json;
 
 use crate::{
     api::{ApiError, decode_form},
+    japanese,
     route::Routes,
 };
 
@@ -39,6 +41,7 @@ async fn by_get(
 async fn by_form(
     State(access): State<Access>,
     Extension(identity): Extension<Identity>,
+    Extension(language): Extension<Language>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -58,7 +61,7 @@ async fn by_form(
         Some("client_credentials") => {
             return match form.secret(&access, ("client_id", "client_secret"), source).await {
                 Ok(identity) => exchangeable(&access, &identity).await,
-                Err(error) => failed(error),
+                Err(error) => disbelieved(error, "invalid_client", language),
             };
         }
         Some("refresh_token") => {
@@ -75,7 +78,7 @@ async fn by_form(
     };
     match identity {
         Ok(identity) => issue(&access, &identity, &form.0).await,
-        Err(error) => failed(error),
+        Err(error) => disbelieved(error, "invalid_grant", language),
     }
 }
 
@@ -83,6 +86,7 @@ async fn by_form(
 async fn exchange(
     State(access): State<Access>,
     Extension(identity): Extension<Identity>,
+    Extension(language): Extension<Language>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -111,7 +115,7 @@ async fn exchange(
     };
     match issued {
         Ok(token) => axum::Json(json!({"refresh_token": token.expose()})).into_response(),
-        Err(error) => failed(error),
+        Err(error) => disbelieved(error, "invalid_grant", language),
     }
 }
 
@@ -203,6 +207,22 @@ pub(crate) fn failed(error: AccessError) -> Response {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
     response
+}
+
+/// What a form shows proves nothing: as OAuth says it (RFC 6749 §5.2), and as registries do, for clients of both.
+fn disbelieved(error: AccessError, word: &str, language: Language) -> Response {
+    let problem = Problem::from(error);
+    if problem.code != ErrorCode::Unauthorized {
+        return ApiError(problem).into_response();
+    }
+    let problem = japanese::problem(problem, language);
+    let body = json!({
+        "error": word,
+        "error_description": problem.message,
+        "errors": [{"code": problem.code.oci_code(), "message": problem.message, "detail": null}],
+    });
+    let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"seaworthy\"")];
+    (StatusCode::UNAUTHORIZED, challenge, axum::Json(body)).into_response()
 }
 
 fn refuse(error: &str, description: &str) -> Response {
