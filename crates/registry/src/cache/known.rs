@@ -62,15 +62,14 @@ impl Caches {
     pub(crate) async fn all(&self) -> Result<All, RegistryError> {
         // Before the rows: a commit in between makes what was read of no use to anybody later.
         let count = self.watch.as_ref().map(Watch::count);
-        let before = {
-            let slot = self.lock();
-            if let Some(slot) = slot.as_ref().filter(|slot| slot.holds(count)) {
-                return Ok(slot.all.clone());
-            }
-            slot.as_ref().map(|slot| slot.all.clone()).unwrap_or_default()
-        };
+        if let Some(slot) = self.lock().as_ref().filter(|slot| slot.holds(count)) {
+            return Ok(slot.all.clone());
+        }
         let read_at = Some(Instant::now());
         let rows = db::caches(&self.db).await?;
+        // As they are by now: of many who read them at once, all have the same.
+        let mut slot = self.lock();
+        let before = slot.as_ref().map(|slot| slot.all.clone()).unwrap_or_default();
         let known = |row: &CacheRow| {
             let same = |cache: &&Arc<Cache>| {
                 cache.row.changed_at == row.changed_at
@@ -82,7 +81,7 @@ impl Caches {
         let all: All = Arc::new(
             rows.into_iter().map(|row| known(&row).unwrap_or_else(|| Arc::new(self.opened(row)))).collect(),
         );
-        *self.lock() = Some(Slot { count, read_at, all: all.clone() });
+        *slot = Some(Slot { count, read_at, all: all.clone() });
         Ok(all)
     }
 
