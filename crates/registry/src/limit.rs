@@ -194,6 +194,8 @@ pub const FILL_SECONDS_MAX: i64 = 3600;
 pub const FETCH_ATTEMPTS: u32 = 4;
 /// Attempts of one fetch in all.
 pub const FETCH_ATTEMPTS_MAX: u32 = 32;
+/// Attempts of one fetch for which the upstream began anew, because it knows no ranges: each costs all bytes once more.
+pub const FETCHES_ANEW: u32 = 3;
 /// First bytes of a blob that is being fetched, which its readers share in memory (64 KiB).
 pub const HEAD_BYTES: usize = 64 * 1024;
 /// Bytes at the end of a blob that nobody is given before all of it is verified and stored (16 KiB).

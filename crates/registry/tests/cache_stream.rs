@@ -8,7 +8,10 @@ use seaworthy_registry::{SendsFiles, limit};
 use seaworthy_store::{args, map::file_behind};
 use seaworthy_testkit::{TestDb, db_tests};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::mpsc,
+};
 
 use crate::{
     client::{Client, ROOMS, World},
@@ -17,7 +20,7 @@ use crate::{
 
 db_tests!(super::ROOMS; pull_through_streams_from_the_first_byte, a_wrong_digest_is_never_served_whole,
     a_cut_upstream_goes_on_where_it_stood, a_reader_that_goes_away_ends_nothing, ranges_wait_for_all_of_it,
-    a_fetch_that_gets_nowhere_ends, so_many_are_fetched_at_once, so_many_are_filled_at_once, lengths_are_what_the_manifest_says, a_head_downloads_nothing);
+    a_fetch_that_gets_nowhere_ends, an_upstream_without_ranges_is_not_asked_in_vain, so_many_are_fetched_at_once, so_many_are_filled_at_once, lengths_are_what_the_manifest_says, a_head_downloads_nothing);
 
 const SIZE: usize = 600_000;
 
@@ -231,6 +234,54 @@ async fn a_fetch_that_gets_nowhere_ends(test: TestDb) {
         client.open(request(&path)).await.into_body().into_data_stream().try_collect().await;
     assert!(body.is_err());
     assert_eq!(upstream.count(&call) as u64, u64::from(limit::FETCH_ATTEMPTS_MAX));
+}
+
+/// The address of a place that answers once, knows no ranges, and ends the connection after so many bytes of `all`: those
+/// arrive, which a server that fails does not promise.
+async fn breaking_off(all: &[u8], after: usize) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = listener.local_addr().expect("an address");
+    let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", all.len()).into_bytes();
+    answer.extend_from_slice(&all[..after]);
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") {
+            asked.push(stream.read_u8().await.expect("a request"));
+        }
+        stream.write_all(&answer).await.expect("sent");
+        stream.shutdown().await.expect("ended");
+        // Until the other side has read it.
+        stream.read_to_end(&mut asked).await.ok();
+    });
+    format!("http://{address}/")
+}
+
+async fn an_upstream_without_ranges_is_not_asked_in_vain(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let (client, path, call) = begun(&world, &upstream).await;
+    let anew = usize::try_from(limit::FETCHES_ANEW).expect("small");
+    let further: Vec<usize> = (1..=anew + 1).map(|time| 20_000 * time).collect();
+    // How far it comes each time.
+    for reaches in [
+        // Where it was, or not even there: nothing is gained by asking for all of it again.
+        vec![20_000, 20_000],
+        vec![20_000, 10_000],
+        // Further each time: as often as it may, and once more.
+        further.clone(),
+        [&further[..anew], &[SIZE]].concat(),
+    ] {
+        let before = upstream.count(&call);
+        for reach in &reaches {
+            let place = breaking_off(&layer(), *reach).await;
+            upstream.fault(&call, Fault::Status(307, vec![("location", place)]));
+        }
+        let body = client.open(request(&path)).await.into_body().into_data_stream();
+        let got: Result<Vec<Bytes>, _> = body.try_collect().await;
+        let is_whole = reaches.contains(&SIZE);
+        assert_eq!((got.is_ok(), rows(&world).await), (is_whole, usize::from(is_whole)), "{reaches:?}");
+        assert_eq!(upstream.count(&call) - before, reaches.len());
+    }
 }
 
 async fn lengths_are_what_the_manifest_says(test: TestDb) {

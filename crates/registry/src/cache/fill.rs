@@ -297,32 +297,44 @@ impl Fetch {
 
     /// Takes all bytes in, going on where a connection broke.
     async fn receive(&self, upload: &mut Upload, told: &watch::Sender<Progress>) -> Result<(), Trouble> {
-        let mut vain = 0;
+        let (mut vain, mut anew) = (0, 0);
         for _ in 0..limit::FETCH_ATTEMPTS_MAX {
             let before = upload.offset();
-            let error = match self.receive_some(upload, told).await {
+            let mut is_anew = false;
+            let error = match self.receive_some(upload, told, &mut is_anew).await {
                 Ok(()) => return Ok(()),
                 Err(Trouble::Upstream(error)) if error.is_trouble() && error.retry_after().is_none() => error,
                 Err(trouble) => return Err(trouble),
             };
             vain = if upload.offset() > before { 0 } else { vain + 1 };
-            if vain >= limit::FETCH_ATTEMPTS {
+            anew += u32::from(is_anew);
+            // Who knows no ranges and broke off before what is here would have to send all of that again.
+            let is_lost = is_anew && vain > 0;
+            if is_lost || vain >= limit::FETCH_ATTEMPTS || anew >= limit::FETCHES_ANEW {
                 return Err(error.into());
             }
             let (digest, offset) = (self.digest, upload.offset());
             tracing::info!(%digest, offset, reason = seaworthy_store::chain(&error), "a fetch goes on");
-            if vain > 0 {
-                tokio::time::sleep(Duration::from_millis(100 << vain)).await;
+            let rest = vain.max(anew);
+            if rest > 0 {
+                tokio::time::sleep(Duration::from_millis(100 << rest)).await;
             }
         }
         Err(self.wrong("a blob in too many pieces").into())
     }
 
-    async fn receive_some(&self, upload: &mut Upload, told: &watch::Sender<Progress>) -> Result<(), Trouble> {
+    /// Takes in what comes of one request; notes when it begins before what is here.
+    async fn receive_some(
+        &self,
+        upload: &mut Upload,
+        told: &watch::Sender<Progress>,
+        is_anew: &mut bool,
+    ) -> Result<(), Trouble> {
         let from = upload.offset();
         let Arriving { mut flow, start } = self.cache.upstream.blob(&self.remote, &self.digest, from).await?;
         // Who does not know ranges sends everything once more.
         let mut known = from - start;
+        *is_anew = known > 0;
         while let Some(bytes) = flow.next().await? {
             if upload.offset() == 0 && known == 0 {
                 told.send_modify(|it| it.begin(&bytes));
