@@ -31,7 +31,7 @@ pub(crate) use self::{
     known::{Cache, Caches},
     served::Served,
     tasks::Tasks,
-    through::{Outcome, checks},
+    through::{Outcome, absent, checks},
 };
 use crate::{
     HostName, Origin, Prefix, Registry, RegistryError,
@@ -253,7 +253,7 @@ impl Registry {
             })
         })
         .await?;
-        self.inner.caches.forget();
+        self.forget_caches();
         Ok(settings)
     }
 
@@ -271,8 +271,14 @@ impl Registry {
             })
         })
         .await?;
-        self.inner.caches.forget();
+        self.forget_caches();
         Ok(())
+    }
+
+    /// Another upstream may have what the one before had not.
+    fn forget_caches(&self) {
+        self.inner.caches.forget();
+        self.inner.absent.clear();
     }
 
     /// What a path means with `ns=`, by which containerd tells a mirror whose repository it is: the one in the

@@ -182,6 +182,11 @@ pub const CHECK_SECONDS: u32 = 60;
 pub const CACHES_MS: u64 = 1_000;
 /// Tags whose last check is remembered.
 pub const CHECKS: usize = 65_536;
+/// How long it holds that an upstream does not have a manifest, in seconds: a client in a loop asks it no more often.
+/// Never longer than its answers about tags hold.
+pub const ABSENT_SECONDS: u32 = 10;
+/// Manifests of which that is remembered.
+pub const ABSENT: usize = 16_384;
 /// Blobs that come from upstreams at once; more wait.
 pub const FETCHES: usize = 64;
 /// Blobs of one image that are fetched at once without anybody waiting for them.

@@ -98,6 +98,8 @@ pub(crate) struct Inner {
     pub(crate) caches: Caches,
     /// When the upstream was asked about a tag last.
     pub(crate) checks: Cache<(RepoName, Tag), Timestamp>,
+    /// When an upstream said last that it has no such manifest.
+    pub(crate) absent: Cache<(RepoName, ManifestName), Timestamp>,
     pub(crate) errands: Flights<(RepoName, ManifestName), Option<Outcome>>,
     pub(crate) fills: Flights<(RepoName, Digest), Option<()>>,
     pub(crate) fetches: Fetches,
@@ -126,6 +128,7 @@ impl Registry {
                 pulls: Pulls::default(),
                 caches,
                 checks: crate::cache::checks(),
+                absent: crate::cache::absent(),
                 errands: Flights::default(),
                 fills: Flights::default(),
                 fetches: Fetches::default(),

@@ -20,7 +20,7 @@ db_tests!(super::ROOMS; an_image_is_pulled_through, a_real_registry_is_pulled_th
     many_clients_one_upstream_fetch, upstream_away_serves_the_cache_and_says_so, a_hanging_upstream_is_not_waited_for,
     an_upstream_that_fails_is_left_alone, a_tag_is_asked_for_once_in_its_time, a_tag_moves_with_its_upstream,
     a_tag_that_is_gone_is_gone, what_was_deleted_comes_back, an_immutable_tag_stays, proxy_ns_ssrf, a_cache_takes_no_pushes, caches_are_bounded,
-    what_is_not_there_is_not_found);
+    what_is_not_there_is_not_found, an_absent_manifest_is_asked_for_now_and_then);
 
 /// A time that stands still.
 async fn still(mut test: TestDb) -> (World, Arc<FixedClock>) {
@@ -478,4 +478,50 @@ async fn what_is_not_there_is_not_found(test: TestDb) {
         assert_eq!((answer.status, answer.code().as_str()), (StatusCode::NOT_FOUND, code), "{path}");
     }
     assert_eq!(upstream.count(&format!("GET /v2/a/blobs/{digest}")), 0, "no manifest names it");
+}
+
+async fn an_absent_manifest_is_asked_for_now_and_then(test: TestDb) {
+    let (world, clock) = still(test).await;
+    let upstream = Upstream::new().await;
+    let absent = i64::from(limit::ABSENT_SECONDS);
+    let check = limit::ABSENT_SECONDS * 6;
+    upstream.cached(&world, json!({"check_seconds": check})).await;
+    let client = world.operator();
+    let image = crate::upstream::image(&[b"layer"]);
+    for name in ["1".to_owned(), image.digest.to_string()] {
+        let (path, call) = (format!("/v2/hub/a/manifests/{name}"), format!("GET /v2/a/manifests/{name}"));
+        let get = async || client.get(&path).await.status;
+        for method in ["GET", "HEAD", "GET"] {
+            let answer = client.send(method, &path, &[], "").await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND);
+        }
+        assert_eq!(upstream.count(&call), 1);
+        // It is pushed there; here that is known when the time is over.
+        upstream.put_image("a:1", &[b"layer"]);
+        clock.advance(absent - 1);
+        assert_eq!((get().await, upstream.count(&call)), (StatusCode::NOT_FOUND, 1));
+        clock.advance(1);
+        assert_eq!((get().await, upstream.count(&call)), (StatusCode::OK, 2));
+        // What is here is not absent, however it goes.
+        let gone = client.send("DELETE", &path, &[], "").await;
+        assert_eq!(gone.status, StatusCode::ACCEPTED, "{}", gone.text());
+        assert_eq!(get().await, StatusCode::OK);
+        let whole = format!("/v2/hub/a/manifests/{}", image.digest);
+        assert_eq!(client.send("DELETE", &whole, &[], "").await.status, StatusCode::ACCEPTED);
+        for name in ["1", &image.digest.to_string()] {
+            upstream.remove(&format!("/v2/a/manifests/{name}"));
+        }
+    }
+    // Another upstream may have it, and what is asked about each time is asked about each time.
+    let get = async || client.get("/v2/hub/b/manifests/1").await.status;
+    assert_eq!(get().await, StatusCode::NOT_FOUND);
+    upstream.put_image("b:1", &[b"layer"]);
+    assert_eq!(get().await, StatusCode::NOT_FOUND);
+    upstream.cached(&world, json!({"check_seconds": check})).await;
+    assert_eq!(get().await, StatusCode::OK);
+    upstream.cached(&world, json!({"check_seconds": 0})).await;
+    let get = async || client.get("/v2/hub/c/manifests/1").await.status;
+    assert_eq!(get().await, StatusCode::NOT_FOUND);
+    upstream.put_image("c:1", &[b"layer"]);
+    assert_eq!(get().await, StatusCode::OK);
 }

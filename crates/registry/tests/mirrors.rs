@@ -86,11 +86,13 @@ async fn what_fits_is_here_before_anybody_asks(test: TestDb) {
     assert!(looked(&world).await.iter().all(|it| it.error.is_none()));
     let more: Vec<String> = upstream.seen().iter().skip(asked).map(|seen| seen.call.clone()).collect();
     assert!(!more.iter().any(|call| call.contains("/blobs/")), "{more:#?}");
-    // A tag that moved is.
-    let moved = upstream.put_image("a:3.1", &[b"newer"]);
+    // A tag that moved is, and one that is new, though somebody asked for it in vain a moment ago.
+    assert!(!is_here(&world, "a/manifests/3.3").await);
+    let (moved, new) = (upstream.put_image("a:3.1", &[b"newer"]), upstream.put_image("a:3.3", &[b"new"]));
+    upstream.list_tags("a", &["3.1", "3.2", "3.3"]);
     again(&world).await;
     assert!(looked(&world).await.iter().all(|it| it.error.is_none()));
-    assert!(is_filled(&world, &moved.digest).await);
+    assert!(is_filled(&world, &moved.digest).await && is_filled(&world, &new.digest).await);
 }
 
 async fn what_refers_comes_along(test: TestDb) {

@@ -217,10 +217,11 @@ impl Registry {
         (remote, local): (&RepoName, &RepoName),
         tag: &Tag,
     ) -> Result<(), RegistryError> {
-        let identity = Identity::system();
+        let (identity, name) = (Identity::system(), ManifestName::Tag(tag.clone()));
         // Whenever it was asked about: this is the time.
         self.inner.checks.remove(&(local.clone(), tag.clone()));
-        let served = self.bring(&identity, local, &ManifestName::Tag(tag.clone())).await?;
+        self.inner.absent.remove(&(local.clone(), name.clone()));
+        let served = self.bring(&identity, local, &name).await?;
         if let Some(super::Served::Stale(why)) = served {
             return Err(Problem::new(ErrorCode::Unavailable, why).into());
         }

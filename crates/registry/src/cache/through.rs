@@ -27,6 +27,11 @@ pub(crate) fn checks() -> quick_cache::sync::Cache<(RepoName, Tag), Timestamp> {
     quick_cache::sync::Cache::new(limit::CHECKS)
 }
 
+/// When it was said last that there is no such manifest.
+pub(crate) fn absent() -> quick_cache::sync::Cache<(RepoName, ManifestName), Timestamp> {
+    quick_cache::sync::Cache::new(limit::ABSENT)
+}
+
 /// What came of asking.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
@@ -78,6 +83,9 @@ impl Registry {
         }
         let Some(remote) = cache.settings.remote(repository) else { return Ok(None) };
         let key = (repository.clone(), name.clone());
+        if held.is_none() && self.is_absent(&cache, &key) {
+            return Ok(None);
+        }
         let errand = Errand {
             registry: self.clone(),
             cache,
@@ -99,6 +107,13 @@ impl Registry {
             }
             Outcome::Away(problem) | Outcome::Refused(problem) => Err(problem.into()),
         }
+    }
+
+    /// True when the upstream said a moment ago that it does not have it.
+    fn is_absent(&self, cache: &Cache, key: &(RepoName, ManifestName)) -> bool {
+        let seconds = limit::ABSENT_SECONDS.min(cache.settings.check_seconds);
+        let until = self.inner.absent.get(key).map(|at| at.plus_seconds(i64::from(seconds)));
+        until.is_some_and(|until| self.inner.clock.now() < until)
     }
 
     /// True when what is here is served without asking: it cannot be another, must not become another, or was
@@ -142,7 +157,11 @@ impl Errand {
         let outcome = match asked.unwrap_or_else(|_| Err(late().into())) {
             Err(Trouble::Upstream(error @ UpstreamError::NotFound { is_told, .. })) => {
                 match self.forget(is_told).await {
-                    Ok(true) => Ok(Outcome::Gone),
+                    Ok(true) => {
+                        let key = (self.repository.clone(), self.name.clone());
+                        self.registry.inner.absent.insert(key, self.registry.inner.clock.now());
+                        Ok(Outcome::Gone)
+                    }
                     // It stays, and is not what the upstream has.
                     Ok(false) => Err(error.into()),
                     Err(error) => Err(error.into()),
@@ -267,6 +286,7 @@ impl Errand {
     }
 
     fn checked(&self) {
+        self.registry.inner.absent.remove(&(self.repository.clone(), self.name.clone()));
         if let ManifestName::Tag(tag) = &self.name {
             let now = self.registry.inner.clock.now();
             self.registry.inner.checks.insert((self.repository.clone(), tag.clone()), now);
@@ -332,13 +352,15 @@ mod tests {
     const _: () = assert!(limit::ERRAND_SECONDS > 2 * limit::UPSTREAM_SECONDS);
 
     #[test]
-    fn checks_are_bounded() {
-        let checks = checks();
+    fn what_is_remembered_is_bounded() {
+        let (checks, absent, at) = (checks(), absent(), Timestamp::from_seconds(0));
         let tag = Tag::latest();
         for number in 0..limit::CHECKS + limit::CHECKS / 4 {
             let repository: RepoName = format!("r{number}").parse().expect("a name");
-            checks.insert((repository, tag.clone()), Timestamp::from_seconds(0));
+            checks.insert((repository.clone(), tag.clone()), at);
+            absent.insert((repository, ManifestName::Tag(tag.clone())), at);
         }
         assert!(checks.len() <= limit::CHECKS && checks.len() > limit::CHECKS / 2, "{}", checks.len());
+        assert!(absent.len() <= limit::ABSENT && absent.len() > limit::ABSENT / 2, "{}", absent.len());
     }
 }
