@@ -14,6 +14,7 @@ use crate::{
     agent::until,
     http::Door,
     image::Image,
+    promotion::refer,
     server::{Place, Server, run},
 };
 
@@ -95,9 +96,19 @@ fn a_real_client_pulls_through_a_cache() {
     });
     assert_eq!(records[0]["record"]["details"]["from"], json!("localhost/dev/app"), "{records:#?}");
 
+    // What was signed there is found here, and what is listed can be pulled.
+    let signature = refer(&far_door, "dev/app", &image);
+    let listed = door.get("GET", &format!("/v2/hub/dev/app/referrers/{}", image.digest()));
+    assert_eq!(listed.json()["manifests"][0]["digest"], json!(signature), "{}", listed.text());
+    assert_eq!(listed.header("warning"), None);
+    let signed = door.get("GET", &format!("/v2/hub/dev/app/manifests/{signature}"));
+    assert_eq!(signed.json()["subject"]["digest"], json!(image.digest().to_string()), "{}", signed.text());
+    assert_eq!(door.get("GET", "/v2/hub/dev/app/tags/list").json()["tags"], json!(["1"]));
+
     // Imported: fetched as a whole, and copied to where it may be.
     let other = Image::debian("expat", "2.5.0-1", "imported");
     other.push(&far_door, "dev/other", "1");
+    let sbom = refer(&far_door, "dev/other", &other);
     let said = place.cli(&["image", "import", "hub.example/dev/other:1", "mine/other", "-o", "json"]);
     assert_eq!((said.code, &said.json()["digest"]), (0, &json!(other.digest().to_string())), "{said:?}");
     let mine = door.get("GET", "/v2/mine/other/manifests/1");
@@ -107,6 +118,8 @@ fn a_real_client_pulls_through_a_cache() {
         "{}",
         mine.text()
     );
+    let along = door.get("GET", &format!("/v2/mine/other/referrers/{}", other.digest()));
+    assert_eq!(along.json()["manifests"][0]["digest"], json!(sbom), "{}", along.text());
     let layer = door.get("GET", &format!("/v2/mine/other/blobs/{}", other.layer_digest()));
     assert_eq!(layer.status, 200, "{}", layer.text());
     for (from, to) in [

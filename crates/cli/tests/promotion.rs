@@ -6,11 +6,11 @@ use crate::{agent::until, http::Door, image::Image, server::Place};
 
 const EXAMPLE: &str = "application/vnd.example.sbom";
 
-/// An artifact about `subject`, in `dev/app`.
-fn refer(door: &Door, subject: &Image) -> String {
+/// An artifact about `subject`, in the same repository.
+pub(crate) fn refer(door: &Door, repository: &str, subject: &Image) -> String {
     let config = b"{}";
     let digest = seaworthy_oci::Digest::sha256(config);
-    let begun = format!("/v2/dev/app/blobs/uploads/?digest={digest}");
+    let begun = format!("/v2/{repository}/blobs/uploads/?digest={digest}");
     assert_eq!(door.ask("POST", &begun, "application/octet-stream", config).expect("sent").status, 201);
     let manifest = json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "artifactType": EXAMPLE,
@@ -25,7 +25,7 @@ fn refer(door: &Door, subject: &Image) -> String {
     let digest = seaworthy_oci::Digest::sha256(&bytes).to_string();
     let answer = door.ask(
         "PUT",
-        &format!("/v2/dev/app/manifests/{digest}"),
+        &format!("/v2/{repository}/manifests/{digest}"),
         "application/vnd.oci.image.manifest.v1+json",
         &bytes,
     );
@@ -40,7 +40,7 @@ fn an_image_is_promoted_where_it_may_be() {
     let door = place.login(server.port);
     let image = Image::debian("expat", "2.5.0-1", "promoted");
     image.push(&door, "dev/app", "1.4");
-    let sbom = refer(&door, &image);
+    let sbom = refer(&door, "dev/app", &image);
     let digest = image.digest().to_string();
 
     // No feed covers it, and `prod` enforces: unknown is not fine.

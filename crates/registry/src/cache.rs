@@ -8,6 +8,7 @@ mod flight;
 mod follow;
 mod import;
 mod known;
+mod lists;
 mod mirror;
 mod served;
 mod tasks;
@@ -29,6 +30,7 @@ pub(crate) use self::{
     flight::{Flights, Part},
     follow::{Begun, Follower},
     known::{Cache, Caches},
+    lists::{Lists, Referrer, Told, abreast},
     served::Served,
     tasks::Tasks,
     through::{Outcome, absent, checks},

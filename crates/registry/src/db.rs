@@ -64,7 +64,7 @@ pub(crate) use mirrors::{
     MirrorKey, claim_mirror, hold_mirror, mirrors, put_mirrors, remove_mirrors, settle_mirror,
 };
 use referrers::insert_referrer;
-pub(crate) use referrers::{ReferrerRow, annotations, referrers, referring};
+pub(crate) use referrers::{ReferrerRow, Unlisted, annotations, referrers, referring};
 pub(crate) use replications::{
     OutgoingKey, ReplicationRow, Settled, behind, claim_outgoing, count_replications, due_outgoing,
     gone_manifests, gone_tag, hold_outgoing, is_so, outgoing_page, prefix_of, put_replication,
@@ -250,6 +250,23 @@ pub(crate) async fn tags(
         )
         .await?;
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
+}
+
+/// Tags after `after`, also those that lists leave out, with their locks.
+pub(crate) async fn tags_with_locks(
+    db: &Db,
+    repository: &RepoName,
+    after: &str,
+    most: i64,
+) -> Result<Vec<(String, Locks)>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT name, COALESCE(locks, 0) FROM registry_tags
+             WHERE repository = $1 AND name > $2 ORDER BY name LIMIT $3",
+            args![repository.as_str(), after, most],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), Locks::from_bits(row.int(1)?)))).collect()
 }
 
 pub(crate) async fn repositories(

@@ -45,6 +45,7 @@ mod routes;
 mod rules;
 mod running;
 mod scrub;
+mod tags;
 mod upload;
 mod upstream;
 mod verify;

@@ -248,10 +248,20 @@ pub const MIRROR_SECONDS_MIN: u32 = 60;
 pub const MIRROR_SECONDS_MAX: u32 = 7 * 86_400;
 /// Tags of a repository that are mirrored; with more that fit, none is.
 pub const MIRROR_TAGS: usize = 10_000;
-/// Pages of an upstream's list of tags that are read.
-pub const MIRROR_PAGES: usize = 200;
-/// Longest page of such a list, and longest list of referrers, in bytes (4 MiB).
+/// Pages of an upstream's list, of tags or of referrers, that are read; a longer list is refused.
+pub const LIST_PAGES: usize = 200;
+/// Longest page of such a list, in bytes (4 MiB).
 pub const LIST_BYTES: usize = 4 * 1024 * 1024;
+/// All pages of one list together, in bytes (16 MiB).
+pub const LIST_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Tags in an upstream's list that a cache answers from; a longer list is refused.
+pub const LISTED_TAGS: usize = 100_000;
+/// Referrers in an upstream's list; a longer list is refused.
+pub const LISTED_REFERRERS: usize = 10_000;
+/// What is kept in memory of upstreams' lists of tags, and as much of referrers, in bytes (32 MiB).
+pub const LISTS_BYTES: u64 = 32 * 1024 * 1024;
+/// Lists that are read from upstreams at once, of each kind; more wait.
+pub const LISTS_AT_ONCE: usize = 16;
 /// How long a mirror that is looked at is left to who looks, in seconds: if that server is killed, another looks.
 pub const MIRROR_CLAIM_SECONDS: i64 = 600;
 /// Mirrors that are looked at once.

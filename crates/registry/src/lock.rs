@@ -86,7 +86,7 @@ impl Locks {
         Self(self.0 & !(PASSED | FAILED) | bit)
     }
 
-    const fn allow_deletion(self) -> bool {
+    pub(crate) const fn allow_deletion(self) -> bool {
         self.allow(Ability::Delete) && self.allow(Ability::Write)
     }
 

@@ -250,20 +250,6 @@ impl Registry {
         Ok(bytes.map(|bytes| (bytes.into(), stored.media_type)))
     }
 
-    /// Tags of a repository in byte order after `last`.
-    pub(crate) async fn tags(
-        &self,
-        identity: &Identity,
-        repository: &RepoName,
-        last: &str,
-        most: u32,
-    ) -> Result<Vec<String>, RegistryError> {
-        self.require(identity, Permission::Pull, repository).await?;
-        let locks = db::repository_locks(self.db(), repository).await?;
-        lock::check_read(locks.ok_or_else(|| unknown(repository))?, repository.as_str())?;
-        Ok(db::tags(self.db(), repository, last, most.into()).await?)
-    }
-
     /// Tags of all repositories that begin with `prefix` and that `identity` may pull, in order after
     /// (`repository`, `tag`): `most` of them and no more than [`limit::PAGE`], or all that are left.
     pub async fn images(

@@ -13,7 +13,8 @@ use serde_json::{
 
 use crate::{
     Door, Registry, RegistryError,
-    db::{self, ReferrerRow},
+    cache::{Referrer, Served, Told, abreast},
+    db::{self, ReferrerRow, Unlisted},
     limit,
     lock::{self, Ability},
 };
@@ -24,6 +25,8 @@ pub(crate) struct ReferrersPage {
     pub(crate) index: String,
     /// The last digest on it, when there is more.
     pub(crate) next: Option<Digest>,
+    /// From where the list comes, below a cache.
+    pub(crate) served: Option<Served>,
 }
 
 /// One referrer as people look at it.
@@ -83,8 +86,8 @@ struct Descriptor<'p> {
 }
 
 impl Registry {
-    /// Referrers of `subject` after `last` in digest order, whether or not it is here itself. With an
-    /// artifact type, those of it alone.
+    /// Referrers of `subject` after `last` in digest order, whether or not it is here itself; below a cache those that
+    /// its upstream says that there are. With an artifact type, those of it alone.
     ///
     /// A list says of a manifest what HEAD says of it. Its annotations are its content: they are
     /// shown of manifests that the caller may pull.
@@ -95,7 +98,16 @@ impl Registry {
         subject: &Digest,
         filter: (Option<&str>, &str),
     ) -> Result<ReferrersPage, RegistryError> {
-        let (rows, next) = self.referrers_page(identity, repository, subject, filter).await?;
+        self.may_list(identity, repository).await?;
+        let of = (repository, subject);
+        let (told, served) = match self.inner.caches.of(repository).await? {
+            Some(cache) => {
+                let (told, served) = self.told_referrers(&cache, of, cache.settings.check_seconds).await?;
+                (Some(told), Some(served))
+            }
+            None => (None, None),
+        };
+        let (rows, next) = self.referrers_page(identity, of, filter, told.as_deref()).await?;
         let manifests = rows.iter().map(|(row, annotations)| Descriptor {
             media_type: &row.media_type,
             digest: &row.digest,
@@ -109,10 +121,10 @@ impl Registry {
             manifests: manifests.collect(),
         };
         // Texts and numbers always serialise.
-        Ok(ReferrersPage { index: serde_json::to_string(&index).unwrap_or_default(), next })
+        Ok(ReferrersPage { index: serde_json::to_string(&index).unwrap_or_default(), next, served })
     }
 
-    /// The same for people: with who pushed each and when, and short.
+    /// Those that are here, for people: with who pushed each and when, and short.
     pub async fn referrers_shown(
         &self,
         identity: &Identity,
@@ -120,12 +132,14 @@ impl Registry {
         subject: &Digest,
         last: &str,
     ) -> Result<ReferrersShown, RegistryError> {
-        let (rows, next) = self.referrers_page(identity, repository, subject, (None, last)).await?;
+        self.may_list(identity, repository).await?;
+        let (rows, next) = self.referrers_page(identity, (repository, subject), (None, last), None).await?;
         let mut referrers = Vec::with_capacity(rows.len());
         for (row, annotations) in rows {
             let push = db::push_of(self.db(), repository, &row.digest).await?;
             let (pushed_at, pushed_by) = push.unzip();
-            let above = db::referrers(self.db(), (repository, &row.digest), None, "", 1).await?;
+            let above = db::referrers(self.db(), (repository, &row.digest), None, ("", 1), Unlisted::Left);
+            let above = above.await?;
             let (annotations, cut) = shortened(annotations.as_deref());
             referrers.push(ReferrerShown {
                 digest: row.digest,
@@ -142,18 +156,25 @@ impl Registry {
         Ok(ReferrersShown { referrers, next })
     }
 
+    async fn may_list(&self, identity: &Identity, repository: &RepoName) -> Result<(), RegistryError> {
+        self.require(identity, Permission::Pull, repository).await?;
+        let locks = db::repository_locks(self.db(), repository).await?.unwrap_or_default();
+        Ok(lock::check_read(locks, repository.as_str())?)
+    }
+
     async fn referrers_page(
         &self,
         identity: &Identity,
-        repository: &RepoName,
-        subject: &Digest,
+        of: (&RepoName, &Digest),
         (artifact_type, last): (Option<&str>, &str),
+        told: Option<&Told<Referrer>>,
     ) -> Result<Page, RegistryError> {
-        self.require(identity, Permission::Pull, repository).await?;
-        let locks = db::repository_locks(self.db(), repository).await?.unwrap_or_default();
-        lock::check_read(locks, repository.as_str())?;
-        let of = (repository, subject);
-        let mut rows = db::referrers(self.db(), of, artifact_type, last, limit::REFERRERS + 1).await?;
+        let repository = of.0;
+        let page = (last, limit::REFERRERS + 1);
+        let mut rows = match told {
+            Some(told) => self.referrers_along(of, (artifact_type, last), told).await?,
+            None => db::referrers(self.db(), of, artifact_type, page, Unlisted::Left).await?,
+        };
         let fit = fitting(&rows);
         let more = fit < rows.len();
         rows.truncate(fit);
@@ -173,6 +194,42 @@ impl Registry {
             page.push((row, annotations));
         }
         Ok((page, next))
+    }
+
+    /// Those of one page and at least one more, if there is one: what was told, and what is here beside it where the
+    /// upstream does not say. What is here is known better than anybody tells.
+    async fn referrers_along(
+        &self,
+        of: (&RepoName, &Digest),
+        (artifact_type, last): (Option<&str>, &str),
+        told: &Told<Referrer>,
+    ) -> Result<Vec<ReferrerRow>, RegistryError> {
+        let step = limit::REFERRERS + 1;
+        let most = usize::try_from(step).unwrap_or(usize::MAX);
+        let (mut rows, mut after) = (Vec::new(), last.to_owned());
+        while rows.len() < most {
+            let held = db::referrers(self.db(), of, artifact_type, (&after, step), Unlisted::Along).await?;
+            let held = held.into_iter().map(|row| (row.digest, row)).collect();
+            let listed = told.entries().unwrap_or_default();
+            let from = listed.partition_point(|it| it.digest().to_string() <= after);
+            let fits = |it: &&Referrer| artifact_type.is_none_or(|wanted| it.artifact_type() == wanted);
+            let listed = listed.iter().skip(from).filter(fits).take(most).map(|it| (*it.digest(), it));
+            let (all, until) = abreast(held, listed.collect(), most);
+            rows.extend(all.into_values().filter_map(|(held, listed)| match (held, listed) {
+                (Some(row), listed) => {
+                    let is_listed = listed.is_some() || !told.is_current();
+                    (is_listed && row.locks.allow(Ability::List)).then_some(row)
+                }
+                (None, listed) => listed.map(Referrer::row),
+            }));
+            let Some(until) = until else { break };
+            after = until.to_string();
+        }
+        let unknown = told.trouble().filter(|_| rows.is_empty() && told.entries().is_none());
+        match unknown {
+            Some(problem) if !self.has_manifest(of.0, of.1).await? => Err(problem.clone().into()),
+            _ => Ok(rows),
+        }
     }
 }
 
@@ -232,7 +289,9 @@ impl View<'_> {
             return Ok(true);
         }
         let gate = &self.registry.inner.config.gate;
-        let Some(refusal) = gate.check(self.of.0, &row.digest, self.door).await? else { return Ok(true) };
+        // What is not here gets, once it is, the answer of what it refers to; its own is not worth a wait.
+        let (judged, door) = if row.is_here { (&row.digest, self.door) } else { (self.of.1, Door::Blob) };
+        let Some(refusal) = gate.check(self.of.0, judged, door).await? else { return Ok(true) };
         if refusal.is_pending() {
             self.door = Door::Blob;
         }
@@ -271,6 +330,7 @@ mod tests {
                 annotation_bytes: *annotation_bytes,
                 annotations: None,
                 locks: lock::Locks::default(),
+                is_here: true,
             };
             fitting(&bytes.iter().map(row).collect::<Vec<_>>())
         };

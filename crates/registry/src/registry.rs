@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Collection, NameRange, PullGate, RegistryError,
-    cache::{Caches, Fetches, Flights, Outcome, Tasks},
+    cache::{Caches, Fetches, Flights, Lists, Outcome, Referrer, Tasks},
     db, limit,
     path::ManifestName,
     pulls::Pulls,
@@ -100,6 +100,8 @@ pub(crate) struct Inner {
     pub(crate) checks: Cache<(RepoName, Tag), Timestamp>,
     /// When an upstream said last that it has no such manifest.
     pub(crate) absent: Cache<(RepoName, ManifestName), Timestamp>,
+    pub(crate) tag_lists: Lists<RepoName, Tag>,
+    pub(crate) referrer_lists: Lists<(RepoName, Digest), Referrer>,
     pub(crate) errands: Flights<(RepoName, ManifestName), Option<Outcome>>,
     pub(crate) fills: Flights<(RepoName, Digest), Option<()>>,
     pub(crate) fetches: Fetches,
@@ -129,6 +131,8 @@ impl Registry {
                 caches,
                 checks: crate::cache::checks(),
                 absent: crate::cache::absent(),
+                tag_lists: Lists::default(),
+                referrer_lists: Lists::default(),
                 errands: Flights::default(),
                 fills: Flights::default(),
                 fetches: Fetches::default(),

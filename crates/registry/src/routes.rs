@@ -23,7 +23,9 @@ use seaworthy_oci::{Digest, RepoName};
 use serde_json::json;
 
 use crate::{
-    NameRange, Registry, RegistryError, conditional, drain, limit,
+    NameRange, Registry, RegistryError,
+    cache::Served,
+    conditional, drain, limit,
     path::{Target, decode, encode},
     registry::unauthorized,
     respond::{self, Host, empty, set},
@@ -311,25 +313,22 @@ impl Call<'_> {
 
     async fn tags(&self, name: &RepoName) -> Answer {
         let (most, last) = self.page()?;
-        let tags = self.registry.tags(self.identity, name, last, most).await?;
+        let (tags, served) = self.registry.tags(self.identity, name, last, most).await?;
         let link = tags
             .last()
             .filter(|_| tags.len() == most as usize)
             .map(|last| format!("</v2/{name}/tags/list?n={most}&last={}>; rel=\"next\"", encode(last)));
         let mut response =
             list_answer(json!({"name": self.asked.unwrap_or(name), "tags": tags}).to_string(), link);
-        self.warn_of_more(&mut response, name).await?;
+        tell(&mut response, served.as_ref());
         Ok(response)
     }
+}
 
-    /// A list below a cache is of what is here: what is not there may be at the upstream (distribution spec,
-    /// "Warnings": code 299, agent `-`, no date).
-    async fn warn_of_more(&self, response: &mut Response, name: &RepoName) -> Result<(), RegistryError> {
-        if self.registry.is_cache(name).await? {
-            let text = "299 - \"this is what the cache has; its upstream may have more\"";
-            set(response, header::WARNING, text);
-        }
-        Ok(())
+/// Where it came from, below a cache.
+fn tell(response: &mut Response, served: Option<&Served>) {
+    if let Some(served) = served {
+        served.tell(response);
     }
 }
 

@@ -33,7 +33,13 @@ async fn credentials_are_never_forwarded(test: TestDb) {
         ("accept", "text/theirs"),
         ("user-agent", "theirs"),
     ];
-    for path in ["manifests/1".to_owned(), format!("blobs/{}", image.layers[0])] {
+    upstream.list_tags("a", &["1"]);
+    for path in [
+        "manifests/1".to_owned(),
+        format!("blobs/{}", image.layers[0]),
+        "tags/list".to_owned(),
+        format!("referrers/{}", image.digest),
+    ] {
         let answer = client.send("GET", &format!("/v2/hub/a/{path}"), &own, "").await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
     }

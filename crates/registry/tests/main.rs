@@ -11,6 +11,7 @@
 mod acr;
 mod blobs;
 mod cache;
+mod cache_lists;
 mod cache_stream;
 mod cache_trust;
 mod catalog;

@@ -1,9 +1,12 @@
 //! An image fetched as a whole, because somebody asked for it: to be copied to where it is wanted.
 
+use std::sync::Arc;
+
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_oci::{Digest, Manifest, RepoName, Tag};
 
+use super::{Cache, Referrer};
 use crate::{Registry, RegistryError, limit, path::ManifestName};
 
 impl Registry {
@@ -35,8 +38,8 @@ impl Registry {
         })?)
     }
 
-    /// Has all of an image fetched that is below a cache, of an index all its images; returns its digest. At most
-    /// [`limit::PROMOTED_MANIFESTS`].
+    /// Has all of an image fetched that is below a cache, of an index all its images, with what refers to them;
+    /// returns its digest. At most [`limit::PROMOTED_MANIFESTS`].
     pub async fn fetch_whole(
         &self,
         identity: &Identity,
@@ -46,12 +49,51 @@ impl Registry {
         self.require(identity, Permission::Pull, repository).await?;
         let name = reference.map_or_else(ManifestName::Digest, ManifestName::Tag);
         let (root, _) = self.resolve_through(identity, repository, &name).await?;
-        self.fetch_below(identity, repository, root.digest).await?;
+        let cache = self.inner.caches.of(repository).await?;
+        let cache = cache.ok_or_else(|| crate::manifest::unknown(repository))?;
+        let seconds = cache.settings.check_seconds;
+        self.fetch_all_of(identity, (&cache, repository), root.digest, seconds).await?;
         Ok(root.digest)
     }
 
+    /// Has all of a manifest fetched that is here, and what refers to it in turn, by lists that are no older than
+    /// `seconds`.
+    pub(crate) async fn fetch_all_of(
+        &self,
+        identity: &Identity,
+        (cache, repository): (&Arc<Cache>, &RepoName),
+        root: Digest,
+        seconds: u32,
+    ) -> Result<(), RegistryError> {
+        let mut subjects = self.fetch_below(identity, repository, root).await?;
+        let mut next = 0;
+        while let Some(subject) = subjects.get(next).copied() {
+            next += 1;
+            let (told, _) = self.told_referrers(cache, (repository, &subject), seconds).await?;
+            if let Some(problem) = told.trouble() {
+                return Err(problem.clone().into());
+            }
+            for referrer in told.entries().unwrap_or_default().iter().map(Referrer::digest) {
+                if subjects.contains(referrer) {
+                    continue;
+                }
+                if subjects.len() >= limit::PROMOTED_MANIFESTS {
+                    let message = format!("more than {} manifests belong to it", limit::PROMOTED_MANIFESTS);
+                    return Err(Problem::new(ErrorCode::TooLarge, message).into());
+                }
+                match self.fetch_below(identity, repository, *referrer).await {
+                    Ok(manifests) => subjects.extend(manifests),
+                    // A list by tag names what was deleted.
+                    Err(RegistryError::Refused(problem)) if problem.code == ErrorCode::ManifestUnknown => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Has all of a manifest fetched that is here, of an index all its images; returns its manifests.
-    pub(crate) async fn fetch_below(
+    async fn fetch_below(
         &self,
         identity: &Identity,
         repository: &RepoName,

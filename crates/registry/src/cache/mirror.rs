@@ -1,10 +1,10 @@
 //! Images that a cache has before anybody asks for them: looked for by the clock, with what refers to them.
 
-use std::{fmt, future::Future, str::FromStr, time::Duration};
+use std::{fmt, future::Future, str::FromStr, sync::Arc, time::Duration};
 
 use seaworthy_access::Identity;
 use seaworthy_model::{ErrorCode, Problem, Timestamp};
-use seaworthy_oci::{Digest, RepoName, Tag};
+use seaworthy_oci::{RepoName, Tag};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -178,13 +178,14 @@ impl Registry {
     }
 
     /// Fetches all tags that fit: how many there are, and why one of them is not here.
-    async fn bring_all(&self, cache: &Cache, mirror: &Mirror) -> Result<(u64, Option<String>), String> {
+    async fn bring_all(&self, cache: &Arc<Cache>, mirror: &Mirror) -> Result<(u64, Option<String>), String> {
         let Some(local) = cache.settings.local(&mirror.repository) else { return Ok((0, None)) };
-        let told = cache.upstream.tags(&mirror.repository, |tag| mirror.fits(tag.as_str())).await;
+        let fits = |tag: &Tag| mirror.fits(tag.as_str());
+        let told = cache.upstream.tags(&mirror.repository, limit::MIRROR_TAGS, fits).await;
         let told = told.map_err(|error| seaworthy_store::chain(&error))?;
         let mut failure = None;
         for tag in &told {
-            if let Err(error) = self.mirror_tag(cache, (&mirror.repository, &local), tag).await {
+            if let Err(error) = self.mirror_tag(cache, &local, tag).await {
                 failure.get_or_insert_with(|| format!("{tag}: {}", told_as(error)));
                 if cache.upstream.rests() {
                     return Ok((told.len() as u64, failure));
@@ -211,13 +212,9 @@ impl Registry {
     }
 
     /// Fetches one tag as a whole, and what refers to it.
-    async fn mirror_tag(
-        &self,
-        cache: &Cache,
-        (remote, local): (&RepoName, &RepoName),
-        tag: &Tag,
-    ) -> Result<(), RegistryError> {
-        let (identity, name) = (Identity::system(), ManifestName::Tag(tag.clone()));
+    async fn mirror_tag(&self, cache: &Arc<Cache>, local: &RepoName, tag: &Tag) -> Result<(), RegistryError> {
+        let identity = Identity::system();
+        let name = ManifestName::Tag(tag.clone());
         // Whenever it was asked about: this is the time.
         self.inner.checks.remove(&(local.clone(), tag.clone()));
         self.inner.absent.remove(&(local.clone(), name.clone()));
@@ -226,24 +223,7 @@ impl Registry {
             return Err(Problem::new(ErrorCode::Unavailable, why).into());
         }
         let Some(digest) = self.digest_of(local, tag).await? else { return Ok(()) };
-        let mut subjects = self.fetch_below(&identity, local, digest).await?;
-        let mut next = 0;
-        while let Some(subject) = subjects.get(next).copied() {
-            next += 1;
-            let referring: Vec<Digest> =
-                cache.upstream.referrers(remote, &subject).await.map_err(|error| error.problem())?;
-            for digest in referring {
-                if subjects.contains(&digest) {
-                    continue;
-                }
-                if subjects.len() >= limit::PROMOTED_MANIFESTS {
-                    let message = format!("more than {} manifests belong to it", limit::PROMOTED_MANIFESTS);
-                    return Err(Problem::new(ErrorCode::TooLarge, message).into());
-                }
-                subjects.extend(self.fetch_below(&identity, local, digest).await?);
-            }
-        }
-        Ok(())
+        self.fetch_all_of(&identity, (cache, local), digest, 0).await
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) enum Served {
     Joined,
     /// From here, though the upstream could not be asked.
     Stale(String),
+    /// A list of what is here: the upstream does not say what it has.
+    Unsaid,
 }
 
 impl Served {
@@ -34,6 +36,11 @@ impl Served {
                 let warning = format!("299 - \"this may be stale: {reason}\"");
                 set(response, header::WARNING, &warning);
                 format!("seaworthy; hit; detail=\"stale: {reason}\"")
+            }
+            Self::Unsaid => {
+                let warning = "299 - \"this is what the cache has; its upstream may have more\"";
+                set(response, header::WARNING, warning);
+                "seaworthy; hit".to_owned()
             }
         };
         set(response, HeaderName::from_static("cache-status"), &status);
@@ -64,6 +71,7 @@ mod tests {
             (header("cache-status"), header("warning"))
         };
         assert_eq!(told(Served::Kept), ("seaworthy; hit".into(), String::new()));
+        assert!(told(Served::Unsaid).1.contains("may have more"));
         let (status, warning) = told(Served::Stale("it \"said\"\r\n\\no 例".into()));
         assert_eq!(status, "seaworthy; hit; detail=\"stale: it saidno \"");
         assert_eq!(warning, "299 - \"this may be stale: it saidno \"");

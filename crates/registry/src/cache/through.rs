@@ -131,6 +131,11 @@ impl Registry {
         if until.is_some_and(|until| self.inner.clock.now() < until) || !held.locks.allow(Ability::Write) {
             return Ok(true);
         }
+        self.is_frozen(repository, tag).await
+    }
+
+    /// True when a rule has a tag stay what it is.
+    pub(crate) async fn is_frozen(&self, repository: &RepoName, tag: &Tag) -> Result<bool, RegistryError> {
         let rules = self.inner.rules.rules().await?;
         Ok(rules.iter().any(|rules| rules.prefix.covers(repository) && rules.freeze(tag)))
     }

@@ -23,6 +23,15 @@ pub(crate) struct ReferrerRow {
     pub(crate) annotations: Option<String>,
     /// Its own.
     pub(crate) locks: Locks,
+    /// False when only an upstream says that there is one.
+    pub(crate) is_here: bool,
+}
+
+/// Those that lists leave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unlisted {
+    Left,
+    Along,
 }
 
 /// Referrers of `subject` after `after` in digest order; with an artifact type, those of it alone.
@@ -30,11 +39,12 @@ pub(crate) async fn referrers(
     db: &Db,
     (repository, subject): (&RepoName, &Digest),
     artifact_type: Option<&str>,
-    after: &str,
-    most: i64,
+    (after, most): (&str, i64),
+    unlisted: Unlisted,
 ) -> Result<Vec<ReferrerRow>, DbError> {
     let (repository, subject) = (repository.as_str(), subject.to_string());
     let inline = limit::REFERRER_INLINE_BYTES;
+    let hidden = if unlisted == Unlisted::Left { Ability::List.bit() } else { 0 };
     let rows = match artifact_type {
         Some(artifact_type) => {
             db.fetch_all(
@@ -45,7 +55,7 @@ pub(crate) async fn referrers(
                  WHERE f.repository = $1 AND f.subject = $2 AND f.artifact_type = $3 AND f.digest > $4
                    AND (COALESCE(m.locks, 0) & $6) = 0
                  ORDER BY f.digest LIMIT $5",
-                args![repository, &subject, artifact_type, after, most, Ability::List.bit(), inline],
+                args![repository, &subject, artifact_type, after, most, hidden, inline],
             )
             .await?
         }
@@ -58,7 +68,7 @@ pub(crate) async fn referrers(
                  WHERE f.repository = $1 AND f.subject = $2 AND f.digest > $3
                    AND (COALESCE(m.locks, 0) & $5) = 0
                  ORDER BY f.digest LIMIT $4",
-                args![repository, &subject, after, most, Ability::List.bit(), inline],
+                args![repository, &subject, after, most, hidden, inline],
             )
             .await?
         }
@@ -73,6 +83,7 @@ pub(crate) async fn referrers(
                 annotation_bytes: row.count(4)?,
                 annotations: row.text_opt(6)?.map(str::to_owned),
                 locks: Locks::from_bits(row.int(5)?),
+                is_here: true,
             })
         })
         .collect()

@@ -6,11 +6,9 @@ use seaworthy_access::Permission;
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_oci::{Digest, RepoName, Tag, limit::MANIFEST_BYTES, media};
 
-use super::{Answer, Call, list_answer, not_modified, set_digest, text_header, whole};
+use super::{Answer, Call, list_answer, not_modified, set_digest, tell, text_header, whole};
 use crate::{
-    RegistryError,
-    cache::Served,
-    conditional, limit,
+    RegistryError, conditional, limit,
     manifest::{ManifestPut, Pushed},
     path::{self, ManifestName, encode},
     respond::{empty, set},
@@ -129,7 +127,7 @@ impl Call<'_> {
         if artifact_type.is_some() {
             set(&mut response, header::HeaderName::from_static("oci-filters-applied"), "artifactType");
         }
-        self.warn_of_more(&mut response, name).await?;
+        tell(&mut response, page.served.as_ref());
         Ok(response)
     }
 }
@@ -153,13 +151,6 @@ fn pushed_answer(name: &RepoName, pushed: &Pushed, asked: &[Tag]) -> Response {
         set(&mut response, header::WARNING, &text);
     }
     response
-}
-
-/// Where it came from, below a cache.
-fn tell(response: &mut Response, served: Option<&Served>) {
-    if let Some(served) = served {
-        served.tell(response);
-    }
 }
 
 fn manifest_headers(response: &mut Response, media_type: &str, digest: &Digest, size: u64) {

@@ -1,42 +1,49 @@
 //! What another registry says that it has (distribution spec, "Content Discovery").
 
+use bytes::Bytes;
 use http::{Method, StatusCode, header};
-use seaworthy_oci::{Digest, Manifest, RepoName, Tag, media};
-use serde::Deserialize;
+use seaworthy_oci::{
+    Descriptor, Digest, Manifest, RepoName, Tag, check_json,
+    limit::MANIFEST_BYTES,
+    media::{OCI_INDEX, is_manifest},
+};
+use serde_json::{Map, Value};
 
 use super::{Place, Right, Upstream, UpstreamError, Wanted, text};
 use crate::{limit, path::ManifestName};
 
+/// A list that is read page by page: where it goes on, and how much of it was read.
+struct Pages {
+    next: Option<String>,
+    count: usize,
+    bytes: usize,
+}
+
+impl Pages {
+    const fn from(path: String) -> Self {
+        Self { next: Some(path), count: 0, bytes: 0 }
+    }
+}
+
 impl Upstream {
-    /// The tags of a repository that `fits`, in the order that they are told in: at most [`limit::MIRROR_TAGS`].
+    /// The tags of a repository that `fits`, in the order that they are told in: at most `most`.
     pub(crate) async fn tags(
         &self,
         remote: &RepoName,
-        fits: impl Fn(&Tag) -> bool,
+        most: usize,
+        fits: impl Fn(&Tag) -> bool + Send,
     ) -> Result<Vec<Tag>, UpstreamError> {
-        #[derive(Deserialize)]
-        struct Page {
-            #[serde(default)]
-            tags: Option<Vec<String>>,
-        }
-        let mut path = format!("/v2/{remote}/tags/list?n=1000");
+        let mut pages = Pages::from(format!("/v2/{remote}/tags/list?n=1000"));
         let mut tags: Vec<Tag> = Vec::new();
-        for _ in 0..limit::MIRROR_PAGES {
-            let answer = self.ask(remote, &Wanted::new(Method::GET, path.clone(), Right::Pull)).await?;
-            let next = text(answer.headers(), &header::LINK).and_then(next_in).map(str::to_owned);
-            let bytes = answer.into_body().all(limit::LIST_BYTES).await?;
-            let page: Page =
-                serde_json::from_slice(&bytes).map_err(|_| self.wrong("a list of tags that is none"))?;
+        while let Some(page) = self.page(remote, &mut pages).await? {
+            let names = names_in(&page).ok_or_else(|| self.wrong("a list of tags that is none"))?;
             // What is no tag here cannot be pulled from here.
-            let told = page.tags.unwrap_or_default().into_iter().filter_map(|tag| tag.parse().ok());
-            tags.extend(told.filter(&fits));
-            if tags.len() > limit::MIRROR_TAGS {
-                return Err(self.wrong(&format!("more than {} tags to mirror", limit::MIRROR_TAGS)));
+            tags.extend(names.iter().filter_map(|name| name.parse().ok()).filter(&fits));
+            if tags.len() > most {
+                return Err(self.wrong(&format!("more than {most} tags")));
             }
-            let Some(next) = next else { return Ok(tags) };
-            path = self.next_page(path, &next)?;
         }
-        Err(self.wrong("a list of tags without an end"))
+        Ok(tags)
     }
 
     /// The manifests that refer to one; none when the registry does not say.
@@ -44,12 +51,11 @@ impl Upstream {
         &self,
         remote: &RepoName,
         subject: &Digest,
-    ) -> Result<Vec<Digest>, UpstreamError> {
-        let mut path = format!("/v2/{remote}/referrers/{subject}");
+    ) -> Result<Vec<Descriptor>, UpstreamError> {
+        let mut pages = Pages::from(format!("/v2/{remote}/referrers/{subject}"));
         let mut all = Vec::new();
-        for _ in 0..limit::MIRROR_PAGES {
-            let answer = match self.ask(remote, &Wanted::new(Method::GET, path.clone(), Right::Pull)).await {
-                Ok(answer) => answer,
+        loop {
+            let page = match self.page(remote, &mut pages).await {
                 // As registries did before they had such an API ("Referrers Tag Schema").
                 Err(
                     UpstreamError::NotFound { .. }
@@ -57,37 +63,59 @@ impl Upstream {
                         status: StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED,
                         ..
                     },
-                ) => return self.tagged_referrers(remote, subject).await,
-                Err(error) => return Err(error),
+                ) if pages.count == 0 => return self.tagged_referrers(remote, subject).await,
+                page => page?,
             };
-            let next = text(answer.headers(), &header::LINK).and_then(next_in).map(str::to_owned);
-            all.extend(self.listed(&answer.into_body().all(limit::LIST_BYTES).await?)?);
-            let Some(next) = next else { return Ok(all) };
-            path = self.next_page(path, &next)?;
+            let Some(page) = page else { return Ok(all) };
+            all.extend(self.listed(&page)?);
+            if all.len() > limit::LISTED_REFERRERS {
+                return Err(self.wrong(&format!("more than {} referrers", limit::LISTED_REFERRERS)));
+            }
         }
-        Err(self.wrong("a list of referrers without an end"))
     }
 
     async fn tagged_referrers(
         &self,
         remote: &RepoName,
         subject: &Digest,
-    ) -> Result<Vec<Digest>, UpstreamError> {
-        let tag = format!("{}-{}", subject.algorithm().name(), subject.hex());
-        // That of SHA-512 is longer than a tag.
+    ) -> Result<Vec<Descriptor>, UpstreamError> {
+        // No longer than SHA-256 has it.
+        let hex = subject.hex();
+        let tag = format!("{}-{}", subject.algorithm().name(), hex.get(..64).unwrap_or(&hex));
         let Ok(tag) = tag.parse() else { return Ok(Vec::new()) };
         match self.manifest(remote, &ManifestName::Tag(tag)).await {
             Ok(sent) => self.listed(&sent.bytes),
-            Err(UpstreamError::NotFound { .. }) => Ok(Vec::new()),
+            Err(UpstreamError::NotFound { is_told: true, .. }) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
 
-    fn listed(&self, bytes: &[u8]) -> Result<Vec<Digest>, UpstreamError> {
-        match Manifest::parse(bytes, Some(media::OCI_INDEX)) {
-            Ok(Manifest::Index(index)) => Ok(index.manifests.iter().map(|it| it.digest).collect()),
-            _ => Err(self.wrong("a list of referrers that is none")),
+    /// The next page of a list; `None` after the last.
+    async fn page(&self, remote: &RepoName, pages: &mut Pages) -> Result<Option<Bytes>, UpstreamError> {
+        let Some(path) = pages.next.clone() else { return Ok(None) };
+        if pages.count >= limit::LIST_PAGES {
+            return Err(self.wrong("a list without an end"));
         }
+        let answer = self.ask(remote, &Wanted::new(Method::GET, path.clone(), Right::Pull)).await?;
+        let next = text(answer.headers(), &header::LINK).and_then(next_in).map(str::to_owned);
+        let most = limit::LIST_BYTES.min(limit::LIST_BYTES_MAX - pages.bytes);
+        let page = answer.into_body().all(most).await?;
+        pages.bytes += page.len();
+        pages.count += 1;
+        pages.next = next.map(|next| self.next_page(path, &next)).transpose()?;
+        Ok(Some(page))
+    }
+
+    /// The entries of an index that can be pulled from here: older kinds of manifests cannot.
+    fn listed(&self, bytes: &[u8]) -> Result<Vec<Descriptor>, UpstreamError> {
+        let Ok(Manifest::Index(index)) = Manifest::parse(bytes, Some(OCI_INDEX)) else {
+            return Err(self.wrong("a list of referrers that is none"));
+        };
+        if !index.manifests.iter().all(|it| is_media_type(&it.media_type)) {
+            return Err(self.wrong("a referrer without a media type"));
+        }
+        let fits = |it: &Descriptor| is_manifest(&it.media_type) && it.size <= MANIFEST_BYTES as u64;
+        Ok(index.manifests.into_iter().filter(fits).collect())
     }
 
     /// The page behind the one that was `asked` for.
@@ -100,6 +128,31 @@ impl Upstream {
     }
 }
 
+/// The names in a list of tags, which says at least whose they are.
+fn names_in(page: &[u8]) -> Option<Vec<String>> {
+    check_json(page).ok()?;
+    let mut page: Map<String, Value> = serde_json::from_slice(page).ok()?;
+    match page.remove("tags") {
+        Some(Value::Array(names)) => {
+            let text = |name| if let Value::String(name) = name { Some(name) } else { None };
+            names.into_iter().map(text).collect()
+        }
+        // As some say that there are none.
+        Some(Value::Null) => Some(Vec::new()),
+        None if page.contains_key("name") => Some(Vec::new()),
+        _ => None,
+    }
+}
+
+/// `type/subtype` (RFC 6838, section 4.2).
+fn is_media_type(text: &str) -> bool {
+    let is_name = |name: &str| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+        (1..=127).contains(&name.len()) && name.bytes().all(known)
+    };
+    text.split_once('/').is_some_and(|(kind, name)| is_name(kind) && is_name(name))
+}
+
 /// The address of `</v2/…>; rel="next"` (RFC 8288).
 fn next_in(header: &str) -> Option<&str> {
     let (address, rest) = header.trim().strip_prefix('<')?.split_once('>')?;
@@ -110,6 +163,36 @@ fn next_in(header: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_of_tags_are_read() {
+        for (page, names) in [
+            (r#"{"name":"a","tags":["1","2"]}"#, Some(vec!["1", "2"])),
+            (r#"{"tags":["1"]}"#, Some(vec!["1"])),
+            (r#"{"name":"a","tags":null}"#, Some(vec![])),
+            (r#"{"name":"a"}"#, Some(vec![])),
+            ("{}", None),
+            (r#"["a",["1"]]"#, None),
+            (r#"{"name":"a","tags":"1"}"#, None),
+            (r#"{"name":"a","tags":["1",2]}"#, None),
+            (r#"{"name":"a","tags":["1"],"tags":["2"]}"#, None),
+            (r#"{"errors":[{"code":"DENIED"}]}"#, None),
+            ("", None),
+        ] {
+            let names = names.map(|names| names.into_iter().map(str::to_owned).collect::<Vec<_>>());
+            assert_eq!(names_in(page.as_bytes()), names, "{page}");
+        }
+    }
+
+    #[test]
+    fn media_types_have_two_names() {
+        assert!(is_media_type(OCI_INDEX) && is_media_type(&format!("a/{}", "b".repeat(127))));
+        for wrong in
+            ["", "a", "/", "a/", "/b", "a/b/c", "a/b c", "a/b;c=d", "a/例", &format!("a/{}", "b".repeat(128))]
+        {
+            assert!(!is_media_type(wrong), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_next_page_is_read() {
