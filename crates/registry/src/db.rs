@@ -1,5 +1,17 @@
 //! The registry's SQL.
 
+/// That a row is of the manifest `$2` of the repository `$1`, or of an index above it (two levels); of any, where `$2` is
+/// empty.
+macro_rules! is_or_is_above {
+    () => {
+        "($2 = '' OR digest = $2 OR digest IN (
+             SELECT manifest FROM registry_references WHERE repository = $1 AND digest = $2 AND kind = 'child'
+             UNION SELECT o.manifest FROM registry_references AS i
+                 JOIN registry_references AS o ON o.repository = i.repository AND o.digest = i.manifest
+                 WHERE i.repository = $1 AND i.digest = $2 AND i.kind = 'child' AND o.kind = 'child'))"
+    };
+}
+
 mod attributes;
 mod blobs;
 mod caches;

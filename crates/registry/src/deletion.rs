@@ -84,9 +84,7 @@ impl Registry {
                 lock::check_final(locks, repository.as_str())?;
                 check_kept_tag(tx, repository, None).await?;
                 rules::check_deletion(tx, repository, None).await?;
-                if let Some((digest, locks)) = db::kept_manifest(tx, repository, KEEPING).await? {
-                    lock::check_delete(locks, &format!("{repository}@{digest}"))?;
-                }
+                check_kept_manifest(tx, repository, None).await?;
                 let names = db::names_in(tx, repository, limit::DELETED_NAMES + 1).await?;
                 let count = names.manifests.len() + names.tags.len();
                 if i64::try_from(count).unwrap_or(i64::MAX) > limit::DELETED_NAMES {
@@ -117,16 +115,27 @@ async fn check_tag(tx: &mut Tx<'_>, repository: &RepoName, tag: &Tag) -> Result<
     Ok(lock::check_delete(locks, &format!("{repository}:{tag}"))?)
 }
 
-/// A manifest goes with its tags, so a lock on one of them keeps it.
+/// A manifest goes with its tags, so a lock on one of them keeps it; and an index without its images is none, so one on
+/// an index keeps those.
 async fn check_manifest(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: &Digest,
 ) -> Result<(), RegistryError> {
     check_repository(tx, repository).await?;
-    let locks = db::locks_of_manifest(tx, repository, digest).await?.unwrap_or_default();
-    lock::check_delete(locks, &format!("{repository}@{digest}"))?;
+    check_kept_manifest(tx, repository, Some(digest)).await?;
     check_kept_tag(tx, repository, Some(digest)).await
+}
+
+async fn check_kept_manifest(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    digest: Option<&Digest>,
+) -> Result<(), RegistryError> {
+    match db::kept_manifest(tx, repository, digest, KEEPING).await? {
+        Some((digest, locks)) => Ok(lock::check_delete(locks, &format!("{repository}@{digest}"))?),
+        None => Ok(()),
+    }
 }
 
 async fn check_kept_tag(

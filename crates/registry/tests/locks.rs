@@ -8,10 +8,10 @@ use seaworthy_registry::limit;
 use seaworthy_store::args;
 use seaworthy_testkit::{TestDb, db_tests};
 
-use crate::client::{Answer, Client, IMAGE, ROOMS, World, artifact};
+use crate::client::{Answer, Client, IMAGE, INDEX, ROOMS, World, artifact};
 
 db_tests!(super::ROOMS; lock_set_during_push, writes_are_locked, either_lock_keeps_from_deletion,
-    reads_are_locked, what_is_not_listed_is_hidden, locks_are_recorded_and_need_their_right,
+    a_locked_index_keeps_its_images, reads_are_locked, what_is_not_listed_is_hidden, locks_are_recorded_and_need_their_right,
     attributes_are_bounded);
 
 const LOCKED: (StatusCode, &str) = (StatusCode::METHOD_NOT_ALLOWED, "DENIED");
@@ -119,6 +119,46 @@ async fn either_lock_keeps_from_deletion(test: TestDb) {
     lock(&client, &format!("a/_manifests/{digest}"), r#"{"deleteEnabled":false}"#).await;
     assert_eq!(client.send("DELETE", "/acr/v1/a/_tags/1", &[], "").await.status, StatusCode::ACCEPTED);
     is(&client.send("DELETE", &by_digest, &[], "").await, LOCKED, "and stays");
+}
+
+/// By its tag or by itself, also two levels up; another image of the repository is nobody's.
+async fn a_locked_index_keeps_its_images(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (image, _) = client.put_image("a:image", &[b"one"]).await;
+    let (other, _) = client.put_image("a:other", &[b"two"]).await;
+    let size = client.get(&format!("/v2/a/manifests/{image}")).await.body.len();
+    let index = |digest: Digest, size: usize, kind: &str| {
+        format!(
+            r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{{"mediaType":"{kind}","digest":"{digest}","size":{size}}}]}}"#
+        )
+    };
+    let inner = index(image, size, IMAGE);
+    let outer = index(Digest::sha256(inner.as_bytes()), inner.len(), INDEX);
+    for (tag, text) in [("inner", &inner), ("outer", &outer)] {
+        let put = client.put_as(&format!("/v2/a/manifests/{tag}"), INDEX, text).await;
+        assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+    }
+    let digests = [&inner, &outer].map(|text| Digest::sha256(text.as_bytes()));
+    let by_digest = format!("/v2/a/manifests/{image}");
+    for locked in [
+        "a/_tags/inner".to_owned(),
+        "a/_tags/outer".to_owned(),
+        format!("a/_manifests/{}", digests[0]),
+        format!("a/_manifests/{}", digests[1]),
+    ] {
+        lock(&client, &locked, r#"{"deleteEnabled":false}"#).await;
+        let refused = client.send("DELETE", &by_digest, &[], "").await;
+        is(&refused, LOCKED, &locked);
+        let name = locked.replace("a/_tags/", "a:").replace("a/_manifests/", "a@");
+        assert!(refused.text().contains(&name), "{locked}: {}", refused.text());
+        lock(&client, &locked, r#"{"deleteEnabled":true}"#).await;
+    }
+    lock(&client, "a/_tags/outer", r#"{"deleteEnabled":false}"#).await;
+    let free = client.send("DELETE", &format!("/v2/a/manifests/{other}"), &[], "").await;
+    assert_eq!(free.status, StatusCode::ACCEPTED, "{}", free.text());
+    lock(&client, "a/_tags/outer", r#"{"deleteEnabled":true}"#).await;
+    assert_eq!(client.send("DELETE", &by_digest, &[], "").await.status, StatusCode::ACCEPTED);
 }
 
 async fn reads_are_locked(test: TestDb) {

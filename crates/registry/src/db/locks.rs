@@ -89,26 +89,35 @@ pub(crate) async fn kept_tag(
     let digest = digest.map(ToString::to_string).unwrap_or_default();
     let row = tx
         .fetch_optional(
-            "SELECT name, COALESCE(locks, 0) FROM registry_tags
-             WHERE repository = $1 AND ($2 = '' OR digest = $2) AND (COALESCE(locks, 0) & $3) > 0
-             ORDER BY name LIMIT 1",
+            concat!(
+                "SELECT name, COALESCE(locks, 0) FROM registry_tags
+                 WHERE repository = $1 AND (COALESCE(locks, 0) & $3) > 0 AND ",
+                is_or_is_above!(),
+                " ORDER BY name LIMIT 1"
+            ),
             args![repository.as_str(), &digest, keeping],
         )
         .await?;
     row.map(|row| Ok((row.text(0)?.to_owned(), Locks::from_bits(row.int(1)?)))).transpose()
 }
 
-/// A manifest of the repository that a lock keeps from deletion.
+/// A manifest that a lock keeps from deletion: any of the repository, or `digest` and the indexes above it.
 pub(crate) async fn kept_manifest(
     tx: &mut Tx<'_>,
     repository: &RepoName,
+    digest: Option<&Digest>,
     keeping: i64,
 ) -> Result<Option<(String, Locks)>, DbError> {
+    let digest = digest.map(ToString::to_string).unwrap_or_default();
     let row = tx
         .fetch_optional(
-            "SELECT digest, COALESCE(locks, 0) FROM registry_manifests
-             WHERE repository = $1 AND (COALESCE(locks, 0) & $2) > 0 ORDER BY digest LIMIT 1",
-            args![repository.as_str(), keeping],
+            concat!(
+                "SELECT digest, COALESCE(locks, 0) FROM registry_manifests
+                 WHERE repository = $1 AND (COALESCE(locks, 0) & $3) > 0 AND ",
+                is_or_is_above!(),
+                " ORDER BY digest LIMIT 1"
+            ),
+            args![repository.as_str(), &digest, keeping],
         )
         .await?;
     row.map(|row| Ok((row.text(0)?.to_owned(), Locks::from_bits(row.int(1)?)))).transpose()

@@ -118,14 +118,11 @@ pub(crate) async fn tags_on(
     let digest = digest.map(ToString::to_string);
     let rows = tx
         .fetch_all(
-            "SELECT name FROM registry_tags WHERE repository = $1 AND name > $3
-               AND ($2 = '' OR digest = $2 OR digest IN (
-                 SELECT manifest FROM registry_references
-                     WHERE repository = $1 AND digest = $2 AND kind = 'child'
-                 UNION SELECT o.manifest FROM registry_references AS i
-                     JOIN registry_references AS o ON o.repository = i.repository AND o.digest = i.manifest
-                     WHERE i.repository = $1 AND i.digest = $2 AND i.kind = 'child' AND o.kind = 'child'))
-             ORDER BY name LIMIT $4",
+            concat!(
+                "SELECT name FROM registry_tags WHERE repository = $1 AND name > $3 AND ",
+                is_or_is_above!(),
+                " ORDER BY name LIMIT $4"
+            ),
             args![repository.as_str(), digest.as_deref().unwrap_or_default(), after, most],
         )
         .await?;
