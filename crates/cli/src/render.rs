@@ -113,6 +113,12 @@ fn flatten(path: String, value: &Value, lines: &mut Vec<(String, String)>) {
                 flatten(path, value, lines);
             }
         }
+        // What a cell has no words for gets lines of its own.
+        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
+            for (number, value) in items.iter().enumerate() {
+                flatten(format!("{path}[{number}]"), value, lines);
+            }
+        }
         value => lines.push((path, cell(Some(value)))),
     }
 }
@@ -356,5 +362,26 @@ mod tests {
         for part in ["binary_bytes}", "binary_total_bytes", "binary_bytes_per_sec", "eta"] {
             assert!(Amount::BytesOf(9).template().contains(part), "{part}");
         }
+    }
+
+    #[test]
+    fn a_record_has_a_line_for_each_value() {
+        let value = serde_json::json!({"digest": "d", "manifests": [
+            {"repository": "a", "tags": ["1", "2"], "parents": []}, {"repository": "b", "runs_on": [{"host": "h"}]}],
+            "blob": null});
+        let mut lines = Vec::new();
+        flatten(String::new(), &value, &mut lines);
+        lines.sort();
+        let lines: Vec<_> = lines.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let expected = [
+            ("blob", "-"),
+            ("digest", "d"),
+            ("manifests[0].parents", "-"),
+            ("manifests[0].repository", "a"),
+            ("manifests[0].tags", "1, 2"),
+            ("manifests[1].repository", "b"),
+            ("manifests[1].runs_on[0].host", "h"),
+        ];
+        assert_eq!(lines, expected);
     }
 }

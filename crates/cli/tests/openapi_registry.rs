@@ -134,6 +134,8 @@ pub(crate) fn kept(it: &mut Description, socket: &Door) {
     let preview = "/api/v1/registry/retention/preview";
     let shown = it.ask(socket, ("POST", preview), preview, &json!({"repository": "prod/web"})).json();
     assert_eq!(shown[0]["rule"], "keep_last: 3", "{shown:#}");
+    let nowhere = it.ask(socket, ("POST", preview), preview, &json!({"repository": "nowhere"}));
+    assert_eq!(nowhere.status, 404, "{}", nowhere.text());
     let gone = format!("{path}?prefix=prod");
     assert_eq!(it.ask(socket, ("DELETE", path), &gone, &Value::Null).status, 200);
     assert_eq!(it.ask(socket, ("DELETE", path), &gone, &Value::Null).status, 404);

@@ -113,6 +113,9 @@ impl Registry {
         (after, most): (&str, u32),
     ) -> Result<Vec<Preview>, RegistryError> {
         self.require(identity, Permission::MetadataRead, repository).await?;
+        if db::repository_locks(self.db(), repository).await?.is_none() {
+            return Err(crate::manifest::unknown(repository).into());
+        }
         let rules = match rules {
             Some(rules) => rules,
             None => self.rules_of(repository).await?.unwrap_or_default(),

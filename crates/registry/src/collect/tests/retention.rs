@@ -273,9 +273,12 @@ async fn rules_need_rights(test: TestDb) {
     let stranger = still.world.identity("stranger", "AcrPull", "/repositories/c").await;
     assert!(registry.retention(&stranger).await.expect("list").is_empty());
     assert_eq!(registry.retention(&Identity::operator(0)).await.expect("list").len(), 2);
-    let error =
-        registry.preview_retention(&stranger, &repo("a"), None, ("", 1)).await.expect_err("not theirs");
-    assert_eq!(Problem::from(error).code, ErrorCode::NameUnknown);
+    for (who, repository, why) in
+        [(&stranger, "a", "not theirs"), (&Identity::operator(0), "nowhere", "not there")]
+    {
+        let error = registry.preview_retention(who, &repo(repository), None, ("", 1)).await.expect_err(why);
+        assert_eq!(Problem::from(error).code, ErrorCode::NameUnknown, "{why}");
+    }
 }
 
 async fn prefixes_have_their_own_time_for_untagged(test: TestDb) {
