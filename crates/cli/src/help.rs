@@ -41,10 +41,27 @@ fn japanese(mut command: Command) -> Command {
 fn argument(arg: Arg) -> Arg {
     let heading = if arg.is_positional() { "引数" } else { "オプション" };
     let help = arg.get_help().and_then(|text| say(&text.to_string()));
-    match help {
-        Some(text) => arg.help_heading(heading).help(text).long_help(None),
-        None => arg.help_heading(heading),
-    }
+    let Some(text) = help else { return arg.help_heading(heading) };
+    let text = format!("{text}{}", values(&arg));
+    let arg = arg.help_heading(heading).help(text).long_help(None);
+    arg.hide_default_value(true).hide_possible_values(true)
+}
+
+/// What clap says of a value by itself, in English.
+fn values(arg: &Arg) -> String {
+    let is_shown = arg.get_action().takes_values();
+    let of = |is_hidden: bool, what: &str, names: Vec<String>| match names.join(", ") {
+        names if names.is_empty() || is_hidden || !is_shown => String::new(),
+        names => format!(" [{what}: {names}]"),
+    };
+    let given = arg.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
+    let known = arg
+        .get_possible_values()
+        .iter()
+        .filter(|it| !it.is_hide_set())
+        .map(|it| it.get_name().to_owned())
+        .collect();
+    of(arg.is_hide_default_value_set(), "既定", given) + &of(arg.is_hide_possible_values_set(), "値", known)
 }
 
 /// Examples stay as they are typed; the words around them are said.
@@ -741,7 +758,16 @@ mod tests {
         let unused: Vec<&str> =
             texts().map(|(_, japanese)| *japanese).filter(|text| !help.contains(text)).collect();
         assert!(unused.is_empty(), "{unused:#?}");
-        for word in ["Usage:", "Options:", "Commands:", "Arguments:", "Print help", "Examples:"] {
+        for word in [
+            "Usage:",
+            "Options:",
+            "Commands:",
+            "Arguments:",
+            "Print help",
+            "Examples:",
+            "[default:",
+            "[possible",
+        ] {
             assert!(!help.contains(word), "`{word}` is English");
         }
     }
