@@ -123,7 +123,7 @@ impl Peer {
             println!("    not measured: there is no {}", program.display());
             return Ok(());
         };
-        let words = ["bench", "registry", "--beside", "--runs", "3"];
+        let words = ["bench", "registry", "--beside", "--runs", "5"];
         let measured = registry(&words, Some((port, process.id(), &data)));
         drop(process.kill());
         drop(process.wait());

@@ -25,7 +25,9 @@ fn kills_lose_and_leak_nothing_that_the_bench_can_find() {
     let median = |name: &str| figures[name]["median"].as_f64().expect("a number");
     assert!(median("images acknowledged while it was killed") > 0.0, "{report:#}");
     assert_eq!(figures["images acknowledged and lost"]["median"], 0.0);
+    assert_eq!(figures["layers acknowledged and lost"]["median"], 0.0);
     assert_eq!(figures["leaked after a repair"]["median"], 0.0);
+    assert_eq!(figures["files missing after a repair"]["median"], 0.0);
     assert_eq!(figures["killed and started again"]["runs"], 3);
 }
 

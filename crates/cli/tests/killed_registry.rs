@@ -44,15 +44,16 @@ fn persist(door: &Door, method: &str, path: &str, body: (&str, &[u8])) -> Answer
     for _ in 0..6_000 {
         match door.ask(method, path, body.0, body.1) {
             // What is asked to try again is not judged yet: who judges was killed as often as the others.
-            Ok(answer)
-                if answer.status < 500 && answer.status != 401 && answer.header("retry-after").is_none() =>
-            {
-                return answer;
-            }
+            Ok(answer) if !is_no_answer(&answer) && answer.header("retry-after").is_none() => return answer,
             Ok(_) | Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
     }
     panic!("no answer to {method} {path}");
+}
+
+/// A sign of a server on its way down or up.
+fn is_no_answer(answer: &Answer) -> bool {
+    answer.status >= 500 || answer.status == 401
 }
 
 /// The path of a `Location`, which may be whole.
@@ -96,6 +97,9 @@ impl Pusher<'_> {
             match self.door.ask("PATCH", session, OCTETS, piece) {
                 Ok(answer) if answer.status == 202 => sent = middle,
                 Ok(answer) if answer.status == 404 => return false,
+                Ok(answer) if !is_no_answer(&answer) && answer.status != 416 => {
+                    panic!("{session}: {}", answer.text())
+                }
                 // Killed meanwhile, or not sure: it says where it stands.
                 _ => match standing(&persist(self.door, "GET", session, ("", b""))) {
                     Some(stands) if stands <= middle => sent = stands,
@@ -106,15 +110,20 @@ impl Pusher<'_> {
         let closing = format!("{session}?digest={digest}");
         let rest = &bytes[sent..];
         match self.door.ask("PUT", &closing, OCTETS, rest) {
-            Ok(answer) => answer.status == 201,
+            Ok(answer) if answer.status == 201 => true,
+            // Not one of bytes that are not those that were sent.
+            Ok(answer) if is_no_answer(&answer) || matches!(answer.status, 404 | 416) => false,
+            Ok(answer) => panic!("{session}: {}", answer.text()),
             // It may have ended, and it may not: then the session is gone or stands where it stood.
             Err(_) => false,
         }
     }
 
     fn image(&mut self, repository: &str, tag: &str) -> (String, Vec<u8>) {
-        let length = match self.random.below(3) {
-            0 => 1 + self.random.below(16 * 1024),
+        // In the database, in a file, and in a file that is written before all of it came.
+        let length = match self.random.below(8) {
+            0 | 1 => 1 + self.random.below(16 * 1024),
+            2 => 16 * 1024 + self.random.below(2 * MIB as u64),
             _ => 16 * 1024 + self.random.below(200 * 1024),
         };
         let layer = self.random.bytes(length);

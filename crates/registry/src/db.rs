@@ -99,8 +99,8 @@ pub(crate) use storage::{
     set_scrubbed, waiting,
 };
 pub(crate) use uploads::{
-    UploadRow, advance_upload, count_uploads, delete_upload, expired_uploads, insert_upload, oldest_uploads,
-    upload, upload_exists,
+    UploadRow, advance_upload, count_uploads, delete_upload, delete_upload_unchanged, expired_uploads,
+    insert_upload, oldest_uploads, upload, upload_exists,
 };
 
 /// The key of a link: who brought a blob into a repository.

@@ -1,7 +1,8 @@
 //! What a bench does to a registry that nobody serves from: time cannot be waited for.
 
 use seaworthy_model::UploadId;
-use seaworthy_store::{Db, DbError, args};
+use seaworthy_oci::Digest;
+use seaworthy_store::{Db, DbError, Row, args};
 
 /// Lets the time of every blob be over that no manifest names: collection begins with all of them at once.
 pub async fn expire_unnamed(db: &Db) -> Result<(), DbError> {
@@ -22,17 +23,24 @@ pub async fn expire_unnamed(db: &Db) -> Result<(), DbError> {
     .await
 }
 
-/// Bytes of the blobs that are in files.
-pub async fn file_bytes(db: &Db) -> Result<u64, DbError> {
+/// The names of all files that rows know: those of large blobs, and of uploads under way.
+pub async fn files(db: &Db) -> Result<Vec<String>, DbError> {
     let most = i64::try_from(seaworthy_store::limit::SMALL_BLOB_BYTES).unwrap_or(i64::MAX);
-    let sql = "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM registry_blobs WHERE size > $1";
-    let row = db.fetch_optional(sql, args![most]).await?;
-    row.map_or(Ok(0), |row| row.count(0))
-}
-
-/// Whether a session remembers the upload.
-pub async fn has_upload(db: &Db, id: UploadId) -> Result<bool, DbError> {
-    crate::db::upload_exists(db, id).await
+    let id = |row: &Row, at: usize| {
+        let id = row.bytes_opt(at)?.map(UploadId::from_bytes).transpose();
+        id.map_err(|_| row.wrong(at, "an id"))
+    };
+    let sql = "SELECT digest, copy FROM registry_blobs WHERE size > $1";
+    let mut names = Vec::new();
+    for row in db.fetch_all(sql, args![most]).await? {
+        let digest: Digest = row.parsed(0)?;
+        let upload = id(&row, 1)?.map(|upload| format!(".{upload}")).unwrap_or_default();
+        names.push(format!("{}{upload}", digest.hex()));
+    }
+    for row in db.fetch_all("SELECT id FROM registry_uploads", args![]).await? {
+        names.extend(id(&row, 0)?.map(|id| id.to_string()));
+    }
+    Ok(names)
 }
 
 /// How many blobs there are.

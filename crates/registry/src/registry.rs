@@ -10,6 +10,7 @@ use seaworthy_model::{Clock, ErrorCode, Problem, Scope, Timestamp, UploadId};
 use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_seal::Seal;
 use seaworthy_store::{Blobs, Db, DbError, Hold, Tx, TxFuture, UploadLock};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -91,6 +92,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     /// Uploads that a request of this process is working on: one at a time each.
     busy: Mutex<HashSet<UploadId>>,
+    /// Turns for hashing what requests left that were cut.
+    pub(crate) recoveries: Semaphore,
     pub(crate) refusals: Refusals,
     pub(crate) reads: Reads,
     pub(crate) rules: Known,
@@ -124,6 +127,7 @@ impl Registry {
                 config,
                 clock,
                 busy: Mutex::default(),
+                recoveries: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
                 refusals,
                 reads,
                 rules,
@@ -210,7 +214,8 @@ impl Registry {
     /// second request on it meanwhile is refused. What is known of it is to be read afterwards.
     pub(crate) async fn hold(&self, id: UploadId) -> Result<Held<'_>, RegistryError> {
         self.try_hold(id).await?.ok_or_else(|| {
-            Problem::new(ErrorCode::RangeInvalid, "another request is writing to this upload").into()
+            let message = "another request is writing to this upload";
+            Problem::new(ErrorCode::RangeInvalid, message).retry_after(limit::RETRY_SECONDS).into()
         })
     }
 
@@ -242,12 +247,9 @@ impl Registry {
     /// Removes expired upload sessions and upload files that no session remembers.
     pub async fn sweep(&self) -> Result<usize, RegistryError> {
         let mut removed = 0;
-        for id in db::expired_uploads(self.db()).await? {
-            // A request that began in time still writes; it prolongs the session when it ends.
-            let Ok(_held) = self.hold(id).await else { continue };
-            self.blobs().discard(crate::ROOM, id).await?;
-            self.in_upkeep(id, |id, tx| Box::pin(async move { db::delete_upload(tx, *id).await })).await?;
-            removed += 1;
+        for (id, expired) in db::expired_uploads(self.db()).await? {
+            // A request that began in time may still write; it prolongs the session when it ends.
+            removed += usize::from(self.end_left_alone(id, expired).await?);
         }
         let age = u64::try_from(limit::UPLOAD_SECONDS).unwrap_or_default();
         for id in self.blobs().stale_uploads(crate::ROOM, age).await? {

@@ -5,7 +5,7 @@ use futures_util::StreamExt as _;
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, Problem, Timestamp, UploadId};
 use seaworthy_oci::{Algorithm, Digest, RepoName};
-use seaworthy_store::{BlobError, Upload, UploadState};
+use seaworthy_store::{BlobError, Upload, UploadLock, UploadState};
 
 use crate::{
     ROOM, Registry, RegistryError,
@@ -14,6 +14,7 @@ use crate::{
     pauses::Point,
     quota::Room,
     range,
+    registry::Held,
 };
 
 /// Where a session stands.
@@ -111,13 +112,29 @@ impl Registry {
                 wait = wait.min((idle_from.as_micros() - now.as_micros() + 999_999) / 1_000_000);
                 break;
             }
-            // One that is written to is not idle.
-            if let Some(_held) = self.try_hold(id).await? {
-                self.forget(id).await?;
+            if self.end_left_alone(id, expires).await? {
                 return Ok(None);
             }
         }
         Ok(Some(u32::try_from(wait).unwrap_or(u32::MAX)))
+    }
+
+    /// Ends an upload that nobody writes to or has written to since it was to expire at `expires`; false when somebody
+    /// does or has.
+    pub(crate) async fn end_left_alone(
+        &self,
+        id: UploadId,
+        expires: Timestamp,
+    ) -> Result<bool, RegistryError> {
+        let Some(_held) = self.try_hold(id).await? else { return Ok(false) };
+        let ended = self.in_upkeep((id, expires), |(id, expires), tx| {
+            Box::pin(async move { db::delete_upload_unchanged(tx, *id, *expires).await })
+        });
+        if !ended.await? {
+            return Ok(false);
+        }
+        self.blobs().discard(ROOM, id).await?;
+        Ok(true)
     }
 
     /// Where a session stands: behind all that came, also with a request that was cut or whose server was killed.
@@ -130,16 +147,45 @@ impl Registry {
     ) -> Result<Progress, RegistryError> {
         let row = self.session(identity, repository, id).await?;
         let acknowledged = Progress { id, offset: row.state.offset };
-        if self.blobs().upload_length(ROOM, id).await? <= acknowledged.offset {
+        if !self.has_more(&row).await? {
             return Ok(acknowledged);
         }
         let Some(held) = self.try_hold(id).await? else { return Ok(acknowledged) };
-        let Some(lock) = held.lock() else { return Ok(acknowledged) };
         let row = self.session(identity, repository, id).await?;
+        let row = self.recovered(row, held.lock()).await?;
+        Ok(Progress { id, offset: row.state.offset })
+    }
+
+    /// True when a request that was cut left something. One byte is nothing: `0-0` says both, and who reads nothing sends
+    /// that byte again.
+    async fn has_more(&self, row: &UploadRow) -> Result<bool, RegistryError> {
+        Ok(self.blobs().upload_length(ROOM, row.state.id).await? > row.state.offset.max(1))
+    }
+
+    /// The session with what a request that was cut left. As many are hashed at once as there are processors: others
+    /// need the threads too.
+    async fn recovered(&self, row: UploadRow, lock: Option<UploadLock>) -> Result<UploadRow, RegistryError> {
+        let Some(lock) = lock else { return Ok(row) };
+        if !self.has_more(&row).await? {
+            return Ok(row);
+        }
+        let _turn = self.inner.recoveries.acquire().await;
         let state = row.state.recover(lock).await?;
-        let progress = Progress { id, offset: state.offset };
-        self.store_progress(state, row.version).await?;
-        Ok(progress)
+        self.store_progress(state.clone(), row.version).await?;
+        Ok(UploadRow { state, version: row.version + 1 })
+    }
+
+    /// The session as a chunk finds it: one that does not begin behind what was acknowledged may begin behind what came.
+    async fn found(
+        &self,
+        row: UploadRow,
+        held: &Held<'_>,
+        content_range: Option<&str>,
+    ) -> Result<UploadRow, RegistryError> {
+        match content_range.and_then(range::parse_chunk) {
+            Some(range) if range.start != row.state.offset => self.recovered(row, held.lock()).await,
+            _ => Ok(row),
+        }
     }
 
     /// Appends a chunk. Without `Content-Range` it is appended wherever the session stands.
@@ -156,6 +202,7 @@ impl Registry {
             return Err(lost(&row).into());
         }
         let (content_range, body) = chunk;
+        let row = self.found(row, &held, content_range).await?;
         let expected = check_position(content_range, &row)?;
         check_length(expected, row.state.offset, &body)?;
         let upload = self.blobs().resume(ROOM, row.state, held.lock()).await?;
@@ -190,10 +237,10 @@ impl Registry {
             }
             found => found?,
         };
+        let row = self.found(row, &held, content_range).await?;
         let expected = check_position(content_range, &row)?;
         check_length(expected, row.state.offset, &body)?;
-        // Without the session's file nobody is kept from writing under its name: this goes under another,
-        // which a sweep removes when it is left over.
+        // Without the session's file nobody is kept from writing under its name: this goes under another.
         let place = if held.has_file() { id } else { UploadId::generate() };
         let upload = match row.state.offset {
             // Nothing is hashed yet, so the digest's own algorithm can still be chosen.
@@ -202,8 +249,11 @@ impl Registry {
             _ => self.blobs().resume(ROOM, row.state, held.lock()).await?,
         };
         let room = self.room(repository, Some(&digest)).await?;
-        let upload = take(upload, &room, (expected, body)).await?;
-        match upload.finish_copy(digest).await {
+        let taken = take(upload, &room, (expected, body)).await;
+        if taken.is_err() && place != id {
+            self.blobs().discard(ROOM, place).await?;
+        }
+        match taken?.finish_copy(digest).await {
             Ok(stored) => {
                 let kept = self.keep_blob(identity, repository, stored, Some(id)).await;
                 if let Err(RegistryError::Refused(_)) = &kept {

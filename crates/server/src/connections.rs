@@ -285,7 +285,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let pace = Arc::new(Pace::new());
-    let stream = Worded::new(Watched::new(stream, pace.clone()), app.language);
+    let stream = Worded::new(Watched::new(stream, pace.clone()), pace.clone(), app.language);
     let asked = pace.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let running = Running::begin(&asked);

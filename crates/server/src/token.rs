@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode, header};
 use seaworthy_access::{Access, AccessError, DockerScope, Identity, ResourceAccess};
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     api::{ApiError, decode_form},
@@ -114,7 +114,7 @@ async fn exchange(
         Err(error) => Err(error),
     };
     match issued {
-        Ok(token) => axum::Json(json!({"refresh_token": token.expose()})).into_response(),
+        Ok(token) => secret(&json!({"refresh_token": token.expose()})),
         Err(error) => disbelieved(error, "invalid_grant", language),
     }
 }
@@ -168,13 +168,12 @@ impl Form {
 async fn exchangeable(access: &Access, identity: &Identity) -> Response {
     let asked = [DockerScope { access: ResourceAccess::exchange() }];
     match access.issue_token(identity, &asked).await {
-        Ok(token) => axum::Json(json!({
+        Ok(token) => secret(&json!({
             "token_type": "Bearer",
             "access_token": token.token.expose(),
             "expires_in": token.expires_in,
             "ext_expires_in": token.expires_in,
-        }))
-        .into_response(),
+        })),
         Err(error) => failed(error),
     }
 }
@@ -185,7 +184,7 @@ async fn issue(access: &Access, identity: &Identity, form: &[(String, String)]) 
     let scopes = form.iter().filter(|(key, _)| key == "scope").map(|(_, value)| value.as_str());
     let asked = DockerScope::parse_all(scopes);
     match access.issue_token(identity, &asked).await {
-        Ok(token) => axum::Json(json!({
+        Ok(token) => secret(&json!({
             "token_type": "Bearer",
             "token": token.token.expose(),
             "access_token": token.token.expose(),
@@ -193,10 +192,14 @@ async fn issue(access: &Access, identity: &Identity, form: &[(String, String)]) 
             "scope": token.scope(),
             "expires_in": token.expires_in,
             "issued_at": token.issued_at,
-        }))
-        .into_response(),
+        })),
         Err(error) => failed(error),
     }
+}
+
+/// An answer that nobody keeps (RFC 6749 §5.1).
+fn secret(body: &Value) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
 }
 
 /// A 401 says how else to prove who asks (RFC 9110 §15.5.2).
@@ -209,16 +212,18 @@ pub(crate) fn failed(error: AccessError) -> Response {
     response
 }
 
-/// What a form shows proves nothing: as OAuth says it (RFC 6749 §5.2), and as registries do, for clients of both.
+/// What a form shows proves nothing: as OAuth says it (RFC 6749 §5.2, whose description is ASCII), and as registries do,
+/// for clients of both: with 401, which theirs expect of every grant.
 fn disbelieved(error: AccessError, word: &str, language: Language) -> Response {
     let problem = Problem::from(error);
     if problem.code != ErrorCode::Unauthorized {
         return ApiError(problem).into_response();
     }
+    let description = problem.message.clone();
     let problem = japanese::problem(problem, language);
     let body = json!({
         "error": word,
-        "error_description": problem.message,
+        "error_description": description,
         "errors": [{"code": problem.code.oci_code(), "message": problem.message, "detail": null}],
     });
     let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"seaworthy\"")];

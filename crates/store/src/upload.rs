@@ -327,11 +327,19 @@ impl Upload {
 
     /// Takes back what was taken in since the upload stood at `offset`.
     pub async fn take_back(mut self, offset: u64) -> Result<(), BlobError> {
-        let Some(Sink { file: Some(file), lock, .. }) = self.sink.take() else { return Ok(()) };
-        let path = self.path.clone();
+        let (sink, path) = (self.sink.take(), self.path.clone());
         blocking(move || {
-            let _lock = lock;
-            file.set_len(offset).map_err(|source| failed("truncate", &path, source))
+            let cut = match &sink {
+                Some(Sink { file: Some(file), .. }) => file.set_len(offset),
+                // Nothing was written.
+                Some(_) => Ok(()),
+                // What was being written to when it failed.
+                None => match OpenOptions::new().write(true).open(&path) {
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                    opened => opened.and_then(|file| file.set_len(offset)),
+                },
+            };
+            cut.map_err(|source| failed("truncate", &path, source))
         })
         .await
     }
@@ -363,9 +371,9 @@ impl Upload {
     }
 
     async fn flush(&mut self) -> Result<(), BlobError> {
+        self.blobs.check_floor()?;
         let Some(sink) = self.sink.take() else { return Ok(()) };
         let pending = self.pending.take();
-        self.blobs.check_floor()?;
         self.sink = Some(self.blobs.intake().append(sink, pending, self.path.clone()).await?);
         Ok(())
     }

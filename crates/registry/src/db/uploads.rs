@@ -4,6 +4,8 @@ use seaworthy_model::{Timestamp, UploadId};
 use seaworthy_oci::RepoName;
 use seaworthy_store::{Db, DbError, Row, Tx, UploadState, args};
 
+use crate::limit;
+
 /// An upload session.
 #[derive(Clone, Debug)]
 pub(crate) struct UploadRow {
@@ -83,22 +85,36 @@ pub(crate) async fn delete_upload(tx: &mut Tx<'_>, id: UploadId) -> Result<bool,
     Ok(tx.execute("DELETE FROM registry_uploads WHERE id = $1", args![id.as_bytes()]).await? == 1)
 }
 
-pub(crate) async fn expired_uploads(db: &Db) -> Result<Vec<UploadId>, DbError> {
-    let rows = db
-        .fetch_all("SELECT id FROM registry_uploads WHERE expires_at <= $1", args![db.now().as_micros()])
-        .await?;
-    rows.iter().map(read_upload_id).collect()
+/// Deletes a session that still expires at `expires`.
+pub(crate) async fn delete_upload_unchanged(
+    tx: &mut Tx<'_>,
+    id: UploadId,
+    expires: Timestamp,
+) -> Result<bool, DbError> {
+    let sql = "DELETE FROM registry_uploads WHERE id = $1 AND expires_at = $2";
+    Ok(tx.execute(sql, args![id.as_bytes(), expires.as_micros()]).await? == 1)
+}
+
+/// Sessions that are over, and since when.
+pub(crate) async fn expired_uploads(db: &Db) -> Result<Vec<(UploadId, Timestamp)>, DbError> {
+    let sql = "SELECT id, expires_at FROM registry_uploads WHERE expires_at <= $1";
+    let rows = db.fetch_all(sql, args![db.now().as_micros()]).await?;
+    rows.iter().map(read_expiry).collect()
+}
+
+fn read_expiry(row: &Row) -> Result<(UploadId, Timestamp), DbError> {
+    Ok((read_upload_id(row)?, Timestamp::from_micros(row.int(1)?)))
 }
 
 /// Uploads of a principal and when they expire: those first that were left alone longest.
 pub(crate) async fn oldest_uploads(db: &Db, principal: &str) -> Result<Vec<(UploadId, Timestamp)>, DbError> {
     let rows = db
         .fetch_all(
-            "SELECT id, expires_at FROM registry_uploads WHERE principal = $1 ORDER BY expires_at LIMIT 16",
-            args![principal],
+            "SELECT id, expires_at FROM registry_uploads WHERE principal = $1 ORDER BY expires_at LIMIT $2",
+            args![principal, limit::UPLOADS_PER_PRINCIPAL],
         )
         .await?;
-    rows.iter().map(|row| Ok((read_upload_id(row)?, Timestamp::from_micros(row.int(1)?)))).collect()
+    rows.iter().map(read_expiry).collect()
 }
 
 pub(crate) async fn upload_exists(db: &Db, id: UploadId) -> Result<bool, DbError> {

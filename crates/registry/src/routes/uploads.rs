@@ -93,11 +93,13 @@ impl Call<'_> {
     }
 
     pub(super) async fn cancel_upload(&self, name: &RepoName, id: UploadId) -> Answer {
-        self.to_its_end(name, |registry, identity, name| async move {
+        let cancelled = self.to_its_end(name, |registry, identity, name| async move {
             registry.cancel_upload(&identity, &name, id).await
-        })
-        .await?;
-        Ok(empty(StatusCode::NO_CONTENT))
+        });
+        match cancelled.await {
+            Ok(()) => Ok(empty(StatusCode::NO_CONTENT)),
+            Err(error) => self.out_of_order(name, id, error).await,
+        }
     }
 
     /// Runs `work` to its end also when its client goes away. Who holds an upload lets go when its bytes and its

@@ -26,6 +26,8 @@ pub(super) struct Pace(Mutex<Beat>);
 struct Beat {
     /// Requests whose answers are not yet handed over to their end.
     running: usize,
+    /// All that was answered is written.
+    flushed: bool,
     /// Since when the other end takes nothing of what is to be sent.
     stalled: Option<Instant>,
     /// When something was last asked or sent.
@@ -36,7 +38,7 @@ struct Beat {
 impl Pace {
     pub(super) fn new() -> Self {
         let patience = Duration::from_secs(limit::HEAD_SECONDS);
-        Self(Mutex::new(Beat { running: 0, stalled: None, since: Instant::now(), patience }))
+        Self(Mutex::new(Beat { running: 0, flushed: true, stalled: None, since: Instant::now(), patience }))
     }
 
     fn beat(&self) -> MutexGuard<'_, Beat> {
@@ -59,6 +61,12 @@ impl Pace {
             }
             tokio::time::sleep_until(until).await;
         }
+    }
+
+    /// True between two requests: what is written now is an answer to none.
+    pub(super) fn is_between(&self) -> bool {
+        let beat = self.beat();
+        beat.running == 0 && beat.flushed
     }
 
     /// Notes how writing went.
@@ -128,6 +136,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         } else if beat.stalled.take().is_some() {
             beat.since = Instant::now();
         }
+        // HTTP flushes when it has written all it has; of an answer that has not ended, more may come.
+        beat.flushed |= done.is_ready() && beat.running == 0;
         drop(beat);
         done
     }
@@ -142,7 +152,10 @@ pub(super) struct Running(Arc<Pace>);
 
 impl Running {
     pub(super) fn begin(pace: &Arc<Pace>) -> Self {
-        pace.beat().running += 1;
+        let mut beat = pace.beat();
+        beat.running += 1;
+        beat.flushed = false;
+        drop(beat);
         Self(pace.clone())
     }
 }

@@ -5,6 +5,7 @@ use axum::{
     extract::Request,
     response::{IntoResponse as _, Response},
 };
+use futures_util::StreamExt as _;
 use http::StatusCode;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
@@ -30,6 +31,20 @@ fn app() -> App {
                 Response::default()
             }
             "/long" => Response::new(vec![b'x'; 64 * PIPE].into()),
+            "/pieces" => {
+                let pieces =
+                    [&[b'x'; 3 * PIPE][..], REFUSAL.as_bytes(), &[b'y'; 3 * PIPE], REFUSAL.as_bytes()];
+                let pieces = pieces.map(|piece| Ok::<_, io::Error>(Bytes::copy_from_slice(piece)));
+                let length = pieces.iter().flatten().map(Bytes::len).sum::<usize>();
+                // Each is written before the next is there.
+                let pieces = futures_util::stream::iter(pieces).then(|piece| async {
+                    tokio::task::yield_now().await;
+                    piece
+                });
+                let body = Body::from_stream(pieces);
+                Response::builder().header("content-length", length).body(body).expect("an answer")
+            }
+            "/refusal" => Response::new(REFUSAL.into()),
             "/read" => match to_bytes(request.into_body(), usize::MAX).await {
                 Ok(bytes) => Response::new(bytes.len().to_string().into()),
                 Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
@@ -164,6 +179,34 @@ async fn what_nobody_could_read_is_refused_with_a_body() {
             assert_eq!(body["errors"][0]["code"], code);
             assert_eq!(all.matches("here").count(), usize::from(!first.is_empty()), "{all}");
             drop(sending.await);
+            serving.await.expect("ended");
+        }
+    }
+}
+
+/// What HTTP says when it refuses by itself, as somebody may have pushed it.
+const REFUSAL: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
+
+/// Whatever is in an answer arrives as it is, in whichever pieces it is written.
+#[tokio::test]
+async fn an_answer_that_looks_like_a_refusal_is_none() {
+    for pipe in [7, 300, PIPE, 64 * PIPE] {
+        for path in ["/pieces", "/refusal"] {
+            let (client, server) = tokio::io::duplex(pipe);
+            let serving =
+                converse(server, (caller(), ConnectionHold::new(())), app(), CancellationToken::new());
+            let serving = tokio::spawn(serving);
+            let (mut read, mut write) = tokio::io::split(client);
+            let asked = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+            let last = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+            let asked = format!("{asked}{asked}{last}");
+            let sending = tokio::spawn(async move { write.write_all(asked.as_bytes()).await });
+            let mut all = String::new();
+            read.read_to_string(&mut all).await.expect("answers");
+            let count = if path == "/pieces" { 4 } else { 2 };
+            assert_eq!(all.matches(REFUSAL).count(), count, "{pipe} {path}");
+            assert!(!all.contains("errors") && all.ends_with("here"), "{pipe} {path}");
+            sending.await.expect("ended").expect("sent");
             serving.await.expect("ended");
         }
     }

@@ -4,6 +4,7 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -12,32 +13,27 @@ use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::pace::Pace;
 use crate::japanese;
 
-/// Bytes of the longest of those answers, and some more.
-const LONGEST: usize = 200;
-
 /// A stream whose refusals by HTTP itself get a body, in the server's language: nobody has read which one is wanted.
+/// They come between requests alone: what an answer says, a blob's bytes too, is never taken for one.
 pub(super) struct Worded<S> {
     stream: S,
+    pace: Arc<Pace>,
     language: Language,
     /// What is left of a refusal that is sent in the place of another.
     left: Bytes,
 }
 
 impl<S> Worded<S> {
-    pub(super) fn new(stream: S, language: Language) -> Self {
-        Self { stream, language, left: Bytes::new() }
+    pub(super) fn new(stream: S, pace: Arc<Pace>, language: Language) -> Self {
+        Self { stream, pace, language, left: Bytes::new() }
     }
 }
 
-/// The same answer with a body, if this is one of HTTP itself: with a head of these three fields and no more, which no
-/// other answer has.
+/// The same answer with a body, if this is one of HTTP itself, with a head of these three fields and no more.
 fn worded(bytes: &[u8], language: Language) -> Option<Bytes> {
-    // Longer ones may be of a file, and are not to be touched here.
-    if bytes.len() > LONGEST {
-        return None;
-    }
     let head = std::str::from_utf8(bytes).ok()?.strip_suffix("\r\n\r\n")?;
     let mut lines = head.split("\r\n");
     let status = lines.next()?.strip_prefix("HTTP/1.1 ")?;
@@ -72,6 +68,9 @@ impl<S: AsyncWrite + Unpin> Worded<S> {
     /// Sends what stands in the place of `bytes`; `None` when nothing does.
     fn poll_worded(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Option<io::Result<usize>>> {
         if self.left.is_empty() {
+            if !self.pace.is_between() {
+                return Poll::Ready(None);
+            }
             match worded(bytes, self.language) {
                 Some(answer) => self.left = answer,
                 None => return Poll::Ready(None),

@@ -14,13 +14,13 @@ use super::{
     file, index_of, manifest_of,
 };
 use crate::{
-    Collection, Depth, Remedy, StorageProblem, limit,
+    Collection, Depth, Remedy, StorageProblem, db, limit,
     pauses::Point,
     scrub::Round,
     verify::{FOLDERS, place},
 };
 
-db_tests!(super::ROOMS; damage_is_found_and_healed_by_a_push, a_missing_file_is_no_endless_500,
+db_tests!(super::ROOMS; what_was_written_to_meanwhile_is_not_ended, damage_is_found_and_healed_by_a_push, a_missing_file_is_no_endless_500,
     orphans_are_told_of_and_removed, a_crash_before_the_row_leaves_an_orphan, scrubbing_finds_rot,
     verification_is_in_pages, why_it_is_here, what_would_go, files_from_before_are_read_replaced_and_removed,
     what_is_whole_again_is_served, a_disk_that_is_away_marks_nothing);
@@ -454,4 +454,20 @@ async fn what_would_go(test: TestDb) {
     assert_eq!(still.state(&unnamed).await, "condemned");
     assert_eq!(still.get(&format!("a/manifests/{loose}")).await, StatusCode::OK);
     assert!(still.registry().forecast("x").await.is_err());
+}
+
+/// Who ends what was left alone looked before it was written to.
+async fn what_was_written_to_meanwhile_is_not_ended(test: TestDb) {
+    let still = Still::new(test).await;
+    let location = still.client.begin("a").await;
+    let left_alone = async || db::oldest_uploads(still.registry().db(), "operator").await.expect("read")[0];
+    let (id, expires) = left_alone().await;
+    still.clock.advance(limit::UPLOAD_IDLE_SECONDS);
+    let written = still.client.send("PATCH", &location, &[], "written").await;
+    assert_eq!(written.status, StatusCode::ACCEPTED, "{}", written.text());
+    assert!(!still.registry().end_left_alone(id, expires).await.expect("looked"));
+    assert_eq!(still.client.get(&location).await.header("range"), "0-6");
+    let (id, expires) = left_alone().await;
+    assert!(still.registry().end_left_alone(id, expires).await.expect("looked"));
+    assert_eq!(still.client.get(&location).await.status, StatusCode::NOT_FOUND);
 }

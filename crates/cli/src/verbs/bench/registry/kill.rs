@@ -2,6 +2,7 @@
 //! of what nobody knows.
 
 use std::{
+    collections::BTreeMap,
     fs::{File, FileTimes},
     path::Path,
     sync::{
@@ -16,7 +17,6 @@ use http::{Method, StatusCode};
 use seaworthy_model::UploadId;
 use seaworthy_oci::Digest;
 use seaworthy_registry::measuring;
-use seaworthy_store::Db;
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 
@@ -38,8 +38,15 @@ const RETRY: Duration = Duration::from_millis(10);
 /// How long a server may take until it gives out what it has: some of it is judged first.
 const GIVEN: Duration = Duration::from_mins(2);
 
-/// An image that the server said it has.
+/// What a server said it has.
+#[derive(Default)]
 struct Acknowledged {
+    images: Vec<Image>,
+    /// Layers that it did not know when their manifest came.
+    lost_layers: u32,
+}
+
+struct Image {
     repository: String,
     tag: String,
     manifest: String,
@@ -63,47 +70,60 @@ pub(super) async fn kills(own: &mut Own, flags: &BenchRegistryFlags) -> Result<V
         now.send_replace(own.peer()?);
     }
     over.store(true, Ordering::Relaxed);
-    let mut acknowledged = Vec::new();
+    let (mut images, mut lost_layers) = (Vec::new(), 0);
     while let Some(ended) = pushers.join_next().await {
-        acknowledged.extend(ended.map_err(|error| unable(error.to_string()))?);
+        let acknowledged = ended.map_err(|error| unable(error.to_string()))?;
+        images.extend(acknowledged.images);
+        lost_layers += acknowledged.lost_layers;
     }
     let peer = own.peer()?;
     let mut connection = peer.connect().await?;
     let mut lost = 0;
-    for image in &acknowledged {
+    for image in &images {
         lost += u32::from(!is_there(&mut connection, image).await?);
     }
-    let count = f64::from(u32::try_from(acknowledged.len()).unwrap_or(u32::MAX));
+    let count = f64::from(u32::try_from(images.len()).unwrap_or(u32::MAX));
+    let (leaked, missing) = after_repair(own).await?;
     Ok(vec![
         again,
         Figure::of("images acknowledged while it was killed".to_owned(), "", count),
         Figure::of("images acknowledged and lost".to_owned(), "", f64::from(lost)),
-        Figure::of("leaked after a repair".to_owned(), "bytes", leaked(own).await?),
+        Figure::of("layers acknowledged and lost".to_owned(), "", f64::from(lost_layers)),
+        Figure::of("leaked after a repair".to_owned(), "bytes", leaked),
+        Figure::of("files missing after a repair".to_owned(), "", missing),
     ])
 }
 
-/// Pushes images, small and large ones, each again and again until it is acknowledged.
-async fn push(number: u8, servers: watch::Receiver<Peer>, over: Arc<AtomicBool>) -> Vec<Acknowledged> {
-    let mut all = Vec::new();
+/// Pushes images, small and large ones, each blob and manifest again and again until it is acknowledged, and not again
+/// afterwards.
+async fn push(number: u8, servers: watch::Receiver<Peer>, over: Arc<AtomicBool>) -> Acknowledged {
+    let mut all = Acknowledged::default();
     for count in 0.. {
         if over.load(Ordering::Relaxed) {
             break;
         }
-        let peer = servers.borrow().clone();
-        let length = if count % 2 == 0 { 2_000 } else { 60_000 };
-        let (layer, bytes) = peer.blobs(100 + number, length).get(count);
+        // In the database, in a file, and in a file that is written before all of it came.
+        let length = match count % 4 {
+            1 => 60_000,
+            3 => 3 << 20,
+            _ => 2_000,
+        };
+        let (layer, bytes) = servers.borrow().blobs(100 + number, length).get(count);
         let (repository, tag) = (format!("kill-{}", count % 3), format!("p{number}-{count}"));
-        loop {
+        let mut is_pushed = false;
+        let manifest = loop {
             let peer = servers.borrow().clone();
-            match push_one(&peer, (&repository, &tag), (&layer, &bytes)).await {
-                Ok(manifest) => {
-                    all.push(Acknowledged { repository, tag, manifest, layer });
-                    break;
+            match push_one(&peer, (&repository, &tag), (&layer, &bytes), &mut is_pushed).await {
+                Ok(manifest) => break manifest,
+                Err(Failure::Problem(problem)) if is_pushed && problem.message.contains("BLOB_UNKNOWN") => {
+                    all.lost_layers += 1;
+                    is_pushed = false;
                 }
                 // Killed meanwhile; the last server lives.
                 Err(_) => sleep(RETRY).await,
             }
-        }
+        };
+        all.images.push(Image { repository, tag, manifest, layer });
     }
     all
 }
@@ -112,15 +132,19 @@ async fn push_one(
     peer: &Peer,
     (repository, tag): (&str, &str),
     (layer, bytes): (&str, &Bytes),
+    is_pushed: &mut bool,
 ) -> Result<String, Failure> {
     let mut connection = peer.connect().await?;
-    connection.push_streamed(repository, (layer, bytes)).await?;
+    if !*is_pushed {
+        connection.push_streamed(repository, (layer, bytes)).await?;
+        *is_pushed = true;
+    }
     image(&mut connection, repository, (tag, &[(layer, bytes.len())])).await
 }
 
 /// True when the server gives the image out, with the bytes that it was pushed with.
-async fn is_there(connection: &mut Connection, image: &Acknowledged) -> Result<bool, Failure> {
-    let Acknowledged { repository, tag, manifest, layer } = image;
+async fn is_there(connection: &mut Connection, image: &Image) -> Result<bool, Failure> {
+    let Image { repository, tag, manifest, layer } = image;
     for (rest, digest) in [(format!("manifests/{tag}"), manifest), (format!("blobs/{layer}"), layer)] {
         let path = connection.peer().path(&format!("{repository}/{rest}"));
         let begun = Instant::now();
@@ -139,52 +163,38 @@ async fn is_there(connection: &mut Connection, image: &Acknowledged) -> Result<b
     Ok(true)
 }
 
-/// Bytes of files that no row knows, after a repair to which all of them are old.
-async fn leaked(own: &mut Own) -> Result<f64, Failure> {
+/// After a repair to which all files are old: the bytes of those that no row knows, and how many that a row knows are
+/// missing.
+async fn after_repair(own: &mut Own) -> Result<(f64, f64), Failure> {
     own.server.stop().await?;
     let data = own.server.data().to_owned();
-    let folders = ["blobs/registry", "uploads/registry"].map(|folder| data.join(folder));
+    let [blobs, uploads] = ["blobs/registry", "uploads/registry"].map(|folder| data.join(folder));
     // Older than anything that a repair leaves alone.
     let aged = FileTimes::new().set_modified(UNIX_EPOCH);
-    for folder in &folders {
+    for folder in [&blobs, &uploads] {
         each_file(folder, &mut |file, _| file.set_times(aged))?;
     }
     own.server.go_on().await?;
     repair(own).await?;
     own.server.stop().await?;
-    let (mut bytes, mut sessions) = (0_u64, Vec::new());
-    let [blobs, uploads] = &folders;
-    each_file(blobs, &mut |file, _| {
-        bytes += file.metadata()?.len();
-        Ok(())
-    })?;
-    each_file(uploads, &mut |file, name| {
-        sessions.push((name.parse::<UploadId>().ok(), file.metadata()?.len()));
-        Ok(())
-    })?;
-    let db = own.database().await?;
-    let known = known(&db, sessions).await;
-    db.close().await;
-    let (in_rows, unknown) = known.map_err(|error| unable(error.to_string()))?;
-    #[allow(clippy::cast_precision_loss, reason = "sizes of a bench are far below 2^53")]
-    let leaked = (bytes.saturating_sub(in_rows) + unknown) as f64;
-    Ok(leaked)
-}
-
-/// Bytes of blobs that rows know to be in files, and of uploads that no row knows.
-async fn known(
-    db: &Db,
-    sessions: Vec<(Option<UploadId>, u64)>,
-) -> Result<(u64, u64), seaworthy_store::DbError> {
-    let mut unknown = 0;
-    for (id, bytes) in sessions {
-        let is_known = match id {
-            Some(id) => measuring::has_upload(db, id).await?,
-            None => false,
-        };
-        unknown += if is_known { 0 } else { bytes };
+    let mut files = BTreeMap::new();
+    for folder in [&blobs, &uploads] {
+        each_file(folder, &mut |file, name| {
+            files.insert(name.to_owned(), file.metadata()?.len());
+            Ok(())
+        })?;
     }
-    Ok((measuring::file_bytes(db).await?, unknown))
+    let db = own.database().await?;
+    let known = measuring::files(&db).await;
+    db.close().await;
+    let mut missing = 0;
+    for name in known.map_err(|error| unable(error.to_string()))? {
+        // A session need not have a file: what it received may be nothing.
+        missing += u32::from(files.remove(&name).is_none() && name.parse::<UploadId>().is_err());
+    }
+    #[allow(clippy::cast_precision_loss, reason = "sizes of a bench are far below 2^53")]
+    let leaked = files.values().sum::<u64>() as f64;
+    Ok((leaked, f64::from(missing)))
 }
 
 async fn repair(own: &Own) -> Result<(), Failure> {

@@ -44,15 +44,21 @@ pub(crate) async fn bench(global: &Global, flags: &BenchRegistryFlags) -> Outcom
         ));
     }
     let (mut ours, mut theirs): (Vec<Vec<Figure>>, Vec<Vec<Figure>>) = Default::default();
-    for _ in 0..flags.runs {
-        // The same names and bytes for both.
+    let mut kept = None;
+    for number in 0..flags.runs {
+        // The same names and bytes for both, which take turns in being first.
         let run = Run::fresh();
-        if flags.url.is_none() || flags.beside {
-            ours.push(of_own(global, flags, &run).await?);
+        for is_ours in [number % 2 == 0, number % 2 == 1] {
+            match &flags.url {
+                Some(url) if !is_ours => theirs.push(of_peer(global, flags, (url, &run)).await?),
+                None if !is_ours => {}
+                Some(_) if !flags.beside => {}
+                _ => ours.push(of_own(global, flags, &run, &mut kept).await?),
+            }
         }
-        if let Some(url) = &flags.url {
-            theirs.push(of_peer(global, flags, (url, &run)).await?);
-        }
+    }
+    if let Some(mut own) = kept {
+        own.stop().await?;
     }
     let figures = match (ours.is_empty(), theirs.is_empty()) {
         (false, false) => beside(&ours, &theirs),
@@ -70,10 +76,19 @@ fn is_wanted(flags: &BenchRegistryFlags, name: &str) -> bool {
     flags.only.is_empty() || flags.only.iter().any(|only| only == name)
 }
 
-/// The figures of one run over a server of this binary, which is started for it.
-async fn of_own(global: &Global, flags: &BenchRegistryFlags, run: &Run) -> Result<Vec<Figure>, Failure> {
+/// The figures of one run over a server of this binary: one that is started for it, or beside another that stays
+/// the one of the runs before, with all that they left there.
+async fn of_own(
+    global: &Global,
+    flags: &BenchRegistryFlags,
+    run: &Run,
+    kept: &mut Option<own::Own>,
+) -> Result<Vec<Figure>, Failure> {
     let _filled = filled(global, flags, &std::env::temp_dir()).await?;
-    let mut own = own::Own::start(flags.no_inspection, run).await?;
+    let mut own = match kept.take() {
+        Some(own) => own.in_run(run),
+        None => own::Own::start(flags.no_inspection, run).await?,
+    };
     let peer = own.peer()?;
     let (bar, mut figures) = (render::progress(global, Text::Measuring, Amount::Unknown), Vec::new());
     for workload in workloads::ALL.iter().filter(|it| is_wanted(flags, it)) {
@@ -87,7 +102,11 @@ async fn of_own(global: &Global, flags: &BenchRegistryFlags, run: &Run) -> Resul
         }
     }
     bar.finish_and_clear();
-    own.stop().await?;
+    if flags.beside {
+        *kept = Some(own);
+    } else {
+        own.stop().await?;
+    }
     Ok(figures)
 }
 

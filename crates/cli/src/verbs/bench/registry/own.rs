@@ -64,6 +64,11 @@ impl Own {
         self.server.stop().await
     }
 
+    /// The same server in another run.
+    pub(super) fn in_run(self, run: &Run) -> Self {
+        Self { run: run.clone(), ..self }
+    }
+
     /// That of its run.
     pub(super) const fn seed(&self) -> u64 {
         self.run.seed
