@@ -76,7 +76,7 @@ pub(crate) use mirrors::{
     MirrorKey, claim_mirror, hold_mirror, mirrors, put_mirrors, remove_mirrors, settle_mirror,
 };
 use referrers::insert_referrer;
-pub(crate) use referrers::{ReferrerRow, Unlisted, annotations, referrers, referring};
+pub(crate) use referrers::{ReferrerRow, Unlisted, annotations, manifests_among, referrers, referring};
 pub(crate) use replications::{
     OutgoingKey, ReplicationRow, Settled, behind, claim_outgoing, count_replications, due_outgoing,
     gone_manifests, gone_tag, hold_outgoing, is_so, outgoing_page, prefix_of, put_replication,

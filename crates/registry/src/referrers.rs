@@ -206,25 +206,40 @@ impl Registry {
     ) -> Result<Vec<ReferrerRow>, RegistryError> {
         let step = limit::REFERRERS + 1;
         let most = usize::try_from(step).unwrap_or(usize::MAX);
-        let (mut rows, mut after) = (Vec::new(), last.to_owned());
-        while rows.len() < most {
-            let held = db::referrers(self.db(), of, artifact_type, (&after, step), Unlisted::Along).await?;
+        let fits = |given: &str| artifact_type.is_none_or(|wanted| given == wanted);
+        let (mut rows, mut after) = (Gathered::default(), last.to_owned());
+        while !rows.are_enough() {
+            // All types of both: what is here and what the upstream says may call one manifest differently.
+            let held = db::referrers(self.db(), of, None, (&after, step), Unlisted::Along).await?;
             let held = held.into_iter().map(|row| (row.digest, row)).collect();
             let listed = told.entries().unwrap_or_default();
             let from = listed.partition_point(|it| it.digest().to_string() <= after);
-            let fits = |it: &&Referrer| artifact_type.is_none_or(|wanted| it.artifact_type() == wanted);
-            let listed = listed.iter().skip(from).filter(fits).take(most).map(|it| (*it.digest(), it));
+            let listed = listed.iter().skip(from).take(most).map(|it| (*it.digest(), it));
             let (all, until) = abreast(held, listed.collect(), most);
-            rows.extend(all.into_values().filter_map(|(held, listed)| match (held, listed) {
-                (Some(row), listed) => {
-                    let is_listed = listed.is_some() || !told.is_current();
-                    (is_listed && row.locks.allow(Ability::List)).then_some(row)
+            let alone: Vec<_> =
+                all.iter().filter(|(_, (held, _))| held.is_none()).map(|(digest, _)| *digest).collect();
+            let mut here = db::manifests_among(self.db(), of.0, &alone).await?;
+            for (digest, (held, listed)) in all {
+                let row = match (held.or_else(|| here.remove(&digest)), listed) {
+                    (Some(row), listed) => {
+                        let is_listed = listed.is_some() || !told.is_current();
+                        let is_shown = is_listed && row.locks.allow(Ability::List);
+                        (is_shown && fits(&row.artifact_type)).then_some(row)
+                    }
+                    (None, listed) => listed.filter(|it| fits(it.artifact_type())).map(Referrer::row),
+                };
+                if let Some(row) = row {
+                    rows.add(row);
                 }
-                (None, listed) => listed.map(Referrer::row),
-            }));
+                // An upstream's annotations may be long: those that go on no page are not copied.
+                if rows.are_enough() {
+                    break;
+                }
+            }
             let Some(until) = until else { break };
             after = until.to_string();
         }
+        let rows = rows.rows;
         let unknown = told.trouble().filter(|_| rows.is_empty() && told.entries().is_none());
         match unknown {
             Some(problem) if !self.has_manifest(of.0, of.1).await? => Err(problem.clone().into()),
@@ -257,6 +272,26 @@ fn fitting(rows: &[ReferrerRow]) -> usize {
         bytes > limit::REFERRERS_BYTES
     });
     too_many.map_or(rows.len().min(most), |position| position.max(1))
+}
+
+/// Rows of one page and at least one more, if there is one; no more of them than tell where the page ends.
+#[derive(Default)]
+struct Gathered {
+    rows: Vec<ReferrerRow>,
+    annotation_bytes: u64,
+}
+
+impl Gathered {
+    /// True when [`fitting`] leaves one out.
+    fn are_enough(&self) -> bool {
+        let most = usize::try_from(limit::REFERRERS).unwrap_or(usize::MAX);
+        self.rows.len() > most || (self.rows.len() > 1 && self.annotation_bytes > limit::REFERRERS_BYTES)
+    }
+
+    fn add(&mut self, row: ReferrerRow) {
+        self.annotation_bytes = self.annotation_bytes.saturating_add(row.annotation_bytes);
+        self.rows.push(row);
+    }
 }
 
 /// What one caller sees of the referrers of one subject.
@@ -319,21 +354,37 @@ impl View<'_> {
 mod tests {
     use super::*;
 
+    fn row(annotation_bytes: u64) -> ReferrerRow {
+        ReferrerRow {
+            digest: Digest::sha256(b"x"),
+            media_type: String::new(),
+            artifact_type: String::new(),
+            size: 0,
+            annotation_bytes,
+            annotations: None,
+            locks: lock::Locks::default(),
+            is_here: true,
+        }
+    }
+
+    #[test]
+    fn no_more_is_gathered_than_ends_a_page() {
+        let most = limit::REFERRERS_BYTES;
+        for bytes in
+            [vec![0; 500], vec![most + 1; 5], vec![most, 0, 1, 1, 1], vec![1, most, 1], vec![most / 3; 9]]
+        {
+            let mut gathered = Gathered::default();
+            let mut rest = bytes.iter();
+            while !gathered.are_enough() {
+                gathered.add(row(*rest.next().expect("a page ends")));
+            }
+            assert_eq!(fitting(&gathered.rows), gathered.rows.len() - 1, "{bytes:?}");
+        }
+    }
+
     #[test]
     fn a_page_ends_at_its_bytes_and_has_one_referrer() {
-        let rows = |bytes: &[u64]| -> usize {
-            let row = |annotation_bytes: &u64| ReferrerRow {
-                digest: Digest::sha256(b"x"),
-                media_type: String::new(),
-                artifact_type: String::new(),
-                size: 0,
-                annotation_bytes: *annotation_bytes,
-                annotations: None,
-                locks: lock::Locks::default(),
-                is_here: true,
-            };
-            fitting(&bytes.iter().map(row).collect::<Vec<_>>())
-        };
+        let rows = |bytes: &[u64]| fitting(&bytes.iter().map(|bytes| row(*bytes)).collect::<Vec<_>>());
         let most = limit::REFERRERS_BYTES;
         assert_eq!(rows(&[]), 0);
         assert_eq!(rows(&[most]), 1);

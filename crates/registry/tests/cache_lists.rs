@@ -16,7 +16,7 @@ use crate::{
 
 db_tests!(super::ROOMS; a_signature_is_listed_and_pulled, referrers_are_listed_by_a_tag, many_clients_ask_for_a_list_once,
     a_list_holds_for_a_while, a_list_is_served_when_its_upstream_is_away, what_nobody_knows_is_not_empty, lists_of_referrers_are_not_believed,
-    lists_of_referrers_are_bounded, what_is_here_is_known_better, annotations_are_for_who_may_pull, tags_are_in_our_order, tags_that_are_here,
+    lists_of_referrers_are_bounded, what_is_here_is_known_better, types_are_those_of_what_is_here, annotations_are_for_who_may_pull, tags_are_in_our_order, tags_that_are_here,
     lists_of_tags_are_not_believed, so_many_lists_are_read_at_once, an_import_brings_what_refers);
 
 const SIGNATURE: &str = "application/vnd.example.signature";
@@ -467,6 +467,65 @@ async fn what_is_here_is_known_better(test: TestDb) {
     assert_eq!(listed().await, json!([]));
     upstream.down(Some(500));
     assert_eq!(listed().await, json!([]));
+}
+
+async fn types_are_those_of_what_is_here(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let image = upstream.put_image("a:1", &[b"layer"]);
+    let (held, _) = put_artifact(&upstream, "a", &image.digest, "true");
+    // Here for itself, and it refers to nothing here: the upstream says that it does.
+    let other = upstream.put_image("a:2", &[b"other"]);
+    let config_type = "application/vnd.oci.image.config.v1+json";
+    let claim = |digest: &Digest, artifact_type: &str| {
+        let mut claimed = entry(digest, 7, artifact_type);
+        claimed["annotations"] = json!({"note": "a lie"});
+        claimed
+    };
+    let claims = [claim(&held, "x/claimed"), claim(&other.digest, "x/claimed")];
+    list(&upstream, &image, &claims);
+    upstream.cached(&world, json!({})).await;
+    let client = world.service("ci", "AcrPull", "/repositories/hub").await;
+    let path = format!("/v2/hub/a/referrers/{}", image.digest);
+    let typed = async |artifact_type: &str| {
+        digests(&client.get(&format!("{path}?artifactType={}", artifact_type.replace('+', "%2B"))).await)
+    };
+    assert_eq!(typed("x/claimed").await, sorted(&[held, other.digest]));
+    for digest in [held, other.digest] {
+        assert_eq!(client.get(&format!("/v2/hub/a/manifests/{digest}")).await.status, StatusCode::OK);
+    }
+    let (signature, second) = ([held.to_string()], [other.digest.to_string()]);
+    assert_eq!((typed(SIGNATURE).await, typed(config_type).await), (signature.to_vec(), second.to_vec()));
+    assert!(typed("x/claimed").await.is_empty(), "what is here is known better");
+    // An upstream that does not say any.
+    let mut untyped = claims.clone();
+    for claim in &mut untyped {
+        claim.as_object_mut().expect("an object").remove("artifactType");
+    }
+    list(&upstream, &image, &untyped);
+    assert_eq!((typed(SIGNATURE).await, typed(config_type).await), (signature.to_vec(), second.to_vec()));
+    list(&upstream, &image, &claims);
+
+    let notes = async || {
+        let answer = client.get(&path).await;
+        let json: Value = serde_json::from_slice(&answer.body).expect("json");
+        let all = json["manifests"].as_array().expect("a list").iter();
+        all.filter_map(|it| it["annotations"]["note"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert_eq!(notes().await, ["true"]);
+    for digest in [held, other.digest] {
+        world.gate.0.lock().expect("lock").insert(("hub/a".into(), digest), "blocked");
+    }
+    assert!(notes().await.is_empty());
+    let operator = world.operator();
+    for digest in [held, other.digest] {
+        let path = format!("/acr/v1/hub%2Fa/_manifests/{digest}");
+        let lock = json!({"listEnabled": false}).to_string();
+        assert_eq!(operator.send("PATCH", &path, &[], lock).await.status, StatusCode::OK);
+    }
+    for listed in [typed("x/claimed").await, typed(SIGNATURE).await, typed(config_type).await] {
+        assert!(listed.is_empty());
+    }
+    assert!(digests(&client.get(&path).await).is_empty());
 }
 
 async fn annotations_are_for_who_may_pull(test: TestDb) {

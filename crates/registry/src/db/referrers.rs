@@ -1,7 +1,9 @@
 //! Manifests by the manifest they refer to.
 
+use std::{collections::BTreeMap, sync::LazyLock};
+
 use seaworthy_oci::{Digest, RepoName};
-use seaworthy_store::{Db, DbError, Tx, args};
+use seaworthy_store::{Arg, Db, DbError, Tx, args};
 
 use super::NewManifest;
 use crate::{
@@ -87,6 +89,50 @@ pub(crate) async fn referrers(
             })
         })
         .collect()
+}
+
+/// Asks about as many manifests as [`manifests_among`] is given at most.
+static AMONG: LazyLock<String> = LazyLock::new(|| {
+    let places: Vec<String> = (2..=limit::REFERRERS + 2).map(|place| format!("${place}")).collect();
+    format!(
+        "SELECT digest, media_type, COALESCE(artifact_type, ''), size, COALESCE(locks, 0) FROM registry_manifests
+         WHERE repository = $1 AND digest IN ({})",
+        places.join(", ")
+    )
+});
+
+/// Of so many as one page has and one more, those that are manifests here, whatever they refer to.
+pub(crate) async fn manifests_among(
+    db: &Db,
+    repository: &RepoName,
+    digests: &[Digest],
+) -> Result<BTreeMap<Digest, ReferrerRow>, DbError> {
+    let mut all = BTreeMap::new();
+    let most = usize::try_from(limit::REFERRERS + 1).unwrap_or(usize::MAX);
+    for digests in digests.chunks(most) {
+        let mut texts: Vec<String> = digests.iter().map(ToString::to_string).collect();
+        // One statement, however many there are.
+        texts.resize(most, String::new());
+        let args: Vec<Arg<'_>> = std::iter::once(repository.as_str())
+            .chain(texts.iter().map(String::as_str))
+            .map(Arg::from)
+            .collect();
+        for row in db.fetch_all(AMONG.as_str(), &args).await? {
+            let (digest, size) = (row.parsed(0)?, row.count(3)?);
+            let row = ReferrerRow {
+                digest,
+                media_type: row.text(1)?.to_owned(),
+                artifact_type: row.text(2)?.to_owned(),
+                size,
+                annotation_bytes: size,
+                annotations: None,
+                locks: Locks::from_bits(row.int(4)?),
+                is_here: true,
+            };
+            all.insert(digest, row);
+        }
+    }
+    Ok(all)
 }
 
 /// Annotations of one referrer, as JSON; `None` when only its manifest knows them.
