@@ -262,6 +262,8 @@ pub const LISTED_REFERRERS: usize = 10_000;
 pub const LISTS_BYTES: u64 = 32 * 1024 * 1024;
 /// Lists that are read from upstreams at once, of each kind; more wait.
 pub const LISTS_AT_ONCE: usize = 16;
+/// Of those, lists of one cache, of both kinds together: one slow upstream leaves turns for others.
+pub const CACHE_LISTS_AT_ONCE: usize = 4;
 /// How long a mirror that is looked at is left to who looks, in seconds: if that server is killed, another looks.
 pub const MIRROR_CLAIM_SECONDS: i64 = 600;
 /// Mirrors that are looked at once.

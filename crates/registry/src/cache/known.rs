@@ -7,6 +7,7 @@ use std::{
 
 use seaworthy_oci::RepoName;
 use seaworthy_store::{Db, Watch};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use super::CacheSettings;
@@ -21,6 +22,8 @@ use crate::{
 pub(crate) struct Cache {
     pub(crate) settings: CacheSettings,
     pub(crate) upstream: Upstream,
+    /// For lists, of both kinds.
+    pub(crate) list_permits: Semaphore,
     row: CacheRow,
 }
 
@@ -121,7 +124,7 @@ impl Caches {
             patience: self.access.patience,
             clock: self.db.clock(),
         });
-        Cache { settings, upstream, row }
+        Cache { settings, upstream, list_permits: Semaphore::new(limit::CACHE_LISTS_AT_ONCE), row }
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 use quick_cache::Weighter;
 use seaworthy_model::{Problem, Timestamp};
 use seaworthy_oci::{Descriptor, Digest, RepoName, Tag, limit::REPO_NAME_BYTES};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     Cache, Served,
@@ -218,14 +218,9 @@ where
             if let Some(told) = before.as_ref().filter(|told| told.holds(now, seconds)) {
                 return told.clone();
             }
-            let asked = async {
-                let _permit = permits.acquire_owned().await;
-                ask.await
-            };
-            // However slowly it comes, it comes in time or not at all: others wait for this.
-            let asked = tokio::time::timeout(Duration::from_secs(limit::ERRAND_SECONDS), asked).await;
+            let asked = in_turn((&errand.cache.list_permits, &permits), ask).await;
             let late = || UpstreamError::Late { host: errand.cache.upstream.host().to_owned() };
-            let (told, holds) = errand.learnt(before.as_deref(), asked.unwrap_or_else(|_| Err(late())));
+            let (told, holds) = errand.learnt(before.as_deref(), asked.unwrap_or_else(|| Err(late())));
             let told = Arc::new(told);
             if holds {
                 kept.insert(errand.key, told.clone());
@@ -236,6 +231,16 @@ where
         let served = told.served(if part == Part::Joined { Served::Joined } else { Served::Fetched });
         Ok((told, served))
     }
+}
+
+/// What `ask` says, in the turn of its upstream and in that of all; `None` when its turn or its answer does not come in
+/// time: however slow it is, others wait for this.
+async fn in_turn<T>((own, all): (&Semaphore, &Semaphore), ask: impl Future<Output = T>) -> Option<T> {
+    let patience = Duration::from_secs(limit::ERRAND_SECONDS);
+    // Its own first: who waits for a slow upstream takes no turn from others.
+    let turn = async { (own.acquire().await, all.acquire().await) };
+    let _turn = timeout(patience, turn).await.ok()?;
+    timeout(patience, ask).await.ok()
 }
 
 /// One list to be asked for.
@@ -374,6 +379,26 @@ mod tests {
         let at = Timestamp::from_seconds(0);
         let entries = Some(entries.into());
         Arc::new(Told { by: Weak::new(), entries, said_at: at, asked_at: at, trouble: None })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_a_turn_takes_no_time_from_the_answer() {
+        let seconds = |less: u64| tokio::time::sleep(Duration::from_secs(limit::ERRAND_SECONDS - less));
+        let (own, all) = (Semaphore::new(1), Semaphore::new(1));
+        let first = in_turn((&own, &all), seconds(1));
+        let second = in_turn((&own, &all), seconds(1));
+        assert_eq!(tokio::join!(first, second), (Some(()), Some(())));
+        assert_eq!(in_turn((&own, &all), std::future::pending::<()>()).await, None, "no answer");
+        for (own, all) in [(0, 1), (1, 0)].map(|(own, all)| (Semaphore::new(own), Semaphore::new(all))) {
+            assert_eq!(in_turn((&own, &all), async {}).await, None, "no turn");
+        }
+        // Who waits for its upstream holds nobody else up.
+        let (slow, all) = (Semaphore::new(0), Semaphore::new(1));
+        let waits = in_turn((&slow, &all), async {});
+        assert_eq!(
+            tokio::join!(waits, in_turn((&own, &all), async { all.available_permits() })),
+            (None, Some(0))
+        );
     }
 
     fn tag(number: usize) -> Tag {
