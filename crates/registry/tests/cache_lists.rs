@@ -412,7 +412,9 @@ async fn lists_of_referrers_are_bounded(test: TestDb) {
     refused("more than 10000 referrers").await;
 
     list(&upstream, &image, one);
-    let endless = |count: usize| (0..count).for_each(|_| upstream.fault(&call, more(&theirs)));
+    let endless = |count: usize| {
+        (0..count).for_each(|page| upstream.fault(&call, more(&format!("{theirs}?page={page}"))));
+    };
     endless(limit::LIST_PAGES - 1);
     let before = upstream.count(&call);
     assert_eq!(refused("").await.len(), 1);
@@ -556,7 +558,9 @@ async fn tags_are_in_our_order(test: TestDb) {
     upstream.list_tags("a", &["a", "B", "c", "not a tag", "", "v1"]);
     upstream.put("/v2/a/next", "application/json", r#"{"name":"a","tags":["D","e","V1","v1",".x","x/y"]}"#);
     upstream.cached(&world, json!({"check_seconds": 60})).await;
-    upstream.fault("GET /v2/a/tags/list", Fault::With("link", "</v2/a/next>; rel=\"next\"".to_owned()));
+    let links =
+        "</v2/a/about>; rel=\"about\"\n</v2/a/tags/list?p=0>; rel=\"first\", </v2/a/next>; rel=\"next\"";
+    upstream.fault("GET /v2/a/tags/list", Fault::With("link", links.to_owned()));
     let client = world.service("ci", "AcrPull", "/repositories/hub").await;
     let all = ["B", "D", "V1", "a", "c", "e", "v1"].map(str::to_owned);
     for n in [1, 2, 3, 7, 8, 1_000] {
@@ -632,8 +636,12 @@ async fn lists_of_tags_are_not_believed(test: TestDb) {
     upstream.fault(call, more(&format!("{}/v2/a/tags/list", foreign.url())));
     assert_eq!(listed("a next page elsewhere").await, ["known"]);
     assert!(foreign.seen().is_empty());
-    (0..limit::LIST_PAGES).for_each(|_| upstream.fault(call, more("/v2/a/tags/list")));
+    (0..limit::LIST_PAGES).for_each(|page| upstream.fault(call, more(&format!("/v2/a/tags/list?p={page}"))));
     assert_eq!(listed("a list without an end").await, ["known"]);
+    let before = upstream.count(call);
+    (0..2).for_each(|_| upstream.fault(call, more("?p=0")));
+    assert_eq!(listed("a next page that was read").await, ["known"]);
+    assert_eq!(upstream.count(call) - before, 2);
     upstream.fault(call, Fault::Other(vec![b' '; limit::LIST_BYTES + 1].into()));
     assert_eq!(listed("longer than").await, ["known"]);
     let many: Vec<String> = (0..=limit::LISTED_TAGS).map(|number| format!("t{number:06}")).collect();

@@ -212,7 +212,9 @@ async fn lists_are_not_believed(test: TestDb) {
     let list = "GET /v2/a/tags/list";
     let linked = |to: &str| Fault::With("link", format!("<{to}>; rel=\"next\""));
     let elsewhere = format!("{}/v2/a/tags/list", foreign.url());
-    let pages = |count: usize| (0..count).for_each(|_| upstream.fault(list, linked("/v2/a/tags/list")));
+    let pages = |count: usize| {
+        (0..count).for_each(|page| upstream.fault(list, linked(&format!("/v2/a/tags/list?p={page}"))));
+    };
     upstream.list_tags("a", &["1"]);
     upstream.cached(&world, json!({"mirrors": ["a"]})).await;
     let _running = run(&world);

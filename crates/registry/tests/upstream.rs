@@ -30,7 +30,7 @@ pub(crate) enum Fault {
     Drip(mpsc::Receiver<Bytes>),
     /// Other bytes under the same name.
     Other(Bytes),
-    /// What it has, with a header.
+    /// What it has, with a header for each line.
     With(&'static str, String),
 }
 
@@ -265,7 +265,9 @@ impl Upstream {
         }
         let mut answer = answer.header("content-length", bytes.len());
         if let Some(Fault::With(name, value)) = &fault {
-            answer = answer.header(*name, value);
+            for value in value.lines() {
+                answer = answer.header(*name, value);
+            }
         }
         let body = match fault {
             _ if method == "HEAD" => Body::empty(),

@@ -83,15 +83,21 @@ fn param(text: &str) -> Option<(String, String, &str)> {
     let (name, rest) = token(text)?;
     let rest = rest.trim_start().strip_prefix('=')?.trim_start();
     let name = name.to_ascii_lowercase();
-    let Some(quoted) = rest.strip_prefix('"') else {
-        let (value, rest) = token(rest)?;
-        return Some((name, value.to_owned(), rest));
-    };
+    if let Some(text) = rest.strip_prefix('"') {
+        let (value, rest) = quoted(text)?;
+        return Some((name, value, rest));
+    }
+    let (value, rest) = token(rest)?;
+    Some((name, value.to_owned(), rest))
+}
+
+/// A quoted string behind its first mark, and what follows (RFC 9110, section 5.6.4).
+pub(super) fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
-    let mut letters = quoted.char_indices();
+    let mut letters = text.char_indices();
     while let Some((at, letter)) = letters.next() {
         match letter {
-            '"' => return Some((name, value, quoted.get(at + 1..)?)),
+            '"' => return Some((value, text.get(at + 1..)?)),
             '\\' => value.push(letters.next()?.1),
             letter => value.push(letter),
         }

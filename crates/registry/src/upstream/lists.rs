@@ -9,19 +9,20 @@ use seaworthy_oci::{
 };
 use serde_json::{Map, Value};
 
-use super::{Place, Right, Upstream, UpstreamError, Wanted, text};
+use super::{Place, Right, Upstream, UpstreamError, Wanted, link::next_in};
 use crate::{limit, path::ManifestName};
 
 /// A list that is read page by page: where it goes on, and how much of it was read.
 struct Pages {
     next: Option<String>,
-    count: usize,
+    /// The paths of those that were.
+    read: Vec<String>,
     bytes: usize,
 }
 
 impl Pages {
     const fn from(path: String) -> Self {
-        Self { next: Some(path), count: 0, bytes: 0 }
+        Self { next: Some(path), read: Vec::new(), bytes: 0 }
     }
 }
 
@@ -63,7 +64,7 @@ impl Upstream {
                         status: StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED,
                         ..
                     },
-                ) if pages.count == 0 => return self.tagged_referrers(remote, subject).await,
+                ) if pages.read.is_empty() => return self.tagged_referrers(remote, subject).await,
                 page => page?,
             };
             let Some(page) = page else { return Ok(all) };
@@ -92,17 +93,18 @@ impl Upstream {
 
     /// The next page of a list; `None` after the last.
     async fn page(&self, remote: &RepoName, pages: &mut Pages) -> Result<Option<Bytes>, UpstreamError> {
-        let Some(path) = pages.next.clone() else { return Ok(None) };
-        if pages.count >= limit::LIST_PAGES {
+        let Some(path) = pages.next.take() else { return Ok(None) };
+        if pages.read.len() >= limit::LIST_PAGES {
             return Err(self.wrong("a list without an end"));
         }
         let answer = self.ask(remote, &Wanted::new(Method::GET, path.clone(), Right::Pull)).await?;
-        let next = text(answer.headers(), &header::LINK).and_then(next_in).map(str::to_owned);
+        pages.read.push(path);
+        let links = answer.headers().get_all(header::LINK);
+        let next = next_in(links.iter().filter_map(|it| it.to_str().ok()));
+        pages.next = next.map(|next| self.next_page(&pages.read, next)).transpose()?;
         let most = limit::LIST_BYTES.min(limit::LIST_BYTES_MAX - pages.bytes);
         let page = answer.into_body().all(most).await?;
         pages.bytes += page.len();
-        pages.count += 1;
-        pages.next = next.map(|next| self.next_page(path, &next)).transpose()?;
         Ok(Some(page))
     }
 
@@ -118,12 +120,15 @@ impl Upstream {
         Ok(index.manifests.into_iter().filter(fits).collect())
     }
 
-    /// The page behind the one that was `asked` for.
-    fn next_page(&self, asked: String, next: &str) -> Result<String, UpstreamError> {
-        let own = Place { origin: self.config.origin.clone(), path: asked };
-        match own.towards(next) {
-            Some(place) if place.origin == own.origin => Ok(place.path),
-            _ => Err(self.wrong("a next page elsewhere")),
+    /// The page behind those that were `read`.
+    fn next_page(&self, read: &[String], next: &str) -> Result<String, UpstreamError> {
+        let path = read.last().cloned().unwrap_or_default();
+        let own = Place { origin: self.config.origin.clone(), path };
+        match own.towards(next).map(|place| place.behind_tls_of(&own.origin)) {
+            Some(place) if place.origin != own.origin => Err(self.wrong("a next page elsewhere")),
+            Some(place) if read.contains(&place.path) => Err(self.wrong("a next page that was read")),
+            Some(place) => Ok(place.path),
+            None => Err(self.wrong("a next page elsewhere")),
         }
     }
 }
@@ -153,16 +158,9 @@ fn is_media_type(text: &str) -> bool {
     text.split_once('/').is_some_and(|(kind, name)| is_name(kind) && is_name(name))
 }
 
-/// The address of `</v2/…>; rel="next"` (RFC 8288).
-fn next_in(header: &str) -> Option<&str> {
-    let (address, rest) = header.trim().strip_prefix('<')?.split_once('>')?;
-    let is_next = rest.split(';').any(|param| matches!(param.trim(), "rel=\"next\"" | "rel=next"));
-    is_next.then_some(address)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::tests::upstream, *};
 
     #[test]
     fn lists_of_tags_are_read() {
@@ -195,16 +193,27 @@ mod tests {
     }
 
     #[test]
-    fn the_next_page_is_read() {
-        for (header, next) in [
-            (r#"</v2/a/tags/list?n=1&last=b>; rel="next""#, Some("/v2/a/tags/list?n=1&last=b")),
-            ("<https://a.example/x>;rel=next", Some("https://a.example/x")),
-            (r#"</x>; rel="prev""#, None),
-            ("</x>", None),
-            ("/x; rel=next", None),
-            ("", None),
+    fn the_next_page_is_another_one_of_the_same_registry() {
+        let upstream = upstream();
+        let read = ["/v2/a/tags/list?n=1000", "/v2/a/tags/list?p=1"].map(str::to_owned);
+        let next = |next: &str| upstream.next_page(&read, next).map_err(|error| error.to_string());
+        for (address, path) in [
+            ("?p=2", "/v2/a/tags/list?p=2"),
+            ("/v2/a/next", "/v2/a/next"),
+            ("https://r.example/v2/a/next", "/v2/a/next"),
+            // Written by what is behind a proxy that takes TLS off.
+            ("http://r.example/v2/a/next", "/v2/a/next"),
         ] {
-            assert_eq!(next_in(header), next, "{header}");
+            assert_eq!(next(address).as_deref(), Ok(path), "{address}");
+        }
+        for (address, why) in [
+            ("https://other.example/v2/a/next", "a next page elsewhere"),
+            ("http://r.example:8080/v2/a/next", "a next page elsewhere"),
+            ("http://other.example/v2/a/next", "a next page elsewhere"),
+            ("?p=1", "a next page that was read"),
+            ("https://r.example/v2/a/tags/list?n=1000", "a next page that was read"),
+        ] {
+            assert!(next(address).expect_err(address).contains(why), "{address}");
         }
     }
 }

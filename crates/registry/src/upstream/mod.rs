@@ -10,6 +10,7 @@ mod breaker;
 mod challenge;
 mod connect;
 mod error;
+mod link;
 mod lists;
 mod push;
 
@@ -504,7 +505,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_seconds(1_000_000);
 
-    fn upstream() -> Upstream {
+    pub(super) fn upstream() -> Upstream {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
