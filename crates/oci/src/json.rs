@@ -1,6 +1,6 @@
 mod reader;
 
-use std::{borrow::Cow, collections::HashSet, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize,
@@ -33,9 +33,17 @@ pub(crate) enum ReadError {
 /// Reads an object and checks it in the sense of [`check_json`]. A struct is an object everywhere: its reader would take
 /// an array for one. Good documents are gone through once, others a second time for the reason.
 pub(crate) fn read_object<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, ReadError> {
+    read_object_with(bytes, PhantomData)
+}
+
+/// [`read_object`], as `seed` reads it.
+pub(crate) fn read_object_with<'de, S: DeserializeSeed<'de>>(
+    bytes: &'de [u8],
+    seed: S,
+) -> Result<S::Value, ReadError> {
     let read = match std::str::from_utf8(bytes) {
-        Ok(text) => read_watched(serde_json::Deserializer::from_str(text)),
-        Err(_) => read_watched(serde_json::Deserializer::from_slice(bytes)),
+        Ok(text) => read_watched(serde_json::Deserializer::from_str(text), seed),
+        Err(_) => read_watched(serde_json::Deserializer::from_slice(bytes), seed),
     };
     match read {
         Ok(value) if is_object(bytes) => Ok(value),
@@ -44,13 +52,16 @@ pub(crate) fn read_object<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<
     }
 }
 
-fn read_watched<'de, T, R>(mut reader: serde_json::Deserializer<R>) -> Result<T, serde_json::Error>
+fn read_watched<'de, S, R>(
+    mut reader: serde_json::Deserializer<R>,
+    seed: S,
+) -> Result<S::Value, serde_json::Error>
 where
-    T: Deserialize<'de>,
+    S: DeserializeSeed<'de>,
     R: serde_json::de::Read<'de>,
 {
     let place = Strict { depth: 0, first: &mut Vec::new() };
-    let value = T::deserialize(Watched { inner: &mut reader, place })?;
+    let value = seed.deserialize(Watched { inner: &mut reader, place })?;
     reader.end().map(|()| value)
 }
 

@@ -12,6 +12,7 @@ mod json;
 mod manifest;
 mod platform;
 mod reference;
+mod tag_list;
 
 /// Sizes this crate refuses to exceed.
 pub mod limit;
@@ -24,3 +25,4 @@ pub use json::{JsonError, check_json};
 pub use manifest::{Descriptor, ImageIndex, ImageManifest, Manifest, ManifestError};
 pub use platform::Platform;
 pub use reference::{Reference, ReferenceError, RepoName, Tag};
+pub use tag_list::{TagList, TagListError};

@@ -252,6 +252,8 @@ pub const MIRROR_TAGS: usize = 10_000;
 pub const LIST_PAGES: usize = 200;
 /// Longest page of such a list, in bytes (4 MiB).
 pub const LIST_BYTES: usize = 4 * 1024 * 1024;
+/// Longest page that is read where it came, in bytes: a longer one holds nothing else up.
+pub const LIST_BYTES_AT_HAND: usize = 64 * 1024;
 /// All pages of one list together, in bytes (16 MiB).
 pub const LIST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Tags in an upstream's list that a cache answers from; a longer list is refused.

@@ -180,7 +180,8 @@ impl Registry {
     /// Fetches all tags that fit: how many there are, and why one of them is not here.
     async fn bring_all(&self, cache: &Arc<Cache>, mirror: &Mirror) -> Result<(u64, Option<String>), String> {
         let Some(local) = cache.settings.local(&mirror.repository) else { return Ok((0, None)) };
-        let fits = |tag: &Tag| mirror.fits(tag.as_str());
+        let wanted = mirror.clone();
+        let fits = move |tag: &Tag| wanted.fits(tag.as_str());
         let told = cache.upstream.tags(&mirror.repository, limit::MIRROR_TAGS, fits).await;
         let told = told.map_err(|error| seaworthy_store::chain(&error))?;
         let mut failure = None;

@@ -3,11 +3,10 @@
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use seaworthy_oci::{
-    Descriptor, Digest, Manifest, RepoName, Tag, check_json,
+    Descriptor, Digest, Manifest, RepoName, Tag, TagList,
     limit::MANIFEST_BYTES,
     media::{OCI_INDEX, is_manifest},
 };
-use serde_json::{Map, Value};
 
 use super::{Place, Right, Upstream, UpstreamError, Wanted, link::next_in};
 use crate::{limit, path::ManifestName};
@@ -32,19 +31,18 @@ impl Upstream {
         &self,
         remote: &RepoName,
         most: usize,
-        fits: impl Fn(&Tag) -> bool + Send,
+        fits: impl Fn(&Tag) -> bool + Send + 'static,
     ) -> Result<Vec<Tag>, UpstreamError> {
         let mut pages = Pages::from(format!("/v2/{remote}/tags/list?n=1000"));
-        let mut tags: Vec<Tag> = Vec::new();
+        // What is no tag here cannot be pulled from here.
+        let mut list = TagList::new(most, fits);
         while let Some(page) = self.page(remote, &mut pages).await? {
-            let names = names_in(&page).ok_or_else(|| self.wrong("a list of tags that is none"))?;
-            // What is no tag here cannot be pulled from here.
-            tags.extend(names.iter().filter_map(|name| name.parse().ok()).filter(&fits));
-            if tags.len() > most {
-                return Err(self.wrong(&format!("more than {most} tags")));
-            }
+            let read = aside(page, |page| (list.read(page), list)).await;
+            let (read, more) = read.ok_or_else(|| self.wrong("a list of tags that is none"))?;
+            read.map_err(|error| self.wrong(&error.to_string()))?;
+            list = more;
         }
-        Ok(tags)
+        Ok(list.into_tags())
     }
 
     /// The manifests that refer to one; none when the registry does not say.
@@ -68,7 +66,7 @@ impl Upstream {
                 page => page?,
             };
             let Some(page) = page else { return Ok(all) };
-            all.extend(self.listed(&page)?);
+            all.extend(self.listed(page).await?);
             if all.len() > limit::LISTED_REFERRERS {
                 return Err(self.wrong(&format!("more than {} referrers", limit::LISTED_REFERRERS)));
             }
@@ -85,7 +83,7 @@ impl Upstream {
         let tag = format!("{}-{}", subject.algorithm().name(), hex.get(..64).unwrap_or(&hex));
         let Ok(tag) = tag.parse() else { return Ok(Vec::new()) };
         match self.manifest(remote, &ManifestName::Tag(tag)).await {
-            Ok(sent) => self.listed(&sent.bytes),
+            Ok(sent) => self.listed(sent.bytes).await,
             Err(UpstreamError::NotFound { is_told: true, .. }) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
@@ -109,8 +107,9 @@ impl Upstream {
     }
 
     /// The entries of an index that can be pulled from here: older kinds of manifests cannot.
-    fn listed(&self, bytes: &[u8]) -> Result<Vec<Descriptor>, UpstreamError> {
-        let Ok(Manifest::Index(index)) = Manifest::parse(bytes, Some(OCI_INDEX)) else {
+    async fn listed(&self, bytes: Bytes) -> Result<Vec<Descriptor>, UpstreamError> {
+        let read = aside(bytes, |bytes| Manifest::parse(bytes, Some(OCI_INDEX))).await;
+        let Some(Ok(Manifest::Index(index))) = read else {
             return Err(self.wrong("a list of referrers that is none"));
         };
         if !index.manifests.iter().all(|it| is_media_type(&it.media_type)) {
@@ -133,20 +132,12 @@ impl Upstream {
     }
 }
 
-/// The names in a list of tags, which says at least whose they are.
-fn names_in(page: &[u8]) -> Option<Vec<String>> {
-    check_json(page).ok()?;
-    let mut page: Map<String, Value> = serde_json::from_slice(page).ok()?;
-    match page.remove("tags") {
-        Some(Value::Array(names)) => {
-            let text = |name| if let Value::String(name) = name { Some(name) } else { None };
-            names.into_iter().map(text).collect()
-        }
-        // As some say that there are none.
-        Some(Value::Null) => Some(Vec::new()),
-        None if page.contains_key("name") => Some(Vec::new()),
-        _ => None,
+/// What `read` makes of a page; where that is long, nobody waits for it but who asked. `None` when the server ends.
+async fn aside<T: Send + 'static>(page: Bytes, read: impl FnOnce(&[u8]) -> T + Send + 'static) -> Option<T> {
+    if page.len() <= limit::LIST_BYTES_AT_HAND {
+        return Some(read(&page));
     }
+    tokio::task::spawn_blocking(move || read(&page)).await.ok()
 }
 
 /// `type/subtype` (RFC 6838, section 4.2).
@@ -162,23 +153,13 @@ fn is_media_type(text: &str) -> bool {
 mod tests {
     use super::{super::tests::upstream, *};
 
-    #[test]
-    fn lists_of_tags_are_read() {
-        for (page, names) in [
-            (r#"{"name":"a","tags":["1","2"]}"#, Some(vec!["1", "2"])),
-            (r#"{"tags":["1"]}"#, Some(vec!["1"])),
-            (r#"{"name":"a","tags":null}"#, Some(vec![])),
-            (r#"{"name":"a"}"#, Some(vec![])),
-            ("{}", None),
-            (r#"["a",["1"]]"#, None),
-            (r#"{"name":"a","tags":"1"}"#, None),
-            (r#"{"name":"a","tags":["1",2]}"#, None),
-            (r#"{"name":"a","tags":["1"],"tags":["2"]}"#, None),
-            (r#"{"errors":[{"code":"DENIED"}]}"#, None),
-            ("", None),
-        ] {
-            let names = names.map(|names| names.into_iter().map(str::to_owned).collect::<Vec<_>>());
-            assert_eq!(names_in(page.as_bytes()), names, "{page}");
+    #[tokio::test]
+    async fn long_pages_are_read_aside() {
+        let here = std::thread::current().id();
+        for (bytes, is_here) in [(limit::LIST_BYTES_AT_HAND, true), (limit::LIST_BYTES_AT_HAND + 1, false)] {
+            let read = aside(vec![0; bytes].into(), |page| (page.len(), std::thread::current().id()));
+            let (length, thread) = read.await.expect("read");
+            assert_eq!((length, thread == here), (bytes, is_here));
         }
     }
 
