@@ -17,7 +17,7 @@ use crate::{
 db_tests!(super::ROOMS; a_signature_is_listed_and_pulled, referrers_are_listed_by_a_tag, many_clients_ask_for_a_list_once,
     a_list_holds_for_a_while, a_list_is_served_when_its_upstream_is_away, what_nobody_knows_is_not_empty, lists_of_referrers_are_not_believed,
     lists_of_referrers_are_bounded, what_is_here_is_known_better, types_are_those_of_what_is_here, annotations_are_for_who_may_pull, tags_are_in_our_order, tags_that_are_here,
-    lists_of_tags_are_not_believed, so_many_lists_are_read_at_once, an_import_brings_what_refers);
+    lists_of_tags_are_not_believed, so_many_lists_are_read_at_once, an_import_brings_what_refers, an_import_asks_again);
 
 const SIGNATURE: &str = "application/vnd.example.signature";
 
@@ -731,4 +731,24 @@ async fn an_import_brings_what_refers(test: TestDb) {
         let answer = client.get(&format!("/v2/mine/a/referrers/{subject}")).await;
         assert_eq!(digests(&answer), [referrer.to_string()]);
     }
+}
+
+/// Who imports what was pushed a moment ago gets it, whoever asked for it before that.
+async fn an_import_asks_again(test: TestDb) {
+    let (world, _clock) = still(test).await;
+    let upstream = Upstream::new().await;
+    upstream.cached(&world, json!({"check_seconds": 60})).await;
+    let client = world.operator();
+    let child = crate::upstream::image(&[b"layer"]);
+    for name in ["1", &child.digest.to_string()] {
+        let answer = client.get(&format!("/v2/hub/a/manifests/{name}")).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    }
+    upstream.put_image("a:unused", &[b"layer"]);
+    let listed = json!({"mediaType": IMAGE, "digest": child.digest, "size": child.manifest.len()});
+    let pushed = upstream.put_manifest("a", "1", INDEX, &index(&[listed]));
+    let (operator, repository) = (Identity::operator(0), "hub/a".parse().expect("a name"));
+    let fetched = world.registry.fetch_whole(&operator, &repository, Ok("1".parse().expect("a tag"))).await;
+    assert_eq!(fetched.expect("fetched"), pushed);
+    assert!(is_filled(&world, &child.digest).await);
 }

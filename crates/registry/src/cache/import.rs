@@ -48,6 +48,7 @@ impl Registry {
     ) -> Result<Digest, RegistryError> {
         self.require(identity, Permission::Pull, repository).await?;
         let name = reference.map_or_else(ManifestName::Digest, ManifestName::Tag);
+        self.ask_again(repository, &name);
         let (root, _) = self.resolve_through(identity, repository, &name).await?;
         let cache = self.inner.caches.of(repository).await?;
         let cache = cache.ok_or_else(|| crate::manifest::unknown(repository))?;
@@ -92,6 +93,11 @@ impl Registry {
         Ok(())
     }
 
+    /// Has the upstream asked whatever it lacked a moment ago: who wants all of an image knows that it is there.
+    pub(crate) fn ask_again(&self, repository: &RepoName, name: &ManifestName) {
+        self.inner.absent.remove(&(repository.clone(), name.clone()));
+    }
+
     /// Has all of a manifest fetched that is here, of an index all its images; returns its manifests.
     async fn fetch_below(
         &self,
@@ -102,7 +108,9 @@ impl Registry {
         let (mut names, mut next) = (vec![root], 0);
         while let Some(digest) = names.get(next).copied() {
             next += 1;
-            self.bring(identity, repository, &ManifestName::Digest(digest)).await?;
+            let name = ManifestName::Digest(digest);
+            self.ask_again(repository, &name);
+            self.bring(identity, repository, &name).await?;
             let stored = self.manifest_bytes(repository, &digest).await?;
             let (bytes, media_type) = stored.ok_or_else(|| {
                 let message = format!("`{repository}` has no manifest `{digest}`");

@@ -218,7 +218,7 @@ impl Registry {
         let name = ManifestName::Tag(tag.clone());
         // Whenever it was asked about: this is the time.
         self.inner.checks.remove(&(local.clone(), tag.clone()));
-        self.inner.absent.remove(&(local.clone(), name.clone()));
+        self.ask_again(local, &name);
         let served = self.bring(&identity, local, &name).await?;
         if let Some(super::Served::Stale(why)) = served {
             return Err(Problem::new(ErrorCode::Unavailable, why).into());
