@@ -54,7 +54,8 @@ impl View<'_> {
     /// In our order, whatever the upstream's is: some sort without a look at the case.
     async fn page(&self, last: &str, most: usize) -> Result<Vec<String>, RegistryError> {
         let (mut page, mut after) = (Vec::new(), last.to_owned());
-        let step = limit::PAGE;
+        // As many as go on the page; more when some of those turn out not to.
+        let mut step = limit::PAGE.min(u32::try_from(most).unwrap_or(u32::MAX));
         while page.len() < most {
             let held = db::tags_with_locks(self.registry.db(), self.repository, &after, step.into()).await?;
             let told = self.told.entries().unwrap_or_default();
@@ -68,6 +69,7 @@ impl View<'_> {
             }
             let Some(until) = until else { break };
             after = until;
+            step = limit::PAGE;
         }
         Ok(page)
     }

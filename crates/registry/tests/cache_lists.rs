@@ -602,6 +602,10 @@ async fn tags_that_are_here(test: TestDb) {
     let listed = async || tags(&client.get("/v2/hub/a/tags/list").await);
     clock.advance(1);
     assert_eq!(listed().await, ["listed", "locked", "new", "v1"], "what stays here, and what is there");
+    for n in [1, 2, 5] {
+        let pages = pages(&client, &format!("/v2/hub/a/tags/list?n={n}"), tags).await;
+        assert_eq!(pages.concat(), ["listed", "locked", "new", "v1"], "{n}");
+    }
     // What is known since is known better than the list.
     clock.advance(1);
     upstream.put_image("a:newer", &[b"layer"]);

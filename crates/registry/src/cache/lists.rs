@@ -243,6 +243,11 @@ async fn in_turn<T>((own, all): (&Semaphore, &Semaphore), ask: impl Future<Outpu
     timeout(patience, ask).await.ok()
 }
 
+/// True when nobody was told of this trouble yet: that an upstream is left alone is said when that begins.
+fn is_news<T>(error: &UpstreamError, before: Option<&Told<T>>) -> bool {
+    !matches!(error, UpstreamError::Resting { .. }) && before.is_none_or(|before| before.trouble.is_none())
+}
+
 /// One list to be asked for.
 struct ListErrand<K> {
     registry: Registry,
@@ -279,7 +284,11 @@ impl<K> ListErrand<K> {
             }
             Err(error) => {
                 let (upstream, reason) = (self.cache.upstream.host(), seaworthy_store::chain(&error));
-                tracing::warn!(upstream, reason, "a list did not come from its upstream");
+                if is_news(&error, before) {
+                    tracing::warn!(upstream, reason, "a list did not come from its upstream");
+                } else {
+                    tracing::debug!(upstream, reason, "a list does still not come from its upstream");
+                }
                 let said_at = before.map_or(now, |before| before.said_at);
                 let is_over = !error.is_trouble() && !matches!(error, UpstreamError::Resting { .. });
                 (told(known, said_at, Some(error.problem())), is_over)
@@ -399,6 +408,20 @@ mod tests {
             tokio::join!(waits, in_turn((&own, &all), async { all.available_permits() })),
             (None, Some(0))
         );
+    }
+
+    #[test]
+    fn a_trouble_is_told_once() {
+        let host = || "a.example".to_owned();
+        let resting = UpstreamError::Resting { host: host(), seconds: 1 };
+        let wrong = UpstreamError::Wrong { host: host(), why: String::new() };
+        let well = told(vec![tag(1)]);
+        let problem = Some(wrong.problem());
+        let ill = Told { by: Weak::new(), entries: None, trouble: problem, ..*well };
+        for (before, is_told) in [(None, true), (Some(&*well), true), (Some(&ill), false)] {
+            assert_eq!(is_news(&wrong, before), is_told);
+            assert!(!is_news(&resting, before), "its breaker says so");
+        }
     }
 
     fn tag(number: usize) -> Tag {
