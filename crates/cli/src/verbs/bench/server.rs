@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use tokio::{
@@ -12,6 +13,9 @@ use tokio::{
 };
 
 use crate::failure::{Failure, unable};
+
+/// How often a port is tried that is in use.
+const IN_USE: u32 = 50;
 
 /// A server process with its data directory.
 pub(super) struct Server {
@@ -65,8 +69,19 @@ impl Server {
 
     /// Starts another server on what the last one left.
     pub(super) async fn go_on(&mut self) -> Result<(), Failure> {
-        (self.child, self.url) = launch(self.data.path(), &[]).await?;
-        Ok(())
+        for _ in 0..IN_USE {
+            match launch(self.data.path(), &[]).await {
+                // Its port may be one that a connection of the bench goes out from.
+                Err(Failure::Problem(problem)) if problem.message.contains("in use") => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                launched => {
+                    (self.child, self.url) = launched?;
+                    return Ok(());
+                }
+            }
+        }
+        Err(unable("the server's port stays in use"))
     }
 
     pub(super) fn data(&self) -> &Path {
@@ -114,7 +129,9 @@ async fn launch(data: &Path, more: &[OsString]) -> Result<(Child, String), Failu
     let mut command = Command::new(me);
     command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
     command.args(more);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let log = data.join("bench.log");
+    let stderr = std::fs::File::create(&log).map_err(|error| unable(format!("no log: {error}")))?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| unable(format!("failed to start a server: {error}")))?;
     let Some(stdout) = child.stdout.take() else { return Err(unable("the server has no output")) };
     let mut lines = BufReader::new(stdout).lines();
@@ -122,6 +139,9 @@ async fn launch(data: &Path, more: &[OsString]) -> Result<(Child, String), Failu
         Ok(Some(line)) if line.starts_with("ready ") => {
             Ok((child, line.trim_start_matches("ready ").to_owned()))
         }
-        other => Err(unable(format!("the server did not start: {other:?}"))),
+        _ => {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            Err(unable(format!("the server did not start: {}", said.trim())))
+        }
     }
 }
