@@ -7,18 +7,13 @@ use serde::{
 
 use crate::{Tag, json};
 
-/// Why nothing more is read of a list of tags.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why nothing more is read of a list of tags: whose list it is says who reads it, and so what is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagListError {
     /// It is no object that says at least whose tags they are, or a name is no text.
-    #[error("a list of tags that is none")]
     NoList,
     /// What is wanted of it does not fit.
-    #[error("more than {most} tags")]
-    TooMany {
-        /// How many do.
-        most: usize,
-    },
+    TooMany,
 }
 
 /// Tags as lists name them, page by page (distribution spec, "Listing Tags"): those that are wanted, at most so many.
@@ -39,7 +34,7 @@ impl<F: Fn(&Tag) -> bool> TagList<F> {
     /// Adds the tags of one page, in the order that it has. Names that are no tags are left out.
     pub fn read(&mut self, page: &[u8]) -> Result<(), TagListError> {
         match json::read_object_with(page, Page(self)) {
-            _ if self.tags.len() > self.most => Err(TagListError::TooMany { most: self.most }),
+            _ if self.tags.len() > self.most => Err(TagListError::TooMany),
             Ok(()) => Ok(()),
             Err(_) => Err(TagListError::NoList),
         }
@@ -191,9 +186,9 @@ mod tests {
         assert_eq!(read(&[two, three], 2), Err(TagListError::NoList));
         let mut list = TagList::new(2, |_: &Tag| true);
         let many = format!("{{\"tags\":[{}\"1\"]}}", "\"1\",".repeat(100));
-        assert_eq!(list.read(many.as_bytes()), Err(TagListError::TooMany { most: 2 }));
+        assert_eq!(list.read(many.as_bytes()), Err(TagListError::TooMany));
         assert_eq!(list.into_tags().len(), 3);
         // Not even whether it is JSON behind that.
-        assert_eq!(read(&[two, &format!("{three}\", no text")], 2), Err(TagListError::TooMany { most: 2 }));
+        assert_eq!(read(&[two, &format!("{three}\", no text")], 2), Err(TagListError::TooMany));
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use seaworthy_oci::{
-    Descriptor, Digest, Manifest, RepoName, Tag, TagList,
+    Descriptor, Digest, Manifest, RepoName, Tag, TagList, TagListError,
     limit::MANIFEST_BYTES,
     media::{OCI_INDEX, is_manifest},
 };
@@ -38,9 +38,15 @@ impl Upstream {
         let mut list = TagList::new(most, fits);
         while let Some(page) = self.page(remote, &mut pages).await? {
             let read = aside(page, |page| (list.read(page), list)).await;
-            let (read, more) = read.ok_or_else(|| self.wrong("a list of tags that is none"))?;
-            read.map_err(|error| self.wrong(&error.to_string()))?;
-            list = more;
+            list = match read {
+                Some((Ok(()), list)) => list,
+                Some((Err(TagListError::TooMany), _)) => {
+                    return Err(self.wrong(&format!("more than {most} tags")));
+                }
+                Some((Err(TagListError::NoList), _)) | None => {
+                    return Err(self.wrong("a list of tags that is none"));
+                }
+            };
         }
         Ok(list.into_tags())
     }
