@@ -128,8 +128,6 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ),
     ("the server's port stays in use", "サーバーのポートが使用中のままです"),
     ("no log: {}", "ログを作成できません: {0}"),
-    ("a list of tags that is none", "タグの一覧として読み取れません"),
-    ("more than {} tags", "タグが {0} 個を超えています"),
     ("query has `{}` twice", "クエリーに `{0}` が 2 つあります"),
     ("request has the header `{}` twice", "要求にヘッダー `{0}` が 2 つあります"),
     (
