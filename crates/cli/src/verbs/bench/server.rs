@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    io::{Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -129,8 +130,9 @@ async fn launch(data: &Path, more: &[OsString]) -> Result<(Child, String), Failu
     let mut command = Command::new(me);
     command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
     command.args(more);
-    let log = data.join("bench.log");
-    let stderr = std::fs::File::create(&log).map_err(|error| unable(format!("no log: {error}")))?;
+    let no_log = |error: std::io::Error| unable(format!("no log: {error}"));
+    let mut log = tempfile::tempfile().map_err(no_log)?;
+    let stderr = log.try_clone().map_err(no_log)?;
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| unable(format!("failed to start a server: {error}")))?;
     let Some(stdout) = child.stdout.take() else { return Err(unable("the server has no output")) };
@@ -140,7 +142,9 @@ async fn launch(data: &Path, more: &[OsString]) -> Result<(Child, String), Failu
             Ok((child, line.trim_start_matches("ready ").to_owned()))
         }
         _ => {
-            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            drop(child.kill().await);
+            let mut said = String::new();
+            log.seek(SeekFrom::Start(0)).and_then(|_| log.read_to_string(&mut said)).map_err(no_log)?;
             Err(unable(format!("the server did not start: {}", said.trim())))
         }
     }
