@@ -208,7 +208,7 @@ fn standing(answer: &Answer) -> Option<usize> {
     }
     let (_, end) = answer.header("range")?.split_once('-')?;
     let end: usize = end.parse().ok()?;
-    // `0-0` is nothing, or one byte: sending that byte again is refused, and then it begins anew.
+    // `0-0` is nothing: no single byte is sent.
     Some(if end == 0 { 0 } else { end + 1 })
 }
 
