@@ -82,9 +82,8 @@ impl Registry {
                 // Its row goes for good, and its own locks with it: one against reading must not be lost.
                 let locks = db::locks_of_repository(tx, repository).await?.unwrap_or_default();
                 lock::check_final(locks, repository.as_str())?;
-                check_kept_tag(tx, repository, None).await?;
+                check_kept(tx, repository, None).await?;
                 rules::check_deletion(tx, repository, None).await?;
-                check_kept_manifest(tx, repository, None).await?;
                 let names = db::names_in(tx, repository, limit::DELETED_NAMES + 1).await?;
                 let count = names.manifests.len() + names.tags.len();
                 if i64::try_from(count).unwrap_or(i64::MAX) > limit::DELETED_NAMES {
@@ -123,28 +122,16 @@ async fn check_manifest(
     digest: &Digest,
 ) -> Result<(), RegistryError> {
     check_repository(tx, repository).await?;
-    check_kept_manifest(tx, repository, Some(digest)).await?;
-    check_kept_tag(tx, repository, Some(digest)).await
+    check_kept(tx, repository, Some(digest)).await
 }
 
-async fn check_kept_manifest(
+async fn check_kept(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: Option<&Digest>,
 ) -> Result<(), RegistryError> {
-    match db::kept_manifest(tx, repository, digest, KEEPING).await? {
-        Some((digest, locks)) => Ok(lock::check_delete(locks, &format!("{repository}@{digest}"))?),
-        None => Ok(()),
-    }
-}
-
-async fn check_kept_tag(
-    tx: &mut Tx<'_>,
-    repository: &RepoName,
-    digest: Option<&Digest>,
-) -> Result<(), RegistryError> {
-    match db::kept_tag(tx, repository, digest, KEEPING).await? {
-        Some((tag, locks)) => Ok(lock::check_delete(locks, &format!("{repository}:{tag}"))?),
+    match db::kept(tx, repository, digest, KEEPING).await? {
+        Some((name, locks)) => Ok(lock::check_delete(locks, &format!("{repository}{name}"))?),
         None => Ok(()),
     }
 }

@@ -79,8 +79,9 @@ pub(crate) async fn locks_of_manifest(
     )
 }
 
-/// A tag of the repository that a lock keeps from deletion; with a digest, one that points at it.
-pub(crate) async fn kept_tag(
+/// What a lock keeps from deletion, and the lock: a tag as `:tag` or a manifest as `@digest`, any of the repository, or
+/// those of `digest` and of the indexes above it.
+pub(crate) async fn kept(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: Option<&Digest>,
@@ -90,32 +91,14 @@ pub(crate) async fn kept_tag(
     let row = tx
         .fetch_optional(
             concat!(
-                "SELECT name, COALESCE(locks, 0) FROM registry_tags
+                "SELECT ':' || name, COALESCE(locks, 0) FROM registry_tags
                  WHERE repository = $1 AND (COALESCE(locks, 0) & $3) > 0 AND ",
                 is_or_is_above!(),
-                " ORDER BY name LIMIT 1"
-            ),
-            args![repository.as_str(), &digest, keeping],
-        )
-        .await?;
-    row.map(|row| Ok((row.text(0)?.to_owned(), Locks::from_bits(row.int(1)?)))).transpose()
-}
-
-/// A manifest that a lock keeps from deletion: any of the repository, or `digest` and the indexes above it.
-pub(crate) async fn kept_manifest(
-    tx: &mut Tx<'_>,
-    repository: &RepoName,
-    digest: Option<&Digest>,
-    keeping: i64,
-) -> Result<Option<(String, Locks)>, DbError> {
-    let digest = digest.map(ToString::to_string).unwrap_or_default();
-    let row = tx
-        .fetch_optional(
-            concat!(
-                "SELECT digest, COALESCE(locks, 0) FROM registry_manifests
+                " UNION ALL
+                 SELECT '@' || digest, COALESCE(locks, 0) FROM registry_manifests
                  WHERE repository = $1 AND (COALESCE(locks, 0) & $3) > 0 AND ",
                 is_or_is_above!(),
-                " ORDER BY digest LIMIT 1"
+                " ORDER BY 1 LIMIT 1"
             ),
             args![repository.as_str(), &digest, keeping],
         )
