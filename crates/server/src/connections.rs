@@ -49,10 +49,7 @@ use tokio_util::{
 use tower::ServiceExt as _;
 use tower_http::timeout::TimeoutBody;
 
-use self::{
-    pace::{Pace, Running, Watched, answered},
-    unread::Worded,
-};
+use self::pace::{Pace, Running, Watched, answered};
 use crate::{
     limit,
     plain_door::PlainStream,
@@ -285,7 +282,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let pace = Arc::new(Pace::new());
-    let stream = Worded::new(Watched::new(stream, pace.clone()), pace.clone(), app.language);
+    let stream = Watched::new(stream, pace.clone(), app.language);
     let asked = pace.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let running = Running::begin(&asked);

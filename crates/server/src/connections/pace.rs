@@ -13,11 +13,13 @@ use axum::{
     response::Response,
 };
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use seaworthy_policy::Language;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
 };
 
+use super::unread::Refusals;
 use crate::limit;
 
 /// What a connection is at.
@@ -82,15 +84,27 @@ impl Pace {
     }
 }
 
-/// A stream whose writes are watched. What HTTP has taken of an answer may be long, and its request over.
+/// A stream whose writes are watched. What HTTP has taken of an answer may be long, and its request over. What is
+/// written between two requests is a refusal by HTTP itself; what an answer says, a blob's bytes too, is never taken for
+/// one.
 pub(super) struct Watched<S> {
     stream: S,
     pace: Arc<Pace>,
+    refusals: Refusals,
 }
 
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S, pace: Arc<Pace>) -> Self {
-        Self { stream, pace }
+    pub(super) fn new(stream: S, pace: Arc<Pace>, language: Language) -> Self {
+        Self { stream, pace, refusals: Refusals::new(language) }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Watched<S> {
+    fn poll_instead(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Option<io::Result<usize>>> {
+        if !self.pace.is_between() {
+            return Poll::Ready(None);
+        }
+        self.refusals.poll_instead(&mut self.stream, context, bytes)
     }
 }
 
@@ -110,7 +124,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let done = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let done = match self.poll_instead(context, bytes) {
+            Poll::Ready(Some(done)) => Poll::Ready(done),
+            Poll::Ready(None) => Pin::new(&mut self.stream).poll_write(context, bytes),
+            Poll::Pending => Poll::Pending,
+        };
         self.pace.wrote(done)
     }
 
@@ -119,6 +137,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // HTTP writes a refusal as one piece.
+        if let [only] = pieces {
+            return self.poll_write(context, only);
+        }
         let done = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
         self.pace.wrote(done)
     }
