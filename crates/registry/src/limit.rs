@@ -9,6 +9,8 @@ pub const UPLOAD_SECONDS: i64 = 24 * 3600;
 /// How long an upload must be left alone, in seconds, until a new one of a principal that has as many as it may
 /// takes its place.
 pub const UPLOAD_IDLE_SECONDS: i64 = 60;
+/// How long who asks where an upload stands waits for the request that writes to it, in milliseconds.
+pub const HELD_MILLIS: u64 = 500;
 /// Uploads under way per principal.
 pub const UPLOADS_PER_PRINCIPAL: i64 = 1_000;
 /// How often expired uploads are looked for, in seconds.

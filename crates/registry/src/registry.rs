@@ -10,7 +10,7 @@ use seaworthy_model::{Clock, ErrorCode, Problem, Scope, Timestamp, UploadId};
 use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_seal::Seal;
 use seaworthy_store::{Blobs, Db, DbError, Hold, Tx, TxFuture, UploadLock};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -92,6 +92,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     /// Uploads that a request of this process is working on: one at a time each.
     busy: Mutex<HashSet<UploadId>>,
+    /// One of them was let go.
+    released: Notify,
     /// Turns for hashing what requests left that were cut.
     pub(crate) recoveries: Semaphore,
     pub(crate) refusals: Refusals,
@@ -127,6 +129,7 @@ impl Registry {
                 config,
                 clock,
                 busy: Mutex::default(),
+                released: Notify::new(),
                 recoveries: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
                 refusals,
                 reads,
@@ -219,7 +222,24 @@ impl Registry {
         })
     }
 
-    /// The same; `None` when another has it.
+    /// The same, once whoever has it lets go: a request that was cut does in a moment. `None` when it does not.
+    pub(crate) async fn hold_soon(&self, id: UploadId) -> Result<Option<Held<'_>>, RegistryError> {
+        let soon = async {
+            loop {
+                let mut released = std::pin::pin!(self.inner.released.notified());
+                // What is let go between the two is heard of.
+                released.as_mut().enable();
+                if let Some(held) = self.try_hold(id).await? {
+                    return Ok(held);
+                }
+                self.pause(crate::pauses::Point::Busy).await;
+                released.await;
+            }
+        };
+        tokio::time::timeout(Duration::from_millis(limit::HELD_MILLIS), soon).await.ok().transpose()
+    }
+
+    /// The same at once; `None` when another has it.
     pub(crate) async fn try_hold(&self, id: UploadId) -> Result<Option<Held<'_>>, RegistryError> {
         if !self.inner.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
             return Ok(None);
@@ -316,7 +336,10 @@ impl Held<'_> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
+        // Whoever waits for it takes the file at once.
+        drop(self.file.take());
         self.registry.inner.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.registry.inner.released.notify_waiters();
     }
 }
 

@@ -150,7 +150,7 @@ impl Registry {
         if !self.has_more(&row).await? {
             return Ok(acknowledged);
         }
-        let Some(held) = self.try_hold(id).await? else { return Ok(acknowledged) };
+        let Some(held) = self.hold_soon(id).await? else { return Ok(acknowledged) };
         let row = self.session(identity, repository, id).await?;
         let row = self.recovered(row, held.lock()).await?;
         Ok(Progress { id, offset: row.state.offset })

@@ -1,5 +1,14 @@
 //! Rows and files that do not agree, bytes that rot, and telling why something is here.
 
+use std::pin::pin;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::{
+    StreamExt as _,
+    future::{Either, join, select},
+    stream,
+};
 use http::StatusCode;
 use seaworthy_access::Identity;
 use seaworthy_model::{Actor, ErrorCode, Problem};
@@ -7,6 +16,7 @@ use seaworthy_oci::Digest;
 use seaworthy_store::{DbError, args};
 use seaworthy_testkit::{TestDb, db_tests};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use super::{
     CONFIG, DAY, Still,
@@ -20,7 +30,7 @@ use crate::{
     verify::{FOLDERS, place},
 };
 
-db_tests!(super::ROOMS; what_was_written_to_meanwhile_is_not_ended, damage_is_found_and_healed_by_a_push, a_missing_file_is_no_endless_500,
+db_tests!(super::ROOMS; what_was_written_to_meanwhile_is_not_ended, who_asks_waits_for_what_is_being_cut, damage_is_found_and_healed_by_a_push, a_missing_file_is_no_endless_500,
     orphans_are_told_of_and_removed, a_crash_before_the_row_leaves_an_orphan, scrubbing_finds_rot,
     verification_is_in_pages, why_it_is_here, what_would_go, files_from_before_are_read_replaced_and_removed,
     what_is_whole_again_is_served, a_disk_that_is_away_marks_nothing);
@@ -470,4 +480,36 @@ async fn what_was_written_to_meanwhile_is_not_ended(test: TestDb) {
     let (id, expires) = left_alone().await;
     assert!(still.registry().end_left_alone(id, expires).await.expect("looked"));
     assert_eq!(still.client.get(&location).await.status, StatusCode::NOT_FOUND);
+}
+
+/// Who asks at once after a cut may come before the server knows of it.
+async fn who_asks_waits_for_what_is_being_cut(test: TestDb) {
+    let still = Still::new(test).await;
+    let client = &still.client;
+    let location = client.begin("a").await;
+    let (busy, go) = still.registry().hold_at(Point::Busy);
+    let (arrived, seen) = oneshot::channel();
+    let (cut, is_cut) = oneshot::channel::<()>();
+    let head = stream::iter([Ok(Bytes::from(vec![7; 600_000]))]);
+    let end = stream::once(async move {
+        arrived.send(()).expect("somebody waits");
+        is_cut.await.expect("cut");
+        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+    });
+    let patch = client.send("PATCH", &location, &[], Body::from_stream(head.chain(end)));
+    let asked = async {
+        seen.await.expect("it writes");
+        let cuts = async {
+            busy.await.expect("it was asked about");
+            go.send(()).expect("it waits");
+            cut.send(()).expect("it writes");
+        };
+        match select(pin!(client.get(&location)), pin!(cuts)).await {
+            Either::Left((at_once, _)) => at_once,
+            Either::Right(((), waiting)) => waiting.await,
+        }
+    };
+    let (patch, asked) = join(patch, asked).await;
+    assert_eq!(patch.status, StatusCode::BAD_REQUEST);
+    assert_eq!(asked.header("range"), "0-599999", "{}", asked.text());
 }
