@@ -1,6 +1,9 @@
 //! Rows and files that do not agree, bytes that rot, and telling why something is here.
 
-use std::pin::pin;
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -30,7 +33,7 @@ use crate::{
     verify::{FOLDERS, place},
 };
 
-db_tests!(super::ROOMS; what_was_written_to_meanwhile_is_not_ended, who_asks_waits_for_what_is_being_cut, damage_is_found_and_healed_by_a_push, a_missing_file_is_no_endless_500,
+db_tests!(super::ROOMS; what_was_written_to_meanwhile_is_not_ended, who_asks_waits_for_what_is_being_cut, who_asks_is_told_of_what_was_acknowledged, damage_is_found_and_healed_by_a_push, a_missing_file_is_no_endless_500,
     orphans_are_told_of_and_removed, a_crash_before_the_row_leaves_an_orphan, scrubbing_finds_rot,
     verification_is_in_pages, why_it_is_here, what_would_go, files_from_before_are_read_replaced_and_removed,
     what_is_whole_again_is_served, a_disk_that_is_away_marks_nothing);
@@ -512,4 +515,21 @@ async fn who_asks_waits_for_what_is_being_cut(test: TestDb) {
     let (patch, asked) = join(patch, asked).await;
     assert_eq!(patch.status, StatusCode::BAD_REQUEST);
     assert_eq!(asked.header("range"), "0-599999", "{}", asked.text());
+}
+
+/// Who writes on is not waited for.
+async fn who_asks_is_told_of_what_was_acknowledged(test: TestDb) {
+    let still = Still::new(test).await;
+    let client = &still.client;
+    let location = client.begin("a").await;
+    let cut = Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+    let body = stream::iter([Ok(Bytes::from(vec![7; 600_000])), cut]);
+    client.send("PATCH", &location, &[], Body::from_stream(body)).await;
+    let (id, _) = db::oldest_uploads(still.registry().db(), "operator").await.expect("read")[0];
+    let held = still.registry().hold(id).await.expect("nobody writes");
+    let begun = Instant::now();
+    assert_eq!(client.get(&location).await.header("range"), "0-0");
+    assert!(begun.elapsed() >= Duration::from_millis(limit::HELD_MILLIS));
+    drop(held);
+    assert_eq!(client.get(&location).await.header("range"), "0-599999");
 }
