@@ -68,7 +68,7 @@ impl Still {
     fn age(&self, path: &std::path::Path, seconds: i64) {
         let micros = self.world.test.db.now().plus_seconds(-seconds).as_micros();
         let time =
-            std::time::UNIX_EPOCH + std::time::Duration::from_micros(u64::try_from(micros).expect("late"));
+            std::time::UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).expect("late"));
         std::fs::File::options().write(true).open(path).expect("open").set_modified(time).expect("set");
     }
 
