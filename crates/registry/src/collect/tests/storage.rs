@@ -67,8 +67,7 @@ impl Still {
     /// Writes a file with the times of this clock.
     fn age(&self, path: &std::path::Path, seconds: i64) {
         let micros = self.world.test.db.now().plus_seconds(-seconds).as_micros();
-        let time =
-            std::time::UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).expect("late"));
+        let time = std::time::UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).expect("late"));
         std::fs::File::options().write(true).open(path).expect("open").set_modified(time).expect("set");
     }
 
