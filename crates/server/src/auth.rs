@@ -3,10 +3,9 @@
 //! a session that ended is no mistake: its bearer is nobody.
 
 use axum::{
-    extract::{ConnectInfo, Request, State, connect_info::Connected},
+    extract::{ConnectInfo, Request, State},
     middleware::Next,
     response::{IntoResponse as _, Response},
-    serve::IncomingStream,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::header;
@@ -14,7 +13,7 @@ use seaworthy_access::{Access, AccessError, Identity};
 use seaworthy_fleet::Fleet;
 use seaworthy_model::{ErrorCode, HostId, Problem, Secret};
 use seaworthy_registry::CredentialRejected;
-use tokio::net::UnixListener;
+use tokio::net::UnixStream;
 
 use crate::{
     api::ApiError,
@@ -31,9 +30,9 @@ pub(crate) struct Peer {
     uid: Option<u32>,
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { uid: stream.io().peer_cred().ok().map(|cred| cred.uid()) }
+impl Peer {
+    pub(crate) fn of(stream: &UnixStream) -> Self {
+        Self { uid: stream.peer_cred().ok().map(|cred| cred.uid()) }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Connections at the network doors: how many there may be, and for how long one may say nothing.
+//! Connections at the network doors and the operator socket: how many there may be, and for how long one may say
+//! nothing.
 //!
 //! A slot is taken before a connection is accepted, and kept until it ends: whoever has no slot waits in
 //! the kernel's queue. One network address gets a share of the slots, so that it cannot have them all.
@@ -9,11 +10,13 @@
 //! read shows at the socket. With HTTP/2 pings look like life, and a window that never opens looks like patience.
 
 mod pace;
+mod parting;
 mod unread;
 
 use std::{
     collections::HashMap,
     convert::Infallible,
+    fmt::Debug,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     pin::Pin,
     sync::{
@@ -38,7 +41,7 @@ use seaworthy_policy::Language;
 use seaworthy_registry::ConnectionHold;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixListener},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_rustls::TlsAcceptor;
@@ -51,6 +54,7 @@ use tower_http::timeout::TimeoutBody;
 
 use self::pace::{Pace, Running, Watched, answered};
 use crate::{
+    auth::Peer,
     limit,
     plain_door::PlainStream,
     tls::{self, Caller},
@@ -251,6 +255,31 @@ pub(crate) async fn serve(
     connections.wait().await;
 }
 
+/// Serves `app` to whoever connects at the operator socket, as [`serve`] does.
+pub(crate) async fn serve_socket(listener: UnixListener, app: App, stop: CancellationToken) {
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let peer = Peer::of(&stream);
+                let hold = ConnectionHold::new(connections.token());
+                connections.spawn(converse(stream, (peer, hold), app.clone(), stop.clone()));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a connection was not accepted");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
 /// The handshake, which has a deadline, and what is asked behind it.
 async fn shake_hands<S>(
     stream: S,
@@ -277,16 +306,17 @@ async fn shake_hands<S>(
 }
 
 /// Answers what is asked on one connection.
-async fn converse<S>(stream: S, (caller, hold): (Caller, ConnectionHold), app: App, stop: CancellationToken)
+async fn converse<S, C>(stream: S, (caller, hold): (C, ConnectionHold), app: App, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    C: Copy + Debug + Send + Sync + 'static,
 {
     let pace = Arc::new(Pace::new());
     let stream = Watched::new(stream, pace.clone(), app.language);
     let asked = pace.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let running = Running::begin(&asked);
-        let mut request = request.map(steady);
+        let mut request = request.map(|body| steady(body, &asked));
         request.extensions_mut().insert(ConnectInfo(caller));
         request.extensions_mut().insert(hold.clone());
         let answer = app.router.clone().oneshot(request);
@@ -297,7 +327,7 @@ where
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = pace.stands_still() => {
-            tracing::debug!(address = %caller.address, "a connection stands still");
+            tracing::debug!(?caller, "a connection stands still");
             connection.as_mut().graceful_shutdown();
             let parting = Duration::from_secs(limit::PARTING_SECONDS);
             tokio::time::timeout(parting, connection).await.unwrap_or(Ok(()))
@@ -308,24 +338,25 @@ where
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(address = %caller.address, %error, "a connection broke");
+        tracing::debug!(?caller, %error, "a connection broke");
     }
 }
 
 /// A request's body, which must go on while it is read.
-fn steady(body: Incoming) -> Body {
+fn steady(body: Incoming, pace: &Arc<Pace>) -> Body {
     if body.is_end_stream() {
         return Body::empty();
     }
     let left = body.size_hint().exact();
     let body = Box::pin(TimeoutBody::new(Duration::from_secs(limit::READ_STALL_SECONDS), body));
-    Body::new(Steady { body, left })
+    Body::new(Steady { body, left, pace: pace.clone() })
 }
 
 /// A body that says how much of it is left, where its head does.
 struct Steady {
     body: Pin<Box<TimeoutBody<Incoming>>>,
     left: Option<u64>,
+    pace: Arc<Pace>,
 }
 
 impl HttpBody for Steady {
@@ -337,8 +368,12 @@ impl HttpBody for Steady {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let polled = self.body.as_mut().poll_frame(context);
-        if let (Poll::Ready(Some(Ok(frame))), Some(left)) = (&polled, &mut self.left) {
-            *left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
+        match (&polled, &mut self.left) {
+            (Poll::Ready(Some(Ok(frame))), Some(left)) => {
+                *left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
+            }
+            (Poll::Ready(None), left) => *left = Some(0),
+            _ => {}
         }
         polled
     }
@@ -349,6 +384,14 @@ impl HttpBody for Steady {
 
     fn size_hint(&self) -> SizeHint {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Drop for Steady {
+    fn drop(&mut self) {
+        if self.left != Some(0) {
+            self.pace.leave_unread();
+        }
     }
 }
 

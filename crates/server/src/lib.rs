@@ -130,6 +130,11 @@ pub mod limit {
     pub const WRITE_STALL_SECONDS: u64 = 300;
     /// How long a connection that ends may take to say so, in seconds.
     pub const PARTING_SECONDS: u64 = 1;
+    /// How long what a client still sends is read after it was refused, in seconds: an answer is lost to who is cut off
+    /// before reading it.
+    pub const PARTING_READ_SECONDS: u64 = 30;
+    /// How long it may send nothing meanwhile, in seconds.
+    pub const PARTING_SILENCE_SECONDS: u64 = 5;
     /// A rate of requests may be used up for so many seconds at once.
     pub const BURST_SECONDS: u64 = 10;
     /// Askers whose requests are counted; who asked long ago is forgotten first.

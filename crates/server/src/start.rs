@@ -122,7 +122,9 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     let spoken = middleware::from_fn_with_state(rooms.language, speak::to_the_caller);
     let operators = app.clone().layer(middleware::from_fn_with_state(group, auth::operator)).layer(spoken);
     let listener = open_socket(&data, group)?;
-    serve_socket(&tasks, operators, listener);
+    let operators = App { router: operators, language: rooms.language };
+    let served = connections::serve_socket(listener, operators, tasks.cancel());
+    tasks.spawn("requests at the operator socket", served);
     let rates = Rates::new(config.requests_per_minute, config.anonymous_requests_per_minute);
     let network = app
         .layer(middleware::from_fn_with_state(rates, rate::limited))
@@ -412,17 +414,6 @@ fn serve_network(tasks: &Tasks, rooms: &Rooms, router: &Router, (listener, door)
     let name = listener.local_addr().map_or("a listener".to_owned(), |it| format!("requests at {it}"));
     let app = App { router: router.clone(), language: rooms.language };
     tasks.spawn(name, connections::serve(listener, door, app, rooms.slots.clone(), tasks.cancel()));
-}
-
-fn serve_socket(tasks: &Tasks, app: Router, listener: UnixListener) {
-    let service = app.layer(Extension(())).into_make_service_with_connect_info::<auth::Peer>();
-    let stop = tasks.cancel();
-    tasks.spawn("requests at the operator socket", async move {
-        let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the operator socket ended");
-        }
-    });
 }
 
 impl Running {

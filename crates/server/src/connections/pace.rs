@@ -19,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::unread::Refusals;
+use super::{parting::Parting, unread::Refusals};
 use crate::limit;
 
 /// What a connection is at.
@@ -28,6 +28,8 @@ pub(super) struct Pace(Mutex<Beat>);
 struct Beat {
     /// Requests whose answers are not yet handed over to their end.
     running: usize,
+    /// The last request's body, or its head, was not read to its end.
+    unread: bool,
     /// All that was answered is written.
     flushed: bool,
     /// Since when the other end takes nothing of what is to be sent.
@@ -40,7 +42,14 @@ struct Beat {
 impl Pace {
     pub(super) fn new() -> Self {
         let patience = Duration::from_secs(limit::HEAD_SECONDS);
-        Self(Mutex::new(Beat { running: 0, flushed: true, stalled: None, since: Instant::now(), patience }))
+        Self(Mutex::new(Beat {
+            running: 0,
+            unread: false,
+            flushed: true,
+            stalled: None,
+            since: Instant::now(),
+            patience,
+        }))
     }
 
     fn beat(&self) -> MutexGuard<'_, Beat> {
@@ -71,6 +80,11 @@ impl Pace {
         beat.running == 0 && beat.flushed
     }
 
+    /// Notes that what was asked is not read to its end.
+    pub(super) fn leave_unread(&self) {
+        self.beat().unread = true;
+    }
+
     /// Notes how writing went.
     fn wrote<T>(&self, done: Poll<T>) -> Poll<T> {
         let mut beat = self.beat();
@@ -91,11 +105,12 @@ pub(super) struct Watched<S> {
     stream: S,
     pace: Arc<Pace>,
     refusals: Refusals,
+    parting: Parting,
 }
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, pace: Arc<Pace>, language: Language) -> Self {
-        Self { stream, pace, refusals: Refusals::new(language) }
+        Self { stream, pace, refusals: Refusals::new(language), parting: Parting::default() }
     }
 }
 
@@ -104,7 +119,11 @@ impl<S: AsyncWrite + Unpin> Watched<S> {
         if !self.pace.is_between() {
             return Poll::Ready(None);
         }
-        self.refusals.poll_instead(&mut self.stream, context, bytes)
+        let done = self.refusals.poll_instead(&mut self.stream, context, bytes);
+        if matches!(done, Poll::Ready(Some(_))) {
+            self.pace.leave_unread();
+        }
+        done
     }
 }
 
@@ -118,7 +137,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -165,7 +184,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let this = &mut *self;
+        if this.pace.beat().unread {
+            return this.parting.poll(&mut this.stream, context);
+        }
+        Pin::new(&mut this.stream).poll_shutdown(context)
     }
 }
 
@@ -176,6 +199,7 @@ impl Running {
     pub(super) fn begin(pace: &Arc<Pace>) -> Self {
         let mut beat = pace.beat();
         beat.running += 1;
+        beat.unread = false;
         beat.flushed = false;
         drop(beat);
         Self(pace.clone())

@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 use http::StatusCode;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
+    net::UnixStream,
     time::Instant,
 };
 
@@ -178,7 +179,7 @@ async fn what_nobody_could_read_is_refused_with_a_body() {
             let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
             assert_eq!(body["errors"][0]["code"], code);
             assert_eq!(all.matches("here").count(), usize::from(!first.is_empty()), "{all}");
-            drop(sending.await);
+            drop((sending.await, read));
             serving.await.expect("ended");
         }
     }
@@ -226,6 +227,76 @@ async fn how_long_a_body_is_is_known_before_it_comes() {
         let told = answer(&mut client, known).await;
         assert!(told.starts_with("HTTP/1.1 200"), "not told to go on: {told}");
     }
+}
+
+/// To close a connection whose other end still sends is to reset it; who wrote all before reading would lose the answer.
+#[tokio::test]
+async fn who_is_refused_while_sending_reads_why() {
+    let (tcp, stop) = (TcpListener::bind("127.0.0.1:0").await.expect("a port"), CancellationToken::new());
+    let address = tcp.local_addr().expect("bound");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("socket");
+    let unix = UnixListener::bind(&path).expect("bound");
+    let slots = Slots::new(64);
+    let servers = [
+        tokio::spawn(serve(tcp, Door::Plain, app(), slots, stop.clone())),
+        tokio::spawn(serve_socket(unix, app(), stop.clone())),
+    ];
+    let many = "x".repeat(32 << 20);
+    let chunked =
+        format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2000000\r\n{many}\r\n");
+    let sized = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{many}", many.len());
+    let unreadable = format!("POST \0 HTTP/1.1\r\nhost: a\r\n\r\n{many}");
+    for (request, says) in [(&chunked, "here"), (&sized, "here"), (&unreadable, "cannot be read")] {
+        let through_tcp = TcpStream::connect(address).await.expect("connected");
+        let through_unix = UnixStream::connect(&path).await.expect("connected");
+        for (name, said) in [
+            ("tcp", writes_then_reads(through_tcp, request).await),
+            ("unix", writes_then_reads(through_unix, request).await),
+        ] {
+            assert!(said.contains(says), "{name}, {}: {said}", &request[..60]);
+        }
+    }
+    stop.cancel();
+    for server in servers {
+        server.await.expect("ended");
+    }
+}
+
+async fn writes_then_reads<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &str) -> String {
+    if let Err(error) = stream.write_all(request.as_bytes()).await {
+        return format!("not sent: {error}");
+    }
+    let mut said = String::new();
+    match stream.read_to_string(&mut said).await {
+        Ok(_) => said,
+        Err(error) => format!("not read: {error}"),
+    }
+}
+
+/// Whoever was refused and goes on is cut off in the end, and so is who says nothing more.
+#[tokio::test(start_paused = true)]
+async fn who_goes_on_after_a_refusal_is_cut_off() {
+    let refused = async || {
+        let (mut client, server) = connected();
+        ask(&mut client, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n").await;
+        answer(&mut client, "here").await;
+        (client, server)
+    };
+    let (client, server) = refused().await;
+    assert_eq!(seconds(server).await, limit::PARTING_SILENCE_SECONDS);
+    drop(client);
+    let (mut client, server) = refused().await;
+    let trickle = tokio::spawn(async move {
+        while client.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(limit::PARTING_SILENCE_SECONDS - 1)).await;
+        }
+    });
+    assert_eq!(seconds(server).await, limit::PARTING_READ_SECONDS);
+    trickle.await.expect("ended");
+    let (client, server) = refused().await;
+    drop(client);
+    assert_eq!(seconds(server).await, 0);
 }
 
 /// `slowloris_upload`: whoever says a length and sends nothing more is given up.
