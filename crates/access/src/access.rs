@@ -10,7 +10,7 @@ use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{
     Actor, ActorKind, AuthMethod, Clock, CredentialId, PrincipalId, RoleAssignmentId, Scope, Timestamp,
 };
-use seaworthy_oci::Digest;
+use seaworthy_oci::{Digest, RepoName};
 use seaworthy_seal::{Seal, sealed_item};
 use seaworthy_store::{Db, Watch};
 use serde_json::json;
@@ -252,38 +252,32 @@ impl Access {
         permission: Permission,
         scope: &Scope,
     ) -> Result<Decision, AccessError> {
-        let deny = |reason: String| Decision { allowed: false, by: None, reason };
-        let principal = match &identity.rights {
-            Rights::Operator => {
-                // The operator is the owner of this machine, and Owner does not see blocked images.
-                let allowed = permission != Permission::Quarantine;
-                let reason =
-                    if allowed { "operator of this machine" } else { "needs role `AcrQuarantineReader`" };
-                return Ok(Decision { allowed, by: None, reason: reason.to_owned() });
+        match without_roles(identity, permission, scope) {
+            Ok(principal) => {
+                let snapshot = self.snapshot().await?;
+                Ok(by_roles(&snapshot, identity, principal, (permission, scope)))
             }
-            Rights::Anonymous => return Ok(deny("nobody is signed in".to_owned())),
-            Rights::Principal(id) | Rights::Refresh(id) | Rights::Token(id, _) => *id,
-        };
-        if !identity.within_token(permission, scope) {
-            return Ok(deny(format!("the token was not issued for `{permission}` at `{scope}`")));
+            Err(decision) => Ok(decision),
         }
+    }
+
+    /// Those of `repositories` where `identity` may do `permission`. How many it may not see there is told by nothing,
+    /// not by the time that this takes either: roles are looked at once.
+    pub async fn allowed_among(
+        &self,
+        identity: &Identity,
+        permission: Permission,
+        repositories: Vec<RepoName>,
+    ) -> Result<Vec<RepoName>, AccessError> {
         let snapshot = self.snapshot().await?;
-        Ok(match snapshot.grant(principal, permission, scope) {
-            Some(assignment) if assignment.reach != Reach::Within => Decision {
-                allowed: true,
-                by: None,
-                reason: format!("its scope map has `{}` at `{}`", assignment.role, assignment.scope),
-            },
-            Some(assignment) => {
-                let whose = if assignment.principal == principal { "" } else { " of everybody" };
-                Decision {
-                    allowed: true,
-                    by: Some(assignment.clone()),
-                    reason: format!("role `{}` at `{}`{whose}", assignment.role, assignment.scope),
-                }
+        let is_allowed = |repository: &RepoName| {
+            let scope = Scope::repository(repository);
+            match without_roles(identity, permission, &scope) {
+                Ok(principal) => by_roles(&snapshot, identity, principal, (permission, &scope)).allowed,
+                Err(decision) => decision.allowed,
             }
-            None => deny(format!("no role of `{}` permits `{permission}` at `{scope}`", identity.actor.name)),
-        })
+        };
+        Ok(repositories.into_iter().filter(is_allowed).collect())
     }
 
     /// [`Access::decide`] without the reason.
@@ -318,11 +312,7 @@ impl Access {
     }
 
     /// Does a catalog for `identity` show `repository`?
-    pub async fn may_see(
-        &self,
-        identity: &Identity,
-        repository: &seaworthy_oci::RepoName,
-    ) -> Result<bool, AccessError> {
+    pub async fn may_see(&self, identity: &Identity, repository: &RepoName) -> Result<bool, AccessError> {
         let scope = Scope::repository(repository);
         match identity.principal() {
             None => self.allows(identity, Permission::Catalog, &scope).await,
@@ -689,6 +679,56 @@ pub(crate) fn actor_of(principal: &Principal, method: AuthMethod, source: Option
         PrincipalKind::ServicePrincipal | PrincipalKind::Token => ActorKind::ServicePrincipal,
     };
     Actor { kind, principal: Some(principal.id), name: principal.name.to_string(), method, source }
+}
+
+/// Who is to be asked for roles, or what is decided without them.
+fn without_roles(
+    identity: &Identity,
+    permission: Permission,
+    scope: &Scope,
+) -> Result<PrincipalId, Decision> {
+    let decided = |allowed, reason: String| Err(Decision { allowed, by: None, reason });
+    let principal = match &identity.rights {
+        // The operator is the owner of this machine, and Owner does not see blocked images.
+        Rights::Operator if permission == Permission::Quarantine => {
+            return decided(false, "needs role `AcrQuarantineReader`".to_owned());
+        }
+        Rights::Operator => return decided(true, "operator of this machine".to_owned()),
+        Rights::Anonymous => return decided(false, "nobody is signed in".to_owned()),
+        Rights::Principal(id) | Rights::Refresh(id) | Rights::Token(id, _) => *id,
+    };
+    if !identity.within_token(permission, scope) {
+        return decided(false, format!("the token was not issued for `{permission}` at `{scope}`"));
+    }
+    Ok(principal)
+}
+
+fn by_roles(
+    snapshot: &Snapshot,
+    identity: &Identity,
+    principal: PrincipalId,
+    (permission, scope): (Permission, &Scope),
+) -> Decision {
+    match snapshot.grant(principal, permission, scope) {
+        Some(assignment) if assignment.reach != Reach::Within => Decision {
+            allowed: true,
+            by: None,
+            reason: format!("its scope map has `{}` at `{}`", assignment.role, assignment.scope),
+        },
+        Some(assignment) => {
+            let whose = if assignment.principal == principal { "" } else { " of everybody" };
+            Decision {
+                allowed: true,
+                by: Some(assignment.clone()),
+                reason: format!("role `{}` at `{}`{whose}", assignment.role, assignment.scope),
+            }
+        }
+        None => Decision {
+            allowed: false,
+            by: None,
+            reason: format!("no role of `{}` permits `{permission}` at `{scope}`", identity.actor.name),
+        },
+    }
 }
 
 #[cfg(test)]

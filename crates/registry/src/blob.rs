@@ -384,11 +384,9 @@ impl Registry {
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
         let principal = db::bearer(identity.principal());
+        let sources = db::sources(self.db(), digest, &principal, limit::MOUNT_SOURCES).await?;
         let mut best = None;
-        for from in db::sources(self.db(), digest, &principal, limit::MOUNT_SOURCES).await? {
-            if !self.access().allows(identity, Permission::Pull, &Scope::repository(&from)).await? {
-                continue;
-            }
+        for from in self.access().allowed_among(identity, Permission::Pull, sources).await? {
             match self.seen_in(identity, digest, &from).await? {
                 Some(Link::Read) => {
                     best = Some(Link::Read);
@@ -410,11 +408,10 @@ impl Registry {
         digest: &Digest,
         from: &RepoName,
     ) -> Result<Option<Link>, RegistryError> {
-        let row = db::blob(self.db(), digest).await?;
-        let visible = row.is_some_and(|row| row.is_present())
-            && (self.is_linked(identity, from, digest, Link::Name).await?
-                || self.is_reached(from, digest).await?);
-        if !visible {
+        // What is not seen there is not looked for: the answer takes as long whether it is anywhere else or not.
+        let is_seen = self.is_linked(identity, from, digest, Link::Name).await?
+            || self.is_reached(from, digest).await?;
+        if !is_seen || !db::blob(self.db(), digest).await?.is_some_and(|row| row.is_present()) {
             return Ok(None);
         }
         Ok(match self.reach(identity, from, digest, Reaching::Opens).await? {

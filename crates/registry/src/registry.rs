@@ -94,8 +94,8 @@ pub(crate) struct Inner {
     busy: Mutex<HashSet<UploadId>>,
     /// One of them was let go.
     released: Notify,
-    /// Turns for hashing what requests left that were cut.
-    pub(crate) recoveries: Semaphore,
+    /// Turns for reading a file again: what requests left that were cut, and what another algorithm is to hash.
+    pub(crate) rereads: Semaphore,
     pub(crate) refusals: Refusals,
     pub(crate) reads: Reads,
     pub(crate) rules: Known,
@@ -130,7 +130,7 @@ impl Registry {
                 clock,
                 busy: Mutex::default(),
                 released: Notify::new(),
-                recoveries: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
+                rereads: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
                 refusals,
                 reads,
                 rules,

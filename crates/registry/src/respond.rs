@@ -94,13 +94,13 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// From the `Host` header; what could break out of a quoted string is refused.
+    /// From the request's target, if it names one, else from the `Host` header (RFC 9112 section 3.2.2); what could
+    /// break out of a quoted string is refused.
     pub(crate) fn of(headers: &http::HeaderMap, uri: &http::Uri) -> Result<Self, Problem> {
-        let host = headers
-            .get(header::HOST)
-            .and_then(|value| value.to_str().ok())
-            .or_else(|| uri.authority().map(http::uri::Authority::as_str))
-            .unwrap_or("localhost");
+        let named = uri.authority().map(|authority| Ok(authority.as_str()));
+        let host = named.or_else(|| headers.get(header::HOST).map(HeaderValue::to_str));
+        // A request of HTTP/1.0 need not say.
+        let host = host.unwrap_or(Ok("localhost")).unwrap_or_default();
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_');
         if host.is_empty() || host.len() > 255 || !host.chars().all(plain) {
             return Err(Problem::new(ErrorCode::Invalid, "`Host` header is malformed"));

@@ -10,12 +10,16 @@ use seaworthy_registry::limit;
 use seaworthy_store::args;
 use seaworthy_testkit::{TestDb, db_tests};
 
-use crate::client::{ROOMS, World};
+use crate::{
+    client::{ROOMS, World},
+    queries,
+};
 
 db_tests!(super::ROOMS; a_blocked_image_is_refused_by_every_name, layers_do_not_leak,
     a_layer_waits_for_what_is_pending,
     an_artifact_opens_nothing, an_inspector_may_pull,
     mounting_checks_rights_never_verdicts, mount_without_read_right_falls_back_202,
+    a_mount_asks_the_same_of_what_is_elsewhere_and_of_nothing,
     a_mount_from_anywhere_reads_what_its_source_let, a_mount_from_anywhere_looks_at_so_many_repositories,
     a_narrow_token_is_challenged_for_the_source, what_one_brought_another_may_not_name, refusals_are_counted,
     repeats_are_counted_for_their_time, a_layer_of_many_images_is_found, what_was_read_of_a_blob_ends_with_it,
@@ -234,6 +238,35 @@ async fn mount_without_read_right_falls_back_202(test: TestDb) {
         let closed = stranger.close(answer.header("location"), Digest::sha256(b"own"), b"own".to_vec()).await;
         assert_eq!(closed.status, StatusCode::CREATED, "{query}: {}", closed.text());
     }
+}
+
+/// Nor by how long it takes: the same queries are made, whether the blob is somewhere else or nowhere.
+async fn a_mount_asks_the_same_of_what_is_elsewhere_and_of_nothing(test: TestDb) {
+    let world = World::new(test).await;
+    for name in ["prod/open:1", "prod/other:1", "ops/tool:1"] {
+        world.operator().put_image(name, &[&layer()]).await;
+    }
+    let stranger = world.service("stranger", "AcrPush", "/repositories/dev").await;
+    stranger.put_blob("dev/web", b"x").await;
+    let asked = async |query: &str| {
+        let path = format!("/v2/dev/x/blobs/uploads/?{query}");
+        queries::of(async {
+            assert_eq!(stranger.send("POST", &path, &[], "").await.status, StatusCode::ACCEPTED, "{query}");
+        })
+        .await
+    };
+    let (digest, none) = (Digest::sha256(&layer()), Digest::sha256(b"none"));
+    asked(&format!("mount={digest}")).await;
+    for from in ["", "&from=dev/web", "&from=prod/open"] {
+        let (elsewhere, nowhere) =
+            (asked(&format!("mount={digest}{from}")).await, asked(&format!("mount={none}{from}")).await);
+        assert!(!elsewhere.is_empty() || from == "&from=prod/open", "no query was seen");
+        assert_eq!(elsewhere, nowhere, "{from}");
+    }
+    assert_eq!(
+        asked(&format!("mount={digest}&from=prod/open")).await,
+        asked(&format!("mount={digest}&from=no/such")).await
+    );
 }
 
 /// Without `from`, a mount finds the blob where the caller may pull it, and reads it if it could there.

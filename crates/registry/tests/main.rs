@@ -23,6 +23,7 @@ mod locks;
 mod manifests;
 mod mirrors;
 mod protocol;
+mod queries;
 mod referrers;
 mod replication;
 mod rules;

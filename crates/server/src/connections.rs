@@ -316,11 +316,18 @@ where
     let asked = pace.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let running = Running::begin(&asked);
+        let hostless = unread::hostless(&request, app.language);
         let mut request = request.map(|body| steady(body, &asked));
         request.extensions_mut().insert(ConnectInfo(caller));
         request.extensions_mut().insert(hold.clone());
         let answer = app.router.clone().oneshot(request);
-        async move { Ok::<_, Infallible>(answered(answer.await?, running)) }
+        async move {
+            let answer = match hostless {
+                Some(refusal) => refusal,
+                None => answer.await?,
+            };
+            Ok::<_, Infallible>(answered(answer, running))
+        }
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);

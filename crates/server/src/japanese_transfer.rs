@@ -119,6 +119,7 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "the memory was not filled by a file in `{}`: it may be in memory itself, or within a memory limit",
         "`{0}` のファイルではメモリを満たせませんでした。メモリ上のファイルシステムか、メモリ制限内の可能性があります",
     ),
+    ("the request has no `Host` header", "要求に `Host` ヘッダーがありません"),
     ("the request cannot be read: it is not HTTP/1.1", "要求を読み取れません。HTTP/1.1 の形式ではありません"),
     ("the request's path is longer than a server reads", "要求のパスが長すぎて読み取れません"),
     ("the request's head is longer than a server reads", "要求のヘッダーが長すぎて読み取れません"),

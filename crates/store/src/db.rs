@@ -138,6 +138,7 @@ impl Db {
 
     /// All rows of one query, outside any transaction.
     pub async fn fetch_all(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, DbError> {
+        tracing::trace!(sql, "a query");
         match &self.inner.engine {
             Engine::Sqlite { readers, .. } => readers.fetch_all(sql, args).await,
             Engine::Postgres(postgres) => sql::postgres_query(sql, args)

@@ -285,6 +285,11 @@ impl Upload {
         self.offset
     }
 
+    /// True when what was taken in needs not be read again for a digest of this algorithm.
+    pub fn is_hashed_by(&self, algorithm: Algorithm) -> bool {
+        self.sink.as_ref().is_some_and(|sink| sink.hasher.algorithm() == algorithm)
+    }
+
     /// Takes the next bytes in.
     pub async fn write(&mut self, mut chunk: Bytes) -> Result<(), BlobError> {
         while !chunk.is_empty() {

@@ -147,6 +147,7 @@ async fn what_nobody_could_read_is_refused_with_a_body() {
     for (asked, status, code) in [
         ("NONSENSE\r\n\r\n".to_owned(), "400 Bad Request", "UNSUPPORTED"),
         ("GET /\0 HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), "400 Bad Request", "UNSUPPORTED"),
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), "400 Bad Request", "UNSUPPORTED"),
         (
             format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(70_000)),
             "414 URI Too Long",
@@ -210,6 +211,16 @@ async fn an_answer_that_looks_like_a_refusal_is_none() {
             sending.await.expect("ended").expect("sent");
             serving.await.expect("ended");
         }
+    }
+}
+
+/// HTTP/1.0 knows no `Host`, and a target may name it.
+#[tokio::test]
+async fn who_is_asked_may_be_said_in_other_ways() {
+    for asked in ["GET / HTTP/1.0\r\n\r\n", "GET http://a/ HTTP/1.1\r\n\r\n"] {
+        let (mut client, _server) = connected();
+        ask(&mut client, asked).await;
+        answer(&mut client, "here").await;
     }
 }
 

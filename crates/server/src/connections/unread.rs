@@ -7,7 +7,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use axum::{body::Body, response::Response};
 use bytes::{Buf as _, Bytes};
+use http::{HeaderValue, Request, StatusCode, Version, header};
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
 use tokio::io::AsyncWrite;
@@ -41,6 +43,26 @@ fn worded(bytes: &[u8], language: Language) -> Option<Bytes> {
          content-length: {length}\r\nx-content-type-options: nosniff\r\n{date}\r\n\r\n"
     );
     Some((head + &body).into())
+}
+
+/// What a request is refused with that does not say whom it asks (RFC 9112 section 3.2), which HTTP lets pass.
+pub(super) fn hostless<B>(request: &Request<B>, language: Language) -> Option<Response> {
+    let says = request.uri().authority().is_some() || request.headers().contains_key(header::HOST);
+    if says || request.version() < Version::HTTP_11 {
+        return None;
+    }
+    let problem = Problem::new(ErrorCode::Invalid, "the request has no `Host` header");
+    let body = seaworthy_registry::body_of(&japanese::problem(problem, language));
+    let mut answer = Response::new(Body::from(body));
+    *answer.status_mut() = StatusCode::BAD_REQUEST;
+    for (name, value) in [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONNECTION, "close"),
+    ] {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    Some(answer)
 }
 
 impl Refusals {
