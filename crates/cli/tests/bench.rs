@@ -1,7 +1,8 @@
 //! The bench of registries: what it says of a server of its own, and of one beside another.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, net::TcpListener};
 
+use seaworthy_testkit::foreign_program;
 use serde_json::Value;
 
 use crate::{
@@ -58,4 +59,100 @@ fn two_registries_are_measured_in_turn() {
     }
     let wrong = measured(&["--no-inspection"]);
     assert!(wrong.code == 2 && wrong.err.contains("--beside"), "{wrong:?}");
+}
+
+/// A port that nobody listens at.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
+}
+
+/// What needs a server of the bench's own is measured at others that the bench can start, and whose collection it can.
+#[test]
+fn a_registry_of_others_is_killed_and_collected() {
+    const NAME: &str = "a_registry_of_others_is_killed_and_collected";
+    let Some(program) = foreign_program(NAME) else { return };
+    let (place, port) = (Place::new(), free_port());
+    let (folder, config) = (place.path("theirs"), place.path("config.yml"));
+    let text = format!(
+        "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
+         storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
+         http: {{addr: \"127.0.0.1:{port}\"}}\n",
+        folder.display()
+    );
+    fs::write(&config, text).expect("written");
+    let url = format!("http://127.0.0.1:{port}");
+    let command = |verb: &str| format!("{} {verb} {}", program.display(), config.display());
+    let (start, collect, folder) =
+        (command("serve"), command("garbage-collect"), folder.display().to_string());
+    let bench = |words: &[&str]| {
+        let common = ["bench", "registry", &url, "--rows", "1000", "--requests", "200", "-o", "json"];
+        place.cli(&[&common, words].concat())
+    };
+    let report = bench(&[
+        "--only",
+        "kill,cold,collect",
+        "--kills",
+        "2",
+        "--start",
+        &start,
+        "--collect",
+        &collect,
+        "--dir",
+        &folder,
+    ]);
+    assert_eq!(report.code, 0, "{report:?}");
+    let report = report.json();
+    let figures = figures(&report);
+    let median = |name: &str| figures[name]["median"].as_f64().expect("a number");
+    assert_eq!(figures["killed and started again"]["runs"], 2, "{report:#}");
+    assert!(median("images acknowledged while it was killed") > 0.0, "{report:#}");
+    assert_eq!(figures["images acknowledged and lost"]["median"], 0.0);
+    assert_eq!(figures["killed, started, first pull of 1000 manifests"]["runs"], 3);
+    assert!(median("files and folders collected") >= 1_000.0, "{report:#}");
+    assert!(figures.contains_key("collection"), "{report:#}");
+    assert!(figures.contains_key("manifest GET while blobs are collected: latency"), "{report:#}");
+
+    for (words, says) in [
+        (&["--only", "kill"][..], "--start"),
+        (&["--only", "collect"], "--collect"),
+        (&["--only", "pull-through"], "--upstream"),
+        (&["--only", "pull-tls"], "https://"),
+        (&["--start", &start, "--pid", "1"], "--pid"),
+    ] {
+        let wrong = bench(words);
+        assert!(wrong.code == 2 && wrong.err.contains(says), "{words:?}: {wrong:?}");
+    }
+    let wrong = bench(&["--only", "cold", "--start", "echo no such thing"]);
+    assert!(wrong.code != 0 && wrong.err.contains("no such thing"), "{wrong:?}");
+}
+
+/// As a cache of an upstream that the bench is.
+#[test]
+fn a_cache_at_a_url_is_measured() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let door = place.login(server.port);
+    let (login, upstream) = (user(&door), format!("127.0.0.1:{}", free_port()));
+    let (name, secret) = login.split_once(':').expect("both");
+    let theirs = format!("http://{upstream}");
+    let made = place.cli(&[
+        "registry",
+        "cache",
+        "create",
+        "hub",
+        "--upstream",
+        &theirs,
+        "--allow-network",
+        "127.0.0.1",
+    ]);
+    assert_eq!(made.code, 0, "{made:?}");
+    let url = format!("http://localhost:{}", server.port);
+    let mut command = place.command(&["bench", "registry", &url, "--username", name, "-o", "json"]);
+    command.env("SEAWORTHY_BENCH_PASSWORD", secret).args(["--only", "pull-through", "--blob-mib", "1"]);
+    let report = run(command.args(["--upstream", &upstream, "--cached-as", "hub"]));
+    assert_eq!(report.code, 0, "{report:?}");
+    let report = report.json();
+    let figures = figures(&report);
+    let times = &figures["200 clients pull what is not here: sent by the upstream"];
+    assert_eq!(times["median"], 1.0, "{report:#}");
 }

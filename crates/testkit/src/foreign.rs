@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{TcpListener, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -26,14 +26,19 @@ pub struct ForeignRegistry {
     _place: TempDir,
 }
 
-/// It, asking everybody for the user name and secret; or `None` after saying which test was not run.
-pub fn foreign_registry(test: &str) -> Option<ForeignRegistry> {
+/// Its program; or `None` after saying which test was not run.
+pub fn foreign_program(test: &str) -> Option<PathBuf> {
     let program = Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(PROGRAM);
     if !program.is_file() {
         wanted(test, "a foreign registry (`cargo xtask prepare` builds it)");
         return None;
     }
-    Some(ForeignRegistry::start(&program))
+    Some(program)
+}
+
+/// It, asking everybody for the user name and secret; or `None` after saying which test was not run.
+pub fn foreign_registry(test: &str) -> Option<ForeignRegistry> {
+    foreign_program(test).map(|program| ForeignRegistry::start(&program))
 }
 
 impl ForeignRegistry {

@@ -27,7 +27,7 @@ pub use azure::azure_sdk;
 pub use conformance::{Case, ConformanceSuite, Subject, conformance_suite};
 pub use database::{Engine, TestDb, run};
 pub use engine::{Dockerd, docker, modern_docker};
-pub use foreign::{ForeignRegistry, foreign_registry};
+pub use foreign::{ForeignRegistry, foreign_program, foreign_registry};
 pub use postgres::{PlacedDatabase, fresh_database};
 pub use tier::{Tier, program, real_engines, slow, wanted};
 pub use verifier::{Checked, LedgerVerifier, ledger_verifier};

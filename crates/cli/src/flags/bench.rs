@@ -109,7 +109,10 @@ pub(crate) struct BenchFindingsFlags {
   seaworthy bench registry                          this binary, on a server of its own
   seaworthy bench registry --only pull,push         two of its workloads
   seaworthy bench registry http://localhost:5001 --pid 4711 --dir /var/lib/registry
-  seaworthy bench registry http://localhost:5001 --pid 4711 --beside --runs 5   in turn with this binary")]
+  seaworthy bench registry http://localhost:5001 --pid 4711 --beside --runs 5   in turn with this binary
+  seaworthy bench registry http://localhost:5001 --only kill,cold --start 'registry serve config.yml'
+  seaworthy bench registry http://localhost:5001 --only collect --collect 'registry garbage-collect config.yml'
+  seaworthy bench registry http://localhost:5001 --only pull-through --upstream 127.0.0.1:5999")]
 pub(crate) struct BenchRegistryFlags {
     /// A registry's address; without one, a server of this binary is started in a directory of its own
     #[arg(value_name = "URL")]
@@ -120,6 +123,19 @@ pub(crate) struct BenchRegistryFlags {
     /// The directory of the registry at URL, for files and bytes on disk
     #[arg(long, value_name = "DIR", requires = "url")]
     pub(crate) dir: Option<PathBuf>,
+    /// Runs the registry at URL, which the bench starts, kills and starts again: for `kill` and `cold`, and in the place
+    /// of `--pid`
+    #[arg(long, value_name = "COMMAND", requires = "url", conflicts_with = "pid")]
+    pub(crate) start: Option<String>,
+    /// Collects at URL what nobody needs: for `collect`
+    #[arg(long, value_name = "COMMAND", requires = "url")]
+    pub(crate) collect: Option<String>,
+    /// Where the bench is the upstream that the registry at URL is a cache of: for `pull-through`
+    #[arg(long, value_name = "HOST:PORT", requires = "url")]
+    pub(crate) upstream: Option<String>,
+    /// What names of the upstream's repositories begin with at URL
+    #[arg(long, value_name = "PREFIX", requires = "upstream", default_value = "")]
+    pub(crate) cached_as: String,
     /// CA certificate to trust besides the system's (PEM)
     #[arg(long, value_name = "FILE", requires = "url")]
     pub(crate) ca: Option<PathBuf>,

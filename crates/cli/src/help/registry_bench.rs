@@ -18,6 +18,22 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "URL のレジストリのディレクトリ（ディスク上のファイル数とバイト数の測定用）",
     ),
     (
+        "Runs the registry at URL, which the bench starts, kills and starts again: for `kill` and `cold`, and in the place of `--pid`",
+        "URL のレジストリを実行するコマンド。ベンチが起動、強制終了、再起動する（`kill` と `cold` 用。`--pid` の代わりになる）",
+    ),
+    (
+        "Collects at URL what nobody needs: for `collect`",
+        "URL のレジストリで不要なデータを回収するコマンド（`collect` 用）",
+    ),
+    (
+        "Where the bench is the upstream that the registry at URL is a cache of: for `pull-through`",
+        "URL のレジストリがキャッシュする上流として、ベンチが待ち受けるアドレス（`pull-through` 用）",
+    ),
+    (
+        "What names of the upstream's repositories begin with at URL",
+        "URL のレジストリで上流のリポジトリ名の前に付く接頭辞",
+    ),
+    (
         "Who asks; the password is read from `SEAWORTHY_BENCH_PASSWORD`",
         "要求者の名前。パスワードは `SEAWORTHY_BENCH_PASSWORD` から読む",
     ),

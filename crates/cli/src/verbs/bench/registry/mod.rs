@@ -2,9 +2,12 @@
 //! a server of this binary, started for it, or against any registry that speaks plain HTTP.
 //!
 //! A closed loop: each connection sends its next request when the answer to the last is there. The figures
-//! of the registry's process need its number (`--pid`), those of its disk its directory (`--dir`).
+//! of the registry's process need its number (`--pid`), those of its disk its directory (`--dir`); what starts, kills or
+//! collects it is its own command.
 
-mod kill;
+mod foreign;
+mod leak;
+mod life;
 mod memory;
 mod own;
 mod peer;
@@ -17,7 +20,7 @@ use std::path::Path;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
-use self::peer::{Peer, Run};
+use self::{foreign::Foreign, life::Life as _, peer::Run};
 use super::{Figure, report};
 use crate::{
     failure::{Failure, Outcome, usage},
@@ -33,10 +36,10 @@ pub(crate) async fn bench(global: &Global, flags: &BenchRegistryFlags) -> Outcom
         let all: Vec<&str> = all().copied().collect();
         return Err(usage(format!("no workload is `{unknown}`: there are {}", all.join(", "))));
     }
-    if let Some(own) =
-        flags.only.iter().find(|only| flags.url.is_some() && own::ALL.iter().any(|it| it == only))
-    {
-        return Err(usage(format!("`{own}` measures a server of this binary alone: leave out the URL")));
+    for only in flags.only.iter().filter(|only| own::ALL.contains(&only.as_str())) {
+        if let (Some(_), Err(wanted)) = (&flags.url, Foreign::can(flags, only)) {
+            return Err(usage(format!("`{only}` needs {wanted}")));
+        }
     }
     if flags.no_inspection && flags.url.is_some() && !flags.beside {
         return Err(usage(
@@ -95,8 +98,9 @@ async fn of_own(
         bar.set_message(*workload);
         figures.extend(workloads::run(workload, &peer, flags).await?);
     }
-    if flags.url.is_none() {
-        for workload in own::ALL.iter().filter(|it| is_wanted(flags, it)) {
+    for workload in own::ALL.iter().filter(|it| is_wanted(flags, it)) {
+        // Beside another registry, what both can do.
+        if flags.url.is_none() || Foreign::can(flags, workload).is_ok() {
             bar.set_message(*workload);
             figures.extend(own.run(workload, flags).await?);
         }
@@ -119,12 +123,17 @@ async fn of_peer(
     let beside =
         flags.dir.as_deref().and_then(Path::parent).map_or_else(std::env::temp_dir, Path::to_path_buf);
     let _filled = filled(global, flags, &beside).await?;
-    let place = (flags.pid, flags.dir.clone());
-    let peer = Peer::new(url, authorization(flags)?, place, (run, flags.ca.as_deref()))?;
+    let mut foreign = Foreign::open(flags, (url, authorization(flags)?), run).await?;
     let (bar, mut figures) = (render::progress(global, Text::Measuring, Amount::Unknown), Vec::new());
-    for workload in workloads::ALL.iter().filter(|it| is_wanted(flags, it)) {
+    let more = own::ALL.iter().filter(|it| Foreign::can(flags, it).is_ok());
+    for workload in workloads::ALL.iter().chain(more).filter(|it| is_wanted(flags, it)) {
         bar.set_message(format!("{workload}: {url}"));
-        match workloads::run(workload, &peer, flags).await {
+        let measured = if own::ALL.contains(workload) {
+            foreign.run(workload).await
+        } else {
+            workloads::run(workload, &foreign.peer()?, flags).await
+        };
+        match measured {
             Ok(measured) => figures.extend(measured),
             Err(Failure::Problem(problem)) => render::note(&format!("{workload}: {}", problem.message)),
             Err(failure) => return Err(failure),

@@ -1,5 +1,5 @@
-//! Workloads that need a server of the bench's own: its HTTPS door, its collection, its kills, its start, and a cache
-//! of another registry.
+//! Workloads that need more than a URL: an HTTPS door, a collection, kills, a start, and a cache of another registry; here
+//! over a server of the bench's own.
 
 use std::{net::TcpListener, sync::Arc, time::Instant};
 
@@ -11,18 +11,27 @@ use seaworthy_store::Db;
 use serde_json::{Value, json};
 
 use super::{
+    leak,
+    life::{self, Life},
     peer::{Peer, Run},
+    through::{self, Upstream},
     work::Load,
-    workloads::{self, small_image},
+    workloads::{self, read, small_image},
 };
 use crate::{
     failure::{Failure, unable},
     flags::BenchRegistryFlags,
-    verbs::bench::{Figure, elapsed_ms, server::Server, wire::Wire},
+    verbs::bench::{Figure, server::Server, wire::Wire},
 };
 
 /// All of them, in the order in which they run.
 pub(super) const ALL: &[&str] = &["pull-tls", "pull-through", "collect", "kill", "cold"];
+
+pub(super) const NOTHING_COLLECTED: &str = "manifest GET, nothing collected";
+pub(super) const COLLECTED: &str = "manifest GET while blobs are collected";
+
+/// Where its cache of another registry is.
+const CACHE: &str = "hub";
 
 /// A server of the bench's own, and who may do all there.
 pub(super) struct Own {
@@ -54,12 +63,6 @@ impl Own {
         Ok(Self { server, authorization, tls_host, run: run.clone() })
     }
 
-    /// The registry that it is now: another process after each start.
-    pub(super) fn peer(&self) -> Result<Peer, Failure> {
-        let place = (self.server.pid(), Some(self.server.data().to_owned()));
-        Peer::new(self.server.url(), Some(self.authorization.clone()), place, (&self.run, None))
-    }
-
     pub(super) async fn stop(&mut self) -> Result<(), Failure> {
         self.server.stop().await
     }
@@ -67,11 +70,6 @@ impl Own {
     /// The same server in another run.
     pub(super) fn in_run(self, run: &Run) -> Self {
         Self { run: run.clone(), ..self }
-    }
-
-    /// That of its run.
-    pub(super) const fn seed(&self) -> u64 {
-        self.run.seed
     }
 
     /// The database of a server that does not run.
@@ -92,38 +90,43 @@ impl Own {
                 workloads::pulls(&peer, flags, ("pull over TLS, c=8", "pull-tls")).await
             }
             "pull-through" => {
-                let mut wire = Wire::open(&self.server.socket()).await?;
-                super::through::pulls(&self.peer()?, &mut wire, flags).await
+                let upstream = Upstream::start("127.0.0.1:0", flags).await?;
+                self.cache(&upstream).await?;
+                through::pulls(&self.peer()?, (&upstream, CACHE)).await
             }
             "collect" => self.collect(flags).await,
-            "kill" => super::kill::kills(self, flags).await,
-            _ => self.cold(flags).await,
+            "kill" => {
+                let mut figures = life::kills(self, flags).await?;
+                figures.extend(leak::after_repair(self).await?);
+                Ok(figures)
+            }
+            _ => life::cold(self, flags).await,
         }
+    }
+
+    /// Makes it a cache of the upstream.
+    async fn cache(&self, upstream: &Upstream) -> Result<(), Failure> {
+        let mut wire = Wire::open(&self.server.socket()).await?;
+        let cache = json!({"prefix": CACHE, "upstream": upstream.url(), "networks": ["127.0.0.1"]});
+        let path = "/api/v1/registry/caches";
+        let reply = wire.send(Method::POST, path, "application/json", cache.to_string()).await?;
+        if reply.status.is_success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&reply.body);
+        Err(unable(format!("`{path}` answered {}: {said}", reply.status)))
     }
 
     /// What readers notice while blobs that nobody needs go, all at once.
     async fn collect(&mut self, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Failure> {
         let peer = self.peer()?;
-        small_image(&peer, "manifest").await?;
-        let blobs = peer.blobs(9, 1_000);
-        let fill = Load { name: "", connections: 16, jobs: flags.rows, job_bytes: 0 };
-        fill.run(&peer, move |mut connection, number| {
-            let blobs = blobs.clone();
-            async move {
-                let (digest, bytes) = blobs.get(number);
-                connection.push("unneeded", (&digest, &bytes)).await?;
-                Ok(connection)
-            }
-        })
-        .await?;
-        peer.quiet().await;
-        let mut figures = read(&peer, flags, "manifest GET, nothing collected").await?;
+        push_unneeded(&peer, flags).await?;
+        let mut figures = read(&peer, flags, NOTHING_COLLECTED).await?;
         self.server.stop().await?;
         let before = self.aged().await?;
         self.server.go_on().await?;
         let begun = Instant::now();
-        let name = "manifest GET while blobs are collected";
-        figures.extend(read(&self.peer()?, flags, name).await?);
+        figures.extend(read(&self.peer()?, flags, COLLECTED).await?);
         let after = self.count_blobs().await?;
         if before - after < 1.0 {
             return Err(unable("nothing was collected while it was read: ask for more `--rows`"));
@@ -150,44 +153,37 @@ impl Own {
         let count = count.map_err(|error| unable(error.to_string()))?;
         Ok(f64::from(u32::try_from(count).unwrap_or(u32::MAX)))
     }
+}
 
-    /// How soon a killed server with many manifests gives one out.
-    async fn cold(&mut self, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Failure> {
-        let peer = self.peer()?;
-        let (layer, size) = small_image(&peer, "cold").await?;
-        let fill = Load { name: "", connections: 64, jobs: flags.rows, job_bytes: 0 };
-        fill.run(&peer, move |mut connection, number| {
-            let layer = layer.clone();
-            async move {
-                let tag = format!("t{number:07}");
-                let manifest = workloads::manifest((&layer, size), &[(&layer, size)], &tag);
-                connection.put_manifest("cold", &tag, &manifest).await?;
-                Ok(connection)
-            }
-        })
-        .await?;
-        let mut figure =
-            Figure::new(format!("killed, started, first pull of {} manifests", flags.rows), "ms");
-        for _ in 0..3 {
-            let begun = Instant::now();
-            self.server.restart().await?;
-            let mut connection = self.peer()?.connect().await?;
-            connection.get(Method::GET, &peer.path("cold/manifests/1")).await?;
-            figure.samples.push(elapsed_ms(begun));
-        }
-        Ok(vec![figure])
+impl Life for Own {
+    fn peer(&self) -> Result<Peer, Failure> {
+        let place = (self.server.pid(), Some(self.server.data().to_owned()));
+        Peer::new(self.server.url(), Some(self.authorization.clone()), place, (&self.run, None))
+    }
+
+    async fn kill_and_start(&mut self) -> Result<(), Failure> {
+        self.server.restart().await
+    }
+
+    fn seed(&self) -> u64 {
+        self.run.seed
     }
 }
 
-async fn read(peer: &Peer, flags: &BenchRegistryFlags, name: &'static str) -> Result<Vec<Figure>, Failure> {
-    let load = Load { name, connections: 16, jobs: flags.requests, job_bytes: 0 };
-    let path = peer.path("manifest/manifests/1");
-    load.run_meanwhile(peer, move |mut connection, _| {
-        let path = path.clone();
+/// Pushes blobs that no manifest names, beside an image that is read, and waits until that is over.
+pub(super) async fn push_unneeded(peer: &Peer, flags: &BenchRegistryFlags) -> Result<(), Failure> {
+    small_image(peer, "manifest").await?;
+    let blobs = peer.blobs(9, 1_000);
+    let fill = Load { name: "", connections: 16, jobs: flags.rows, job_bytes: 0 };
+    fill.run(peer, move |mut connection, number| {
+        let blobs = blobs.clone();
         async move {
-            connection.get(Method::GET, &path).await?;
+            let (digest, bytes) = blobs.get(number);
+            connection.push("unneeded", (&digest, &bytes)).await?;
             Ok(connection)
         }
     })
-    .await
+    .await?;
+    peer.quiet().await;
+    Ok(())
 }

@@ -284,6 +284,12 @@ impl Connection {
         self.sender.send_request(request).await.map_err(|error| broke(&error))
     }
 
+    /// True when the API answers, to whomever (distribution spec, "Determining Support").
+    pub(super) async fn is_registry(&mut self) -> bool {
+        let reply = self.send(Method::GET, "/v2/", (OCTETS, empty())).await;
+        reply.is_ok_and(|reply| matches!(reply.status(), StatusCode::OK | StatusCode::UNAUTHORIZED))
+    }
+
     /// A request without a body, whose answer must be `wanted`; returns its head and bytes.
     pub(super) async fn get(&mut self, method: Method, path: &str) -> Result<Response<Bytes>, Failure> {
         let reply = self.send(method, path, (OCTETS, empty())).await?;

@@ -16,7 +16,6 @@ use http_body_util::{BodyExt as _, Full, channel::Channel};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use seaworthy_oci::{Algorithm, Digest, Hasher, media};
-use serde_json::json;
 use tokio::{net::TcpListener, sync::Mutex, time::sleep_until};
 
 use super::{
@@ -27,7 +26,7 @@ use super::{
 use crate::{
     failure::{Failure, unable},
     flags::BenchRegistryFlags,
-    verbs::bench::{Figure, elapsed_ms, wire::Wire},
+    verbs::bench::{Figure, elapsed_ms},
 };
 
 const CLIENTS: u32 = 200;
@@ -38,7 +37,7 @@ const PIECE: usize = 1 << 20;
 const CONFIG: &[u8] =
     br#"{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#;
 
-struct Upstream {
+pub(super) struct Upstream {
     address: SocketAddr,
     layer: Layer,
     manifest: Bytes,
@@ -68,10 +67,10 @@ impl Layer {
 }
 
 impl Upstream {
-    async fn start(pieces: u32) -> Result<Arc<Self>, Failure> {
+    pub(super) async fn start(listen: &str, flags: &BenchRegistryFlags) -> Result<Arc<Self>, Failure> {
         let broke = |error: std::io::Error| unable(format!("no upstream: {error}"));
-        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(broke)?;
-        let layer = Layer::new(pieces);
+        let listener = TcpListener::bind(listen).await.map_err(broke)?;
+        let layer = Layer::new(flags.blob_mib * 8);
         let config = Digest::sha256(CONFIG).to_string();
         let size = usize::try_from(layer.bytes()).unwrap_or(usize::MAX);
         let it = Arc::new(Self {
@@ -93,6 +92,10 @@ impl Upstream {
             }
         });
         Ok(it)
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     fn answer(self: Arc<Self>, request: &Request<Incoming>) -> Response<Body> {
@@ -137,24 +140,12 @@ impl Upstream {
     }
 }
 
-/// Many clients want one image that is not here.
+/// Many clients want one image that is not here, but at the upstream, whose repositories begin with a prefix here.
 pub(super) async fn pulls(
     peer: &Peer,
-    wire: &mut Wire,
-    flags: &BenchRegistryFlags,
+    (upstream, prefix): (&Arc<Upstream>, &str),
 ) -> Result<Vec<Figure>, Failure> {
-    let upstream = Upstream::start(flags.blob_mib * 8).await?;
-    let url = format!("http://{}", upstream.address);
-    let cache = json!({"prefix": "hub", "upstream": url, "networks": ["127.0.0.1"]}).to_string();
-    let path = "/api/v1/registry/caches";
-    let reply = wire.send(Method::POST, path, "application/json", cache).await?;
-    if !reply.status.is_success() {
-        return Err(unable(format!(
-            "`{path}` answered {}: {}",
-            reply.status,
-            String::from_utf8_lossy(&reply.body)
-        )));
-    }
+    let url = upstream.url();
     let direct = Peer::new(&url, None, (None, None), (&Run::default(), None))?;
     let blob = format!("blobs/{}", upstream.layer.digest);
     let mut first = Figure::new("first byte, from the upstream itself".to_owned(), "ms");
@@ -170,12 +161,13 @@ pub(super) async fn pulls(
     let name = "200 clients pull what is not here";
     let size = upstream.layer.bytes();
     let load = Load { name, connections: CLIENTS, jobs: CLIENTS, job_bytes: size };
-    let (path, told, from) = (format!("/v2/hub/app/{blob}"), firsts.clone(), peer.clone());
+    let app = if prefix.is_empty() { "/v2/app".to_owned() } else { format!("/v2/{prefix}/app") };
+    let (path, told, from) = (format!("{app}/{blob}"), firsts.clone(), peer.clone());
     let mut figures = load
         .run(peer, move |mut connection, _| {
-            let (path, told, from) = (path.clone(), told.clone(), from.clone());
+            let (app, path, told, from) = (app.clone(), path.clone(), told.clone(), from.clone());
             async move {
-                connection.get(Method::GET, "/v2/hub/app/manifests/1").await?;
+                connection.get(Method::GET, &format!("{app}/manifests/1")).await?;
                 let first = |begun| {
                     told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(elapsed_ms(begun));
                 };

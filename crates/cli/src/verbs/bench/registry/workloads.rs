@@ -264,6 +264,24 @@ async fn tiny(peer: &Peer, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Fa
     Ok(figures)
 }
 
+/// Reads the manifest that [`own::push_unneeded`](super::own::push_unneeded) put, whatever else the registry does.
+pub(super) async fn read(
+    peer: &Peer,
+    flags: &BenchRegistryFlags,
+    name: &'static str,
+) -> Result<Vec<Figure>, Failure> {
+    let load = Load { name, connections: 16, jobs: flags.requests, job_bytes: 0 };
+    let path = peer.path("manifest/manifests/1");
+    load.run_meanwhile(peer, move |mut connection, _| {
+        let path = path.clone();
+        async move {
+            connection.get(Method::GET, &path).await?;
+            Ok(connection)
+        }
+    })
+    .await
+}
+
 /// Asks for pages of 100, each behind the one before.
 async fn pages(
     peer: &Peer,

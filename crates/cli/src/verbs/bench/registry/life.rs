@@ -1,34 +1,28 @@
-//! A server that is killed at random moments while it is written to: what it acknowledged and lost, and what it keeps
-//! of what nobody knows.
+//! Registries that are killed and started again: at random moments while they are written to, for what they
+//! acknowledged and lost; and with many manifests, for how soon they give one out.
 
 use std::{
-    collections::BTreeMap,
-    fs::{File, FileTimes},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use seaworthy_model::UploadId;
 use seaworthy_oci::Digest;
-use seaworthy_registry::measuring;
-use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 use super::{
-    own::Own,
     peer::{Connection, OCTETS, Peer, empty, whole},
-    workloads::{image, noise},
+    work::Load,
+    workloads::{image, manifest, noise, small_image},
 };
 use crate::{
     failure::{Failure, unable},
     flags::BenchRegistryFlags,
-    verbs::bench::{Figure, elapsed_ms, wire::Wire},
+    verbs::bench::{Figure, elapsed_ms},
 };
 
 const PUSHERS: u8 = 4;
@@ -53,8 +47,18 @@ struct Image {
     layer: String,
 }
 
-pub(super) async fn kills(own: &mut Own, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Failure> {
-    let (now, servers) = watch::channel(own.peer()?);
+/// A registry that the bench starts.
+pub(super) trait Life {
+    /// What it is now: another process after each start.
+    fn peer(&self) -> Result<Peer, Failure>;
+    /// Kills it and starts it again.
+    async fn kill_and_start(&mut self) -> Result<(), Failure>;
+    /// That of its run.
+    fn seed(&self) -> u64;
+}
+
+pub(super) async fn kills(it: &mut impl Life, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Failure> {
+    let (now, servers) = watch::channel(it.peer()?);
     let over = Arc::new(AtomicBool::new(false));
     let mut pushers = JoinSet::new();
     for number in 0..PUSHERS {
@@ -62,12 +66,12 @@ pub(super) async fn kills(own: &mut Own, flags: &BenchRegistryFlags) -> Result<V
     }
     let mut again = Figure::new("killed and started again".to_owned(), "ms");
     for kill in 0..flags.kills {
-        let random = noise(own.seed() ^ u64::from(kill), 8);
+        let random = noise(it.seed() ^ u64::from(kill), 8);
         sleep(LIFE.mul_f64(f64::from(random.first().copied().unwrap_or_default()) / 255.0)).await;
         let begun = Instant::now();
-        own.server.restart().await?;
+        it.kill_and_start().await?;
         again.samples.push(elapsed_ms(begun));
-        now.send_replace(own.peer()?);
+        now.send_replace(it.peer()?);
     }
     over.store(true, Ordering::Relaxed);
     let (mut images, mut lost_layers) = (Vec::new(), 0);
@@ -76,21 +80,18 @@ pub(super) async fn kills(own: &mut Own, flags: &BenchRegistryFlags) -> Result<V
         images.extend(acknowledged.images);
         lost_layers += acknowledged.lost_layers;
     }
-    let peer = own.peer()?;
+    let peer = it.peer()?;
     let mut connection = peer.connect().await?;
     let mut lost = 0;
     for image in &images {
         lost += u32::from(!is_there(&mut connection, image).await?);
     }
     let count = f64::from(u32::try_from(images.len()).unwrap_or(u32::MAX));
-    let (leaked, missing) = after_repair(own).await?;
     Ok(vec![
         again,
         Figure::of("images acknowledged while it was killed".to_owned(), "", count),
         Figure::of("images acknowledged and lost".to_owned(), "", f64::from(lost)),
         Figure::of("layers acknowledged and lost".to_owned(), "", f64::from(lost_layers)),
-        Figure::of("leaked after a repair".to_owned(), "bytes", leaked),
-        Figure::of("files missing after a repair".to_owned(), "", missing),
     ])
 }
 
@@ -163,75 +164,28 @@ async fn is_there(connection: &mut Connection, image: &Image) -> Result<bool, Fa
     Ok(true)
 }
 
-/// After a repair to which all files are old: the bytes of those that no row knows, and how many that a row knows are
-/// missing.
-async fn after_repair(own: &mut Own) -> Result<(f64, f64), Failure> {
-    own.server.stop().await?;
-    let data = own.server.data().to_owned();
-    let [blobs, uploads] = ["blobs/registry", "uploads/registry"].map(|folder| data.join(folder));
-    // Older than anything that a repair leaves alone.
-    let aged = FileTimes::new().set_modified(UNIX_EPOCH);
-    for folder in [&blobs, &uploads] {
-        each_file(folder, &mut |file, _| file.set_times(aged))?;
-    }
-    own.server.go_on().await?;
-    repair(own).await?;
-    own.server.stop().await?;
-    let mut files = BTreeMap::new();
-    for folder in [&blobs, &uploads] {
-        each_file(folder, &mut |file, name| {
-            files.insert(name.to_owned(), file.metadata()?.len());
-            Ok(())
-        })?;
-    }
-    let db = own.database().await?;
-    let known = measuring::files(&db).await;
-    db.close().await;
-    let mut missing = 0;
-    for name in known.map_err(|error| unable(error.to_string()))? {
-        // A session need not have a file: what it received may be nothing.
-        missing += u32::from(files.remove(&name).is_none() && name.parse::<UploadId>().is_err());
-    }
-    #[allow(clippy::cast_precision_loss, reason = "sizes of a bench are far below 2^53")]
-    let leaked = files.values().sum::<u64>() as f64;
-    Ok((leaked, f64::from(missing)))
-}
-
-async fn repair(own: &Own) -> Result<(), Failure> {
-    let mut wire = Wire::open(&own.server.socket()).await?;
-    let path = "/api/v1/registry/repair";
-    let mut after = String::new();
-    loop {
-        let body = json!({"after": after, "apply": true}).to_string();
-        let reply = wire.send(Method::POST, path, "application/json", body).await?;
-        let page: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-        if !reply.status.is_success() {
-            return Err(unable(format!("`{path}` answered {}: {page}", reply.status)));
+/// How soon a killed registry with many manifests gives one out.
+pub(super) async fn cold(it: &mut impl Life, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Failure> {
+    let peer = it.peer()?;
+    let (layer, size) = small_image(&peer, "cold").await?;
+    let fill = Load { name: "", connections: 64, jobs: flags.rows, job_bytes: 0 };
+    fill.run(&peer, move |mut connection, number| {
+        let layer = layer.clone();
+        async move {
+            let tag = format!("t{number:07}");
+            let manifest = manifest((&layer, size), &[(&layer, size)], &tag);
+            connection.put_manifest("cold", &tag, &manifest).await?;
+            Ok(connection)
         }
-        match page.get("next").and_then(Value::as_str) {
-            Some(next) => next.clone_into(&mut after),
-            None => return Ok(()),
-        }
+    })
+    .await?;
+    let mut figure = Figure::new(format!("killed, started, first pull of {} manifests", flags.rows), "ms");
+    for _ in 0..3 {
+        let begun = Instant::now();
+        it.kill_and_start().await?;
+        let mut connection = it.peer()?.connect().await?;
+        connection.get(Method::GET, &peer.path("cold/manifests/1")).await?;
+        figure.samples.push(elapsed_ms(begun));
     }
-}
-
-/// Looks at all files below a folder, which need not be there.
-fn each_file(
-    folder: &Path,
-    look: &mut impl FnMut(&File, &str) -> std::io::Result<()>,
-) -> Result<(), Failure> {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            each_file(&path, look)?;
-            continue;
-        }
-        let name = entry.file_name();
-        File::options()
-            .append(true)
-            .open(&path)
-            .and_then(|file| look(&file, name.to_str().unwrap_or_default()))
-            .map_err(|error| unable(format!("`{}`: {error}", path.display())))?;
-    }
-    Ok(())
+    Ok(vec![figure])
 }
