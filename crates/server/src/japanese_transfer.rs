@@ -119,6 +119,19 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "the memory was not filled by a file in `{}`: it may be in memory itself, or within a memory limit",
         "`{0}` のファイルではメモリを満たせませんでした。メモリ上のファイルシステムか、メモリ制限内の可能性があります",
     ),
+    ("`{}` collected nothing", "`{0}` は何も回収しませんでした"),
+    ("`{}` does not start: {}", "`{0}` を起動できません: {1}"),
+    ("`{}` ended with {}: {}", "`{0}` は {1} で終了しました: {2}"),
+    ("`{}` needs `{}` where there is a URL", "URL を指定した `{0}` には `{1}` が必要です"),
+    (
+        "`{}` measures a server of this binary alone: leave out the URL, or take one of `https://`",
+        "`{0}` はこのバイナリのサーバーだけを測定します。URL を省くか、`https://` の URL を指定してください",
+    ),
+    (
+        "a registry runs at {} already: `--start` starts it",
+        "{0} ではレジストリがすでに動いています。`--start` はレジストリを起動します",
+    ),
+    ("the registry did not start: {}", "レジストリが起動しませんでした: {0}"),
     ("the request has no `Host` header", "要求に `Host` ヘッダーがありません"),
     ("the request cannot be read: it is not HTTP/1.1", "要求を読み取れません。HTTP/1.1 の形式ではありません"),
     ("the request's path is longer than a server reads", "要求のパスが長すぎて読み取れません"),
@@ -131,8 +144,4 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("no log: {}", "ログを作成できません: {0}"),
     ("query has `{}` twice", "クエリーに `{0}` が 2 つあります"),
     ("request has the header `{}` twice", "要求にヘッダー `{0}` が 2 つあります"),
-    (
-        "`{}` measures a server of this binary alone: leave out the URL",
-        "`{0}` はこのバイナリのサーバーだけを測定します。URL を省いてください",
-    ),
 ];

@@ -85,15 +85,18 @@ impl<'f> Foreign<'f> {
         }
     }
 
-    /// Whether a workload of [`own::ALL`] has what it needs here.
-    pub(super) fn can(flags: &BenchRegistryFlags, workload: &str) -> Result<(), &'static str> {
-        let (given, wanted) = match workload {
-            "pull-through" => (flags.upstream.is_some(), "`--upstream`, whose cache the registry at URL is"),
-            "collect" => (flags.collect.is_some(), "`--collect`, the command that collects"),
-            "kill" | "cold" => (flags.start.is_some(), "`--start`, the command that runs the registry"),
-            _ => (false, "no URL; the workload `pull` takes one that begins with `https://`"),
-        };
-        if given { Ok(()) } else { Err(wanted) }
+    /// The flag that a workload of [`own::ALL`] needs here, and whether it is given; `None` for one that none helps.
+    pub(super) fn needs(flags: &BenchRegistryFlags, workload: &str) -> Option<(&'static str, bool)> {
+        match workload {
+            "pull-through" => Some(("--upstream", flags.upstream.is_some())),
+            "collect" => Some(("--collect", flags.collect.is_some())),
+            "kill" | "cold" => Some(("--start", flags.start.is_some())),
+            _ => None,
+        }
+    }
+
+    pub(super) fn can(flags: &BenchRegistryFlags, workload: &str) -> bool {
+        Self::needs(flags, workload).is_some_and(|(_, is_given)| is_given)
     }
 
     pub(super) async fn run(&mut self, workload: &str) -> Result<Vec<Figure>, Failure> {

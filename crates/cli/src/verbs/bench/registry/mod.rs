@@ -36,9 +36,15 @@ pub(crate) async fn bench(global: &Global, flags: &BenchRegistryFlags) -> Outcom
         let all: Vec<&str> = all().copied().collect();
         return Err(usage(format!("no workload is `{unknown}`: there are {}", all.join(", "))));
     }
-    for only in flags.only.iter().filter(|only| own::ALL.contains(&only.as_str())) {
-        if let (Some(_), Err(wanted)) = (&flags.url, Foreign::can(flags, only)) {
-            return Err(usage(format!("`{only}` needs {wanted}")));
+    for own in flags.only.iter().filter(|only| flags.url.is_some() && own::ALL.contains(&only.as_str())) {
+        match Foreign::needs(flags, own) {
+            Some((_, true)) => {}
+            Some((flag, false)) => return Err(usage(format!("`{own}` needs `{flag}` where there is a URL"))),
+            None => {
+                return Err(usage(format!(
+                    "`{own}` measures a server of this binary alone: leave out the URL, or take one of `https://`"
+                )));
+            }
         }
     }
     if flags.no_inspection && flags.url.is_some() && !flags.beside {
@@ -100,7 +106,7 @@ async fn of_own(
     }
     for workload in own::ALL.iter().filter(|it| is_wanted(flags, it)) {
         // Beside another registry, what both can do.
-        if flags.url.is_none() || Foreign::can(flags, workload).is_ok() {
+        if flags.url.is_none() || Foreign::can(flags, workload) {
             bar.set_message(*workload);
             figures.extend(own.run(workload, flags).await?);
         }
@@ -125,7 +131,7 @@ async fn of_peer(
     let _filled = filled(global, flags, &beside).await?;
     let mut foreign = Foreign::open(flags, (url, authorization(flags)?), run).await?;
     let (bar, mut figures) = (render::progress(global, Text::Measuring, Amount::Unknown), Vec::new());
-    let more = own::ALL.iter().filter(|it| Foreign::can(flags, it).is_ok());
+    let more = own::ALL.iter().filter(|it| Foreign::can(flags, it));
     for workload in workloads::ALL.iter().chain(more).filter(|it| is_wanted(flags, it)) {
         bar.set_message(format!("{workload}: {url}"));
         let measured = if own::ALL.contains(workload) {
