@@ -218,9 +218,12 @@ impl Access {
     ) -> Result<Token, AccessError> {
         let snapshot = self.snapshot().await?;
         let everybody = || snapshot.by_name.get("anonymous").copied().filter(|_| identity.is_anonymous());
-        let sub = identity.principal().or_else(everybody).ok_or(AccessError::BadCredential)?;
+        let missing = || {
+            if identity.is_anonymous() { AccessError::NobodySignedIn } else { AccessError::BadCredential }
+        };
+        let sub = identity.principal().or_else(everybody).ok_or_else(missing)?;
         let principal = snapshot.principals.get(&sub).filter(|principal| !principal.disabled);
-        let principal = principal.ok_or(AccessError::BadCredential)?;
+        let principal = principal.ok_or_else(missing)?;
         let access: Vec<ResourceAccess> = asked
             .iter()
             .filter_map(|scope| granted(&snapshot, sub, &scope.access))
@@ -302,6 +305,14 @@ impl Access {
             return self.allows(identity, permission, scope).await;
         };
         Ok(self.snapshot().await?.grant(*id, permission, scope).is_some())
+    }
+
+    /// Would `identity` be allowed anything of a repository's own with a token for it? Who is knows that it is there.
+    pub async fn knows(&self, identity: &Identity, repository: &RepoName) -> Result<bool, AccessError> {
+        let Some(id) = identity.principal() else { return Ok(identity.is_operator()) };
+        let (snapshot, scope) = (self.snapshot().await?, Scope::repository(repository));
+        let mut all = Permission::ALL.iter().filter(|it| it.is_of_registry());
+        Ok(all.any(|it| snapshot.grant(id, *it, &scope).is_some()))
     }
 
     /// Would `identity` be allowed to list the catalog with a token for it?

@@ -1,4 +1,4 @@
-use seaworthy_model::{Actor, AuthMethod, PrincipalId, Scope};
+use seaworthy_model::{Actor, ActorKind, AuthMethod, PrincipalId, Scope};
 
 use crate::{Permission, Session, snapshot::Assignment, token::ResourceAccess};
 
@@ -44,6 +44,11 @@ impl Identity {
     /// True when nobody proved anything.
     pub const fn is_anonymous(&self) -> bool {
         matches!(self.rights, Rights::Anonymous)
+    }
+
+    /// True when nobody signed in: also with the token that everybody gets.
+    pub const fn is_nobody(&self) -> bool {
+        matches!(self.actor.kind, ActorKind::Anonymous)
     }
 
     /// True on the operator socket of this machine.

@@ -9,6 +9,9 @@ pub enum AccessError {
     /// The credential or token is not valid. Deliberately does not say why.
     #[error("the credential is not valid")]
     BadCredential,
+    /// Nobody signed in, and nobody may read without.
+    #[error("authentication is required")]
+    NobodySignedIn,
     /// No such principal, role, credential or assignment.
     #[error("{kind} `{name}` does not exist")]
     Unknown {
@@ -110,7 +113,7 @@ impl From<AccessError> for Problem {
     fn from(error: AccessError) -> Self {
         let message = error.to_string();
         match error {
-            AccessError::BadCredential => Self::new(ErrorCode::Unauthorized, message)
+            AccessError::BadCredential | AccessError::NobodySignedIn => Self::new(ErrorCode::Unauthorized, message)
                 .hint("run `seaworthy login --docker`, or `docker login`"),
             AccessError::Unknown { .. } => Self::new(ErrorCode::NotFound, message),
             AccessError::Exists { .. } | AccessError::InUse { .. } => Self::new(ErrorCode::Conflict, message),

@@ -18,7 +18,7 @@ use crate::{
     push::claimed_sizes,
     quarantine::hidden,
     quota,
-    registry::unauthorized,
+    registry::too_narrow,
     rules::Way,
 };
 
@@ -39,8 +39,12 @@ impl Registry {
                 Err(error) => Ok(self.absent(identity, repository, digest, error).await?.blob.1),
             };
         }
-        if !self.access().allows(identity, Permission::Push, &scope).await? {
+        // Clients look what is there with a token to pull, before they ask for one to push.
+        if !self.access().allows_with_wider_token(identity, Permission::Push, &scope).await? {
             return Ok(self.readable_blob(identity, repository, digest).await?.size);
+        }
+        if !self.access().allows(identity, Permission::Push, &scope).await? {
+            self.require(identity, Permission::Pull, repository).await?;
         }
         let row = self.readable(digest).await?;
         let linked = self.is_linked(identity, repository, digest, Link::Name).await?;
@@ -366,7 +370,7 @@ impl Registry {
         let scope = Scope::repository(from);
         if !self.access().allows(identity, Permission::Pull, &scope).await? {
             return if self.access().allows_with_wider_token(identity, Permission::Pull, &scope).await? {
-                Err(unauthorized().into())
+                Err(too_narrow(Permission::Pull, from).into())
             } else {
                 Ok(false)
             };

@@ -174,8 +174,8 @@ impl Registry {
         &self.inner.config.access
     }
 
-    /// Refuses unless `identity` has `permission` on `repository`. Who may not even pull there is
-    /// told that it is not there; a token that was issued for too little, to fetch another.
+    /// Refuses unless `identity` has `permission` on `repository`. Who may do nothing there is told that it is not
+    /// there; nobody, to sign in; a token that was issued for too little, to fetch another.
     pub(crate) async fn require(
         &self,
         identity: &Identity,
@@ -187,30 +187,26 @@ impl Registry {
         if access.allows(identity, permission, &scope).await? {
             return Ok(());
         }
-        if identity.is_anonymous() || access.allows_with_wider_token(identity, permission, &scope).await? {
+        if identity.is_nobody() {
             return Err(unauthorized().into());
         }
-        if permission != Permission::Pull
-            && access.allows_with_wider_token(identity, Permission::Pull, &scope).await?
-        {
-            let verb = permission.word();
-            return Err(Problem::new(
-                ErrorCode::Denied,
-                format!("{verb} to `{repository}` is not permitted"),
-            )
-            .hint(format!("run `seaworthy access explain {} {verb} {scope}`", identity.actor.name))
-            .into());
+        if access.allows_with_wider_token(identity, permission, &scope).await? {
+            return Err(too_narrow(permission, repository).into());
         }
-        Err(match permission {
-            // A push into a repository that may not be seen: the pusher named it, so saying no tells nothing.
-            Permission::Push => {
-                let message = format!("push to `{repository}` is not permitted");
-                Problem::new(ErrorCode::Denied, message)
-                    .hint(format!("run `seaworthy access explain {} push {scope}`", identity.actor.name))
-            }
-            _ => Problem::new(ErrorCode::NameUnknown, format!("repository `{repository}` is not known")),
+        // A pusher named it, so saying no tells nothing. To others who push there, what they may not read is not what
+        // is not there: clients would write it anew.
+        if permission != Permission::Push && !access.knows(identity, repository).await? {
+            let message = format!("repository `{repository}` is not known");
+            return Err(Problem::new(ErrorCode::NameUnknown, message).into());
         }
-        .into())
+        let verb = permission.word();
+        let problem = if permission == Permission::Pull {
+            Problem::new(ErrorCode::Denied, format!("pull from `{repository}` is not permitted"))
+        } else {
+            Problem::new(ErrorCode::Denied, format!("{verb} to `{repository}` is not permitted"))
+        };
+        let hint = format!("run `seaworthy access explain {} {verb} {scope}`", identity.actor.name);
+        Err(problem.hint(hint).into())
     }
 
     /// Marks an upload as being worked on, here and for every server that shares its directory; a
@@ -341,6 +337,12 @@ impl Drop for Held<'_> {
         self.registry.inner.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
         self.registry.inner.released.notify_waiters();
     }
+}
+
+/// A token of somebody who may, with another.
+pub(crate) fn too_narrow(permission: Permission, repository: &RepoName) -> Problem {
+    let message = format!("the token was not issued for `{}` at `{repository}`", permission.word());
+    Problem::new(ErrorCode::Unauthorized, message).hint("ask for one with the scope of the challenge")
 }
 
 pub(crate) fn unauthorized() -> Problem {

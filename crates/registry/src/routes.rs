@@ -17,7 +17,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
-use seaworthy_access::{Identity, Permission};
+use seaworthy_access::{AccessError, Identity, Permission};
 use seaworthy_model::{ErrorCode, Problem, Scope};
 use seaworthy_oci::{Digest, RepoName};
 use serde_json::json;
@@ -102,7 +102,7 @@ async fn handle(
     let (request, rest) = drain::lend(request);
     let answer = if rejected {
         drop(request);
-        Err(unauthorized().into())
+        Err(Problem::from(AccessError::BadCredential).into())
     } else {
         call.dispatch(&target, request).await
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use seaworthy_access::{DockerScope, Identity};
+use seaworthy_access::{DockerScope, Identity, PrincipalKind};
 use seaworthy_model::{Actor, Clock as _, FixedClock, SystemClock};
 use seaworthy_oci::Digest;
 use seaworthy_registry::limit;
@@ -21,7 +21,9 @@ db_tests!(super::ROOMS; a_blocked_image_is_refused_by_every_name, layers_do_not_
     mounting_checks_rights_never_verdicts, mount_without_read_right_falls_back_202,
     a_mount_asks_the_same_of_what_is_elsewhere_and_of_nothing,
     a_mount_from_anywhere_reads_what_its_source_let, a_mount_from_anywhere_looks_at_so_many_repositories,
-    a_narrow_token_is_challenged_for_the_source, what_one_brought_another_may_not_name, refusals_are_counted,
+    a_narrow_token_is_challenged_for_the_source,
+    what_may_not_be_read_is_not_absent_to_who_writes_there, a_pusher_looks_with_any_token,
+    the_token_of_everybody_is_challenged, what_one_brought_another_may_not_name, refusals_are_counted,
     repeats_are_counted_for_their_time, a_layer_of_many_images_is_found, what_was_read_of_a_blob_ends_with_it,
     anonymous_is_challenged, a_rejected_credential_is_challenged_with_its_scope, a_gate_that_cannot_answer_serves_nothing);
 
@@ -336,6 +338,77 @@ async fn a_narrow_token_is_challenged_for_the_source(test: TestDb) {
     assert_eq!(answer.status, StatusCode::ACCEPTED, "a token opens no more than it says");
     let wide = token(&["repository:b:pull,push", "repository:a:pull"]).await;
     assert_eq!(wide.send("POST", &path, &[], "").await.status, StatusCode::CREATED);
+}
+
+/// What clients take for absent they write anew: signatures, tags.
+async fn what_may_not_be_read_is_not_absent_to_who_writes_there(test: TestDb) {
+    let world = World::new(test).await;
+    let (digest, _) = world.operator().put_image("dev/app:1", &[b"x"]).await;
+    let deleter = world.service("deleter", "AcrDelete", "/repositories/dev").await;
+    for path in [format!("/v2/dev/app/manifests/{digest}"), "/v2/dev/app/tags/list".to_owned()] {
+        let answer = deleter.get(&path).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::FORBIDDEN, "DENIED"), "{path}");
+        assert!(answer.text().contains("pull from `dev/app`"), "{}", answer.text());
+    }
+    let push = deleter.send("POST", "/v2/dev/app/blobs/uploads/", &[], "").await;
+    assert_eq!(push.status, StatusCode::FORBIDDEN);
+    // Elsewhere it may do nothing, and learns nothing.
+    world.operator().put_image("ops/app:1", &[b"x"]).await;
+    for repository in ["ops/app", "no/such"] {
+        let answer = deleter.get(&format!("/v2/{repository}/manifests/1")).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::NOT_FOUND, "NAME_UNKNOWN"));
+    }
+}
+
+/// Clients ask with a token to pull what is there, before they ask for one to push.
+async fn a_pusher_looks_with_any_token(test: TestDb) {
+    let world = World::new(test).await;
+    blocked(&world).await;
+    let digest = Digest::sha256(&layer());
+    let identity = world.identity("ci", "AcrPush", "/repositories/prod").await;
+    let reader = world.identity("reader", "AcrPull", "/repositories/prod").await;
+    for (identity, scope, status) in [
+        (&identity, "repository:prod/web:pull", StatusCode::OK),
+        (&identity, "repository:prod/web:pull,push", StatusCode::OK),
+        (&identity, "repository:prod/other:pull", StatusCode::UNAUTHORIZED),
+        (&reader, "repository:prod/web:pull,push", StatusCode::FORBIDDEN),
+    ] {
+        let scopes = DockerScope::parse_all(std::iter::once(scope));
+        let token = world.access.issue_token(identity, &scopes).await.expect("token").token;
+        let bearer = world.access.authenticate_token(token.expose(), None).await.expect("valid");
+        let client = world.as_identity(bearer);
+        let path = format!("/v2/prod/web/blobs/{digest}");
+        assert_eq!(client.send("HEAD", &path, &[], "").await.status, status, "{scope}");
+        let get = client.get(&path).await.status;
+        assert_eq!(get, if status == StatusCode::OK { StatusCode::FORBIDDEN } else { status }, "{scope}");
+    }
+}
+
+/// Who shows the token of everybody has not signed in: what it does not open may be there for who does.
+async fn the_token_of_everybody_is_challenged(test: TestDb) {
+    let world = World::new(test).await;
+    for name in ["public/app:1", "dev/app:1"] {
+        world.operator().put_image(name, &[b"x"]).await;
+    }
+    let (actor, name) = (Actor::system(), "anonymous".parse().expect("a name"));
+    world.access.create_principal(&actor, name, PrincipalKind::ServicePrincipal).await.expect("created");
+    let public = "/repositories/public".parse().expect("scope");
+    world.access.assign(&actor, "anonymous", "AcrPull", public).await.expect("assigned");
+    let nobody = Identity::anonymous(None);
+    for (name, status) in [
+        ("public/app", StatusCode::OK),
+        ("dev/app", StatusCode::UNAUTHORIZED),
+        ("no/such", StatusCode::UNAUTHORIZED),
+    ] {
+        let scopes = DockerScope::parse_all(std::iter::once(format!("repository:{name}:pull").as_str()));
+        let token = world.access.issue_token(&nobody, &scopes).await.expect("token").token;
+        let bearer = world.access.authenticate_token(token.expose(), None).await.expect("valid");
+        let answer = world.as_identity(bearer).get(&format!("/v2/{name}/manifests/1")).await;
+        assert_eq!(answer.status, status, "{name}");
+        let challenge = answer.header("www-authenticate");
+        let wanted = format!("scope=\"repository:{name}:pull\"");
+        assert_eq!(challenge.ends_with(&wanted), status != StatusCode::OK, "{challenge}");
+    }
 }
 
 async fn what_one_brought_another_may_not_name(test: TestDb) {

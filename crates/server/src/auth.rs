@@ -104,11 +104,11 @@ pub(crate) async fn host(
     }
 }
 
-/// The request's URI with `https` and the host that was asked for.
+/// The request's URI with `https` and the host that was asked for (RFC 9112 section 3.2.2).
 fn secure(request: &Request) -> http::Uri {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let mut parts = request.uri().clone().into_parts();
-    let authority = host.and_then(|host| host.parse().ok()).or(parts.authority.take());
+    let authority = parts.authority.take().or_else(|| host?.parse().ok());
     if let (Some(authority), Some(_)) = (authority, &parts.path_and_query) {
         parts.authority = Some(authority);
         parts.scheme = Some(http::uri::Scheme::HTTPS);

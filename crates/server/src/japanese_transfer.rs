@@ -132,6 +132,15 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "{0} ではレジストリがすでに動いています。`--start` はレジストリを起動します",
     ),
     ("the registry did not start: {}", "レジストリが起動しませんでした: {0}"),
+    ("pull from `{}` is not permitted", "`{0}` からの pull は許可されていません"),
+    (
+        "ask for one with the scope of the challenge",
+        "チャレンジに示されたスコープのトークンを取得してください",
+    ),
+    (
+        "sign in, or wait as long as `Retry-After` says; `anonymous_requests_per_minute` in `seaworthy.toml` is the limit",
+        "サインインするか、`Retry-After` の時間だけ待ってください。上限は `seaworthy.toml` の `anonymous_requests_per_minute` です",
+    ),
     ("the request has no `Host` header", "要求に `Host` ヘッダーがありません"),
     ("the request cannot be read: it is not HTTP/1.1", "要求を読み取れません。HTTP/1.1 の形式ではありません"),
     ("the request's path is longer than a server reads", "要求のパスが長すぎて読み取れません"),

@@ -91,12 +91,24 @@ impl Rates {
         }))
     }
 
-    fn take(&self, asker: Asker) -> Result<(), Duration> {
-        let rate = match asker {
+    fn of(&self, asker: Asker) -> Option<Rate> {
+        match asker {
             Asker::Principal(_) => self.0.principals,
             Asker::Address(_) => self.0.nobody,
-        };
-        let Some(rate) = rate else { return Ok(()) };
+        }
+    }
+
+    /// Undoes a [`Rates::take`] that was in order.
+    fn give_back(&self, asker: Asker) {
+        if let (Some(rate), Some(used)) = (self.of(asker), self.0.used.get(&asker)) {
+            // What is before now is a rate that is not used at all.
+            let back = |used: u64| Some(used.saturating_sub(rate.each));
+            let _ = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, back);
+        }
+    }
+
+    fn take(&self, asker: Asker) -> Result<(), Duration> {
+        let Some(rate) = self.of(asker) else { return Ok(()) };
         let now = u64::try_from(self.0.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let found =
             self.0.used.get_or_insert_with::<_, std::convert::Infallible>(&asker, || Ok(Arc::default()));
@@ -122,20 +134,35 @@ pub(crate) async fn limited(
         Some(principal) => Asker::Principal(principal),
         None => Asker::Address(network(caller.address.ip())),
     };
+    let shows_nothing = !request.headers().contains_key(header::AUTHORIZATION);
     match rates.take(asker) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            let answer = next.run(request).await;
+            // Who signs in asks first where to: that is not what nobody may read so much of.
+            if shows_nothing && answer.status() == StatusCode::UNAUTHORIZED {
+                rates.give_back(asker);
+            }
+            answer
+        }
         Err(wait) => {
-            let answer = refused(request.uri().path(), wait);
+            let answer = refused(request.uri().path(), asker, wait);
             seaworthy_registry::drain(request).await;
             answer
         }
     }
 }
 
-fn refused(path: &str, wait: Duration) -> Response {
+fn refused(path: &str, asker: Asker, wait: Duration) -> Response {
     let seconds = u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).max(1);
     let problem = Problem::new(ErrorCode::TooManyRequests, "too many requests")
-        .hint("wait as long as `Retry-After` says; `requests_per_minute` in `seaworthy.toml` is the limit")
+        .hint(match asker {
+            Asker::Principal(_) => {
+                "wait as long as `Retry-After` says; `requests_per_minute` in `seaworthy.toml` is the limit"
+            }
+            Asker::Address(_) => {
+                "sign in, or wait as long as `Retry-After` says; `anonymous_requests_per_minute` in `seaworthy.toml` is the limit"
+            }
+        })
         .retry_after(seconds);
     if !["/v2", "/acr/v1"].iter().any(|it| path.starts_with(it)) {
         return ApiError(problem).into_response();
@@ -145,6 +172,7 @@ fn refused(path: &str, wait: Duration) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    headers.insert("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
     response.extensions_mut().insert(Told(problem));
     response
 }
@@ -180,6 +208,13 @@ mod tests {
         assert_eq!(taken(&rates, address("2001:db8::2")), 0);
         let principal = Asker::Principal(PrincipalId::generate());
         assert_eq!(taken(&rates, principal), 100_000, "as many as it likes");
+        let few = Rates::new(0, 6);
+        let one = address("192.0.2.1");
+        for _ in 0..100 {
+            assert_eq!(few.take(one), Ok(()));
+            few.give_back(one);
+        }
+        assert_eq!(taken(&few, one), 1, "what was given back, and no more");
         let slow = Rates::new(1, 0);
         assert_eq!(taken(&slow, principal), 1);
         assert_eq!(slow.take(principal), Err(Duration::from_secs(60)));
@@ -199,7 +234,7 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_says_when_to_come_back() {
         for (path, key) in [("/v2/a/tags/list", "errors"), ("/api/v1/images", "error")] {
-            let response = refused(path, Duration::from_millis(1_001));
+            let response = refused(path, address("192.0.2.1"), Duration::from_millis(1_001));
             assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
             assert_eq!(response.headers()[header::RETRY_AFTER], "2");
             let body = axum::body::to_bytes(response.into_body(), 4_096).await.expect("a body");

@@ -12,13 +12,14 @@ use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
 use seaworthy_registry::Told;
 
-use crate::{api::ApiError, japanese, limit};
+use crate::{api::ApiError, japanese, limit, token};
 
 /// Puts the language in front of the handlers, and renders their problems in it. Without
 /// `Accept-Language` the server's own holds: clients of the registry send none.
 pub(crate) async fn to_the_caller(State(own): State<Language>, mut request: Request, next: Next) -> Response {
     let language = wanted(request.headers()).unwrap_or(own);
     let is_api = request.uri().path().starts_with("/api/");
+    let is_token = request.uri().path().starts_with("/oauth2/");
     request.extensions_mut().insert(language);
     let mut response = next.run(request).await;
     if let Some(Told(problem)) = response.extensions_mut().remove::<Told>() {
@@ -32,7 +33,11 @@ pub(crate) async fn to_the_caller(State(own): State<Language>, mut request: Requ
         None if is_api && failed => unnamed(parts.status, body).await,
         None => return Response::from_parts(parts, body),
     };
-    let mut response = ApiError(japanese::problem(problem, language)).into_response();
+    let mut response = if is_token {
+        token::told(problem, language)
+    } else {
+        ApiError(japanese::problem(problem, language)).into_response()
+    };
     response.extensions_mut().clear();
     for (name, value) in &parts.headers {
         if name != header::CONTENT_LENGTH && name != header::CONTENT_TYPE {

@@ -202,7 +202,7 @@ fn secret(body: &Value) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
 }
 
-/// A 401 says how else to prove who asks (RFC 9110 §15.5.2).
+/// Said by [`told`] in the caller's language. A 401 says how else to prove who asks (RFC 9110 §15.5.2).
 pub(crate) fn failed(error: AccessError) -> Response {
     let mut response = ApiError(Problem::from(error)).into_response();
     if response.status() == StatusCode::UNAUTHORIZED {
@@ -212,6 +212,29 @@ pub(crate) fn failed(error: AccessError) -> Response {
     response
 }
 
+/// A problem below `/oauth2/`, as OAuth says it and as registries do.
+pub(crate) fn told(problem: Problem, language: Language) -> Response {
+    let word = match problem.code {
+        ErrorCode::Unauthorized => "invalid_client",
+        ErrorCode::TooManyRequests | ErrorCode::Unavailable => "temporarily_unavailable",
+        ErrorCode::Internal => "server_error",
+        _ => "invalid_request",
+    };
+    let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, axum::Json(both(word, problem, language))).into_response()
+}
+
+/// The description is ASCII (RFC 6749 §5.2).
+fn both(word: &str, problem: Problem, language: Language) -> Value {
+    let description = problem.message.clone();
+    let problem = japanese::problem(problem, language);
+    json!({
+        "error": word,
+        "error_description": description,
+        "errors": [{"code": problem.code.oci_code(), "message": problem.message, "detail": null}],
+    })
+}
+
 /// What a form shows proves nothing: as OAuth says it (RFC 6749 §5.2, whose description is ASCII), and as registries do,
 /// for clients of both: with 401, which theirs expect of every grant.
 fn disbelieved(error: AccessError, word: &str, language: Language) -> Response {
@@ -219,15 +242,8 @@ fn disbelieved(error: AccessError, word: &str, language: Language) -> Response {
     if problem.code != ErrorCode::Unauthorized {
         return ApiError(problem).into_response();
     }
-    let description = problem.message.clone();
-    let problem = japanese::problem(problem, language);
-    let body = json!({
-        "error": word,
-        "error_description": description,
-        "errors": [{"code": problem.code.oci_code(), "message": problem.message, "detail": null}],
-    });
     let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"seaworthy\"")];
-    (StatusCode::UNAUTHORIZED, challenge, axum::Json(body)).into_response()
+    (StatusCode::UNAUTHORIZED, challenge, axum::Json(both(word, problem, language))).into_response()
 }
 
 fn refuse(error: &str, description: &str) -> Response {

@@ -206,6 +206,7 @@ impl<'c> Tx<'c> {
 
     /// Runs a statement; returns how many rows it changed.
     pub async fn execute(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64, DbError> {
+        tracing::trace!(sql, "a statement");
         self.touched.note(sql);
         match &mut self.conn {
             Conn::Sqlite(conn) => conn.execute(sql, args).map_err(|error| DbError::statement(sql, error)),
@@ -218,6 +219,7 @@ impl<'c> Tx<'c> {
 
     /// All rows of a query.
     pub async fn fetch_all(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, DbError> {
+        tracing::trace!(sql, "a query of a transaction");
         self.touched.note(sql);
         match &mut self.conn {
             Conn::Sqlite(conn) => conn.fetch_all(sql, args),

@@ -2,7 +2,7 @@
 
 use axum::{Extension, extract::Request, extract::State, response::Response};
 use http::{Method, StatusCode, header};
-use seaworthy_access::{Identity, Permission};
+use seaworthy_access::{AccessError, Identity, Permission};
 use seaworthy_model::{ErrorCode, Problem, Scope};
 use seaworthy_oci::RepoName;
 use serde_json::{Value, json};
@@ -16,7 +16,6 @@ use crate::{
     lock::LockChange,
     path::{self, AcrTarget, ManifestName, encode},
     quarantine::Finding,
-    registry::unauthorized,
     respond::{self, Host, empty, set},
 };
 
@@ -46,7 +45,11 @@ pub(super) async fn handle(
     };
     let rejected = request.extensions().get::<CredentialRejected>().is_some();
     let token_error = respond::token_error(&request);
-    let answer = if rejected { Err(unauthorized().into()) } else { call.acr(&target, &host, request).await };
+    let answer = if rejected {
+        Err(Problem::from(AccessError::BadCredential).into())
+    } else {
+        call.acr(&target, &host, request).await
+    };
     finish(answer.unwrap_or_else(|error| {
         let problem = Problem::from(error);
         let mut response = respond::problem(&problem, head);
