@@ -159,7 +159,9 @@ impl Access {
         let now = self.inner.clock.now();
         let key = Digest::sha256(format!("{} {user}{secret}", user.len()).as_bytes());
         let proved = self.inner.proved.get(&key).filter(|proved| proved.holds(snapshot.revision, now));
-        if proved.is_none() {
+        let ends = if let Some(proved) = proved {
+            proved.expires_at
+        } else {
             let held = db::credentials(&self.inner.db, principal.id).await?;
             // Every credential is compared: how long it takes must not tell which one nearly fits.
             let accepts = |found, credential: &Credential| {
@@ -169,9 +171,10 @@ impl Access {
             let found = held.iter().fold(None, accepts);
             let expires_at = found.ok_or(AccessError::BadCredential)?;
             self.inner.proved.insert(key, Proved { revision: snapshot.revision, expires_at });
-        }
+            expires_at
+        };
         let actor = actor_of(principal, AuthMethod::ClientSecret, source);
-        Ok(Identity { actor, rights: Rights::Principal(principal.id), session: None })
+        Ok(Identity { ends, ..Identity::new(actor, Rights::Principal(principal.id)) })
     }
 
     /// Checks a bearer token: signature, times, audience, and that nothing about its principal
@@ -205,12 +208,13 @@ impl Access {
         } else {
             actor_of(principal, AuthMethod::Token, source)
         };
-        Ok(Identity { actor, rights: Rights::Token(principal.id, claims.access.clone()), session: None })
+        let ends = Some(Timestamp::from_seconds(claims.exp));
+        Ok(Identity { ends, ..Identity::new(actor, Rights::Token(principal.id, claims.access.clone())) })
     }
 
     /// Issues a token for what `identity` may do of what is asked: a subset, never a failure. Who is
     /// nobody gets one for what the principal `anonymous` may read, if there is one; who shows a token
-    /// gets no wider one.
+    /// gets no wider one. None outlasts the secret or the token that it was bought with.
     pub async fn issue_token(
         &self,
         identity: &Identity,
@@ -230,11 +234,14 @@ impl Access {
             .filter_map(|access| identity.narrowed(access))
             .collect();
         let now = self.inner.clock.now();
+        let lasts = limit::TOKEN_SECONDS;
+        let left = identity.ends.map_or(lasts, |ends| ends.as_seconds() - now.as_seconds());
+        let expires_in = Some(left.min(lasts)).filter(|left| *left > 0).ok_or(AccessError::BadCredential)?;
         let claims = Claims {
             iss: self.inner.service.clone(),
             aud: self.inner.service.clone(),
             sub,
-            exp: now.as_seconds() + limit::TOKEN_SECONDS,
+            exp: now.as_seconds() + expires_in,
             // A client's clock is not asked, but a replica's may be a little behind.
             nbf: now.as_seconds() - 60,
             iat: now.as_seconds(),
@@ -243,7 +250,7 @@ impl Access {
             access: access.clone(),
         };
         let token = self.inner.key.sign(&claims)?;
-        Ok(Token { token, expires_in: limit::TOKEN_SECONDS, issued_at: now, access })
+        Ok(Token { token, expires_in, issued_at: now, access })
     }
 
     // --- Deciding ----------------------------------------------------------------------
@@ -392,7 +399,7 @@ impl Access {
             return Ok(Decision { allowed: false, by: None, reason });
         }
         let actor = actor_of(&principal, AuthMethod::None, None);
-        let identity = Identity { actor, rights: Rights::Principal(principal.id), session: None };
+        let identity = Identity::new(actor, Rights::Principal(principal.id));
         self.decide(&identity, permission, scope).await
     }
 

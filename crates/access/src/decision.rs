@@ -1,4 +1,4 @@
-use seaworthy_model::{Actor, ActorKind, AuthMethod, PrincipalId, Scope};
+use seaworthy_model::{Actor, ActorKind, AuthMethod, PrincipalId, Scope, Timestamp};
 
 use crate::{Permission, Session, snapshot::Assignment, token::ResourceAccess};
 
@@ -9,6 +9,8 @@ pub struct Identity {
     pub actor: Actor,
     pub(crate) rights: Rights,
     pub(crate) session: Option<Session>,
+    /// When what proved it ends: no token that is bought with it lasts longer.
+    pub(crate) ends: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug)]
@@ -26,19 +28,23 @@ pub(crate) enum Rights {
 }
 
 impl Identity {
+    pub(crate) const fn new(actor: Actor, rights: Rights) -> Self {
+        Self { actor, rights, session: None, ends: None }
+    }
+
     /// Nobody in particular.
     pub fn anonymous(source: Option<String>) -> Self {
-        Self { actor: Actor::anonymous(source), rights: Rights::Anonymous, session: None }
+        Self::new(Actor::anonymous(source), Rights::Anonymous)
     }
 
     /// A user of this machine on the operator socket.
     pub fn operator(uid: u32) -> Self {
-        Self { actor: Actor::operator(uid), rights: Rights::Operator, session: None }
+        Self::new(Actor::operator(uid), Rights::Operator)
     }
 
     /// The server itself, for work that a rule of its owner asks for.
     pub fn system() -> Self {
-        Self { actor: Actor::system(), rights: Rights::Operator, session: None }
+        Self::new(Actor::system(), Rights::Operator)
     }
 
     /// True when nobody proved anything.

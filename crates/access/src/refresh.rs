@@ -108,6 +108,7 @@ impl Access {
             .filter(|principal| !principal.disabled && principal.epoch == claims.epoch)
             .ok_or(AccessError::BadCredential)?;
         let actor = actor_of(principal, AuthMethod::Token, source);
-        Ok(Identity { actor, rights: Rights::Refresh(principal.id), session: None })
+        let ends = Some(Timestamp::from_seconds(claims.exp));
+        Ok(Identity { ends, ..Identity::new(actor, Rights::Refresh(principal.id)) })
     }
 }

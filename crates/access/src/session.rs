@@ -82,7 +82,8 @@ impl Access {
         let snapshot = self.snapshot().await?;
         let Some(principal) = snapshot.principals.get(&session.principal) else { return Ok(None) };
         let actor = actor_of(principal, AuthMethod::Session, source);
-        Ok(Some(Identity { actor, rights: Rights::Principal(principal.id), session: Some(session) }))
+        let identity = Identity::new(actor, Rights::Principal(principal.id));
+        Ok(Some(Identity { session: Some(session), ..identity }))
     }
 
     /// True while what `identity` proved still holds: for answers that go on.

@@ -253,12 +253,32 @@ async fn a_secret_that_was_right_is_right_no_longer_than_it_is(test: TestDb) {
     let newest = access.add_login(&actor, &principal, "newest").await.expect("a login");
     assert!(!right("ci", oldest.secret.expose()).await, "one past it");
 
-    // One that ends.
+    // One that ends, and with it what was bought with it.
     assert!(right("ci", newest.secret.expose()).await);
-    clock.advance(limit::LOGIN_SECONDS - 1);
+    clock.advance(limit::LOGIN_SECONDS - 10);
     assert!(right("ci", newest.secret.expose()).await);
+    let ci = access.authenticate_secret("ci", newest.secret.expose(), None).await.expect("right");
+    let token = access.issue_token(&ci, &[]).await.expect("a token");
+    assert_eq!(token.expires_in, 10);
+    clock.advance(9);
+    assert!(access.authenticate_token(token.token.expose(), None).await.is_ok());
     clock.advance(1);
     assert!(!right("ci", newest.secret.expose()).await);
+    assert!(refused(&access.authenticate_token(token.token.expose(), None).await));
+    assert!(refused(&access.issue_token(&ci, &[]).await));
+
+    // A token that buys another, again and again, buys no time.
+    let ci = access.authenticate_secret("ci", &secret, None).await.expect("right");
+    let mut token = access.issue_token(&ci, &[]).await.expect("a token");
+    for left in (1..limit::TOKEN_SECONDS).rev().step_by(100) {
+        let bearer = access.authenticate_token(token.token.expose(), None).await.expect("in time");
+        clock.advance(token.expires_in - left);
+        token = access.issue_token(&bearer, &[]).await.expect("a token");
+        assert_eq!(token.expires_in, left);
+    }
+    let bearer = access.authenticate_token(token.token.expose(), None).await.expect("in time");
+    clock.advance(token.expires_in);
+    assert!(refused(&access.issue_token(&bearer, &[]).await));
 
     // One that is taken away by somebody who does not reload for us: another server over PostgreSQL, or one
     // who was gone before the commit was there.

@@ -141,7 +141,7 @@ pub(crate) async fn state_in(tx: &mut Tx<'_>) -> Result<State, DbError> {
 /// [`state_in`], and no import becomes active before this transaction has ended: what it stores is
 /// there for the rematch that follows, which reads in no transaction.
 pub(crate) async fn held_state(tx: &mut Tx<'_>) -> Result<State, DbError> {
-    tx.hold("SELECT 1 FROM findings_state WHERE name = 'state' FOR SHARE").await?;
+    tx.fetch_held("SELECT 1 FROM findings_state WHERE name = 'state' FOR SHARE", args![]).await?;
     state_in(tx).await
 }
 

@@ -381,6 +381,18 @@ mod tests {
     }
 
     #[test]
+    fn a_text_has_no_end_within() {
+        for json in [
+            r#"{"schemaVersion":2,"config":DESC,"layers":[],"artifactType":"a\u0000b"}"#,
+            r#"{"schemaVersion":2,"config":DESC,"layers":[],"annotations":{"a":"\u0000"}}"#,
+            r#"{"schemaVersion":2,"config":DESC,"layers":[],"annotations":{"a\u0000":"b"}}"#,
+        ] {
+            assert_eq!(check(json, None), "manifest has a missing or misshapen field", "{json}");
+            assert_eq!(check(&json.replace("u0000", "u0001"), None), "image of 0 layers", "{json}");
+        }
+    }
+
+    #[test]
     fn negative_and_huge_sizes_are_refused() {
         for size in ["-1", "18446744073709551616", "1e400", "\"1\""] {
             let json = format!(

@@ -466,7 +466,7 @@ impl Registry {
         let context = (repository.clone(), *digest, self.inner.clock.now());
         seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, digest, now), tx| {
             Box::pin(async move {
-                let locks = db::locks_of_repository(tx, repository).await?.unwrap_or_default();
+                let locks = db::held_locks(tx, repository).await?.unwrap_or_default();
                 lock::check_delete(locks, repository.as_str())?;
                 match db::unlink_blob(tx, repository, digest, *now).await? {
                     None => {
@@ -488,7 +488,7 @@ impl Registry {
 
 /// Refuses bytes for a repository that is locked against writing.
 pub(crate) async fn check_writable(tx: &mut Tx<'_>, repository: &RepoName) -> Result<(), RegistryError> {
-    let locks = db::locks_of_repository(tx, repository).await?.unwrap_or_default();
+    let locks = db::held_locks(tx, repository).await?.unwrap_or_default();
     Ok(lock::check_write(locks, repository.as_str())?)
 }
 

@@ -11,7 +11,7 @@ use crate::{
     Registry, RegistryError,
     db::{self, Removal},
     limit,
-    lock::{self, Ability},
+    lock::{self, Ability, Locks},
     manifest,
     path::ManifestName,
     refusal::object,
@@ -75,14 +75,13 @@ impl Registry {
         let context = (repository.clone(), self.removal(identity));
         seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, removal), tx| {
             Box::pin(async move {
-                if db::locks_of_repository(tx, repository).await?.is_none() {
-                    return Err(RegistryError::from(manifest::unknown(repository)));
-                }
-                check_repository(tx, repository).await?;
                 // Its row goes for good, and its own locks with it: one against reading must not be lost.
-                let locks = db::locks_of_repository(tx, repository).await?.unwrap_or_default();
+                let Some(locks) = db::held_locks(tx, repository).await? else {
+                    return Err(RegistryError::from(manifest::unknown(repository)));
+                };
+                lock::check_delete(locks, repository.as_str())?;
                 lock::check_final(locks, repository.as_str())?;
-                check_kept(tx, repository, None).await?;
+                check_kept(db::kept(tx, repository, KEEPING).await?, repository)?;
                 rules::check_deletion(tx, repository, None).await?;
                 let names = db::names_in(tx, repository, limit::DELETED_NAMES + 1).await?;
                 let count = names.manifests.len() + names.tags.len();
@@ -104,7 +103,7 @@ impl Registry {
 }
 
 async fn check_repository(tx: &mut Tx<'_>, repository: &RepoName) -> Result<(), RegistryError> {
-    let locks = db::locks_of_repository(tx, repository).await?.unwrap_or_default();
+    let locks = db::held_locks(tx, repository).await?.unwrap_or_default();
     Ok(lock::check_delete(locks, repository.as_str())?)
 }
 
@@ -122,15 +121,11 @@ async fn check_manifest(
     digest: &Digest,
 ) -> Result<(), RegistryError> {
     check_repository(tx, repository).await?;
-    check_kept(tx, repository, Some(digest)).await
+    check_kept(db::kept_with(tx, (repository, digest), KEEPING).await?, repository)
 }
 
-async fn check_kept(
-    tx: &mut Tx<'_>,
-    repository: &RepoName,
-    digest: Option<&Digest>,
-) -> Result<(), RegistryError> {
-    match db::kept(tx, repository, digest, KEEPING).await? {
+fn check_kept(kept: Option<(String, Locks)>, repository: &RepoName) -> Result<(), RegistryError> {
+    match kept {
         Some((name, locks)) => Ok(lock::check_delete(locks, &format!("{repository}{name}"))?),
         None => Ok(()),
     }

@@ -160,7 +160,7 @@ impl Push {
     /// not matter: its bytes never change, and its tags are things of their own.
     async fn check_locks(&self, tx: &mut Tx<'_>) -> Result<BTreeSet<Digest>, RegistryError> {
         let repository = &self.pushed.repository;
-        let locks = db::locks_of_repository(tx, repository).await?.unwrap_or_default();
+        let locks = db::held_locks(tx, repository).await?.unwrap_or_default();
         lock::check_write(locks, repository.as_str())?;
         let mut left = BTreeSet::new();
         for tag in &self.tags {

@@ -4,9 +4,9 @@ use http::StatusCode;
 use seaworthy_oci::{Digest, limit};
 use seaworthy_testkit::{TestDb, db_tests};
 
-use crate::client::{ROOMS, World};
+use crate::client::{ROOMS, World, artifact};
 
-db_tests!(super::ROOMS; manifests_that_are_none, json_bomb_depth, path_traversal_names, location_host_header_injection, every_refusal_has_a_body);
+db_tests!(super::ROOMS; manifests_that_are_none, a_text_with_nothing_in_it_is_no_fault_of_ours, json_bomb_depth, path_traversal_names, location_host_header_injection, every_refusal_has_a_body);
 
 async fn manifests_that_are_none(test: TestDb) {
     let world = World::new(test).await;
@@ -31,6 +31,32 @@ async fn manifests_that_are_none(test: TestDb) {
     let wrong = format!("/v2/a/manifests/{}", Digest::sha256(b"other"));
     let answer = client.send("PUT", &wrong, &[], whole).await;
     assert_eq!(answer.code(), "DIGEST_INVALID");
+}
+
+/// PostgreSQL stores no U+0000: what has it is refused in words, or found nowhere.
+async fn a_text_with_nothing_in_it_is_no_fault_of_ours(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (digest, _) = client.put_image("a:1", &[b"layer"]).await;
+    for path in [
+        "/v2/_catalog?last=%00",
+        "/v2/a/tags/list?last=%00",
+        "/acr/v1/_catalog?last=%00",
+        "/acr/v1/a/_tags?last=a%00b",
+        "/acr/v1/a/_tags?orderby=timeasc&last=1.%00",
+        "/acr/v1/a/_manifests?last=%00",
+        &format!("/v2/a/referrers/{digest}?artifactType=%00"),
+    ] {
+        let answer = client.get(path).await;
+        let is_fine = answer.status == StatusCode::OK || answer.status == StatusCode::BAD_REQUEST;
+        assert!(is_fine, "{path}: {} {}", answer.status, answer.text());
+    }
+    let artifact = artifact(&digest, "a\\u0000b", "{}");
+    let put = client.put_manifest("a", "2", &artifact).await;
+    assert_eq!((put.status, put.code().as_str()), (StatusCode::BAD_REQUEST, "MANIFEST_INVALID"));
+    let found = r#"{"quarantineState":"Failed","quarantineDetails":"a\u0000b"}"#;
+    let patch = client.send("PATCH", &format!("/acr/v1/a/_manifests/{digest}"), &[], found).await;
+    assert!(patch.status.is_client_error() || patch.status == StatusCode::OK, "{}", patch.text());
 }
 
 /// Nesting, numbers and sizes that somebody claims: refused in words, and nothing is allocated by them.

@@ -10,7 +10,7 @@ use seaworthy_testkit::{TestDb, db_tests};
 
 use crate::client::{Answer, Client, IMAGE, INDEX, ROOMS, World, artifact};
 
-db_tests!(super::ROOMS; lock_set_during_push, writes_are_locked, either_lock_keeps_from_deletion,
+db_tests!(super::ROOMS; lock_set_during_push, a_lock_that_is_told_holds, writes_are_locked, either_lock_keeps_from_deletion,
     a_locked_index_keeps_its_images, reads_are_locked, what_is_not_listed_is_hidden, locks_are_recorded_and_need_their_right,
     attributes_are_bounded);
 
@@ -60,6 +60,50 @@ async fn lock_set_during_push(test: TestDb) {
         lock(&client, path, free).await;
     }
     assert_eq!(client.put_manifest("a", "1", &changed).await.status, StatusCode::CREATED);
+}
+
+/// Who was told that a lock is set, and then sees what it keeps, sees it for as long as it is set: what goes on beside
+/// it is done before or refused.
+async fn a_lock_that_is_told_holds(test: TestDb) {
+    const ROUNDS: usize = 60;
+    const AT_ONCE: usize = 6;
+    let world = World::new(test).await;
+    let client = world.operator();
+    let lanes = (0..AT_ONCE).map(|lane| {
+        let client = client.clone();
+        async move {
+            for round in 0..ROUNDS {
+                let repository = format!("r{lane}");
+                let name = format!("{lane}-{round}");
+                let (child, manifest) = client.put_image(&format!("{repository}:1"), &[name.as_bytes()]).await;
+                let size = manifest.len();
+                let index = format!(
+                    r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{{"mediaType":"{IMAGE}","digest":"{child}","size":{size}}}]}}"#
+                );
+                let put = client.put_as(&format!("/v2/{repository}/manifests/all"), INDEX, &index).await;
+                assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+                let index = Digest::sha256(index.as_bytes());
+                let (locked, manifest) = match round % 3 {
+                    0 => (repository.clone(), "1".to_owned()),
+                    1 => (repository.clone(), child.to_string()),
+                    _ => (format!("{repository}/_manifests/{index}"), child.to_string()),
+                };
+                let path = format!("/v2/{repository}/manifests/{manifest}");
+                let (seen, gone) = tokio::join!(
+                    async {
+                        lock(&client, &locked, r#"{"deleteEnabled":false}"#).await;
+                        client.get(&path).await.status == StatusCode::OK
+                    },
+                    async { client.send("DELETE", &path, &[], "").await.status }
+                );
+                let there = client.get(&path).await.status == StatusCode::OK;
+                assert_eq!(seen, there, "{locked}, {manifest}: {gone}");
+                assert_eq!(there, gone == StatusCode::METHOD_NOT_ALLOWED, "deleted: {gone}");
+                lock(&client, &locked, r#"{"deleteEnabled":true}"#).await;
+            }
+        }
+    });
+    futures_util::future::join_all(lanes).await;
 }
 
 async fn writes_are_locked(test: TestDb) {

@@ -141,6 +141,7 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "sign in, or wait as long as `Retry-After` says; `anonymous_requests_per_minute` in `seaworthy.toml` is the limit",
         "サインインするか、`Retry-After` の時間だけ待ってください。上限は `seaworthy.toml` の `anonymous_requests_per_minute` です",
     ),
+    ("a text has U+0000", "テキストに U+0000 が含まれています"),
     ("the request has no `Host` header", "要求に `Host` ヘッダーがありません"),
     ("the request cannot be read: it is not HTTP/1.1", "要求を読み取れません。HTTP/1.1 の形式ではありません"),
     ("the request's path is longer than a server reads", "要求のパスが長すぎて読み取れません"),

@@ -129,6 +129,12 @@ impl DbError {
         code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xFF, 8 | 10))
     }
 
+    /// True when a text has what PostgreSQL does not store: U+0000.
+    fn is_unstorable(&self) -> bool {
+        // `character_not_in_repertoire`.
+        self.code().as_deref() == Some("22021")
+    }
+
     fn code(&self) -> Option<String> {
         let (Self::Statement { source, .. } | Self::Commit { source }) = self else { return None };
         source.code()
@@ -147,6 +153,9 @@ impl From<DbError> for Problem {
         if error.is_disk_away() {
             tracing::error!(error = %chain(&error), "disk refused the database");
             return disk_away("the metadata disk is read-only or broken");
+        }
+        if error.is_unstorable() {
+            return Self::new(ErrorCode::Invalid, "a text has U+0000");
         }
         match error {
             DbError::Contended { .. } => {

@@ -239,17 +239,18 @@ impl<'c> Tx<'c> {
         Ok(self.fetch_all(sql, args).await?.into_iter().next())
     }
 
-    /// Keeps rows as they are until this transaction ends: who would change them waits, or fails and
-    /// tries again. `sql` is a query that ends in `FOR SHARE`.
+    /// All rows of a query that ends in `FOR SHARE`. They stay as they are until this transaction ends: who would
+    /// change them waits, or fails and tries again.
     ///
     /// Serialisable transactions may commit in another order than the one they are equal to. Who
     /// reads outside of them, after a commit, needs the order of commits: SQLite's one writer has
-    /// it, so this is nothing there; PostgreSQL has it between a holder and a changer.
-    pub async fn hold(&mut self, sql: &'static str) -> Result<(), DbError> {
-        match self.conn {
-            Conn::Sqlite(_) => Ok(()),
-            Conn::Postgres(_) => self.fetch_all(sql, &[]).await.map(|_| ()),
-        }
+    /// it, without these words; PostgreSQL has it between a holder and a changer.
+    pub async fn fetch_held(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, DbError> {
+        let sql = match self.conn {
+            Conn::Sqlite(_) => sql.trim_end_matches("FOR SHARE"),
+            Conn::Postgres(_) => sql,
+        };
+        self.fetch_all(sql, args).await
     }
 
     fn failed(&mut self, sql: &str, error: sqlx::Error) -> DbError {

@@ -276,7 +276,7 @@ async fn what_is_held_stays_until_its_holder_has_committed(test: TestDb) {
     let is_changed = Arc::new(tokio::sync::Mutex::new(is_changed));
     let holder = db.upkeep((held, is_changed), |(held, is_changed), tx| {
         Box::pin(async move {
-            tx.hold("SELECT 1 FROM t_rows WHERE name = 'generation' FOR SHARE").await?;
+            tx.fetch_held("SELECT 1 FROM t_rows WHERE name = 'generation' FOR SHARE", args![]).await?;
             held.send(()).await.ok();
             // Long enough for a changer that does not wait; one that waits only makes this time out.
             let mut is_changed = is_changed.lock().await;

@@ -83,7 +83,9 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watched<'_, 'de, V> {
         self.inner.visit_f64(value)
     }
 
+    /// A text that had escapes.
     fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<V::Value, E> {
+        check_text(value)?;
         self.inner.visit_str(value)
     }
 
@@ -131,6 +133,12 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Watched<'_, 'de, A> {
     }
 }
 
+/// U+0000 is in no text that means anything, not every database stores it, and other readers end there. It can be
+/// written with an escape alone.
+fn check_text<E: serde::de::Error>(text: &str) -> Result<(), E> {
+    if text.contains('\0') { Err(E::custom("a text has U+0000")) } else { Ok(()) }
+}
+
 /// An object's entries.
 struct Entries<'s, 'de, A> {
     inner: A,
@@ -148,7 +156,10 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Entries<'_, 'de, A> {
         };
         let value = match &key {
             Cow::Borrowed(key) => seed.deserialize(BorrowedStrDeserializer::new(key)),
-            Cow::Owned(key) => seed.deserialize(StringDeserializer::new(key.clone())),
+            Cow::Owned(key) => {
+                check_text(key)?;
+                seed.deserialize(StringDeserializer::new(key.clone()))
+            }
         };
         self.place.enter(&mut self.seen, key)?;
         value.map(Some)

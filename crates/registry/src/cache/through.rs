@@ -337,7 +337,7 @@ impl Errand {
 async fn is_kept(tx: &mut Tx<'_>, repository: &RepoName, tag: &Tag) -> Result<bool, RegistryError> {
     let (of_tag, of_repository) = (
         db::locks_of_tag(tx, repository, tag).await?.unwrap_or_default(),
-        db::locks_of_repository(tx, repository).await?.unwrap_or_default(),
+        db::held_locks(tx, repository).await?.unwrap_or_default(),
     );
     if lock::check_delete(of_tag, "").is_err() || lock::check_delete(of_repository, "").is_err() {
         return Ok(true);

@@ -72,6 +72,8 @@ impl Look {
                 let until = self.collection.until(now);
                 let by = Actor::system().name;
                 let removal = Removal { by, reason: db::COLLECTED, at: now, until };
+                // What was decided on holds until it is done.
+                db::held_locks(tx, repository).await?;
                 db::settle(tx, &self.review).await?;
                 db::delete_manifest(tx, repository, digest, &removal).await?;
                 let act = Act::new(Action::ManifestCollect, object(repository, digest))

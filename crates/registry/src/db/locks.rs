@@ -20,7 +20,19 @@ pub(crate) async fn repository_locks(db: &Db, repository: &RepoName) -> Result<O
     )
 }
 
-/// [`repository_locks`] as the transaction sees them.
+/// [`repository_locks`], which nobody changes until the transaction has ended: what it does under them is done
+/// before any lock that is set.
+pub(crate) async fn held_locks(tx: &mut Tx<'_>, repository: &RepoName) -> Result<Option<Locks>, DbError> {
+    let rows = tx
+        .fetch_held(
+            "SELECT COALESCE(locks, 0) FROM registry_repositories WHERE path = $1 FOR SHARE",
+            args![repository.as_str()],
+        )
+        .await?;
+    locks_of(rows.into_iter().next())
+}
+
+/// [`repository_locks`] as a transaction sees them that is to change them.
 pub(crate) async fn locks_of_repository(
     tx: &mut Tx<'_>,
     repository: &RepoName,
@@ -79,31 +91,54 @@ pub(crate) async fn locks_of_manifest(
     )
 }
 
-/// What a lock keeps from deletion, and the lock: a tag as `:tag` or a manifest as `@digest`, any of the repository, or
-/// those of `digest` and of the indexes above it.
+/// What a lock keeps from the deletion of a repository, and the lock: a tag as `:tag` or a manifest as `@digest`.
 pub(crate) async fn kept(
     tx: &mut Tx<'_>,
     repository: &RepoName,
-    digest: Option<&Digest>,
     keeping: i64,
 ) -> Result<Option<(String, Locks)>, DbError> {
-    let digest = digest.map(ToString::to_string).unwrap_or_default();
     let row = tx
         .fetch_optional(
-            concat!(
-                "SELECT ':' || name, COALESCE(locks, 0) FROM registry_tags
-                 WHERE repository = $1 AND (COALESCE(locks, 0) & $3) > 0 AND ",
-                is_or_is_above!(),
-                " UNION ALL
-                 SELECT '@' || digest, COALESCE(locks, 0) FROM registry_manifests
-                 WHERE repository = $1 AND (COALESCE(locks, 0) & $3) > 0 AND ",
-                is_or_is_above!(),
-                " ORDER BY 1 LIMIT 1"
-            ),
-            args![repository.as_str(), &digest, keeping],
+            "SELECT ':' || name, COALESCE(locks, 0) FROM registry_tags
+             WHERE repository = $1 AND (COALESCE(locks, 0) & $2) > 0
+             UNION ALL
+             SELECT '@' || digest, COALESCE(locks, 0) FROM registry_manifests
+             WHERE repository = $1 AND (COALESCE(locks, 0) & $2) > 0
+             ORDER BY 1 LIMIT 1",
+            args![repository.as_str(), keeping],
         )
         .await?;
     row.map(|row| Ok((row.text(0)?.to_owned(), Locks::from_bits(row.int(1)?)))).transpose()
+}
+
+/// The same of the deletion of a manifest: its own locks, and those of the indexes above it. None is set until the
+/// transaction has ended.
+pub(crate) async fn kept_with(
+    tx: &mut Tx<'_>,
+    (repository, digest): (&RepoName, &Digest),
+    keeping: i64,
+) -> Result<Option<(String, Locks)>, DbError> {
+    let (repository, digest) = (repository.as_str(), digest.to_string());
+    for sql in [
+        concat!(
+            "SELECT ':' || name, COALESCE(locks, 0) FROM registry_tags WHERE repository = $1 AND ",
+            is_or_is_above!(),
+            " ORDER BY name FOR SHARE"
+        ),
+        concat!(
+            "SELECT '@' || digest, COALESCE(locks, 0) FROM registry_manifests WHERE repository = $1 AND ",
+            is_or_is_above!(),
+            " ORDER BY digest FOR SHARE"
+        ),
+    ] {
+        for row in tx.fetch_held(sql, args![repository, &digest]).await? {
+            let locks = row.int(1)?;
+            if locks & keeping > 0 {
+                return Ok(Some((row.text(0)?.to_owned(), Locks::from_bits(locks))));
+            }
+        }
+    }
+    Ok(None)
 }
 
 pub(crate) async fn lock_repository(
