@@ -163,7 +163,8 @@ impl Push {
         let locks = db::held_locks(tx, repository).await?.unwrap_or_default();
         lock::check_write(locks, repository.as_str())?;
         let mut left = BTreeSet::new();
-        for tag in &self.tags {
+        // In one order, whoever pushes.
+        for tag in self.tags.iter().collect::<BTreeSet<_>>() {
             if let Some((locks, digest)) = db::tag_to_move(tx, repository, tag).await? {
                 lock::check_write(locks, &format!("{repository}:{tag}"))?;
                 left.insert(digest);

@@ -239,15 +239,15 @@ impl<'c> Tx<'c> {
         Ok(self.fetch_all(sql, args).await?.into_iter().next())
     }
 
-    /// All rows of a query that ends in `FOR SHARE`. They stay as they are until this transaction ends: who would
-    /// change them waits, or fails and tries again.
+    /// All rows of a query that ends in `FOR SHARE`, or in `FOR UPDATE` where this transaction is to change them. They
+    /// stay as they are until it ends: who else would change them waits, or fails and tries again.
     ///
     /// Serialisable transactions may commit in another order than the one they are equal to. Who
     /// reads outside of them, after a commit, needs the order of commits: SQLite's one writer has
     /// it, without these words; PostgreSQL has it between a holder and a changer.
     pub async fn fetch_held(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, DbError> {
         let sql = match self.conn {
-            Conn::Sqlite(_) => sql.trim_end_matches("FOR SHARE"),
+            Conn::Sqlite(_) => sql.trim_end_matches("FOR SHARE").trim_end_matches("FOR UPDATE"),
             Conn::Postgres(_) => sql,
         };
         self.fetch_all(sql, args).await

@@ -61,19 +61,20 @@ pub(crate) async fn locks_of_tag(
     )
 }
 
-/// A tag's own locks, and the manifest that it points at.
+/// A tag's own locks, and the manifest that it points at, from which it is to be moved. Others who would move it wait
+/// here, before they write anything: behind it, each would wait for the other.
 pub(crate) async fn tag_to_move(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     tag: &Tag,
 ) -> Result<Option<(Locks, Digest)>, DbError> {
-    let row = tx
-        .fetch_optional(
-            "SELECT COALESCE(locks, 0), digest FROM registry_tags WHERE repository = $1 AND name = $2",
+    let rows = tx
+        .fetch_held(
+            "SELECT COALESCE(locks, 0), digest FROM registry_tags WHERE repository = $1 AND name = $2 FOR UPDATE",
             args![repository.as_str(), tag.as_str()],
         )
         .await?;
-    row.map(|row| Ok((Locks::from_bits(row.int(0)?), row.parsed(1)?))).transpose()
+    rows.into_iter().next().map(|row| Ok((Locks::from_bits(row.int(0)?), row.parsed(1)?))).transpose()
 }
 
 /// A manifest's own locks.
