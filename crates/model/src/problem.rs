@@ -23,6 +23,8 @@ pub enum ErrorCode {
     StepUp,
     /// A precondition or state forbids it.
     Unsupported,
+    /// What the request said must hold before it does not.
+    PreconditionFailed,
     /// A lock on a repository, a manifest or a tag forbids it.
     Locked,
     /// Larger than a named limit.
@@ -76,6 +78,7 @@ impl ErrorCode {
         Self::PasswordRequired,
         Self::StepUp,
         Self::Unsupported,
+        Self::PreconditionFailed,
         Self::Locked,
         Self::TooLarge,
         Self::UriTooLong,
@@ -112,6 +115,7 @@ impl ErrorCode {
             Self::Conflict | Self::PasswordRequired => 409,
             // As Azure's registry answers, whose clients know it.
             Self::Unsupported | Self::Locked => 405,
+            Self::PreconditionFailed => 412,
             Self::TooLarge => 413,
             Self::UriTooLong => 414,
             Self::RangeInvalid => 416,
@@ -162,6 +166,7 @@ impl ErrorCode {
             | Self::UriTooLong
             | Self::Conflict
             | Self::PasswordRequired
+            | Self::PreconditionFailed
             | Self::Unsupported => "UNSUPPORTED",
             // Not in the spec, which has none for a server's trouble; what distribution and its clients say.
             Self::NoSpace | Self::Unavailable => "UNAVAILABLE",

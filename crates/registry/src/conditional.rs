@@ -1,7 +1,58 @@
 //! Conditional requests (RFC 9110 §13): a digest is the strongest of entity tags.
 
 use http::{HeaderMap, HeaderName, header};
+use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_oci::Digest;
+
+/// What must hold of what a name stands for, before a request does anything with it (RFC 9110 §13.1.1, §13.1.2). Of
+/// `If-None-Match` a read asks with [`is_fresh`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Precondition {
+    is: Option<Vec<String>>,
+    is_none_of: Option<Vec<String>>,
+}
+
+impl Precondition {
+    /// Of a request that reads.
+    pub(crate) fn of_read(headers: &HeaderMap) -> Self {
+        let all = |name: &HeaderName| {
+            headers.contains_key(name).then(|| listed(headers, name).map(str::to_owned).collect())
+        };
+        Self { is: all(&header::IF_MATCH), is_none_of: None }
+    }
+
+    /// Of a request that writes.
+    pub(crate) fn of_write(headers: &HeaderMap) -> Self {
+        let is_none_of = headers
+            .contains_key(header::IF_NONE_MATCH)
+            .then(|| listed(headers, &header::IF_NONE_MATCH).map(str::to_owned).collect());
+        Self { is_none_of, ..Self::of_read(headers) }
+    }
+
+    /// True when there is something to check.
+    pub(crate) const fn is_any(&self) -> bool {
+        self.is.is_some() || self.is_none_of.is_some()
+    }
+
+    /// Checks it against what is there now.
+    pub(crate) fn check(&self, current: Option<&Digest>) -> Result<(), Problem> {
+        let etag = current.map(etag);
+        let named = |tags: &[String], weak: bool| {
+            let strong = |tag: &str| {
+                tag.strip_prefix("W/").filter(|_| weak).unwrap_or(tag) == etag.as_deref().unwrap_or_default()
+            };
+            etag.is_some() && tags.iter().any(|tag| tag == "*" || strong(tag))
+        };
+        let failed = |message: &str| Err(Problem::new(ErrorCode::PreconditionFailed, message));
+        if self.is.as_ref().is_some_and(|tags| !named(tags, false)) {
+            return failed("it is not what `If-Match` says");
+        }
+        if self.is_none_of.as_ref().is_some_and(|tags| named(tags, true)) {
+            return failed("it is what `If-None-Match` excludes");
+        }
+        Ok(())
+    }
+}
 
 /// The entity tag of immutable content.
 pub(crate) fn etag(digest: &Digest) -> String {
@@ -52,6 +103,29 @@ mod tests {
         ] {
             assert_eq!(is_fresh(&headers(&header::IF_NONE_MATCH, &values), &digest), fresh, "{values:?}");
         }
+    }
+
+    #[test]
+    fn a_write_is_done_under_its_conditions_alone() {
+        let (digest, other) = (Digest::sha256(b"x"), Digest::sha256(b"y"));
+        let (here, weak) = (etag(&digest), format!("W/{}", etag(&digest)));
+        let (matches, none) = (&header::IF_MATCH, &header::IF_NONE_MATCH);
+        for (name, values, on_it, on_other, on_nothing) in [
+            (matches, vec!["*"], true, true, false),
+            (matches, vec![here.as_str()], true, false, false),
+            (matches, vec!["\"z\"", here.as_str()], true, false, false),
+            (matches, vec![weak.as_str()], false, false, false),
+            (matches, vec![""], false, false, false),
+            (none, vec!["*"], false, false, true),
+            (none, vec![here.as_str()], false, true, true),
+            (none, vec![weak.as_str()], false, true, true),
+            (none, vec!["\"z\""], true, true, true),
+        ] {
+            let condition = Precondition::of_write(&headers(name, &values));
+            let holds = [Some(&digest), Some(&other), None].map(|it| condition.check(it).is_ok());
+            assert_eq!(holds, [on_it, on_other, on_nothing], "{name}: {values:?}");
+        }
+        assert!(!Precondition::of_read(&headers(none, &["*"])).is_any());
     }
 
     #[test]

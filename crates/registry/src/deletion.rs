@@ -9,11 +9,13 @@ use serde_json::json;
 
 use crate::{
     Registry, RegistryError,
+    conditional::Precondition,
     db::{self, Removal},
     limit,
     lock::{self, Ability, Locks},
     manifest,
     path::ManifestName,
+    push::check_precondition,
     refusal::object,
     rules,
 };
@@ -37,11 +39,25 @@ impl Registry {
         repository: &RepoName,
         reference: Result<Tag, Digest>,
     ) -> Result<(), RegistryError> {
-        self.require(identity, Permission::Delete, repository).await?;
         let name = reference.map_or_else(ManifestName::Digest, ManifestName::Tag);
-        let context = (repository.clone(), name, self.removal(identity));
-        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, name, removal), tx| {
+        self.delete_manifest_if(identity, repository, (name, Precondition::default())).await
+    }
+
+    /// The same, where what must hold of it does.
+    pub(crate) async fn delete_manifest_if(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        (name, condition): (ManifestName, Precondition),
+    ) -> Result<(), RegistryError> {
+        self.require(identity, Permission::Delete, repository).await?;
+        let context = (repository.clone(), name, condition, self.removal(identity));
+        seaworthy_ledger::write(self.db(), &identity.actor, context, |context, tx| {
             Box::pin(async move {
+                let (repository, name, condition, removal) = context;
+                if condition.is_any() {
+                    check_precondition(tx, repository, (name, condition)).await?;
+                }
                 rules::check_deletion(tx, repository, Some(name)).await?;
                 let (deleted, act) = match name {
                     ManifestName::Tag(tag) => {

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::{
     Door, Registry, RegistryError,
     cache::Served,
+    conditional::Precondition,
     db::{self, StoredManifest},
     limit, lock,
     path::ManifestName,
@@ -30,6 +31,8 @@ pub(crate) struct PulledManifest {
 pub(crate) struct ManifestPut<'p> {
     /// What the path calls it.
     pub(crate) name: &'p ManifestName,
+    /// What must hold of that.
+    pub(crate) precondition: Precondition,
     /// The tags to set, the path's among them.
     pub(crate) tags: Vec<Tag>,
     /// Its exact bytes.
@@ -93,6 +96,7 @@ impl Registry {
             pusher: db::bearer(identity.principal()),
             by: identity.actor.name.clone(),
             tags: put.tags,
+            only_if: put.precondition.is_any().then(|| (put.name.clone(), put.precondition)),
             artifact_type: manifest.artifact_type().map(str::to_owned),
             annotations: json!(manifest.annotations()).to_string(),
             sizes: claimed_sizes(&manifest),

@@ -167,6 +167,7 @@ impl Registry {
             pusher: db::bearer(identity.principal()),
             by: identity.actor.name.clone(),
             tags: promotion.tag.iter().filter(|_| is_root).cloned().collect(),
+            only_if: None,
             artifact_type: manifest.artifact_type().map(str::to_owned),
             annotations: json!(manifest.annotations()).to_string(),
             // The source's manifest names them, so they are here.

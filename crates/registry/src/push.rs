@@ -13,8 +13,11 @@ use serde_json::json;
 
 use crate::{
     RegistryError, SparseIndexes,
+    conditional::Precondition,
     db::{self, NewManifest, Subject},
-    limit, lock, quota,
+    limit, lock,
+    path::ManifestName,
+    quota,
     refusal::object,
     restore,
     rules::{self, Way},
@@ -80,6 +83,19 @@ enum Blobs {
     Come,
 }
 
+/// Checks a precondition against what a name stands for; nobody moves it until the transaction has ended.
+pub(crate) async fn check_precondition(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    (name, condition): (&ManifestName, &Precondition),
+) -> Result<(), RegistryError> {
+    let current = match name {
+        ManifestName::Tag(tag) => db::tag_to_move(tx, repository, tag).await?.map(|(_, digest)| digest),
+        ManifestName::Digest(digest) => db::locks_of_manifest(tx, repository, digest).await?.map(|_| *digest),
+    };
+    Ok(condition.check(current.as_ref())?)
+}
+
 /// A push on its way into one transaction.
 pub(crate) struct Push {
     pub(crate) way: Way,
@@ -87,6 +103,8 @@ pub(crate) struct Push {
     pub(crate) pusher: String,
     pub(crate) by: String,
     pub(crate) tags: Vec<Tag>,
+    /// What must hold of what the path names.
+    pub(crate) only_if: Option<(ManifestName, Precondition)>,
     pub(crate) artifact_type: Option<String>,
     /// JSON.
     pub(crate) annotations: String,
@@ -105,6 +123,9 @@ impl Push {
         let repository = &self.pushed.repository;
         let now = self.pushed.pushed_at;
         let left = self.check_locks(tx).await?;
+        if let Some((name, condition)) = &self.only_if {
+            check_precondition(tx, repository, (name, condition)).await?;
+        }
         let hides = rules::check_push(tx, repository, self.way, (&self.tags, &self.pushed.digest)).await?;
         self.check_blobs(tx).await?;
         let new = NewManifest {

@@ -25,7 +25,8 @@ use serde_json::json;
 use crate::{
     NameRange, Registry, RegistryError,
     cache::Served,
-    conditional, drain, limit,
+    conditional::{self, Precondition},
+    drain, limit,
     path::{Target, decode, encode},
     registry::unauthorized,
     respond::{self, Host, empty, set},
@@ -231,11 +232,12 @@ impl Call<'_> {
                 self.put_manifest(name, reference, request).await
             }
             (Target::Manifest(name, reference), Method::DELETE) => {
-                self.delete_manifest(name, reference).await
+                self.delete_manifest(name, reference, &headers).await
             }
             (Target::Blob(name, digest), Method::GET) => self.get_blob(name, digest, &headers).await,
             (Target::Blob(name, digest), Method::HEAD) => self.head_blob(name, digest, &headers).await,
             (Target::Blob(name, digest), Method::DELETE) => {
+                Precondition::of_write(&headers).check(Some(digest))?;
                 self.registry.delete_blob(self.identity, name, digest).await?;
                 Ok(empty(StatusCode::ACCEPTED))
             }

@@ -11,13 +11,53 @@ use seaworthy_registry::limit;
 use seaworthy_store::args;
 use seaworthy_testkit::{TestDb, db_tests};
 
-use crate::client::{Answer, Client, ROOMS, World, artifact};
+use crate::client::{Answer, Client, IMAGE, ROOMS, World, artifact};
 
 db_tests!(super::ROOMS; tags_paging_during_inserts, prefix_names_a_and_a_b, link_header_escaping, pages_have_names, requests_have_one_meaning,
     deletes_take_effect_at_once, an_index_by_tag_and_digest, a_push_tells_and_records,
     expired_uploads_are_swept, an_upload_ends_at_its_age, a_sweep_spares_what_is_written, same_tag_64_writers,
     uploads_of_a_principal_are_bounded, a_blob_ends_at_its_limit, pages_end_at_their_limit,
-    pages_of_images_hold_what_is_visible);
+    pages_of_images_hold_what_is_visible, writes_are_done_under_their_conditions);
+
+/// RFC 9110 section 13.1: who wants to set a tag that is none, or that nobody moved, is not to move another.
+async fn writes_are_done_under_their_conditions(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (first, manifest) = client.put_image("a:1", &[b"x"]).await;
+    let etag = client.get("/v2/a/manifests/1").await.header("etag").to_owned();
+    assert_eq!(etag, format!("\"{first}\""));
+    let put = async |name: &str, condition: (&str, &str), manifest: String| {
+        let headers = [("content-type", IMAGE), condition];
+        client.send("PUT", &format!("/v2/a/manifests/{name}"), &headers, manifest).await
+    };
+    let changed = |number: usize| format!("{manifest}{}", " ".repeat(number));
+    let refused = put("1", ("if-none-match", "*"), changed(1)).await;
+    assert_eq!(refused.status, StatusCode::PRECONDITION_FAILED, "{}", refused.text());
+    assert_eq!(refused.code(), "UNSUPPORTED");
+    assert_eq!(put("1", ("if-match", "\"other\""), changed(1)).await.status, 412);
+    assert_eq!(put("none", ("if-match", "*"), changed(1)).await.status, 412);
+    let none = client.get(&format!("/v2/a/manifests/{}", Digest::sha256(changed(1).as_bytes()))).await;
+    assert_eq!(none.status, StatusCode::NOT_FOUND, "nothing of them is there");
+    assert_eq!(put("1", ("if-match", &etag), changed(1)).await.status, StatusCode::CREATED);
+    assert_eq!(put("1", ("if-match", &etag), changed(2)).await.status, 412, "somebody moved it");
+    // One of many makes it.
+    let all = (0..16).map(|number| put("new", ("if-none-match", "*"), changed(number)));
+    let all = futures_util::future::join_all(all).await;
+    let made = all.iter().filter(|it| it.status == StatusCode::CREATED).count();
+    let others = all.iter().filter(|it| it.status == StatusCode::PRECONDITION_FAILED).count();
+    assert_eq!((made, others), (1, 15));
+
+    let path = "/v2/a/manifests/new";
+    for method in ["GET", "HEAD", "DELETE"] {
+        let answer = client.send(method, path, &[("if-match", "\"other\"")], "").await;
+        assert_eq!(answer.status, StatusCode::PRECONDITION_FAILED, "{method}");
+    }
+    let now = client.get(path).await.header("etag").to_owned();
+    let head = client.send("HEAD", path, &[("if-match", &now), ("if-none-match", &now)], "").await;
+    assert_eq!(head.status, StatusCode::NOT_MODIFIED);
+    assert_eq!(head.header("content-length"), client.get(path).await.header("content-length"));
+    assert_eq!(client.send("DELETE", path, &[("if-match", &now)], "").await.status, StatusCode::ACCEPTED);
+}
 
 /// Names of the tags on all pages, from the first.
 async fn all_tags(client: &Client, repository: &str, n: usize) -> Vec<String> {

@@ -50,6 +50,7 @@ const fn headline(code: ErrorCode) -> &'static str {
         ErrorCode::PasswordRequired => "パスワードの設定が必要です",
         ErrorCode::StepUp => "もう一度パスワードが必要です",
         ErrorCode::Unsupported => "この操作はできません",
+        ErrorCode::PreconditionFailed => "前提条件が満たされていません",
         ErrorCode::Locked => "ロックされています",
         ErrorCode::TooLarge => "大きすぎます",
         ErrorCode::UriTooLong => "URL が長すぎます",

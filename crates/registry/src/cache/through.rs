@@ -262,6 +262,7 @@ impl Errand {
             pusher: self.cache.settings.bearer(),
             by: format!("{}/{}", self.cache.upstream.host(), self.remote),
             tags,
+            only_if: None,
             artifact_type: manifest.artifact_type().map(str::to_owned),
             annotations: json!(manifest.annotations()).to_string(),
             // Its blobs come later, by themselves.

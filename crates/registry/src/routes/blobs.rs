@@ -14,7 +14,7 @@ use super::{Answer, Call, not_modified, set_digest, text_header};
 use crate::{
     blob::{Absent, Opened},
     cache::{Begun, Part, Served},
-    conditional,
+    conditional::{self, Precondition},
     range::{self, Wanted},
     respond::{self, set},
 };
@@ -24,17 +24,21 @@ const OCTETS: &str = "application/octet-stream";
 impl Call<'_> {
     pub(super) async fn head_blob(&self, name: &RepoName, digest: &Digest, headers: &HeaderMap) -> Answer {
         let size = self.registry.blob_size(self.identity, name, digest).await?;
-        if conditional::is_fresh(headers, digest) {
-            return Ok(not_modified(digest));
-        }
-        let mut response = Response::new(Body::empty());
-        blob_headers(&mut response, digest);
+        Precondition::of_read(headers).check(Some(digest))?;
+        let mut response = if conditional::is_fresh(headers, digest) {
+            not_modified(digest)
+        } else {
+            let mut response = Response::new(Body::empty());
+            blob_headers(&mut response, digest);
+            response
+        };
         set(&mut response, header::CONTENT_LENGTH, &size.to_string());
         Ok(response)
     }
 
     pub(super) async fn get_blob(&self, name: &RepoName, digest: &Digest, headers: &HeaderMap) -> Answer {
         let opened = self.registry.open_blob(self.identity, name, digest).await?;
+        Precondition::of_read(headers).check(Some(digest))?;
         if conditional::is_fresh(headers, digest) {
             return Ok(not_modified(digest));
         }

@@ -8,7 +8,9 @@ use seaworthy_oci::{Digest, RepoName, Tag, limit::MANIFEST_BYTES, media};
 
 use super::{Answer, Call, list_answer, not_modified, set_digest, tell, text_header, whole};
 use crate::{
-    RegistryError, conditional, limit,
+    RegistryError,
+    conditional::{self, Precondition},
+    limit,
     manifest::{ManifestPut, Pushed},
     path::{self, ManifestName, encode},
     respond::{empty, set},
@@ -23,8 +25,12 @@ impl Call<'_> {
         headers: &HeaderMap,
     ) -> Answer {
         let (stored, served) = self.registry.resolve_for_head(self.identity, name, reference).await?;
+        Precondition::of_read(headers).check(Some(&stored.digest))?;
         let mut response = if conditional::is_fresh(headers, &stored.digest) {
-            not_modified(&stored.digest)
+            let mut response = not_modified(&stored.digest);
+            // That of the answer to a GET, or nothing: HTTP would say 0.
+            set(&mut response, header::CONTENT_LENGTH, &stored.size.to_string());
+            response
         } else {
             let mut response = Response::new(Body::empty());
             manifest_headers(&mut response, &stored.media_type, &stored.digest, stored.size);
@@ -42,6 +48,7 @@ impl Call<'_> {
     ) -> Answer {
         let pulled = self.registry.pull_manifest(self.identity, name, reference).await?;
         let (stored, bytes) = (pulled.stored, pulled.bytes);
+        Precondition::of_read(headers).check(Some(&stored.digest))?;
         let mut response = if conditional::is_fresh(headers, &stored.digest) {
             not_modified(&stored.digest)
         } else {
@@ -75,6 +82,7 @@ impl Call<'_> {
         {
             return Err(too_long().into());
         }
+        let precondition = Precondition::of_write(request.headers());
         let bytes = whole(request.into_body(), MANIFEST_BYTES, too_long).await?;
         let mut tags = asked.clone();
         if let ManifestName::Tag(tag) = reference
@@ -82,7 +90,8 @@ impl Call<'_> {
         {
             tags.insert(0, tag.clone());
         }
-        let put = ManifestPut { name: reference, tags, bytes, content_type: content_type.as_deref() };
+        let content_type = content_type.as_deref();
+        let put = ManifestPut { name: reference, precondition, tags, bytes, content_type };
         let pushed = self.registry.push_manifest(self.identity, name, put).await?;
         Ok(pushed_answer(name, &pushed, &asked))
     }
@@ -105,12 +114,14 @@ impl Call<'_> {
         Ok(tags)
     }
 
-    pub(super) async fn delete_manifest(&self, name: &RepoName, reference: &ManifestName) -> Answer {
-        let reference = match reference {
-            ManifestName::Tag(tag) => Ok(tag.clone()),
-            ManifestName::Digest(digest) => Err(*digest),
-        };
-        self.registry.delete_manifest(self.identity, name, reference).await?;
+    pub(super) async fn delete_manifest(
+        &self,
+        name: &RepoName,
+        reference: &ManifestName,
+        headers: &HeaderMap,
+    ) -> Answer {
+        let condition = (reference.clone(), Precondition::of_write(headers));
+        self.registry.delete_manifest_if(self.identity, name, condition).await?;
         Ok(empty(StatusCode::ACCEPTED))
     }
 
