@@ -85,10 +85,9 @@ impl Server {
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(|error| broke(&error));
         }
-        let problem = serde_json::from_slice::<Value>(&bytes)
-            .ok()
-            .and_then(|value| serde_json::from_value(value.get("error")?.clone()).ok());
-        Err(problem.unwrap_or_else(|| unnamed(status, &bytes)))
+        let said: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let problem = said.get("error").and_then(|problem| serde_json::from_value(problem.clone()).ok());
+        Err(problem.or_else(|| of_token_service(status, &said)).unwrap_or_else(|| unnamed(status, &bytes)))
     }
 
     /// Connects, as whoever the login says.
@@ -171,6 +170,18 @@ pub(crate) fn broke(what: &dyn std::fmt::Display) -> Problem {
 
 pub(crate) fn unmade(why: &dyn std::fmt::Display) -> Problem {
     Problem::new(ErrorCode::Invalid, format!("request cannot be made: {why}"))
+}
+
+/// A refusal by the token service, which says it as registries do.
+fn of_token_service(status: StatusCode, said: &Value) -> Option<Problem> {
+    let message = said.pointer("/errors/0/message")?.as_str()?;
+    let code = match status {
+        StatusCode::UNAUTHORIZED => ErrorCode::Unauthorized,
+        StatusCode::TOO_MANY_REQUESTS => ErrorCode::TooManyRequests,
+        StatusCode::SERVICE_UNAVAILABLE => ErrorCode::Unavailable,
+        _ => ErrorCode::Invalid,
+    };
+    Some(Problem::new(code, message))
 }
 
 /// An answer that says nothing we understand.

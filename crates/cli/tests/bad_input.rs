@@ -160,7 +160,7 @@ fn a_refusal_speaks_the_servers_language() {
     let nobody = crate::http::Door::Tcp { port: server.port, basic: "bm9ib2R5Om5vdGhpbmc=".to_owned() };
     let answer = nobody.get("GET", "/v2/prod/web/manifests/1");
     assert_eq!(answer.status, 401);
-    assert!(answer.text().contains("認証が必要です"), "{}", answer.text());
+    assert!(answer.text().contains("資格情報が正しくありません"), "{}", answer.text());
     let code: serde_json::Value = serde_json::from_str(&answer.text()).unwrap();
     assert_eq!(code["errors"][0]["code"], "UNAUTHORIZED");
     assert!(nobody.get("HEAD", "/v2/prod/web/manifests/1").text().is_empty());

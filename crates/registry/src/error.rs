@@ -11,6 +11,9 @@ pub enum RegistryError {
     /// The request itself is wrong; the problem says how.
     #[error("{0}")]
     Refused(Box<Problem>),
+    /// The caller has no right to it; the problem says which.
+    #[error("{0}")]
+    NotPermitted(Box<Problem>),
     /// The manifest is not one.
     #[error("failed to read the manifest")]
     Manifest(#[from] ManifestError),
@@ -48,7 +51,7 @@ impl From<Problem> for RegistryError {
 impl From<RegistryError> for Problem {
     fn from(error: RegistryError) -> Self {
         match error {
-            RegistryError::Refused(problem) => *problem,
+            RegistryError::Refused(problem) | RegistryError::NotPermitted(problem) => *problem,
             RegistryError::Manifest(error) => {
                 let code = match error {
                     ManifestError::TooLong => ErrorCode::TooLarge,

@@ -150,7 +150,7 @@ impl Registry {
         name: &ManifestName,
     ) -> Result<StoredManifest, RegistryError> {
         let found = self.resolve_hidden(identity, repository, name).await?;
-        self.check_quarantine(identity, repository, (name, found.locks)).await?;
+        self.check_quarantine(identity, repository, (name, &found)).await?;
         Ok(found)
     }
 

@@ -124,6 +124,10 @@ impl AcrTarget {
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         match parts.as_slice() {
             ["_catalog"] => Ok(Self::Catalog),
+            [own, ..] if own.starts_with('_') => {
+                Err(Problem::new(ErrorCode::NotFound, format!("`/acr/v1/{own}` is not served"))
+                    .hint("`seaworthy image deleted` lists what can be restored"))
+            }
             [name @ .., "_tags"] if !name.is_empty() => Ok(Self::Tags(repository(name)?)),
             [name @ .., "_manifests"] if !name.is_empty() => Ok(Self::Manifests(repository(name)?)),
             [name @ .., "_tags", tag] if !name.is_empty() => {

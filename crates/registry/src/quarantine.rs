@@ -11,8 +11,10 @@ use seaworthy_store::Tx;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Registry, RegistryError, db, limit,
-    lock::{Locks, QuarantineState},
+    Registry, RegistryError,
+    db::{self, StoredManifest},
+    limit,
+    lock::QuarantineState,
     path::ManifestName,
     refusal::object,
 };
@@ -69,14 +71,18 @@ impl Registry {
         &self,
         identity: &Identity,
         repository: &RepoName,
-        (name, locks): (&ManifestName, Locks),
+        (name, found): (&ManifestName, &StoredManifest),
     ) -> Result<(), RegistryError> {
-        if locks.has_passed() || !self.is_quarantined(repository).await? {
+        if found.locks.has_passed() || !self.is_quarantined(repository).await? {
             return Ok(());
         }
         let scope = Scope::repository(repository);
         if self.access().allows(identity, Permission::Quarantine, &scope).await? {
             return Ok(());
+        }
+        // Who pushes there is told why it is not to be had.
+        if self.access().allows_with_wider_token(identity, Permission::Push, &scope).await? {
+            return Err(hidden(repository, &ManifestName::Digest(found.digest)).into());
         }
         Err(hidden(repository, name).into())
     }

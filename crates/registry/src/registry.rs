@@ -206,7 +206,7 @@ impl Registry {
             Problem::new(ErrorCode::Denied, format!("{verb} to `{repository}` is not permitted"))
         };
         let hint = format!("run `seaworthy access explain {} {verb} {scope}`", identity.actor.name);
-        Err(problem.hint(hint).into())
+        Err(RegistryError::NotPermitted(Box::new(problem.hint(hint))))
     }
 
     /// Marks an upload as being worked on, here and for every server that shares its directory; a

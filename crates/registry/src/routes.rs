@@ -277,12 +277,11 @@ impl Call<'_> {
         let access = self.registry.access();
         let all: Scope = "/repositories".parse().map_err(|_| unauthorized())?;
         if !access.allows_below(self.identity, Permission::Catalog, &all).await? {
-            return Err(if self.identity.is_anonymous() || access.may_list(self.identity).await? {
-                unauthorized()
-            } else {
-                Problem::new(ErrorCode::Denied, "listing the catalog is not permitted")
+            if self.identity.is_nobody() || access.may_list(self.identity).await? {
+                return Err(unauthorized().into());
             }
-            .into());
+            let problem = Problem::new(ErrorCode::Denied, "listing the catalog is not permitted");
+            return Err(RegistryError::NotPermitted(Box::new(problem)));
         }
         let (most, last) = self.page()?;
         let (ranges, step) = match access.catalog_scopes(self.identity).await? {

@@ -202,8 +202,12 @@ async fn strangers_learn_nothing(test: TestDb) {
     assert_eq!(catalog, json!({"repositories":["secret/app"]}));
     for (method, path) in [("DELETE", "/acr/v1/secret/app"), ("DELETE", "/acr/v1/secret/app/_tags/1")] {
         let answer = reader.send(method, path, &[], "").await;
-        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::FORBIDDEN, "DENIED"), "{path}");
+        let said = (answer.status, answer.code());
+        assert_eq!(said, (StatusCode::UNAUTHORIZED, "UNAUTHORIZED".to_owned()), "{path}: as Azure's says it");
+        assert!(answer.header("www-authenticate").contains("scope=\"repository:secret/app:delete\""));
     }
+    let own = client.get("/acr/v1/_deleted/_catalog").await;
+    assert_eq!((own.status, own.code().as_str()), (StatusCode::NOT_FOUND, "NAME_UNKNOWN"));
     assert_eq!(client.send("POST", "/acr/v1/secret/app", &[], "").await.status, 405);
     assert_eq!(client.get("/acr/v1/Secret").await.code(), "NAME_INVALID");
 }
@@ -305,9 +309,15 @@ async fn what_is_in_quarantine_is_hidden(test: TestDb) {
     assert_eq!((acts(&world, "manifest.quarantine").await, acts(&world, "manifest.push").await), (1, 1));
     let by_digest = format!("/v2/team/web/manifests/{digest}");
     let blob = format!("/v2/team/web/blobs/{layer}");
-    for client in [&reader, &operator] {
+    for (client, may_push) in [(&reader, false), (&operator, true)] {
         let tagged = client.get("/v2/team/web/manifests/1").await;
-        assert_eq!((tagged.status, tagged.code().as_str()), (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"));
+        // Who pushes there is told why; for others it is not there.
+        let expected = if may_push {
+            (StatusCode::METHOD_NOT_ALLOWED, "DENIED")
+        } else {
+            (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN")
+        };
+        assert_eq!((tagged.status, tagged.code().as_str()), expected);
         assert_eq!(
             client.get(&format!("/v2/team/web/manifests/{old}")).await.status,
             StatusCode::METHOD_NOT_ALLOWED
@@ -328,7 +338,7 @@ async fn what_is_in_quarantine_is_hidden(test: TestDb) {
     );
     assert_eq!(
         pusher.get("/v2/team/web/manifests/1").await.status,
-        StatusCode::NOT_FOUND,
+        StatusCode::METHOD_NOT_ALLOWED,
         "and may not pull it"
     );
     assert_eq!(scanner.get("/v2/team/web/manifests/1").await.status, StatusCode::OK);
@@ -371,7 +381,7 @@ async fn what_is_in_quarantine_is_hidden(test: TestDb) {
     let locks = json!({"deleteEnabled": false, "quarantineState": "Passed"}).to_string();
     assert_eq!(
         writer.send("PATCH", &attributes, &[], locks).await.status,
-        StatusCode::FORBIDDEN,
+        StatusCode::UNAUTHORIZED,
         "locks are not theirs"
     );
     assert_eq!(writer.send("PATCH", &attributes, &[], say("Passed")).await.status, StatusCode::OK);

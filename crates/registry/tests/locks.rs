@@ -289,7 +289,7 @@ async fn locks_are_recorded_and_need_their_right(test: TestDb) {
     // Who may overwrite may not take away what keeps them from it.
     let pusher = world.service("pusher", "AcrPush", "/repositories").await;
     let patch = async |client: &Client, path: &str| client.send("PATCH", path, &[], "{}").await;
-    is(&patch(&pusher, "/acr/v1/a/_tags/1").await, (StatusCode::FORBIDDEN, "DENIED"), "a pusher");
+    is(&patch(&pusher, "/acr/v1/a/_tags/1").await, (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"), "a pusher");
     let stranger = world.service("stranger", "AcrPull", "/repositories/other").await;
     for path in ["/acr/v1/a", "/acr/v1/a/_tags/1", "/acr/v1/absent"] {
         is(&patch(&stranger, path).await, (StatusCode::NOT_FOUND, "NAME_UNKNOWN"), path);

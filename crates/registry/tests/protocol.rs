@@ -157,12 +157,12 @@ async fn requests_have_one_meaning(test: TestDb) {
         );
     }
     // A type is the same in any case, and a body that breaks off is not too long.
-    let upper = client.put_as("/v2/a/manifests/2", &crate::client::IMAGE.to_uppercase(), &manifest).await;
+    let upper = client.put_as("/v2/a/manifests/2", &IMAGE.to_uppercase(), &manifest).await;
     assert_eq!(upper.status, StatusCode::CREATED, "{}", upper.text());
-    assert_eq!(client.get("/v2/a/manifests/2").await.header("content-type"), crate::client::IMAGE);
+    assert_eq!(client.get("/v2/a/manifests/2").await.header("content-type"), IMAGE);
     let pieces = [Ok("{"), Err(std::io::Error::other("cut"))];
     let body = Body::from_stream(futures_util::stream::iter(pieces));
-    let cut = client.send("PUT", "/v2/a/manifests/3", &[("content-type", crate::client::IMAGE)], body).await;
+    let cut = client.send("PUT", "/v2/a/manifests/3", &[("content-type", IMAGE)], body).await;
     assert_eq!(cut.status, StatusCode::BAD_REQUEST, "{}", cut.text());
 }
 

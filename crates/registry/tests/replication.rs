@@ -731,7 +731,7 @@ async fn quarantine_holds_it_back(test: TestDb) {
     set(&world, far.address, json!({})).await;
     let _running = run(&world);
     let (image, _) = client.put_image("prod/web:1", &[b"layer"]).await;
-    assert!(failed(&world).await.contains("`prod/web` has no manifest `1`"));
+    assert!(failed(&world).await.contains("is in quarantine"));
     assert_eq!(digest_of(&client, "mirror/web:1").await, None);
     let finding = seaworthy_registry::Finding {
         state: seaworthy_registry::QuarantineState::Passed,

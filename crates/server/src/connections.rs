@@ -32,6 +32,7 @@ use axum::{
     body::{Body, Bytes, HttpBody},
     extract::ConnectInfo,
 };
+use http::{HeaderValue, header};
 use hyper::{
     body::{Frame, Incoming, SizeHint},
     server::conn::http1,
@@ -246,7 +247,11 @@ pub(crate) async fn serve(
                     let caller = Caller { address, is_secure: false, certificate: None };
                     converse(PlainStream::new(stream), (caller, hold), app, stop).await;
                 }
-                Door::Tls(acceptor) => shake_hands(stream, (address, hold), &acceptor, app, stop).await,
+                Door::Tls(acceptor) => match knocks(&stream, &stop).await {
+                    Some(Knock::Plain) => unread::refuse_plain(stream, app.language).await,
+                    Some(Knock::Other) => shake_hands(stream, (address, hold), &acceptor, app, stop).await,
+                    None => {}
+                },
             }
         });
     }
@@ -278,6 +283,29 @@ pub(crate) async fn serve_socket(listener: UnixListener, app: App, stop: Cancell
     drop(listener);
     connections.close();
     connections.wait().await;
+}
+
+/// What somebody begins with at the HTTPS door.
+enum Knock {
+    /// A method's first letter: plain HTTP, whose client could not read a refusal by TLS.
+    Plain,
+    /// A handshake, or what will fail to be one.
+    Other,
+}
+
+/// `None` when nothing comes.
+async fn knocks(stream: &TcpStream, stop: &CancellationToken) -> Option<Knock> {
+    let deadline = Duration::from_secs(limit::HANDSHAKE_SECONDS);
+    let mut first = [0];
+    let peeked = tokio::select! {
+        peeked = tokio::time::timeout(deadline, stream.peek(&mut first)) => peeked,
+        () = stop.cancelled() => return None,
+    };
+    match (peeked, first) {
+        (Ok(Ok(1)), [b'A'..=b'Z']) => Some(Knock::Plain),
+        (Ok(Ok(1)), _) => Some(Knock::Other),
+        _ => None,
+    }
 }
 
 /// The handshake, which has a deadline, and what is asked behind it.
@@ -322,10 +350,14 @@ where
         request.extensions_mut().insert(hold.clone());
         let answer = app.router.clone().oneshot(request);
         async move {
-            let answer = match hostless {
+            let mut answer = match hostless {
                 Some(refusal) => refusal,
                 None => answer.await?,
             };
+            // Who still sends need not: nothing of it is read any more (RFC 9112 section 9.6).
+            if running.is_left_unread() {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(answered(answer, running))
         }
     });

@@ -142,6 +142,18 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "サインインするか、`Retry-After` の時間だけ待ってください。上限は `seaworthy.toml` の `anonymous_requests_per_minute` です",
     ),
     ("a text has U+0000", "テキストに U+0000 が含まれています"),
+    (
+        "this is plain HTTP, and this door speaks HTTPS",
+        "平文の HTTP が届きましたが、このポートは HTTPS 用です",
+    ),
+    ("begin the address with `https://`", "アドレスを `https://` で始めてください"),
+    ("`/acr/v1/{}` is not served", "`/acr/v1/{0}` は提供していません"),
+    (
+        "`seaworthy image deleted` lists what can be restored",
+        "復元できるものは `seaworthy image deleted` で一覧できます",
+    ),
+    ("it is not what `If-Match` says", "`If-Match` の条件を満たしていません"),
+    ("it is what `If-None-Match` excludes", "`If-None-Match` の条件を満たしていません"),
     ("the request has no `Host` header", "要求に `Host` ヘッダーがありません"),
     ("the request cannot be read: it is not HTTP/1.1", "要求を読み取れません。HTTP/1.1 の形式ではありません"),
     ("the request's path is longer than a server reads", "要求のパスが長すぎて読み取れません"),

@@ -42,6 +42,8 @@ pub mod webhook;
 pub mod limit {
     /// Largest request body of the API, in bytes: an inventory that the command line sends.
     pub const BODY_BYTES: usize = 32 * 1024 * 1024;
+    /// Longest form at the token service, in bytes: a token that is exchanged has a few thousand.
+    pub const FORM_BYTES: usize = 64 * 1024;
     /// How long a shutdown waits for requests and workers, in seconds.
     pub const SHUTDOWN_SECONDS: u64 = 20;
     /// How long it then waits for the database to close, in seconds.

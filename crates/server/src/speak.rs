@@ -18,8 +18,11 @@ use crate::{api::ApiError, japanese, limit, token};
 /// `Accept-Language` the server's own holds: clients of the registry send none.
 pub(crate) async fn to_the_caller(State(own): State<Language>, mut request: Request, next: Next) -> Response {
     let language = wanted(request.headers()).unwrap_or(own);
-    let is_api = request.uri().path().starts_with("/api/");
-    let is_token = request.uri().path().starts_with("/oauth2/");
+    let path = request.uri().path();
+    let of =
+        |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let (is_api, is_token, is_registry) = (path.starts_with("/api/"), of("/oauth2"), of("/v2") || of("/acr"));
+    let is_head = request.method() == http::Method::HEAD;
     request.extensions_mut().insert(language);
     let mut response = next.run(request).await;
     if let Some(Told(problem)) = response.extensions_mut().remove::<Told>() {
@@ -27,14 +30,22 @@ pub(crate) async fn to_the_caller(State(own): State<Language>, mut request: Requ
     }
     let (mut parts, body) = response.into_parts();
     let failed = parts.status.is_client_error() || parts.status.is_server_error();
+    let is_said = parts.headers.get(header::CONTENT_TYPE).is_some_and(|it| it == "application/json");
     let problem = match parts.extensions.remove::<Problem>() {
         Some(problem) => problem,
         // The router and the readers of bodies and queries answer in plain text.
-        None if is_api && failed => unnamed(parts.status, body).await,
+        None if is_api && failed => unnamed(parts.status, body, limit::BODY_BYTES).await,
+        None if is_token && failed && !is_said => unnamed(parts.status, body, limit::FORM_BYTES).await,
+        None if is_registry && failed && !is_said && !is_head => {
+            unnamed(parts.status, body, limit::BODY_BYTES).await
+        }
         None => return Response::from_parts(parts, body),
     };
     let mut response = if is_token {
         token::told(problem, language)
+    } else if is_registry {
+        let body = seaworthy_registry::body_of(&japanese::problem(problem, language));
+        (parts.status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
     } else {
         ApiError(japanese::problem(problem, language)).into_response()
     };
@@ -58,7 +69,7 @@ fn registry_answer(response: Response, problem: Problem, language: Language) -> 
     Response::from_parts(parts, Body::from(body))
 }
 
-async fn unnamed(status: StatusCode, body: Body) -> Problem {
+async fn unnamed(status: StatusCode, body: Body, longest: usize) -> Problem {
     let bytes = to_bytes(body, limit::REJECTION_BYTES).await.unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes).trim().to_owned();
     match status {
@@ -68,10 +79,9 @@ async fn unnamed(status: StatusCode, body: Body) -> Problem {
             Problem::new(ErrorCode::Unsupported, "the route does not know this method")
                 .hint("docs/reference/openapi.json lists all of them")
         }
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-            ErrorCode::TooLarge,
-            format!("the request is longer than {} bytes", limit::BODY_BYTES),
-        ),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(ErrorCode::TooLarge, format!("the request is longer than {longest} bytes"))
+        }
         status if status.is_client_error() => {
             Problem::new(ErrorCode::Invalid, format!("the request cannot be read: {}", reason(&text)))
         }

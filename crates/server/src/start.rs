@@ -1,6 +1,6 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use axum::{Extension, Router, middleware};
+use axum::{Extension, Router, extract::DefaultBodyLimit, middleware};
 use seaworthy_access::Access;
 use seaworthy_clearance::Clearance;
 use seaworthy_findings::{FeedReader, Findings, FindingsConfig};
@@ -351,10 +351,15 @@ async fn open_database(data: &DataDir, config: &Config) -> Result<Db, StartError
 fn application(rooms: &Rooms) -> Router {
     Router::new()
         .merge(seaworthy_registry::router(rooms.registry.clone()))
-        .merge(token::routes().with_state(rooms.access.clone()).into_router())
+        .merge(
+            token::routes()
+                .with_state(rooms.access.clone())
+                .into_router()
+                .layer(DefaultBodyLimit::max(limit::FORM_BYTES)),
+        )
         .merge(api::routes().with_state(rooms.clone()).into_router())
         .fallback(console::serve)
-        .layer(axum::extract::DefaultBodyLimit::max(limit::BODY_BYTES))
+        .layer(DefaultBodyLimit::max(limit::BODY_BYTES))
 }
 
 /// The group whose members are operators, by name or number.

@@ -10,7 +10,7 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, header};
 use seaworthy_access::{Access, AccessError, DockerScope, Identity, ResourceAccess};
-use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_model::{AuthMethod, ErrorCode, Problem};
 use seaworthy_policy::Language;
 use serde_json::{Value, json};
 
@@ -58,6 +58,12 @@ async fn by_form(
             Ok(Identity::anonymous(source))
         }
         Some("password") => form.secret(&access, ("username", "password"), source).await,
+        // A client may say who it is in the header instead (RFC 6749 §2.3.1).
+        Some("client_credentials")
+            if form.get("client_id").is_none() && identity.actor.method == AuthMethod::ClientSecret =>
+        {
+            return exchangeable(&access, &identity).await;
+        }
         Some("client_credentials") => {
             return match form.secret(&access, ("client_id", "client_secret"), source).await {
                 Ok(identity) => exchangeable(&access, &identity).await,
@@ -123,10 +129,17 @@ async fn exchange(
 struct Form(Vec<(String, String)>);
 
 impl Form {
+    /// No parameter is there twice (RFC 6749 §3.2), but `scope`, of which docker sends several.
     fn read(body: &Bytes) -> Result<Self, Response> {
         let text = std::str::from_utf8(body);
-        text.map(|text| Self(decode_form(text)))
-            .map_err(|_| refuse("invalid_request", "the form is not UTF-8"))
+        let form = decode_form(text.map_err(|_| refuse("invalid_request", "the form is not UTF-8"))?);
+        let is_twice = |(at, (name, _)): (usize, &(String, String))| {
+            name != "scope" && form.iter().take(at).any(|(other, _)| other == name)
+        };
+        if form.iter().enumerate().any(is_twice) {
+            return Err(refuse("invalid_request", "a parameter is there twice"));
+        }
+        Ok(Self(form))
     }
 
     fn get(&self, name: &str) -> Option<&str> {
@@ -199,7 +212,7 @@ async fn issue(access: &Access, identity: &Identity, form: &[(String, String)]) 
 
 /// An answer that nobody keeps (RFC 6749 §5.1).
 fn secret(body: &Value) -> Response {
-    ([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
+    ([(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")], axum::Json(body)).into_response()
 }
 
 /// Said by [`told`] in the caller's language. A 401 says how else to prove who asks (RFC 9110 §15.5.2).
@@ -247,6 +260,6 @@ fn disbelieved(error: AccessError, word: &str, language: Language) -> Response {
 }
 
 fn refuse(error: &str, description: &str) -> Response {
-    (StatusCode::BAD_REQUEST, axum::Json(json!({"error": error, "error_description": description})))
-        .into_response()
+    let problem = Problem::new(ErrorCode::Invalid, description);
+    (StatusCode::BAD_REQUEST, axum::Json(both(error, problem, Language::English))).into_response()
 }

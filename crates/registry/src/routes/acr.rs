@@ -51,7 +51,12 @@ pub(super) async fn handle(
         call.acr(&target, &host, request).await
     };
     finish(answer.unwrap_or_else(|error| {
-        let problem = Problem::from(error);
+        // Azure's registry says 401 of all that is not permitted; its command line waits and tries again at a 403.
+        let is_permitted = !matches!(error, RegistryError::NotPermitted(_));
+        let mut problem = Problem::from(error);
+        if !is_permitted {
+            problem.code = ErrorCode::Unauthorized;
+        }
         let mut response = respond::problem(&problem, head);
         if problem.code == ErrorCode::Unsupported {
             set(&mut response, header::ALLOW, methods(&target));

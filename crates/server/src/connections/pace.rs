@@ -206,6 +206,13 @@ impl Running {
     }
 }
 
+impl Running {
+    /// True when its body is not read to its end, and nobody will.
+    pub(super) fn is_left_unread(&self) -> bool {
+        self.0.beat().unread
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let mut beat = self.0.beat();

@@ -266,6 +266,7 @@ async fn who_is_refused_while_sending_reads_why() {
             ("unix", writes_then_reads(through_unix, request).await),
         ] {
             assert!(said.contains(says), "{name}, {}: {said}", &request[..60]);
+            assert!(said.contains("connection: close\r\n"), "{name}: {said}");
         }
     }
     stop.cancel();
@@ -283,6 +284,34 @@ async fn writes_then_reads<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, req
         Ok(_) => said,
         Err(error) => format!("not read: {error}"),
     }
+}
+
+/// Clients that take `localhost` for plain would show the bytes of an alert.
+#[tokio::test]
+async fn who_speaks_plainly_to_the_https_door_is_told() {
+    let (tcp, stop) = (TcpListener::bind("127.0.0.1:0").await.expect("a port"), CancellationToken::new());
+    let address = tcp.local_addr().expect("bound");
+    let door = Door::Tls(tls::tests::acceptor().await);
+    let server = tokio::spawn(serve(tcp, door, app(), Slots::new(64), stop.clone()));
+    for (asked, says) in [
+        ("GET /v2/ HTTP/1.1\r\nhost: a\r\n\r\n", "speaks HTTPS"),
+        ("PATCH / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc", "400 Bad Request"),
+        // Nothing that anybody says.
+        ("\x17\x03\x03\0\0", "not read"),
+        ("get", "not read"),
+    ] {
+        let stream = TcpStream::connect(address).await.expect("connected");
+        let (mut read, mut write) = stream.into_split();
+        write.write_all(asked.as_bytes()).await.expect("sent");
+        let mut said = Vec::new();
+        let done = read.read_to_end(&mut said).await;
+        let said = String::from_utf8_lossy(&said).into_owned();
+        // An alert is not text.
+        let is_alert = said.starts_with('\x15') || done.is_err();
+        assert!(said.contains(says) || (says == "not read" && is_alert), "{asked:?}: {said:?}");
+    }
+    stop.cancel();
+    server.await.expect("ended");
 }
 
 /// Whoever was refused and goes on is cut off in the end, and so is who says nothing more.

@@ -2,6 +2,7 @@
 //! answer to them has no body; clients of a registry look for one (distribution spec, "Error Codes").
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -12,8 +13,9 @@ use bytes::{Buf as _, Bytes};
 use http::{HeaderValue, Request, StatusCode, Version, header};
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
+use super::parting::Parting;
 use crate::japanese;
 
 /// Gives refusals by HTTP itself a body, in the server's language: nobody has read which one is wanted.
@@ -63,6 +65,22 @@ pub(super) fn hostless<B>(request: &Request<B>, language: Language) -> Option<Re
         answer.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     Some(answer)
+}
+
+/// Tells who speaks plain HTTP at the HTTPS door, and closes.
+pub(super) async fn refuse_plain<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, language: Language) {
+    let problem = Problem::new(ErrorCode::Invalid, "this is plain HTTP, and this door speaks HTTPS")
+        .hint("begin the address with `https://`");
+    let body = seaworthy_registry::body_of(&japanese::problem(problem, language));
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\nx-content-type-options: nosniff\r\n\r\n{body}"
+    );
+    if stream.write_all(answer.as_bytes()).await.is_ok() {
+        let mut parting = Parting::default();
+        let _ = poll_fn(|context| parting.poll(&mut stream, context)).await;
+    }
 }
 
 impl Refusals {
