@@ -1,6 +1,6 @@
 //! Repositories, manifests and tags as ACR's data plane describes them.
 
-use seaworthy_oci::{Digest, RepoName, Tag};
+use seaworthy_oci::{Descriptor, Digest, Manifest, RepoName, Tag};
 use serde_json::{Value, json};
 
 use crate::{
@@ -124,8 +124,24 @@ impl Registry {
                     fields.insert(name.to_owned(), text.clone().into());
                 }
             }
+            match self.parsed(&row.digest, &row.media_type).await? {
+                Some(Manifest::Image(image)) => {
+                    fields.insert("configMediaType".to_owned(), image.config.media_type.into());
+                }
+                Some(Manifest::Index(index)) => {
+                    let references: Vec<Value> = index.manifests.iter().map(reference).collect();
+                    fields.insert("references".to_owned(), references.into());
+                }
+                None => {}
+            }
         }
         Ok(value)
+    }
+
+    /// `None` when it went meanwhile, or was stored when less was refused.
+    async fn parsed(&self, digest: &Digest, media_type: &str) -> Result<Option<Manifest>, RegistryError> {
+        let bytes = db::manifest_bytes(self.db(), digest).await?;
+        Ok(bytes.and_then(|bytes| Manifest::parse(&bytes, Some(media_type)).ok()))
     }
 
     /// The config of an image as JSON; null when it has none that can be read.
@@ -149,6 +165,16 @@ impl Order {
             Self::Time { sign, .. } => format!("{}.{name}", sign * micros),
         }
     }
+}
+
+/// One of an index, as ACR lists it.
+fn reference(child: &Descriptor) -> Value {
+    let mut value = json!({"digest": child.digest});
+    if let (Some(platform), Some(fields)) = (&child.platform, value.as_object_mut()) {
+        fields.insert("architecture".to_owned(), platform.architecture.clone().into());
+        fields.insert("os".to_owned(), platform.os.clone().into());
+    }
+    value
 }
 
 fn tag_value(row: &TagRow) -> Value {

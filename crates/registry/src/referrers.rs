@@ -187,6 +187,7 @@ impl Registry {
             sees_all,
             hides: !sees_all && self.is_quarantined(repository).await?,
             door: Door::Manifest,
+            has_subject: told.is_none() || self.has_manifest(repository, of.1).await?,
         };
         let mut page = Vec::with_capacity(rows.len());
         for mut row in rows {
@@ -301,8 +302,9 @@ struct View<'r> {
     sees_all: bool,
     /// What nobody let out of quarantine.
     hides: bool,
-    /// A pending answer is waited for once per page.
+    /// A pending answer is waited for once per page: of what is here, for nothing else is being judged.
     door: Door,
+    has_subject: bool,
 }
 
 impl View<'_> {
@@ -324,8 +326,9 @@ impl View<'_> {
             return Ok(true);
         }
         let gate = &self.registry.inner.config.gate;
-        // What is not here gets, once it is, the answer of what it refers to; its own is not worth a wait.
-        let (judged, door) = if row.is_here { (&row.digest, self.door) } else { (self.of.1, Door::Blob) };
+        // What is not here gets, once it is, the answer of what it refers to.
+        let judged = if row.is_here { &row.digest } else { self.of.1 };
+        let door = if row.is_here || self.has_subject { self.door } else { Door::Blob };
         let Some(refusal) = gate.check(self.of.0, judged, door).await? else { return Ok(true) };
         if refusal.is_pending() {
             self.door = Door::Blob;

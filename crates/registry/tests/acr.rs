@@ -7,7 +7,7 @@ use seaworthy_store::args;
 use seaworthy_testkit::{TestDb, db_tests};
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Client, ROOMS, World};
+use crate::client::{Answer, Client, IMAGE, INDEX, ROOMS, World};
 
 db_tests!(super::ROOMS; attributes_as_acr_says_them, pages_in_every_order, pages_of_manifests_are_bounded,
     a_repository_goes_with_all_it_holds, deleted_names_are_bounded, strangers_learn_nothing, tokens_do_what_their_map_says, what_is_in_quarantine_is_hidden, an_index_leaves_quarantine_with_its_images, challenges_ask_for_the_least);
@@ -47,6 +47,7 @@ async fn attributes_as_acr_says_them(test: TestDb) {
         ("architecture", json!("amd64")),
         ("os", json!("linux")),
         ("mediaType", json!("application/vnd.oci.image.manifest.v1+json")),
+        ("configMediaType", json!("application/vnd.oci.image.config.v1+json")),
         ("tags", json!(["1", "latest"])),
         ("changeableAttributes", free.clone()),
     ] {
@@ -63,6 +64,22 @@ async fn attributes_as_acr_says_them(test: TestDb) {
     assert_eq!(json_of(&client.get(&none).await)["tags"], json!([]));
     let catalog = json_of(&client.get("/acr/v1/_catalog").await);
     assert_eq!(catalog, json!({"repositories":["library/app"]}));
+    let child = |platform: &str| {
+        format!(r#"{{"mediaType":"{IMAGE}","digest":"{digest}","size":{}{platform}}}"#, manifest.len())
+    };
+    let platform = r#","platform":{"os":"linux","architecture":"arm64","variant":"v8"}"#;
+    let index = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{},{}]}}"#,
+        child(platform),
+        child("")
+    );
+    let put = client.put_as("/v2/library/app/manifests/all", INDEX, &index).await;
+    assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+    let path = format!("/acr/v1/library/app/_manifests/{}", Digest::sha256(index.as_bytes()));
+    let described = json_of(&client.get(&path).await);
+    let references = json!([{"digest": digest, "architecture": "arm64", "os": "linux"}, {"digest": digest}]);
+    assert_eq!(described["manifest"]["references"], references);
+    assert!(described["manifest"].get("configMediaType").is_none(), "an index has no config");
 }
 
 async fn names(client: &Client, first: &str, field: &str, key: &str) -> Vec<String> {

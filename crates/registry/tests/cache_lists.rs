@@ -545,11 +545,14 @@ async fn annotations_are_for_who_may_pull(test: TestDb) {
         json["manifests"][0]["annotations"]["note"].clone()
     };
     assert_eq!(note().await, "s");
-    // What is not here is judged as its subject is, and not waited for.
+    // What is not here is judged as its subject is, which is not waited for where nobody judges it.
     for verdict in ["blocked", "pending", "soon"] {
         world.gate.0.lock().expect("lock").insert(("hub/a".into(), image.digest), verdict);
         assert_eq!(note().await, Value::Null, "{verdict}");
     }
+    let pulled = client.get(&format!("/v2/hub/a/manifests/{}", image.digest)).await;
+    assert_eq!(pulled.status, StatusCode::OK, "{}", pulled.text());
+    assert_eq!(note().await, "s", "it is here, and is judged soon");
 }
 
 /// An upstream may sort without a look at the case, page by page; ours are sorted by bytes.

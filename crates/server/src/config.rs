@@ -91,7 +91,8 @@ settings! {
     /// Private networks that webhooks of alerts may be sent into, besides the internet: `10.0.0.0/8`,
     /// `127.0.0.1`. A metadata address of a cloud has to be listed by itself.
     webhook_networks: Vec<String> = Vec::new();
-    /// PEM file with certificates to trust besides the system's, for webhooks and mail.
+    /// PEM file with certificates to trust besides the system's: of webhooks, mail, and the registries that are cached,
+    /// mirrored or copied to.
     trusted_ca: String = String::new();
     /// The section `[mail]`: where mails of alerts are handed in.
     mail: MailConfig = MailConfig::default();

@@ -354,8 +354,9 @@ where
                 Some(refusal) => refusal,
                 None => answer.await?,
             };
-            // Who still sends need not: nothing of it is read any more (RFC 9112 section 9.6).
-            if running.is_left_unread() {
+            // Who is refused and still sends need not: nothing of it is read any more (RFC 9112 section 9.6).
+            let is_refused = answer.status().is_client_error() || answer.status().is_server_error();
+            if is_refused && running.is_left_unread() {
                 answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(answered(answer, running))

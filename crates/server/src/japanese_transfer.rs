@@ -154,6 +154,10 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ),
     ("it is not what `If-Match` says", "`If-Match` の条件を満たしていません"),
     ("it is what `If-None-Match` excludes", "`If-None-Match` の条件を満たしていません"),
+    (
+        "name its authority with `trusted_ca` in `seaworthy.toml`",
+        "認証局の証明書を `seaworthy.toml` の `trusted_ca` に指定してください",
+    ),
     ("the request has no `Host` header", "要求に `Host` ヘッダーがありません"),
     ("the request cannot be read: it is not HTTP/1.1", "要求を読み取れません。HTTP/1.1 の形式ではありません"),
     ("the request's path is longer than a server reads", "要求のパスが長すぎて読み取れません"),

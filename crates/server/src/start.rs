@@ -351,12 +351,7 @@ async fn open_database(data: &DataDir, config: &Config) -> Result<Db, StartError
 fn application(rooms: &Rooms) -> Router {
     Router::new()
         .merge(seaworthy_registry::router(rooms.registry.clone()))
-        .merge(
-            token::routes()
-                .with_state(rooms.access.clone())
-                .into_router()
-                .layer(DefaultBodyLimit::max(limit::FORM_BYTES)),
-        )
+        .merge(token::router(rooms.access.clone()))
         .merge(api::routes().with_state(rooms.clone()).into_router())
         .fallback(console::serve)
         .layer(DefaultBodyLimit::max(limit::BODY_BYTES))

@@ -3,9 +3,9 @@
 //! over a scope it may not have: it gets a token for the rest.
 
 use axum::{
-    Extension,
+    Extension, Router,
     body::Bytes,
-    extract::{RawQuery, State},
+    extract::{DefaultBodyLimit, RawQuery, State},
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, StatusCode, header};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{ApiError, decode_form},
-    japanese,
+    japanese, limit,
     route::Routes,
 };
 
@@ -25,6 +25,10 @@ pub(crate) fn routes() -> Routes<Access> {
         .get("/oauth2/token", by_get)
         .post("/oauth2/token", by_form)
         .post("/oauth2/exchange", exchange)
+}
+
+pub(crate) fn router(access: Access) -> Router {
+    routes().with_state(access).into_router().layer(DefaultBodyLimit::max(limit::FORM_BYTES))
 }
 
 /// GET with Basic credentials: docker, podman, skopeo.
@@ -262,4 +266,87 @@ fn disbelieved(error: AccessError, word: &str, language: Language) -> Response {
 fn refuse(error: &str, description: &str) -> Response {
     let problem = Problem::new(ErrorCode::Invalid, description);
     (StatusCode::BAD_REQUEST, axum::Json(both(error, problem, Language::English))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::{body::Body, extract::Request};
+    use seaworthy_model::{Actor, SystemClock};
+    use seaworthy_store::Db;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn access(folder: &std::path::Path) -> Access {
+        let db = Db::open_sqlite(&folder.join("db"), Arc::new(SystemClock)).await.expect("db");
+        let rooms = [seaworthy_seal::SCHEMA, seaworthy_ledger::SCHEMA, seaworthy_access::SCHEMA];
+        db.migrate(&rooms).await.expect("tables");
+        let seal = seaworthy_seal::Seal::open(folder).expect("a key");
+        Access::open(db, &seal, "registry.test").await.expect("access")
+    }
+
+    async fn post(access: &Access, identity: Identity, form: String) -> (StatusCode, Value) {
+        let router = router(access.clone()).layer(Extension(identity)).layer(Extension(Language::English));
+        let request = Request::post("/oauth2/token").body(Body::from(form)).expect("a request");
+        let answer = router.oneshot(request).await.expect("an answer");
+        let status = answer.status();
+        let bytes = axum::body::to_bytes(answer.into_body(), usize::MAX).await.expect("a body");
+        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn forms_are_bounded_and_have_each_parameter_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let access = access(folder.path()).await;
+        let nobody = || Identity::anonymous(None);
+        let long = |length: usize| format!("a={}", "x".repeat(length - 2));
+        for (form, status, says) in [
+            (long(limit::FORM_BYTES), StatusCode::BAD_REQUEST, "`grant_type` is missing"),
+            (long(limit::FORM_BYTES + 1), StatusCode::PAYLOAD_TOO_LARGE, ""),
+            (
+                "grant_type=password&grant_type=password".into(),
+                StatusCode::BAD_REQUEST,
+                "a parameter is there twice",
+            ),
+            (
+                "grant_type=password&service=x&scope=a&scope=b".into(),
+                StatusCode::BAD_REQUEST,
+                "`service` is another one than this",
+            ),
+            (
+                "grant_type=password&service=registry.test&scope=a&scope=b".into(),
+                StatusCode::UNAUTHORIZED,
+                "authentication is required",
+            ),
+        ] {
+            let (answered, body) = post(&access, nobody(), form).await;
+            assert_eq!(answered, status, "{says}");
+            let problem = body.pointer("/error/message").or_else(|| body.get("error_description"));
+            assert_eq!(problem.and_then(Value::as_str).unwrap_or_default(), says, "{body}");
+        }
+    }
+
+    /// RFC 6749 section 2.3.1.
+    #[tokio::test]
+    async fn a_client_may_say_who_it_is_by_basic() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let access = access(folder.path()).await;
+        let name = "ci".parse().expect("a name");
+        let kind = seaworthy_access::PrincipalKind::ServicePrincipal;
+        let new = access.create_principal(&Actor::system(), name, kind).await.expect("created");
+        let secret = new.secret.expect("a secret").secret;
+        let ci = access.authenticate_secret("ci", secret.expose(), None).await.expect("right");
+        let form = || "grant_type=client_credentials".to_owned();
+        let (status, body) = post(&access, ci.clone(), form()).await;
+        assert_eq!((status, body["token_type"].as_str()), (StatusCode::OK, Some("Bearer")), "{body}");
+        // A token is no secret, and nobody has none.
+        let token = access.issue_token(&ci, &[]).await.expect("a token");
+        let bearer = access.authenticate_token(token.token.expose(), None).await.expect("valid");
+        for identity in [bearer, Identity::anonymous(None)] {
+            let (status, body) = post(&access, identity, form()).await;
+            assert_eq!((status, body["error"].as_str()), (StatusCode::UNAUTHORIZED, Some("invalid_client")));
+        }
+    }
 }

@@ -119,7 +119,10 @@ pub(crate) async fn principal(global: &Global, verb: PrincipalVerb) -> Outcome {
             let body = json!({"name": name, "kind": kind, "role": role, "scope": scope});
             let made = server.post("/api/v1/principals", &body).await?;
             render::json(&made);
-            note(Text::ShownOnce.say(language()));
+            // Everybody has none.
+            if ["client_secret", "link"].iter().any(|it| made.get(it).is_some_and(Value::is_string)) {
+                note(Text::ShownOnce.say(language()));
+            }
         }
         PrincipalVerb::List => {
             let columns = [

@@ -80,6 +80,9 @@ impl UpstreamError {
             Self::Forbidden { .. } => Problem::new(ErrorCode::Unavailable, message)
                 .retry_after(limit::UPSTREAM_RETRY_SECONDS)
                 .hint("allow its network with `--allow-network`, if it is meant"),
+            _ if message.contains("UnknownIssuer") => Problem::new(ErrorCode::Unavailable, message)
+                .retry_after(limit::UPSTREAM_RETRY_SECONDS)
+                .hint("name its authority with `trusted_ca` in `seaworthy.toml`"),
             _ => Problem::new(ErrorCode::Unavailable, message).retry_after(limit::UPSTREAM_RETRY_SECONDS),
         }
     }
