@@ -158,6 +158,7 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "name its authority with `trusted_ca` in `seaworthy.toml`",
         "認証局の証明書を `seaworthy.toml` の `trusted_ca` に指定してください",
     ),
+    ("the request has several `Host` headers", "要求に `Host` ヘッダーが複数あります"),
     ("the request has no `Host` header", "要求に `Host` ヘッダーがありません"),
     ("the request cannot be read: it is not HTTP/1.1", "要求を読み取れません。HTTP/1.1 の形式ではありません"),
     ("the request's path is longer than a server reads", "要求のパスが長すぎて読み取れません"),

@@ -149,6 +149,7 @@ async fn what_nobody_could_read_is_refused_with_a_body() {
         ("NONSENSE\r\n\r\n".to_owned(), "400 Bad Request", "UNSUPPORTED"),
         ("GET /\0 HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), "400 Bad Request", "UNSUPPORTED"),
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), "400 Bad Request", "UNSUPPORTED"),
+        ("GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n".to_owned(), "400 Bad Request", "UNSUPPORTED"),
         (
             format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(70_000)),
             "414 URI Too Long",

@@ -47,13 +47,17 @@ fn worded(bytes: &[u8], language: Language) -> Option<Bytes> {
     Some((head + &body).into())
 }
 
-/// What a request is refused with that does not say whom it asks (RFC 9112 section 3.2), which HTTP lets pass.
+/// What a request is refused with that does not say whom it asks, or says it twice (RFC 9112 section 3.2), which HTTP
+/// lets pass.
 pub(super) fn hostless<B>(request: &Request<B>, language: Language) -> Option<Response> {
-    let says = request.uri().authority().is_some() || request.headers().contains_key(header::HOST);
-    if says || request.version() < Version::HTTP_11 {
-        return None;
-    }
-    let problem = Problem::new(ErrorCode::Invalid, "the request has no `Host` header");
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    let may_be_none = request.uri().authority().is_some() || request.version() < Version::HTTP_11;
+    let message = match hosts {
+        0 if !may_be_none => "the request has no `Host` header",
+        0 | 1 => return None,
+        _ => "the request has several `Host` headers",
+    };
+    let problem = Problem::new(ErrorCode::Invalid, message);
     let body = seaworthy_registry::body_of(&japanese::problem(problem, language));
     let mut answer = Response::new(Body::from(body));
     *answer.status_mut() = StatusCode::BAD_REQUEST;
