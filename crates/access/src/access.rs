@@ -174,7 +174,7 @@ impl Access {
             expires_at
         };
         let actor = actor_of(principal, AuthMethod::ClientSecret, source);
-        Ok(Identity { ends, ..Identity::new(actor, Rights::Principal(principal.id)) })
+        Ok(Identity { ends, secret_ends: ends, ..Identity::new(actor, Rights::Principal(principal.id)) })
     }
 
     /// Checks a bearer token: signature, times, audience, and that nothing about its principal
@@ -208,8 +208,12 @@ impl Access {
         } else {
             actor_of(principal, AuthMethod::Token, source)
         };
-        let ends = Some(Timestamp::from_seconds(claims.exp));
-        Ok(Identity { ends, ..Identity::new(actor, Rights::Token(principal.id, claims.access.clone())) })
+        let identity = Identity::new(actor, Rights::Token(principal.id, claims.access.clone()));
+        Ok(Identity {
+            ends: Some(Timestamp::from_seconds(claims.exp)),
+            secret_ends: claims.secret_ends.map(Timestamp::from_seconds),
+            ..identity
+        })
     }
 
     /// Issues a token for what `identity` may do of what is asked: a subset, never a failure. Who is
@@ -248,6 +252,7 @@ impl Access {
             jti: CredentialId::generate().to_string(),
             epoch: principal.epoch,
             access: access.clone(),
+            secret_ends: identity.secret_ends.map(Timestamp::as_seconds),
         };
         let token = self.inner.key.sign(&claims)?;
         Ok(Token { token, expires_in, issued_at: now, access })

@@ -11,6 +11,8 @@ pub struct Identity {
     pub(crate) session: Option<Session>,
     /// When what proved it ends: no token that is bought with it lasts longer.
     pub(crate) ends: Option<Timestamp>,
+    /// When the secret behind a token ends, which another may be exchanged for.
+    pub(crate) secret_ends: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug)]
@@ -29,7 +31,7 @@ pub(crate) enum Rights {
 
 impl Identity {
     pub(crate) const fn new(actor: Actor, rights: Rights) -> Self {
-        Self { actor, rights, session: None, ends: None }
+        Self { actor, rights, session: None, ends: None, secret_ends: None }
     }
 
     /// Nobody in particular.

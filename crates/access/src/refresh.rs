@@ -50,13 +50,14 @@ impl Access {
                 identity.rights = Rights::Principal(id);
                 // The secret's proof, said by the token that it bought.
                 identity.actor.method = AuthMethod::ClientSecret;
+                identity.ends = identity.secret_ends;
                 Ok(identity)
             }
             _ => Err(AccessError::BadCredential),
         }
     }
 
-    /// Issues a refresh token to who proved a secret. It ends with the last secret of its principal, if that is
+    /// Issues a refresh token to who proved a secret. It ends with that, and with the last of its principal, if that is
     /// sooner.
     pub async fn issue_refresh_token(&self, identity: &Identity) -> Result<Secret<String>, AccessError> {
         let sub = identity.principal().filter(|_| identity.has_secret()).ok_or(AccessError::BadCredential)?;
@@ -65,12 +66,13 @@ impl Access {
         let now = self.inner.clock.now().as_seconds();
         let held = db::credentials(&self.inner.db, sub).await?;
         let ends = held.iter().map(|it| it.expires_at.map_or(i64::MAX, Timestamp::as_seconds)).max();
-        let ends = ends.filter(|ends| now < *ends).ok_or(AccessError::BadCredential)?;
+        let proved = identity.ends.map_or(i64::MAX, Timestamp::as_seconds);
+        let ends = ends.filter(|ends| now < (*ends).min(proved)).ok_or(AccessError::BadCredential)?;
         let claims = RefreshClaims {
             iss: self.service().to_owned(),
             aud: self.service().to_owned(),
             sub,
-            exp: ends.min(now + limit::REFRESH_SECONDS),
+            exp: ends.min(proved).min(now + limit::REFRESH_SECONDS),
             nbf: now - 60,
             iat: now,
             jti: CredentialId::generate().to_string(),

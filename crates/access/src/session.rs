@@ -83,7 +83,7 @@ impl Access {
         let Some(principal) = snapshot.principals.get(&session.principal) else { return Ok(None) };
         let actor = actor_of(principal, AuthMethod::Session, source);
         let identity = Identity::new(actor, Rights::Principal(principal.id));
-        Ok(Some(Identity { session: Some(session), ..identity }))
+        Ok(Some(Identity { ends: Some(session.expires_at), session: Some(session), ..identity }))
     }
 
     /// True while what `identity` proved still holds: for answers that go on.

@@ -102,6 +102,9 @@ pub(crate) struct Claims {
     /// The principal's epoch when the token was issued.
     pub(crate) epoch: i64,
     pub(crate) access: Vec<ResourceAccess>,
+    /// When the secret ends that it was bought with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) secret_ends: Option<i64>,
 }
 
 /// A signed token.
@@ -214,6 +217,7 @@ mod tests {
             jti: "x".into(),
             epoch: 1,
             access: vec![],
+            secret_ends: None,
         }
     }
 

@@ -260,12 +260,21 @@ async fn a_secret_that_was_right_is_right_no_longer_than_it_is(test: TestDb) {
     let ci = access.authenticate_secret("ci", newest.secret.expose(), None).await.expect("right");
     let token = access.issue_token(&ci, &[]).await.expect("a token");
     assert_eq!(token.expires_in, 10);
+    let refresh =
+        [exchanged(&access, &ci).await, access.issue_refresh_token(&ci).await.map(|it| it.expose().clone())]
+            .map(|token| token.expect("a refresh token"));
+    for token in &refresh {
+        assert!(access.authenticate_refresh(token, None).await.is_ok());
+    }
     clock.advance(9);
     assert!(access.authenticate_token(token.token.expose(), None).await.is_ok());
     clock.advance(1);
     assert!(!right("ci", newest.secret.expose()).await);
     assert!(refused(&access.authenticate_token(token.token.expose(), None).await));
     assert!(refused(&access.issue_token(&ci, &[]).await));
+    for token in &refresh {
+        assert!(refused(&access.authenticate_refresh(token, None).await), "another secret goes on");
+    }
 
     // A token that buys another, again and again, buys no time.
     let ci = access.authenticate_secret("ci", &secret, None).await.expect("right");

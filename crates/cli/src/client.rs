@@ -179,6 +179,8 @@ fn of_token_service(status: StatusCode, said: &Value) -> Option<Problem> {
         StatusCode::UNAUTHORIZED => ErrorCode::Unauthorized,
         StatusCode::TOO_MANY_REQUESTS => ErrorCode::TooManyRequests,
         StatusCode::SERVICE_UNAVAILABLE => ErrorCode::Unavailable,
+        StatusCode::INSUFFICIENT_STORAGE => ErrorCode::NoSpace,
+        status if status.is_server_error() => ErrorCode::Internal,
         _ => ErrorCode::Invalid,
     };
     Some(Problem::new(code, message))

@@ -93,6 +93,8 @@ fn a_registry_of_others_is_killed_and_collected() {
         "kill,cold,collect",
         "--kills",
         "2",
+        "--runs",
+        "2",
         "--start",
         &start,
         "--collect",
@@ -104,10 +106,10 @@ fn a_registry_of_others_is_killed_and_collected() {
     let report = report.json();
     let figures = figures(&report);
     let median = |name: &str| figures[name]["median"].as_f64().expect("a number");
-    assert_eq!(figures["killed and started again"]["runs"], 2, "{report:#}");
+    assert_eq!(figures["killed and started again"]["runs"], 4, "{report:#}");
     assert!(median("images acknowledged while it was killed") > 0.0, "{report:#}");
     assert_eq!(figures["images acknowledged and lost"]["median"], 0.0);
-    assert_eq!(figures["killed, started, first pull of 1000 manifests"]["runs"], 3);
+    assert_eq!(figures["killed, started, first pull of 1000 manifests"]["runs"], 6);
     assert!(median("files and folders collected") >= 1_000.0, "{report:#}");
     assert!(figures.contains_key("collection"), "{report:#}");
     assert!(figures.contains_key("manifest GET while blobs are collected: latency"), "{report:#}");
@@ -149,10 +151,11 @@ fn a_cache_at_a_url_is_measured() {
     let url = format!("http://localhost:{}", server.port);
     let mut command = place.command(&["bench", "registry", &url, "--username", name, "-o", "json"]);
     command.env("SEAWORTHY_BENCH_PASSWORD", secret).args(["--only", "pull-through", "--blob-mib", "1"]);
-    let report = run(command.args(["--upstream", &upstream, "--cached-as", "hub"]));
+    let report = run(command.args(["--upstream", &upstream, "--cached-as", "hub", "--runs", "2"]));
     assert_eq!(report.code, 0, "{report:?}");
     let report = report.json();
     let figures = figures(&report);
     let times = &figures["200 clients pull what is not here: sent by the upstream"];
-    assert_eq!(times["median"], 1.0, "{report:#}");
+    // The second time it is here.
+    assert_eq!((&times["runs"], &times["max"]), (&Value::from(2), &Value::from(1.0)), "{report:#}");
 }

@@ -11,6 +11,7 @@ use seaworthy_store::{BlobCopy, BlobError, BlobReader, Stored, Tx, limit::SMALL_
 use crate::{
     Door, ROOM, Refusal, Registry, RegistryError,
     cache::Cache,
+    conditional::Precondition,
     db::{self, BlobRow, Entered, Link, Reaching},
     limit, lock,
     path::ManifestName,
@@ -46,10 +47,14 @@ impl Registry {
         if !self.access().allows(identity, Permission::Push, &scope).await? {
             self.require(identity, Permission::Pull, repository).await?;
         }
+        // What is not seen here is not looked for elsewhere: see `seen_in`.
+        let is_seen = self.is_linked(identity, repository, digest, Link::Name).await?
+            || self.is_reached(repository, digest).await?;
+        if !is_seen {
+            return Err(unknown(digest).into());
+        }
         let row = self.readable(digest).await?;
-        let linked = self.is_linked(identity, repository, digest, Link::Name).await?;
-        let visible = linked || self.is_reached(repository, digest).await?;
-        if visible && self.pin(&row).await? { Ok(row.size) } else { Err(unknown(digest).into()) }
+        if self.pin(&row).await? { Ok(row.size) } else { Err(unknown(digest).into()) }
     }
 
     async fn is_reached(&self, repository: &RepoName, digest: &Digest) -> Result<bool, RegistryError> {
@@ -174,10 +179,9 @@ impl Registry {
         digest: &Digest,
     ) -> Result<BlobRow, RegistryError> {
         self.require(identity, Permission::Pull, repository).await?;
-        let row = self.readable(digest).await?;
         let reach = self.reach_in_time(identity, repository, digest, Reaching::Opens).await?;
         if matches!(reach, Reach::Open(_)) {
-            return Ok(row);
+            return self.readable(digest).await;
         }
         self.opened_by(identity, repository, reach).await?;
         Err(unknown(digest).into())
@@ -461,11 +465,13 @@ impl Registry {
         identity: &Identity,
         repository: &RepoName,
         digest: &Digest,
+        condition: Precondition,
     ) -> Result<(), RegistryError> {
         self.require(identity, Permission::Delete, repository).await?;
-        let context = (repository.clone(), *digest, self.inner.clock.now());
-        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, digest, now), tx| {
+        let context = (repository.clone(), *digest, condition, self.inner.clock.now());
+        seaworthy_ledger::write(self.db(), &identity.actor, context, |context, tx| {
             Box::pin(async move {
+                let (repository, digest, condition, now) = context;
                 let locks = db::held_locks(tx, repository).await?.unwrap_or_default();
                 lock::check_delete(locks, repository.as_str())?;
                 match db::unlink_blob(tx, repository, digest, *now).await? {
@@ -476,6 +482,7 @@ impl Registry {
                     }
                     Some(false) => Err(unknown(digest).into()),
                     Some(true) => {
+                        condition.check(Some(digest))?;
                         let act = Act::new(Action::BlobDelete, crate::refusal::object(repository, digest));
                         Ok::<_, RegistryError>(((), vec![act]))
                     }

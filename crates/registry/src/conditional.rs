@@ -37,11 +37,9 @@ impl Precondition {
     /// Checks it against what is there now.
     pub(crate) fn check(&self, current: Option<&Digest>) -> Result<(), Problem> {
         let etag = current.map(etag);
-        let named = |tags: &[String], weak: bool| {
-            let strong = |tag: &str| {
-                tag.strip_prefix("W/").filter(|_| weak).unwrap_or(tag) == etag.as_deref().unwrap_or_default()
-            };
-            etag.is_some() && tags.iter().any(|tag| tag == "*" || strong(tag))
+        let named = |tags: &[String], weakly: bool| {
+            let opaque = |tag: &str| tag.strip_prefix("W/").filter(|_| weakly).unwrap_or(tag).to_owned();
+            etag.is_some() && tags.iter().any(|tag| tag == "*" || Some(opaque(tag)) == etag)
         };
         let failed = |message: &str| Err(Problem::new(ErrorCode::PreconditionFailed, message));
         if self.is.as_ref().is_some_and(|tags| !named(tags, false)) {

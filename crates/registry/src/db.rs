@@ -69,8 +69,9 @@ pub(crate) use holdings::{
     adjust, all_usage, forget_brought, hold_blob, holds, is_brought_in_vain, usage_for, usage_now,
 };
 pub(crate) use locks::{
-    children, held_locks, kept, kept_with, lock_manifest, lock_repository, lock_tag, locks_of_manifest,
-    locks_of_repository, locks_of_tag, quarantine, quarantine_details, repository_locks, tag_to_move,
+    children, held_alone, held_locks, held_tag, kept, lock_manifest, lock_repository, lock_tag,
+    locks_of_manifest, locks_of_repository, locks_of_tag, quarantine, quarantine_details, repository_locks,
+    touch_repository,
 };
 pub(crate) use mirrors::{
     MirrorKey, claim_mirror, hold_mirror, mirrors, put_mirrors, remove_mirrors, settle_mirror,

@@ -12,10 +12,10 @@ use crate::{
     conditional::Precondition,
     db::{self, Removal},
     limit,
-    lock::{self, Ability, Locks},
+    lock::{self, Ability},
     manifest,
     path::ManifestName,
-    push::check_precondition,
+    push,
     refusal::object,
     rules,
 };
@@ -55,18 +55,25 @@ impl Registry {
         seaworthy_ledger::write(self.db(), &identity.actor, context, |context, tx| {
             Box::pin(async move {
                 let (repository, name, condition, removal) = context;
-                if condition.is_any() {
-                    check_precondition(tx, repository, (name, condition)).await?;
-                }
+                // First of all: whoever deletes beside it waits here.
+                check_repository(tx, repository).await?;
                 rules::check_deletion(tx, repository, Some(name)).await?;
+                match name {
+                    ManifestName::Tag(tag) => check_tag(tx, repository, tag).await?,
+                    ManifestName::Digest(digest) => check_kept(tx, repository, Some(digest)).await?,
+                }
+                // Of what is not there nothing is asked (RFC 9110 section 13.2.1).
+                if condition.is_any()
+                    && let Some(current) = push::current(tx, repository, name).await?
+                {
+                    condition.check(Some(&current))?;
+                }
                 let (deleted, act) = match name {
                     ManifestName::Tag(tag) => {
-                        check_tag(tx, repository, tag).await?;
                         let act = Act::new(Action::TagDelete, format!("repositories/{repository}:{tag}"));
                         (db::delete_tag(tx, repository, tag, removal).await?, act)
                     }
                     ManifestName::Digest(digest) => {
-                        check_manifest(tx, repository, digest).await?;
                         let act = Act::new(Action::ManifestDelete, object(repository, digest));
                         (db::delete_manifest(tx, repository, digest, removal).await?, act)
                     }
@@ -92,12 +99,12 @@ impl Registry {
         seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, removal), tx| {
             Box::pin(async move {
                 // Its row goes for good, and its own locks with it: one against reading must not be lost.
-                let Some(locks) = db::held_locks(tx, repository).await? else {
+                let Some(locks) = db::held_alone(tx, repository).await? else {
                     return Err(RegistryError::from(manifest::unknown(repository)));
                 };
                 lock::check_delete(locks, repository.as_str())?;
                 lock::check_final(locks, repository.as_str())?;
-                check_kept(db::kept(tx, repository, KEEPING).await?, repository)?;
+                check_kept(tx, repository, None).await?;
                 rules::check_deletion(tx, repository, None).await?;
                 let names = db::names_in(tx, repository, limit::DELETED_NAMES + 1).await?;
                 let count = names.manifests.len() + names.tags.len();
@@ -119,29 +126,23 @@ impl Registry {
 }
 
 async fn check_repository(tx: &mut Tx<'_>, repository: &RepoName) -> Result<(), RegistryError> {
-    let locks = db::held_locks(tx, repository).await?.unwrap_or_default();
+    let locks = db::held_alone(tx, repository).await?.unwrap_or_default();
     Ok(lock::check_delete(locks, repository.as_str())?)
 }
 
 async fn check_tag(tx: &mut Tx<'_>, repository: &RepoName, tag: &Tag) -> Result<(), RegistryError> {
-    check_repository(tx, repository).await?;
     let locks = db::locks_of_tag(tx, repository, tag).await?.unwrap_or_default();
     Ok(lock::check_delete(locks, &format!("{repository}:{tag}"))?)
 }
 
 /// A manifest goes with its tags, so a lock on one of them keeps it; and an index without its images is none, so one on
 /// an index keeps those.
-async fn check_manifest(
+async fn check_kept(
     tx: &mut Tx<'_>,
     repository: &RepoName,
-    digest: &Digest,
+    digest: Option<&Digest>,
 ) -> Result<(), RegistryError> {
-    check_repository(tx, repository).await?;
-    check_kept(db::kept_with(tx, (repository, digest), KEEPING).await?, repository)
-}
-
-fn check_kept(kept: Option<(String, Locks)>, repository: &RepoName) -> Result<(), RegistryError> {
-    match kept {
+    match db::kept(tx, repository, digest, KEEPING).await? {
         Some((name, locks)) => Ok(lock::check_delete(locks, &format!("{repository}{name}"))?),
         None => Ok(()),
     }

@@ -37,10 +37,12 @@ impl Registry {
                         repository.to_string()
                     }
                     Some(name @ ManifestName::Tag(tag)) => {
+                        db::touch_repository(tx, repository).await?;
                         db::lock_tag(tx, repository, tag, after).await?;
                         manifest::named(repository, name)
                     }
                     Some(name @ ManifestName::Digest(digest)) => {
+                        db::touch_repository(tx, repository).await?;
                         db::lock_manifest(tx, repository, digest, after).await?;
                         manifest::named(repository, name)
                     }

@@ -83,17 +83,16 @@ enum Blobs {
     Come,
 }
 
-/// Checks a precondition against what a name stands for; nobody moves it until the transaction has ended.
-pub(crate) async fn check_precondition(
+/// What a name stands for; nobody moves it until the transaction has ended.
+pub(crate) async fn current(
     tx: &mut Tx<'_>,
     repository: &RepoName,
-    (name, condition): (&ManifestName, &Precondition),
-) -> Result<(), RegistryError> {
-    let current = match name {
-        ManifestName::Tag(tag) => db::tag_to_move(tx, repository, tag).await?.map(|(_, digest)| digest),
+    name: &ManifestName,
+) -> Result<Option<Digest>, DbError> {
+    Ok(match name {
+        ManifestName::Tag(tag) => db::held_tag(tx, repository, tag).await?.map(|(_, digest)| digest),
         ManifestName::Digest(digest) => db::locks_of_manifest(tx, repository, digest).await?.map(|_| *digest),
-    };
-    Ok(condition.check(current.as_ref())?)
+    })
 }
 
 /// A push on its way into one transaction.
@@ -124,7 +123,7 @@ impl Push {
         let now = self.pushed.pushed_at;
         let left = self.check_locks(tx).await?;
         if let Some((name, condition)) = &self.only_if {
-            check_precondition(tx, repository, (name, condition)).await?;
+            condition.check(current(tx, repository, name).await?.as_ref())?;
         }
         let hides = rules::check_push(tx, repository, self.way, (&self.tags, &self.pushed.digest)).await?;
         self.check_blobs(tx).await?;
@@ -186,7 +185,7 @@ impl Push {
         let mut left = BTreeSet::new();
         // In one order, whoever pushes.
         for tag in self.tags.iter().collect::<BTreeSet<_>>() {
-            if let Some((locks, digest)) = db::tag_to_move(tx, repository, tag).await? {
+            if let Some((locks, digest)) = db::held_tag(tx, repository, tag).await? {
                 lock::check_write(locks, &format!("{repository}:{tag}"))?;
                 left.insert(digest);
             }

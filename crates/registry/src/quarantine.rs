@@ -15,6 +15,7 @@ use crate::{
     db::{self, StoredManifest},
     limit,
     lock::QuarantineState,
+    manifest,
     path::ManifestName,
     refusal::object,
 };
@@ -82,7 +83,7 @@ impl Registry {
         }
         // Who pushes there is told why it is not to be had.
         if self.access().allows_with_wider_token(identity, Permission::Push, &scope).await? {
-            return Err(hidden(repository, &ManifestName::Digest(found.digest)).into());
+            return Err(quarantined(&manifest::named(repository, name)).into());
         }
         Err(hidden(repository, name).into())
     }
@@ -188,14 +189,14 @@ pub(crate) fn hidden(repository: &RepoName, name: &ManifestName) -> Problem {
         ManifestName::Tag(_) => {
             Problem::new(ErrorCode::ManifestUnknown, format!("`{repository}` has no manifest `{name}`"))
         }
-        ManifestName::Digest(digest) => Problem::new(
-            ErrorCode::Locked,
-            format!("the operation is disallowed: `{repository}@{digest}` is in quarantine"),
-        )
-        .hint(format!(
+        ManifestName::Digest(digest) => quarantined(&manifest::named(repository, name)).hint(format!(
             "who may `quarantine/write` lets it out: `seaworthy image release {repository}@{digest}`"
         )),
     }
+}
+
+fn quarantined(name: &str) -> Problem {
+    Problem::new(ErrorCode::Locked, format!("the operation is disallowed: `{name}` is in quarantine"))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use seaworthy_model::{Clock, ErrorCode, Problem, Scope, Timestamp, UploadId};
 use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_seal::Seal;
 use seaworthy_store::{Blobs, Db, DbError, Hold, Tx, TxFuture, UploadLock};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -94,8 +94,6 @@ pub(crate) struct Inner {
     busy: Mutex<HashSet<UploadId>>,
     /// One of them was let go.
     released: Notify,
-    /// Turns for reading a file again: what requests left that were cut, and what another algorithm is to hash.
-    pub(crate) rereads: Semaphore,
     pub(crate) refusals: Refusals,
     pub(crate) reads: Reads,
     pub(crate) rules: Known,
@@ -130,7 +128,6 @@ impl Registry {
                 clock,
                 busy: Mutex::default(),
                 released: Notify::new(),
-                rereads: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
                 refusals,
                 reads,
                 rules,

@@ -237,8 +237,8 @@ impl Call<'_> {
             (Target::Blob(name, digest), Method::GET) => self.get_blob(name, digest, &headers).await,
             (Target::Blob(name, digest), Method::HEAD) => self.head_blob(name, digest, &headers).await,
             (Target::Blob(name, digest), Method::DELETE) => {
-                Precondition::of_write(&headers).check(Some(digest))?;
-                self.registry.delete_blob(self.identity, name, digest).await?;
+                let condition = Precondition::of_write(&headers);
+                self.registry.delete_blob(self.identity, name, digest, condition).await?;
                 Ok(empty(StatusCode::ACCEPTED))
             }
             (Target::Referrers(name, subject), Method::GET | Method::HEAD) => {

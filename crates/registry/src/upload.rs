@@ -169,8 +169,7 @@ impl Registry {
         if !self.has_more(&row).await? {
             return Ok(row);
         }
-        let _turn = self.inner.rereads.acquire().await;
-        let state = row.state.recover(lock).await?;
+        let state = self.blobs().recover(row.state, lock).await?;
         self.store_progress(state.clone(), row.version).await?;
         Ok(UploadRow { state, version: row.version + 1 })
     }
@@ -253,10 +252,7 @@ impl Registry {
         if taken.is_err() && place != id {
             self.blobs().discard(ROOM, place).await?;
         }
-        let upload = taken?;
-        let is_hashed = upload.is_hashed_by(digest.algorithm());
-        let _turn = if is_hashed { None } else { Some(self.inner.rereads.acquire().await) };
-        match upload.finish_copy(digest).await {
+        match taken?.finish_copy(digest).await {
             Ok(stored) => {
                 let kept = self.keep_blob(identity, repository, stored, Some(id)).await;
                 if let Err(RegistryError::Refused(_)) = &kept {

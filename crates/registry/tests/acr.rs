@@ -269,7 +269,7 @@ async fn tokens_do_what_their_map_says(test: TestDb) {
     // Deletion last: each is tried by all before the next.
     let doors: [(&str, &str, &str, String, &str); 6] = [
         ("content/read", "GET", "/v2/team/web/manifests/1", String::new(), ""),
-        ("content/write", "PUT", "/v2/team/web/manifests/2", manifest.clone(), super::client::IMAGE),
+        ("content/write", "PUT", "/v2/team/web/manifests/2", manifest.clone(), IMAGE),
         ("content/write", "POST", "/v2/team/new/blobs/uploads/", String::new(), ""),
         ("metadata/read", "GET", "/acr/v1/team%2Fweb/_tags", String::new(), ""),
         ("metadata/write", "PATCH", "/acr/v1/team%2Fweb/_tags/1", lock.to_owned(), "application/json"),
@@ -427,14 +427,10 @@ async fn an_index_leaves_quarantine_with_its_images(test: TestDb) {
     quarantine(&world, "*", true).await;
     let (one, _) = client.put_image("a:one", &[b"1"]).await;
     let (two, _) = client.put_image("a:two", &[b"2"]).await;
-    let children = [one, two]
-        .map(|digest| json!({"mediaType": super::client::IMAGE, "digest": digest.to_string(), "size": 1}));
-    let index =
-        json!({"schemaVersion": 2, "mediaType": super::client::INDEX, "manifests": children}).to_string();
-    assert_eq!(
-        client.put_as("/v2/a/manifests/all", super::client::INDEX, &index).await.status,
-        StatusCode::CREATED
-    );
+    let children =
+        [one, two].map(|digest| json!({"mediaType": IMAGE, "digest": digest.to_string(), "size": 1}));
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}).to_string();
+    assert_eq!(client.put_as("/v2/a/manifests/all", INDEX, &index).await.status, StatusCode::CREATED);
     let digest = Digest::sha256(index.as_bytes());
     let passed = json!({"quarantineState": "Passed"}).to_string();
     let path = format!("/acr/v1/a/_manifests/{digest}");
@@ -446,11 +442,7 @@ async fn an_index_leaves_quarantine_with_its_images(test: TestDb) {
     let tags: String = (0..=limit::TOLD_TAGS).fold(String::new(), |all, n| format!("{all}&tag=t{n}"));
     for part in tags.split_inclusive("&tag=t49").filter(|part| !part.is_empty()) {
         let put = format!("/v2/a/manifests/{digest}?{}", part.trim_start_matches('&'));
-        assert_eq!(
-            client.put_as(&put, super::client::INDEX, &index).await.status,
-            StatusCode::CREATED,
-            "{put}"
-        );
+        assert_eq!(client.put_as(&put, INDEX, &index).await.status, StatusCode::CREATED, "{put}");
     }
     assert_eq!(client.send("PATCH", &path, &[], passed.clone()).await.status, StatusCode::OK);
     let sql = "SELECT leaf FROM ledger_leaves WHERE action = 'manifest.release' AND object LIKE $1 ORDER BY id DESC LIMIT 1";
@@ -466,12 +458,12 @@ async fn an_index_leaves_quarantine_with_its_images(test: TestDb) {
         for number in 0..10 {
             let children: Vec<Value> = below
                 .iter()
-                .map(|digest| json!({"mediaType": super::client::INDEX, "digest": digest.to_string(), "size": 1}))
+                .map(|digest| json!({"mediaType": INDEX, "digest": digest.to_string(), "size": 1}))
                 .collect();
-            let index = json!({"schemaVersion": 2, "mediaType": super::client::INDEX, "manifests": children,
+            let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children,
                 "annotations": {"number": format!("{level}-{number}")}});
             let (index, path) = (index.to_string(), Digest::sha256(index.to_string().as_bytes()));
-            let put = client.put_as(&format!("/v2/a/manifests/{path}"), super::client::INDEX, &index).await;
+            let put = client.put_as(&format!("/v2/a/manifests/{path}"), INDEX, &index).await;
             assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
             these.push(path);
         }

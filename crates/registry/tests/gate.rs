@@ -269,6 +269,18 @@ async fn a_mount_asks_the_same_of_what_is_elsewhere_and_of_nothing(test: TestDb)
         asked(&format!("mount={digest}&from=prod/open")).await,
         asked(&format!("mount={digest}&from=no/such")).await
     );
+    for method in ["HEAD", "GET"] {
+        let looked = async |digest: &Digest| {
+            let path = format!("/v2/dev/web/blobs/{digest}");
+            queries::of(async {
+                let status = stranger.send(method, &path, &[], "").await.status;
+                assert_eq!(status, StatusCode::NOT_FOUND, "{method}");
+            })
+            .await
+        };
+        let (elsewhere, nowhere) = (looked(&digest).await, looked(&none).await);
+        assert_eq!((elsewhere.is_empty(), &elsewhere), (false, &nowhere), "{method}");
+    }
 }
 
 /// Without `from`, a mount finds the blob where the caller may pull it, and reads it if it could there.

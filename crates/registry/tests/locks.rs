@@ -5,12 +5,12 @@ use bytes::Bytes;
 use http::StatusCode;
 use seaworthy_oci::Digest;
 use seaworthy_registry::limit;
-use seaworthy_store::args;
+use seaworthy_store::{args, schema::Dialect};
 use seaworthy_testkit::{TestDb, db_tests};
 
 use crate::client::{Answer, Client, IMAGE, INDEX, ROOMS, World, artifact};
 
-db_tests!(super::ROOMS; lock_set_during_push, a_lock_that_is_told_holds, writes_are_locked, either_lock_keeps_from_deletion,
+db_tests!(super::ROOMS; lock_set_during_push, a_lock_that_is_told_holds, deletions_do_not_wait_for_one_another, writes_are_locked, either_lock_keeps_from_deletion,
     a_locked_index_keeps_its_images, reads_are_locked, what_is_not_listed_is_hidden, locks_are_recorded_and_need_their_right,
     attributes_are_bounded);
 
@@ -104,6 +104,47 @@ async fn a_lock_that_is_told_holds(test: TestDb) {
         }
     });
     futures_util::future::join_all(lanes).await;
+}
+
+/// Those that take the same rows come one after the other; PostgreSQL ends none for waiting in a circle, a second later.
+async fn deletions_do_not_wait_for_one_another(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let delete = async |path: String| client.send("DELETE", &path, &[], "").await.status;
+    for round in 0..12 {
+        let (child, manifest) = client.put_image("r:1", &[format!("{round}").as_bytes()]).await;
+        let size = manifest.len();
+        let index = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{{"mediaType":"{IMAGE}","digest":"{child}","size":{size}}}]}}"#
+        );
+        let tag =
+            if round % 2 == 0 { "all".to_owned() } else { Digest::sha256(index.as_bytes()).to_string() };
+        let put = client.put_as(&format!("/v2/r/manifests/{tag}"), INDEX, &index).await;
+        assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+        let index = Digest::sha256(index.as_bytes());
+        let [index, child] = [index, child].map(|it| format!("/v2/r/manifests/{it}"));
+        let gone = futures_util::future::join_all([
+            delete(index.clone()),
+            delete(child.clone()),
+            delete(index),
+            delete(child),
+        ])
+        .await;
+        let count = |status| gone.iter().filter(|it| **it == status).count();
+        assert_eq!((count(StatusCode::ACCEPTED), count(StatusCode::NOT_FOUND)), (2, 2), "{gone:?}");
+        let (all, again, pushed) = tokio::join!(
+            delete("/acr/v1/r".to_owned()),
+            delete("/acr/v1/r".to_owned()),
+            client.put_manifest("r", "2", &manifest)
+        );
+        assert!([all, again].iter().all(|it| [202, 404].contains(&it.as_u16())), "{all} {again}");
+        assert!([201, 400].contains(&pushed.status.as_u16()), "{}", pushed.text());
+    }
+    if world.test.db.dialect() == Dialect::Postgres {
+        let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+        let rows = world.test.db.fetch_all(sql, args![]).await.expect("query");
+        assert_eq!(rows[0].int(0).expect("a count"), 0);
+    }
 }
 
 async fn writes_are_locked(test: TestDb) {

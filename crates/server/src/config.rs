@@ -70,7 +70,8 @@ settings! {
     /// Requests a minute that each principal may send over the network, with bursts of ten seconds of them; more
     /// are answered with 429 and `Retry-After`. `0`: as many as it likes.
     requests_per_minute: u32 = 0;
-    /// The same for each network address that nobody signs in from.
+    /// The same for each network address that nobody signs in from. Reads of the registry that are answered with where to
+    /// sign in do not count.
     anonymous_requests_per_minute: u32 = 0;
     /// Indexes that name manifests their repository does not have: `allow` stores them and warns the pusher,
     /// `refuse` wants every child pushed before.

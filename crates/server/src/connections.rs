@@ -248,7 +248,7 @@ pub(crate) async fn serve(
                     converse(PlainStream::new(stream), (caller, hold), app, stop).await;
                 }
                 Door::Tls(acceptor) => match knocks(&stream, &stop).await {
-                    Some(Knock::Plain) => unread::refuse_plain(stream, app.language).await,
+                    Some(Knock::Plain) => unread::refuse_plain(stream, app.language, stop).await,
                     Some(Knock::Other) => shake_hands(stream, (address, hold), &acceptor, app, stop).await,
                     None => {}
                 },
@@ -340,7 +340,7 @@ where
     C: Copy + Debug + Send + Sync + 'static,
 {
     let pace = Arc::new(Pace::new());
-    let stream = Watched::new(stream, pace.clone(), app.language);
+    let stream = Watched::new(stream, pace.clone(), app.language, stop.clone());
     let asked = pace.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let running = Running::begin(&asked);

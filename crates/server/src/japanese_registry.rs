@@ -138,8 +138,8 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ),
     ("the details of a quarantine are longer than {} bytes", "隔離の詳細が {0} バイトを超えています"),
     (
-        "the operation is disallowed: `{}@{}` is in quarantine",
-        "この操作は許可されていません。`{0}@{1}` は隔離されています",
+        "the operation is disallowed: `{}` is in quarantine",
+        "この操作は許可されていません。`{0}` は隔離されています",
     ),
     (
         "who may `quarantine/write` lets it out: `seaworthy image release {}@{}`",

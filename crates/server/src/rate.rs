@@ -20,7 +20,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use quick_cache::sync::Cache;
 use seaworthy_access::Identity;
 use seaworthy_model::{ErrorCode, PrincipalId, Problem};
@@ -134,12 +134,15 @@ pub(crate) async fn limited(
         Some(principal) => Asker::Principal(principal),
         None => Asker::Address(network(caller.address.ip())),
     };
-    let shows_nothing = !request.headers().contains_key(header::AUTHORIZATION);
+    // Not what guesses in a form, nor who sends a body to be read.
+    let is_question = [Method::GET, Method::HEAD].contains(request.method())
+        && ["/v2", "/acr/v1"].iter().any(|it| request.uri().path().starts_with(it))
+        && ![header::AUTHORIZATION, header::COOKIE].iter().any(|it| request.headers().contains_key(it));
     match rates.take(asker) {
         Ok(()) => {
             let answer = next.run(request).await;
             // Who signs in asks first where to: that is not what nobody may read so much of.
-            if shows_nothing && answer.status() == StatusCode::UNAUTHORIZED {
+            if is_question && answer.status() == StatusCode::UNAUTHORIZED {
                 rates.give_back(asker);
             }
             answer

@@ -2,6 +2,8 @@
 //! of Azure's registry get the refresh token that buys their access tokens. A request never fails
 //! over a scope it may not have: it gets a token for the rest.
 
+use std::collections::HashSet;
+
 use axum::{
     Extension, Router,
     body::Bytes,
@@ -49,14 +51,14 @@ async fn by_form(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let form = match Form::read(&body) {
+    let form = match Form::read(&body, language) {
         Ok(form) => form,
         Err(refusal) => return refusal,
     };
     let source = identity.actor.source.clone();
     let identity = match form.get("grant_type") {
         Some("password") if form.is_nobodys() => {
-            if let Err(refusal) = form.check_audience(&access, &headers) {
+            if let Err(refusal) = form.check_audience(&access, &headers, language) {
                 return refusal;
             }
             Ok(Identity::anonymous(source))
@@ -75,16 +77,16 @@ async fn by_form(
             };
         }
         Some("refresh_token") => {
-            if let Err(refusal) = form.check_audience(&access, &headers) {
+            if let Err(refusal) = form.check_audience(&access, &headers, language) {
                 return refusal;
             }
             access.authenticate_refresh(form.get("refresh_token").unwrap_or_default(), source).await
         }
         Some(_) => {
             let known = "`password`, `client_credentials` and `refresh_token` are supported";
-            return refuse("unsupported_grant_type", known);
+            return refuse("unsupported_grant_type", known, language);
         }
-        None => return refuse("invalid_request", "`grant_type` is missing"),
+        None => return refuse("invalid_request", "`grant_type` is missing", language),
     };
     match identity {
         Ok(identity) => issue(&access, &identity, &form.0).await,
@@ -100,11 +102,11 @@ async fn exchange(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let form = match Form::read(&body) {
+    let form = match Form::read(&body, language) {
         Ok(form) => form,
         Err(refusal) => return refusal,
     };
-    if let Err(refusal) = form.check_audience(&access, &headers) {
+    if let Err(refusal) = form.check_audience(&access, &headers, language) {
         return refusal;
     }
     let source = identity.actor.source.clone();
@@ -115,9 +117,9 @@ async fn exchange(
         Some("password") => form.secret(&access, ("username", "password"), source).await,
         Some(_) => {
             let known = "`access_token`, `access_token_refresh_token` and `password` are supported";
-            return refuse("unsupported_grant_type", known);
+            return refuse("unsupported_grant_type", known, language);
         }
-        None => return refuse("invalid_request", "`grant_type` is missing"),
+        None => return refuse("invalid_request", "`grant_type` is missing", language),
     };
     let issued = match proved {
         Ok(identity) => access.issue_refresh_token(&identity).await,
@@ -134,15 +136,14 @@ struct Form(Vec<(String, String)>);
 
 impl Form {
     /// No parameter is there twice (RFC 6749 §3.2), but `scope`, of which docker sends several.
-    fn read(body: &Bytes) -> Result<Self, Response> {
-        let text = std::str::from_utf8(body);
-        let form = decode_form(text.map_err(|_| refuse("invalid_request", "the form is not UTF-8"))?);
-        let is_twice = |(at, (name, _)): (usize, &(String, String))| {
-            name != "scope" && form.iter().take(at).any(|(other, _)| other == name)
-        };
-        if form.iter().enumerate().any(is_twice) {
-            return Err(refuse("invalid_request", "a parameter is there twice"));
+    fn read(body: &Bytes, language: Language) -> Result<Self, Response> {
+        let invalid = |why| refuse("invalid_request", why, language);
+        let form = decode_form(std::str::from_utf8(body).map_err(|_| invalid("the form is not UTF-8"))?);
+        let mut seen = HashSet::new();
+        if !form.iter().all(|(name, _)| name == "scope" || seen.insert(name)) {
+            return Err(invalid("a parameter is there twice"));
         }
+        drop(seen);
         Ok(Self(form))
     }
 
@@ -169,14 +170,19 @@ impl Form {
 
     /// The service of the challenge, or the name that the client knows us by, which the Azure command
     /// line sends. What is meant for another service is not for us to answer.
-    fn check_audience(&self, access: &Access, headers: &HeaderMap) -> Result<(), Response> {
+    fn check_audience(
+        &self,
+        access: &Access,
+        headers: &HeaderMap,
+        language: Language,
+    ) -> Result<(), Response> {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
         match self.get("service") {
             Some(service) if service == access.service() => Ok(()),
             Some(service) if !service.is_empty() && (service == host || service == name) => Ok(()),
-            Some(_) => Err(refuse("invalid_request", "`service` is another one than this")),
-            None => Err(refuse("invalid_request", "`service` is missing")),
+            Some(_) => Err(refuse("invalid_request", "`service` is another one than this", language)),
+            None => Err(refuse("invalid_request", "`service` is missing", language)),
         }
     }
 }
@@ -263,9 +269,9 @@ fn disbelieved(error: AccessError, word: &str, language: Language) -> Response {
     (StatusCode::UNAUTHORIZED, challenge, axum::Json(both(word, problem, language))).into_response()
 }
 
-fn refuse(error: &str, description: &str) -> Response {
+fn refuse(error: &str, description: &str, language: Language) -> Response {
     let problem = Problem::new(ErrorCode::Invalid, description);
-    (StatusCode::BAD_REQUEST, axum::Json(both(error, problem, Language::English))).into_response()
+    (StatusCode::BAD_REQUEST, axum::Json(both(error, problem, language))).into_response()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, stream};
 use seaworthy_model::UploadId;
 use seaworthy_oci::{Algorithm, Digest};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     Db, DbError, Hold, Tx, Upload, UploadLock, UploadState, args,
@@ -37,6 +38,8 @@ struct Inner {
     /// Uploads that bytes are taken in for.
     uploads: Arc<AtomicUsize>,
     intake: Arc<Intake>,
+    /// Turns for reading an upload's file again: others need threads and processors too.
+    rereads: Arc<Semaphore>,
 }
 
 /// A blob of at most [`limit::SMALL_BLOB_BYTES`], on its way into SQL.
@@ -89,7 +92,15 @@ impl Blobs {
     /// Blobs below `root` (DATA); uploads are refused while less than `floor_bytes` are free.
     pub fn new(root: PathBuf, db: Db, floor_bytes: u64) -> Self {
         let (uploads, intake) = (Arc::default(), Intake::new());
-        Self { inner: Arc::new(Inner { root, db, floor_bytes, uploads, intake }) }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let rereads = Arc::new(Semaphore::new(processors));
+        Self { inner: Arc::new(Inner { root, db, floor_bytes, uploads, intake, rereads }) }
+    }
+
+    /// A turn for reading an upload's file again, which whoever reads holds to the end.
+    pub(crate) async fn reread_turn(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        self.inner.rereads.clone().acquire_owned().await.ok()
     }
 
     /// Counts an upload for as long as the guard lives.

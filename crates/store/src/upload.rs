@@ -27,19 +27,21 @@ pub struct UploadState {
     pub hash_state: Vec<u8>,
 }
 
-impl UploadState {
-    /// As it would be if all that `lock`'s file holds had been acknowledged. What a request left there that was cut,
-    /// or whose process was killed, is the beginning of what it sent: requests write one after the other, from where
+impl Blobs {
+    /// The state as it would be if all that `lock`'s file holds had been acknowledged. What a request left there that was
+    /// cut, or whose process was killed, is the beginning of what it sent: requests write one after the other, from where
     /// the state stands, and each cuts off what is beyond it first. The bytes are hashed from the file, so whatever
     /// a power failure made of them, a digest is that of what is there.
-    pub async fn recover(self, lock: UploadLock) -> Result<Self, BlobError> {
-        let Self { id, offset, hash_state } = self;
+    pub async fn recover(&self, state: UploadState, lock: UploadLock) -> Result<UploadState, BlobError> {
+        let UploadState { id, offset, hash_state } = state;
         let lost = |found| BlobError::UploadLost { found, expected: offset };
         let mut hasher = Hasher::from_state(&hash_state).ok_or_else(|| lost(0))?;
+        let turn = self.reread_turn().await;
         blocking(move || {
             let offset = hash_from(&lock.file, offset, &mut hasher)
                 .map_err(|source| failed("read", Path::new(&id.to_string()), source))?;
-            Ok(Self { id, offset, hash_state: hasher.state() })
+            drop(turn);
+            Ok(UploadState { id, offset, hash_state: hasher.state() })
         })
         .await
     }
@@ -233,7 +235,7 @@ impl Upload {
     }
 
     /// Goes on where `state` ended. What the file holds beyond it was never acknowledged and is cut off;
-    /// [`UploadState::recover`] comes before, or never.
+    /// [`Blobs::recover`] comes before, or never.
     pub(crate) async fn resumed(
         blobs: Blobs,
         room: &'static str,
@@ -285,11 +287,6 @@ impl Upload {
         self.offset
     }
 
-    /// True when what was taken in needs not be read again for a digest of this algorithm.
-    pub fn is_hashed_by(&self, algorithm: Algorithm) -> bool {
-        self.sink.as_ref().is_some_and(|sink| sink.hasher.algorithm() == algorithm)
-    }
-
     /// Takes the next bytes in.
     pub async fn write(&mut self, mut chunk: Bytes) -> Result<(), BlobError> {
         while !chunk.is_empty() {
@@ -325,7 +322,7 @@ impl Upload {
         Ok(UploadState { id: self.id, offset: self.offset, hash_state })
     }
 
-    /// Leaves what was taken in for [`UploadState::recover`].
+    /// Leaves what was taken in for [`Blobs::recover`].
     pub async fn leave(mut self) -> Result<(), BlobError> {
         self.flush().await
     }
@@ -372,7 +369,14 @@ impl Upload {
         let (size, path) = (self.offset, self.path.clone());
         let target = self.blobs.blob_path(self.room, &copy);
         self.blobs.check_floor()?;
-        blocking(move || store(sink, &pending, size, &Places { copy, path, target })).await
+        let is_hashed = sink.hasher.algorithm() == copy.digest.algorithm();
+        let turn = if is_hashed { None } else { self.blobs.reread_turn().await };
+        blocking(move || {
+            let stored = store(sink, &pending, size, &Places { copy, path, target });
+            drop(turn);
+            stored
+        })
+        .await
     }
 
     async fn flush(&mut self) -> Result<(), BlobError> {

@@ -336,9 +336,9 @@ impl Errand {
 
 /// True when a lock or a rule keeps a tag from deletion.
 async fn is_kept(tx: &mut Tx<'_>, repository: &RepoName, tag: &Tag) -> Result<bool, RegistryError> {
-    let (of_tag, of_repository) = (
+    let (of_repository, of_tag) = (
+        db::held_alone(tx, repository).await?.unwrap_or_default(),
         db::locks_of_tag(tx, repository, tag).await?.unwrap_or_default(),
-        db::held_locks(tx, repository).await?.unwrap_or_default(),
     );
     if lock::check_delete(of_tag, "").is_err() || lock::check_delete(of_repository, "").is_err() {
         return Ok(true);

@@ -53,6 +53,8 @@ impl Registry {
 impl Look {
     async fn judge(&self, tx: &mut Tx<'_>) -> Result<Vec<Act>, RegistryError> {
         let (repository, digest, now) = (&self.repository, &self.digest, self.now);
+        // What is decided on holds until it is done.
+        db::held_locks(tx, repository).await?;
         db::purge_tags(tx, repository, digest, now).await?;
         if let Some(deleted) = db::deleted_manifest(tx, repository, digest).await? {
             return self.end(tx, deleted.until).await;
@@ -72,8 +74,6 @@ impl Look {
                 let until = self.collection.until(now);
                 let by = Actor::system().name;
                 let removal = Removal { by, reason: db::COLLECTED, at: now, until };
-                // What was decided on holds until it is done.
-                db::held_locks(tx, repository).await?;
                 db::settle(tx, &self.review).await?;
                 db::delete_manifest(tx, repository, digest, &removal).await?;
                 let act = Act::new(Action::ManifestCollect, object(repository, digest))

@@ -242,7 +242,7 @@ impl Registry {
                 let (repository, name, judged, ruling, removal) = context;
                 let named = ManifestName::Tag(name.clone());
                 // What is judged holds until it is done.
-                db::held_locks(tx, repository).await?;
+                db::held_alone(tx, repository).await?;
                 match rules::check_deletion(tx, repository, Some(&named)).await {
                     Err(RegistryError::Refused(_)) => return Ok::<_, RegistryError>(((), vec![])),
                     checked => checked?,

@@ -20,12 +20,24 @@ pub(crate) async fn repository_locks(db: &Db, repository: &RepoName) -> Result<O
     )
 }
 
-/// [`repository_locks`], which nobody changes until the transaction has ended: what it does under them is done
-/// before any lock that is set.
+/// [`repository_locks`] for a push: no lock in the repository is set until the transaction has ended, so what it does
+/// is done before any that is set. Whoever sets one, of a tag or a manifest too, changes this row.
 pub(crate) async fn held_locks(tx: &mut Tx<'_>, repository: &RepoName) -> Result<Option<Locks>, DbError> {
     let rows = tx
         .fetch_held(
             "SELECT COALESCE(locks, 0) FROM registry_repositories WHERE path = $1 FOR SHARE",
+            args![repository.as_str()],
+        )
+        .await?;
+    locks_of(rows.into_iter().next())
+}
+
+/// [`held_locks`] for a deletion, beside which there is no other and no push: each takes rows that the other may have,
+/// and they would wait for one another.
+pub(crate) async fn held_alone(tx: &mut Tx<'_>, repository: &RepoName) -> Result<Option<Locks>, DbError> {
+    let rows = tx
+        .fetch_held(
+            "SELECT COALESCE(locks, 0) FROM registry_repositories WHERE path = $1 FOR UPDATE",
             args![repository.as_str()],
         )
         .await?;
@@ -63,7 +75,7 @@ pub(crate) async fn locks_of_tag(
 
 /// A tag's own locks, and the manifest that it points at, from which it is to be moved. Others who would move it wait
 /// here, before they write anything: behind it, each would wait for the other.
-pub(crate) async fn tag_to_move(
+pub(crate) async fn held_tag(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     tag: &Tag,
@@ -92,54 +104,37 @@ pub(crate) async fn locks_of_manifest(
     )
 }
 
-/// What a lock keeps from the deletion of a repository, and the lock: a tag as `:tag` or a manifest as `@digest`.
+/// What a lock keeps from deletion, and the lock: a tag as `:tag` or a manifest as `@digest`, any of the repository, or
+/// those of `digest` and of the indexes above it.
 pub(crate) async fn kept(
     tx: &mut Tx<'_>,
     repository: &RepoName,
+    digest: Option<&Digest>,
     keeping: i64,
 ) -> Result<Option<(String, Locks)>, DbError> {
+    let digest = digest.map(ToString::to_string).unwrap_or_default();
     let row = tx
         .fetch_optional(
-            "SELECT ':' || name, COALESCE(locks, 0) FROM registry_tags
-             WHERE repository = $1 AND (COALESCE(locks, 0) & $2) > 0
-             UNION ALL
-             SELECT '@' || digest, COALESCE(locks, 0) FROM registry_manifests
-             WHERE repository = $1 AND (COALESCE(locks, 0) & $2) > 0
-             ORDER BY 1 LIMIT 1",
-            args![repository.as_str(), keeping],
+            concat!(
+                "SELECT ':' || name, COALESCE(locks, 0) FROM registry_tags
+                 WHERE repository = $1 AND (COALESCE(locks, 0) & $3) > 0 AND ",
+                is_or_is_above!(),
+                " UNION ALL
+                 SELECT '@' || digest, COALESCE(locks, 0) FROM registry_manifests
+                 WHERE repository = $1 AND (COALESCE(locks, 0) & $3) > 0 AND ",
+                is_or_is_above!(),
+                " ORDER BY 1 LIMIT 1"
+            ),
+            args![repository.as_str(), &digest, keeping],
         )
         .await?;
     row.map(|row| Ok((row.text(0)?.to_owned(), Locks::from_bits(row.int(1)?)))).transpose()
 }
 
-/// The same of the deletion of a manifest: its own locks, and those of the indexes above it. None is set until the
-/// transaction has ended.
-pub(crate) async fn kept_with(
-    tx: &mut Tx<'_>,
-    (repository, digest): (&RepoName, &Digest),
-    keeping: i64,
-) -> Result<Option<(String, Locks)>, DbError> {
-    let (repository, digest) = (repository.as_str(), digest.to_string());
-    for sql in [
-        concat!(
-            "SELECT ':' || name, COALESCE(locks, 0) FROM registry_tags WHERE repository = $1 AND ",
-            is_or_is_above!(),
-            " ORDER BY name FOR SHARE"
-        ),
-        concat!(
-            "SELECT '@' || digest, COALESCE(locks, 0) FROM registry_manifests WHERE repository = $1 AND ",
-            is_or_is_above!(),
-            " ORDER BY digest FOR SHARE"
-        ),
-    ] {
-        for row in tx.fetch_held(sql, args![repository, &digest]).await? {
-            let locks = row.int(1)?;
-            if locks & keeping > 0 {
-                return Ok(Some((row.text(0)?.to_owned(), Locks::from_bits(locks))));
-            }
-        }
-    }
-    Ok(None)
+/// Changes a repository's row and nothing in it, for a lock below it: see [`held_locks`].
+pub(crate) async fn touch_repository(tx: &mut Tx<'_>, repository: &RepoName) -> Result<(), DbError> {
+    let sql = "UPDATE registry_repositories SET locks = locks WHERE path = $1";
+    tx.execute(sql, args![repository.as_str()]).await.map(|_| ())
 }
 
 pub(crate) async fn lock_repository(

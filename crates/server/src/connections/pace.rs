@@ -19,6 +19,8 @@ use tokio::{
     time::Instant,
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::{parting::Parting, unread::Refusals};
 use crate::limit;
 
@@ -109,8 +111,8 @@ pub(super) struct Watched<S> {
 }
 
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S, pace: Arc<Pace>, language: Language) -> Self {
-        Self { stream, pace, refusals: Refusals::new(language), parting: Parting::default() }
+    pub(super) fn new(stream: S, pace: Arc<Pace>, language: Language, stop: CancellationToken) -> Self {
+        Self { stream, pace, refusals: Refusals::new(language), parting: Parting::new(stop) }
     }
 }
 

@@ -14,38 +14,51 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
 use crate::limit;
 
 /// Bytes that are dropped at once.
 const DROPPED_AT_ONCE: usize = 16 << 10;
 
 /// How far a connection's end is.
-#[derive(Default)]
-pub(super) struct Parting(Option<Lingering>);
+pub(super) struct Parting {
+    stop: CancellationToken,
+    lingering: Option<Lingering>,
+}
 
 struct Lingering {
     silence: Pin<Box<Sleep>>,
     until: Instant,
+    /// A server that stops waits for nobody who sends what is not read.
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Parting {
+    pub(super) const fn new(stop: CancellationToken) -> Self {
+        Self { stop, lingering: None }
+    }
+
     /// Says that no more is sent, and reads until the other end says so too, is silent, or goes on for too long.
     pub(super) fn poll<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.0.is_none() {
+        if self.lingering.is_none() {
             ready!(Pin::new(&mut *stream).poll_shutdown(context))?;
         }
         let silence = Duration::from_secs(limit::PARTING_SILENCE_SECONDS);
-        let lingering = self.0.get_or_insert_with(|| Lingering {
+        let lingering = self.lingering.get_or_insert_with(|| Lingering {
             silence: Box::pin(tokio::time::sleep(silence)),
             until: Instant::now() + Duration::from_secs(limit::PARTING_READ_SECONDS),
+            stopped: Box::pin(self.stop.clone().cancelled_owned()),
         });
         let mut space = [MaybeUninit::uninit(); DROPPED_AT_ONCE];
         loop {
-            if lingering.silence.as_mut().poll(context).is_ready() {
+            if lingering.silence.as_mut().poll(context).is_ready()
+                || lingering.stopped.as_mut().poll(context).is_ready()
+            {
                 return Poll::Ready(Ok(()));
             }
             let mut dropped = ReadBuf::uninit(&mut space);

@@ -345,6 +345,14 @@ async fn who_goes_on_after_a_refusal_is_cut_off() {
     let (client, server) = refused().await;
     drop(client);
     assert_eq!(seconds(server).await, 0);
+    // Nor does a server that stops wait for them.
+    let stop = CancellationToken::new();
+    let (mut client, server) = stoppable(stop.clone());
+    ask(&mut client, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n").await;
+    answer(&mut client, "here").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stop.cancel();
+    assert_eq!(seconds(server).await, 0);
 }
 
 /// `slowloris_upload`: whoever says a length and sends nothing more is given up.

@@ -14,6 +14,7 @@ use http::{HeaderValue, Request, StatusCode, Version, header};
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio_util::sync::CancellationToken;
 
 use super::parting::Parting;
 use crate::japanese;
@@ -72,7 +73,11 @@ pub(super) fn hostless<B>(request: &Request<B>, language: Language) -> Option<Re
 }
 
 /// Tells who speaks plain HTTP at the HTTPS door, and closes.
-pub(super) async fn refuse_plain<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, language: Language) {
+pub(super) async fn refuse_plain<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    language: Language,
+    stop: CancellationToken,
+) {
     let problem = Problem::new(ErrorCode::Invalid, "this is plain HTTP, and this door speaks HTTPS")
         .hint("begin the address with `https://`");
     let body = seaworthy_registry::body_of(&japanese::problem(problem, language));
@@ -82,7 +87,7 @@ pub(super) async fn refuse_plain<S: AsyncRead + AsyncWrite + Unpin>(mut stream: 
          content-length: {length}\r\nx-content-type-options: nosniff\r\n\r\n{body}"
     );
     if stream.write_all(answer.as_bytes()).await.is_ok() {
-        let mut parting = Parting::default();
+        let mut parting = Parting::new(stop);
         let _ = poll_fn(|context| parting.poll(&mut stream, context)).await;
     }
 }

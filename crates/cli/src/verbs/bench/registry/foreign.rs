@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io::{Read as _, Seek as _, SeekFrom},
     process::Stdio,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -26,6 +25,8 @@ use crate::{
 /// How long its command may take until it answers.
 const STARTED: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(5);
+/// How long one answer may take of one that starts.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// A registry at a URL.
 pub(super) struct Foreign<'f> {
@@ -34,7 +35,7 @@ pub(super) struct Foreign<'f> {
     authorization: Option<String>,
     run: Run,
     /// What it is a cache of.
-    upstream: Option<Arc<Upstream>>,
+    upstream: Option<Upstream>,
     /// Its process and what that says, when the bench runs it.
     child: Option<(Child, File)>,
 }
@@ -69,9 +70,8 @@ impl<'f> Foreign<'f> {
         let begun = Instant::now();
         loop {
             let peer = self.peer()?;
-            if let Ok(mut connection) = peer.connect().await
-                && connection.is_registry().await
-            {
+            let answers = async { peer.connect().await.ok()?.is_registry().await.then_some(()) };
+            if let Ok(Some(())) = tokio::time::timeout(ANSWER, answers).await {
                 self.child = Some((child, log));
                 return Ok(());
             }
@@ -82,6 +82,14 @@ impl<'f> Foreign<'f> {
                 return Err(unable(format!("the registry did not start: {}", said.trim())));
             }
             tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Ends it, if the bench runs it: the next run starts it anew.
+    pub(super) async fn stop(mut self) -> Result<(), Failure> {
+        match self.child.take() {
+            Some((mut child, _)) => child.kill().await.map_err(|error| unable(error.to_string())),
+            None => Ok(()),
         }
     }
 
@@ -123,9 +131,9 @@ impl<'f> Foreign<'f> {
         let before = peer.disk();
         let begun = Instant::now();
         let mut collecting = shell(command, &log.try_clone().map_err(no_log)?)?;
-        let collected = tokio::spawn(async move { (collecting.wait().await, elapsed_ms(begun)) });
-        figures.extend(read(&peer, flags, own::COLLECTED).await?);
-        let (status, took) = collected.await.map_err(|error| unable(error.to_string()))?;
+        let collected = async { (collecting.wait().await, elapsed_ms(begun)) };
+        let (read, (status, took)) = tokio::join!(read(&peer, flags, own::COLLECTED), collected);
+        figures.extend(read?);
         let status = status.map_err(|error| unable(error.to_string()))?;
         if !status.success() {
             let said = all_of(&mut log).map_err(no_log)?;

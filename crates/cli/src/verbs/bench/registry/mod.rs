@@ -145,6 +145,7 @@ async fn of_peer(
             Err(failure) => return Err(failure),
         }
     }
+    foreign.stop().await?;
     bar.finish_and_clear();
     Ok(figures)
 }

@@ -16,7 +16,7 @@ use http_body_util::{BodyExt as _, Full, channel::Channel};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use seaworthy_oci::{Algorithm, Digest, Hasher, media};
-use tokio::{net::TcpListener, sync::Mutex, time::sleep_until};
+use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle, time::sleep_until};
 
 use super::{
     peer::{Body, OCTETS, Peer, Run, empty},
@@ -37,7 +37,19 @@ const PIECE: usize = 1 << 20;
 const CONFIG: &[u8] =
     br#"{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#;
 
+/// An upstream that listens until this is dropped.
 pub(super) struct Upstream {
+    serves: Arc<Serves>,
+    accepting: JoinHandle<()>,
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+struct Serves {
     address: SocketAddr,
     layer: Layer,
     manifest: Bytes,
@@ -67,21 +79,21 @@ impl Layer {
 }
 
 impl Upstream {
-    pub(super) async fn start(listen: &str, flags: &BenchRegistryFlags) -> Result<Arc<Self>, Failure> {
+    pub(super) async fn start(listen: &str, flags: &BenchRegistryFlags) -> Result<Self, Failure> {
         let broke = |error: std::io::Error| unable(format!("no upstream: {error}"));
         let listener = TcpListener::bind(listen).await.map_err(broke)?;
         let layer = Layer::new(flags.blob_mib * 8);
         let config = Digest::sha256(CONFIG).to_string();
         let size = usize::try_from(layer.bytes()).unwrap_or(usize::MAX);
-        let it = Arc::new(Self {
+        let serves = Arc::new(Serves {
             address: listener.local_addr().map_err(broke)?,
             manifest: manifest((&config, CONFIG.len()), &[(&layer.digest, size)], "through"),
             layer,
             sent: AtomicU64::new(0),
             next: Mutex::new(tokio::time::Instant::now()),
         });
-        let serving = it.clone();
-        tokio::spawn(async move {
+        let serving = serves.clone();
+        let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let upstream = serving.clone();
                 let answer = service_fn(move |request| {
@@ -91,13 +103,15 @@ impl Upstream {
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
             }
         });
-        Ok(it)
+        Ok(Self { serves, accepting })
     }
 
     pub(super) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.serves.address)
     }
+}
 
+impl Serves {
     fn answer(self: Arc<Self>, request: &Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
         let (kind, length, body) = if path.contains("/manifests/") {
@@ -143,9 +157,9 @@ impl Upstream {
 /// Many clients want one image that is not here, but at the upstream, whose repositories begin with a prefix here.
 pub(super) async fn pulls(
     peer: &Peer,
-    (upstream, prefix): (&Arc<Upstream>, &str),
+    (upstream, prefix): (&Upstream, &str),
 ) -> Result<Vec<Figure>, Failure> {
-    let url = upstream.url();
+    let (url, upstream) = (upstream.url(), &upstream.serves);
     let direct = Peer::new(&url, None, (None, None), (&Run::default(), None))?;
     let blob = format!("blobs/{}", upstream.layer.digest);
     let mut first = Figure::new("first byte, from the upstream itself".to_owned(), "ms");
