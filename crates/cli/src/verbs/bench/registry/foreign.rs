@@ -85,8 +85,11 @@ impl<'f> Foreign<'f> {
         }
     }
 
-    /// Ends it, if the bench runs it: the next run starts it anew.
+    /// Ends what the bench runs of it: the next run starts it anew.
     pub(super) async fn stop(mut self) -> Result<(), Failure> {
+        if let Some(upstream) = self.upstream.take() {
+            upstream.stop().await;
+        }
         match self.child.take() {
             Some((mut child, _)) => child.kill().await.map_err(|error| unable(error.to_string())),
             None => Ok(()),

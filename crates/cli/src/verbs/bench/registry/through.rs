@@ -106,6 +106,12 @@ impl Upstream {
         Ok(Self { serves, accepting })
     }
 
+    /// Returns when nobody listens there any more.
+    pub(super) async fn stop(mut self) {
+        self.accepting.abort();
+        drop((&mut self.accepting).await);
+    }
+
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.serves.address)
     }
