@@ -19,7 +19,9 @@ fn figures(report: &Value) -> BTreeMap<&str, &Value> {
 #[test]
 fn kills_lose_and_leak_nothing_that_the_bench_can_find() {
     let place = Place::new();
-    let report = place.cli(&["bench", "registry", "--only", "kill", "--kills", "3", "-o", "json"]);
+    // Behind it goes on what comes after it.
+    let words = ["bench", "registry", "--only", "kill,cold", "--kills", "3", "--rows", "1000", "-o", "json"];
+    let report = place.cli(&words);
     assert_eq!(report.code, 0, "{report:?}");
     let report = report.json();
     let figures = figures(&report);
@@ -30,6 +32,7 @@ fn kills_lose_and_leak_nothing_that_the_bench_can_find() {
     assert_eq!(figures["leaked after a repair"]["median"], 0.0);
     assert_eq!(figures["files missing after a repair"]["median"], 0.0);
     assert_eq!(figures["killed and started again"]["runs"], 3);
+    assert_eq!(figures["killed, started, first pull of 1000 manifests"]["runs"], 3);
 }
 
 /// Run by run, with what one is in parts of the other.

@@ -47,6 +47,8 @@ pub(super) async fn after_repair(own: &mut Own) -> Result<Vec<Figure>, Failure> 
         // A session need not have a file: what it received may be nothing.
         missing += u32::from(files.remove(&name).is_none() && name.parse::<UploadId>().is_err());
     }
+    // For what is measured next.
+    own.server.go_on().await?;
     #[allow(clippy::cast_precision_loss, reason = "sizes of a bench are far below 2^53")]
     let leaked = files.values().sum::<u64>() as f64;
     Ok(vec![
