@@ -126,7 +126,10 @@ async fn a_wrong_digest_is_never_served_whole(test: TestDb) {
     wrong[SIZE - 1] ^= 1;
     for (ask, sends) in [(request as fn(&str) -> Request<Body>, false), (sending, true)] {
         upstream.fault(&call, Fault::Other(wrong.clone().into()));
-        let mut body = client.open(ask(&path)).await.into_body().into_data_stream();
+        let response = client.open(ask(&path)).await;
+        // All of it may be here, and found out, before it is answered.
+        let is_given = response.status() == StatusCode::OK;
+        let mut body = response.into_body().into_data_stream();
         let (mut got, mut files) = (0, 0);
         let failed = loop {
             match body.next().await {
@@ -138,9 +141,9 @@ async fn a_wrong_digest_is_never_served_whole(test: TestDb) {
                 None => break false,
             }
         };
-        assert!(failed && got < SIZE, "{got}");
+        assert!((failed || !is_given) && got < SIZE, "{got}");
         assert!(sends || files == 0, "read");
-        assert!(!sends || files > 0 || got <= limit::HEAD_BYTES, "sent from the file");
+        assert!(!is_given || !sends || files > 0 || got <= limit::HEAD_BYTES, "sent from the file");
     }
     assert_eq!(rows(&world).await, 0);
     let uploads = world.test.path().join("uploads/registry");
