@@ -15,18 +15,12 @@ pub(crate) struct Precondition {
 impl Precondition {
     /// Of a request that reads.
     pub(crate) fn of_read(headers: &HeaderMap) -> Self {
-        let all = |name: &HeaderName| {
-            headers.contains_key(name).then(|| listed(headers, name).map(str::to_owned).collect())
-        };
-        Self { is: all(&header::IF_MATCH), is_none_of: None }
+        Self { is: tags(headers, &header::IF_MATCH), is_none_of: None }
     }
 
     /// Of a request that writes.
     pub(crate) fn of_write(headers: &HeaderMap) -> Self {
-        let is_none_of = headers
-            .contains_key(header::IF_NONE_MATCH)
-            .then(|| listed(headers, &header::IF_NONE_MATCH).map(str::to_owned).collect());
-        Self { is_none_of, ..Self::of_read(headers) }
+        Self { is: tags(headers, &header::IF_MATCH), is_none_of: tags(headers, &header::IF_NONE_MATCH) }
     }
 
     /// True when there is something to check.
@@ -71,6 +65,11 @@ pub(crate) fn obeys_range(headers: &HeaderMap, digest: &Digest) -> bool {
     let mut candidates = headers.get_all(header::IF_RANGE).iter().peekable();
     candidates.peek().is_none()
         || candidates.all(|value| value.to_str().is_ok_and(|value| value.trim() == etag))
+}
+
+/// `None` without the header.
+fn tags(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<String>> {
+    headers.contains_key(name).then(|| listed(headers, name).map(str::to_owned).collect())
 }
 
 fn listed<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {

@@ -70,8 +70,7 @@ pub(crate) use holdings::{
 };
 pub(crate) use locks::{
     children, held_alone, held_locks, held_tag, kept, lock_manifest, lock_repository, lock_tag,
-    locks_of_manifest, locks_of_repository, locks_of_tag, quarantine, quarantine_details, repository_locks,
-    touch_repository,
+    locks_of_manifest, locks_of_tag, quarantine, quarantine_details, repository_locks, touch_repository,
 };
 pub(crate) use mirrors::{
     MirrorKey, claim_mirror, hold_mirror, mirrors, put_mirrors, remove_mirrors, settle_mirror,

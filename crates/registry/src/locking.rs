@@ -61,7 +61,7 @@ async fn locks(
     name: Option<&ManifestName>,
 ) -> Result<Locks, RegistryError> {
     let found = match name {
-        None => db::locks_of_repository(tx, repository).await?,
+        None => db::held_alone(tx, repository).await?,
         Some(ManifestName::Tag(tag)) => db::locks_of_tag(tx, repository, tag).await?,
         Some(ManifestName::Digest(digest)) => db::locks_of_manifest(tx, repository, digest).await?,
     };

@@ -23,39 +23,15 @@ pub(crate) async fn repository_locks(db: &Db, repository: &RepoName) -> Result<O
 /// [`repository_locks`] for a push: no lock in the repository is set until the transaction has ended, so what it does
 /// is done before any that is set. Whoever sets one, of a tag or a manifest too, changes this row.
 pub(crate) async fn held_locks(tx: &mut Tx<'_>, repository: &RepoName) -> Result<Option<Locks>, DbError> {
-    let rows = tx
-        .fetch_held(
-            "SELECT COALESCE(locks, 0) FROM registry_repositories WHERE path = $1 FOR SHARE",
-            args![repository.as_str()],
-        )
-        .await?;
-    locks_of(rows.into_iter().next())
+    let sql = "SELECT COALESCE(locks, 0) FROM registry_repositories WHERE path = $1 FOR SHARE";
+    locks_of(tx.fetch_held(sql, args![repository.as_str()]).await?.into_iter().next())
 }
 
 /// [`held_locks`] for a deletion, beside which there is no other and no push: each takes rows that the other may have,
-/// and they would wait for one another.
+/// and they would wait for one another. So does who is to change the locks.
 pub(crate) async fn held_alone(tx: &mut Tx<'_>, repository: &RepoName) -> Result<Option<Locks>, DbError> {
-    let rows = tx
-        .fetch_held(
-            "SELECT COALESCE(locks, 0) FROM registry_repositories WHERE path = $1 FOR UPDATE",
-            args![repository.as_str()],
-        )
-        .await?;
-    locks_of(rows.into_iter().next())
-}
-
-/// [`repository_locks`] as a transaction sees them that is to change them.
-pub(crate) async fn locks_of_repository(
-    tx: &mut Tx<'_>,
-    repository: &RepoName,
-) -> Result<Option<Locks>, DbError> {
-    locks_of(
-        tx.fetch_optional(
-            "SELECT COALESCE(locks, 0) FROM registry_repositories WHERE path = $1",
-            args![repository.as_str()],
-        )
-        .await?,
-    )
+    let sql = "SELECT COALESCE(locks, 0) FROM registry_repositories WHERE path = $1 FOR UPDATE";
+    locks_of(tx.fetch_held(sql, args![repository.as_str()]).await?.into_iter().next())
 }
 
 /// A tag's own locks.

@@ -39,13 +39,22 @@ fn worded(bytes: &[u8], language: Language) -> Option<Bytes> {
         (None, "431") => (ErrorCode::Invalid, "the request's head is longer than a server reads"),
         _ => return None,
     };
-    let body = seaworthy_registry::body_of(&japanese::problem(Problem::new(code, message), language));
+    Some(written(&format!("{status}\r\n{date}"), Problem::new(code, message), language))
+}
+
+/// An answer that HTTP does not write, behind a status line and what else its head begins with.
+fn written(head: &str, problem: Problem, language: Language) -> Bytes {
+    let body = said(problem, language);
     let length = body.len();
-    let head = format!(
-        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: application/json\r\n\
-         content-length: {length}\r\nx-content-type-options: nosniff\r\n{date}\r\n\r\n"
+    let answer = format!(
+        "HTTP/1.1 {head}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\nx-content-type-options: nosniff\r\n\r\n{body}"
     );
-    Some((head + &body).into())
+    answer.into()
+}
+
+fn said(problem: Problem, language: Language) -> String {
+    seaworthy_registry::body_of(&japanese::problem(problem, language))
 }
 
 /// What a request is refused with that does not say whom it asks, or says it twice (RFC 9112 section 3.2), which HTTP
@@ -58,9 +67,7 @@ pub(super) fn hostless<B>(request: &Request<B>, language: Language) -> Option<Re
         0 | 1 => return None,
         _ => "the request has several `Host` headers",
     };
-    let problem = Problem::new(ErrorCode::Invalid, message);
-    let body = seaworthy_registry::body_of(&japanese::problem(problem, language));
-    let mut answer = Response::new(Body::from(body));
+    let mut answer = Response::new(Body::from(said(Problem::new(ErrorCode::Invalid, message), language)));
     *answer.status_mut() = StatusCode::BAD_REQUEST;
     for (name, value) in [
         (header::CONTENT_TYPE, "application/json"),
@@ -80,13 +87,7 @@ pub(super) async fn refuse_plain<S: AsyncRead + AsyncWrite + Unpin>(
 ) {
     let problem = Problem::new(ErrorCode::Invalid, "this is plain HTTP, and this door speaks HTTPS")
         .hint("begin the address with `https://`");
-    let body = seaworthy_registry::body_of(&japanese::problem(problem, language));
-    let length = body.len();
-    let answer = format!(
-        "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/json\r\n\
-         content-length: {length}\r\nx-content-type-options: nosniff\r\n\r\n{body}"
-    );
-    if stream.write_all(answer.as_bytes()).await.is_ok() {
+    if stream.write_all(&written("400 Bad Request", problem, language)).await.is_ok() {
         let mut parting = Parting::new(stop);
         let _ = poll_fn(|context| parting.poll(&mut stream, context)).await;
     }

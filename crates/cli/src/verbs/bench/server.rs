@@ -2,7 +2,8 @@
 
 use std::{
     ffi::OsString,
-    io::{Read as _, Seek as _, SeekFrom},
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -124,13 +125,21 @@ impl Server {
     }
 }
 
+/// What a process said.
+pub(super) fn all_of(log: &mut File) -> io::Result<String> {
+    let mut said = Vec::new();
+    log.seek(SeekFrom::Start(0))?;
+    log.read_to_end(&mut said)?;
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
 /// A server process over a data directory, and where it listens.
 async fn launch(data: &Path, more: &[OsString]) -> Result<(Child, String), Failure> {
     let me = std::env::current_exe().map_err(|error| unable(format!("where am I: {error}")))?;
     let mut command = Command::new(me);
     command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
     command.args(more);
-    let no_log = |error: std::io::Error| unable(format!("no log: {error}"));
+    let no_log = |error: io::Error| unable(format!("no log: {error}"));
     let mut log = tempfile::tempfile().map_err(no_log)?;
     let stderr = log.try_clone().map_err(no_log)?;
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true);
@@ -143,8 +152,7 @@ async fn launch(data: &Path, more: &[OsString]) -> Result<(Child, String), Failu
         }
         _ => {
             drop(child.kill().await);
-            let mut said = String::new();
-            log.seek(SeekFrom::Start(0)).and_then(|_| log.read_to_string(&mut said)).map_err(no_log)?;
+            let said = all_of(&mut log).map_err(no_log)?;
             Err(unable(format!("the server did not start: {}", said.trim())))
         }
     }

@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    io::{Read as _, Seek as _, SeekFrom},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -19,7 +18,7 @@ use super::{
 use crate::{
     failure::{Failure, unable},
     flags::BenchRegistryFlags,
-    verbs::bench::{Figure, elapsed_ms},
+    verbs::bench::{Figure, elapsed_ms, server::all_of},
 };
 
 /// How long its command may take until it answers.
@@ -184,11 +183,4 @@ fn shell(command: &str, said: &File) -> Result<Child, Failure> {
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| unable(format!("`{command}` does not start: {error}")))
-}
-
-fn all_of(log: &mut File) -> std::io::Result<String> {
-    let mut said = Vec::new();
-    log.seek(SeekFrom::Start(0))?;
-    log.read_to_end(&mut said)?;
-    Ok(String::from_utf8_lossy(&said).into_owned())
 }
