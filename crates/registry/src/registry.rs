@@ -209,10 +209,7 @@ impl Registry {
     /// Marks an upload as being worked on, here and for every server that shares its directory; a
     /// second request on it meanwhile is refused. What is known of it is to be read afterwards.
     pub(crate) async fn hold(&self, id: UploadId) -> Result<Held<'_>, RegistryError> {
-        self.try_hold(id).await?.ok_or_else(|| {
-            let message = "another request is writing to this upload";
-            Problem::new(ErrorCode::RangeInvalid, message).retry_after(limit::RETRY_SECONDS).into()
-        })
+        Ok(self.try_hold(id).await?.ok_or_else(busy)?)
     }
 
     /// The same, once whoever has it lets go: a request that was cut does in a moment. `None` when it does not.
@@ -241,7 +238,7 @@ impl Registry {
         match self.blobs().hold(crate::ROOM, id).await? {
             Hold::Taken(lock) => held.file = Some(lock),
             Hold::Busy => return Ok(None),
-            // Then the upload is lost or ended, unless nothing of it was received.
+            // Then nothing of the upload was received, or it is lost or has ended.
             Hold::NoFile => {}
         }
         Ok(Some(held))
@@ -321,6 +318,15 @@ impl Held<'_> {
         self.file.is_some()
     }
 
+    /// Has the file that there is now, or makes it.
+    pub(crate) async fn make_file(&mut self) -> Result<(), RegistryError> {
+        match self.registry.blobs().hold_or_make(crate::ROOM, self.id).await? {
+            Hold::Taken(lock) => self.file = Some(lock),
+            Hold::Busy | Hold::NoFile => return Err(busy().into()),
+        }
+        Ok(())
+    }
+
     /// For whoever writes to it.
     pub(crate) fn lock(&self) -> Option<UploadLock> {
         self.file.clone()
@@ -334,6 +340,11 @@ impl Drop for Held<'_> {
         self.registry.inner.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
         self.registry.inner.released.notify_waiters();
     }
+}
+
+fn busy() -> Problem {
+    let message = "another request is writing to this upload";
+    Problem::new(ErrorCode::RangeInvalid, message).retry_after(limit::RETRY_SECONDS)
 }
 
 /// A token of somebody who may, with another.

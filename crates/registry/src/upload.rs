@@ -5,7 +5,7 @@ use futures_util::StreamExt as _;
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, Problem, Timestamp, UploadId};
 use seaworthy_oci::{Algorithm, Digest, RepoName};
-use seaworthy_store::{BlobError, Upload, UploadLock, UploadState};
+use seaworthy_store::{BlobError, Upload, UploadLock, UploadState, limit::SMALL_BLOB_BYTES};
 
 use crate::{
     ROOM, Registry, RegistryError,
@@ -59,8 +59,9 @@ impl Registry {
     ) -> Result<Progress, RegistryError> {
         self.require(identity, Permission::Push, repository).await?;
         self.room(repository, None).await?.check(1)?;
+        self.blobs().check_floor()?;
         let id = UploadId::generate();
-        let state = self.blobs().begin(ROOM, id, algorithm)?.suspend().await?;
+        let state = UploadState::fresh(id, algorithm);
         let expires = self.inner.clock.now().plus_seconds(limit::UPLOAD_SECONDS);
         let principal = db::bearer(identity.principal());
         let context = (repository.clone(), principal.clone(), state, expires);
@@ -72,14 +73,12 @@ impl Registry {
                 Err(error) => Err(error),
             };
         }
-        let refused = match begun {
-            Ok(true) => return Ok(Progress { id, offset: 0 }),
+        match begun {
+            Ok(true) => Ok(Progress { id, offset: 0 }),
             // Somebody else took the place that was made.
-            Ok(false) => too_many(1),
-            Err(error) => error,
-        };
-        self.blobs().discard(ROOM, id).await?;
-        Err(refused)
+            Ok(false) => Err(too_many(1)),
+            Err(error) => Err(error),
+        }
     }
 
     /// False when the principal has as many uploads as it may.
@@ -187,6 +186,29 @@ impl Registry {
         }
     }
 
+    /// The session with its file, which the first bytes that do not stay in memory make.
+    async fn with_file(
+        &self,
+        (identity, repository): (&Identity, &RepoName),
+        held: &mut Held<'_>,
+        row: UploadRow,
+    ) -> Result<UploadRow, RegistryError> {
+        if held.has_file() {
+            return Ok(row);
+        }
+        let id = row.state.id;
+        if row.state.offset > 0 {
+            return Err(BlobError::UploadLost { found: 0, expected: row.state.offset }.into());
+        }
+        held.make_file().await?;
+        // Another server may have ended it since, or gone on.
+        let found = self.session(identity, repository, id).await;
+        if matches!(&found, Err(error) if is_unknown(error)) {
+            self.blobs().discard(ROOM, id).await?;
+        }
+        found
+    }
+
     /// Appends a chunk. Without `Content-Range` it is appended wherever the session stands.
     pub(crate) async fn continue_upload(
         &self,
@@ -195,11 +217,9 @@ impl Registry {
         id: UploadId,
         chunk: (Option<&str>, Body),
     ) -> Result<Progress, RegistryError> {
-        let held = self.hold(id).await?;
+        let mut held = self.hold(id).await?;
         let row = self.session(identity, repository, id).await?;
-        if !held.has_file() {
-            return Err(lost(&row).into());
-        }
+        let row = self.with_file((identity, repository), &mut held, row).await?;
         let (content_range, body) = chunk;
         let row = self.found(row, &held, content_range).await?;
         let expected = check_position(content_range, &row)?;
@@ -222,13 +242,10 @@ impl Registry {
         chunk: (Option<&str>, Body),
     ) -> Result<(), RegistryError> {
         let (id, digest) = session;
-        let held = self.hold(id).await?;
+        let mut held = self.hold(id).await?;
         let (content_range, body) = chunk;
         let row = match self.session(identity, repository, id).await {
-            Err(RegistryError::Refused(problem))
-                if problem.code == ErrorCode::BlobUploadUnknown
-                    && self.has_brought(identity, repository, &digest).await? =>
-            {
+            Err(error) if is_unknown(&error) && self.has_brought(identity, repository, &digest).await? => {
                 // The answer to the one that ended it was lost, and is given again, behind what is sent again.
                 let mut rest = body.into_data_stream();
                 while let Some(Ok(_)) = rest.next().await {}
@@ -236,15 +253,21 @@ impl Registry {
             }
             found => found?,
         };
+        let stays_in_memory = row.state.offset == 0
+            && body.size_hint().exact().is_some_and(|length| length <= SMALL_BLOB_BYTES as u64);
+        let row = if stays_in_memory {
+            row
+        } else {
+            self.with_file((identity, repository), &mut held, row).await?
+        };
         let row = self.found(row, &held, content_range).await?;
         let expected = check_position(content_range, &row)?;
         check_length(expected, row.state.offset, &body)?;
-        // Without the session's file nobody is kept from writing under its name: this goes under another.
+        // Without a file no other server is kept from writing under its name: this goes under another.
         let place = if held.has_file() { id } else { UploadId::generate() };
         let upload = match row.state.offset {
             // Nothing is hashed yet, so the digest's own algorithm can still be chosen.
             0 => self.blobs().begin(ROOM, place, digest.algorithm())?.holding(held.lock()),
-            _ if !held.has_file() => return Err(lost(&row).into()),
             _ => self.blobs().resume(ROOM, row.state, held.lock()).await?,
         };
         let room = self.room(repository, Some(&digest)).await?;
@@ -258,6 +281,9 @@ impl Registry {
                 if let Err(RegistryError::Refused(_)) = &kept {
                     // A quota or a lock: sent again it is refused again, and the session stands in nobody's way.
                     self.forget(id).await?;
+                } else if kept.is_ok() && place != id {
+                    // What another server has taken in of it meanwhile.
+                    self.blobs().discard(ROOM, id).await?;
                 }
                 kept
             }
@@ -295,12 +321,11 @@ impl Registry {
         self.require(identity, Permission::Push, repository).await?;
         let principal = db::bearer(identity.principal());
         let row = db::upload(self.db(), repository, &principal, id).await?;
-        row.ok_or_else(|| {
-            Problem::new(ErrorCode::BlobUploadUnknown, format!("upload `{id}` is not known")).into()
-        })
+        Ok(row.ok_or_else(|| unknown(id))?)
     }
 
     async fn store_progress(&self, state: UploadState, version: i64) -> Result<(), RegistryError> {
+        let id = state.id;
         let expires = self.inner.clock.now().plus_seconds(limit::UPLOAD_SECONDS);
         let advanced = self
             .in_upkeep((state, version, expires), |(state, version, expires), tx| {
@@ -310,6 +335,11 @@ impl Registry {
         if advanced {
             return Ok(());
         }
+        if !db::upload_exists(self.db(), id).await? {
+            // Another server ended it, without the file that this one made.
+            self.blobs().discard(ROOM, id).await?;
+            return Err(unknown(id).into());
+        }
         Err(Problem::new(ErrorCode::RangeInvalid, "another request moved this upload on").into())
     }
 }
@@ -318,9 +348,12 @@ fn too_many(wait: u32) -> RegistryError {
     Problem::new(ErrorCode::TooManyRequests, "too many uploads are under way").retry_after(wait).into()
 }
 
-/// A session without its file: it was ended by a request whose answer did not arrive, or its file is gone.
-const fn lost(row: &UploadRow) -> BlobError {
-    BlobError::UploadLost { found: 0, expected: row.state.offset }
+fn is_unknown(error: &RegistryError) -> bool {
+    matches!(error, RegistryError::Refused(problem) if problem.code == ErrorCode::BlobUploadUnknown)
+}
+
+fn unknown(id: UploadId) -> Problem {
+    Problem::new(ErrorCode::BlobUploadUnknown, format!("upload `{id}` is not known"))
 }
 
 /// Checks that a chunk begins where the session stands; returns where it should end.

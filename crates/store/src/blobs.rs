@@ -131,7 +131,16 @@ impl Blobs {
     /// before.
     pub async fn hold(&self, room: &'static str, id: UploadId) -> Result<Hold, BlobError> {
         let path = self.upload_path(room, id);
-        blocking(move || UploadLock::take(&path)).await
+        // Most that are asked for have no file, which is told in microseconds.
+        let Some(file) = UploadLock::open(&path)? else { return Ok(Hold::NoFile) };
+        blocking(move || UploadLock::take(file, &path)).await
+    }
+
+    /// The same of an upload that may have no file yet: then it is made. Who finds that the upload has ended meanwhile
+    /// discards it.
+    pub async fn hold_or_make(&self, room: &'static str, id: UploadId) -> Result<Hold, BlobError> {
+        let path = self.upload_path(room, id);
+        blocking(move || UploadLock::take(UploadLock::make(&path)?, &path)).await
     }
 
     /// How many bytes an upload's file holds, acknowledged or not; none without a file.
@@ -148,6 +157,10 @@ impl Blobs {
     /// Forgets an upload's bytes.
     pub async fn discard(&self, room: &'static str, id: UploadId) -> Result<(), BlobError> {
         let path = self.upload_path(room, id);
+        // As in `hold`.
+        if UploadLock::open(&path)?.is_none() {
+            return Ok(());
+        }
         blocking(move || remove_file(&path)).await
     }
 

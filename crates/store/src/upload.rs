@@ -27,6 +27,13 @@ pub struct UploadState {
     pub hash_state: Vec<u8>,
 }
 
+impl UploadState {
+    /// Of an upload that nothing was received of. It has no file.
+    pub fn fresh(id: UploadId, algorithm: Algorithm) -> Self {
+        Self { id, offset: 0, hash_state: Hasher::new(algorithm).state() }
+    }
+}
+
 impl Blobs {
     /// The state as it would be if all that `lock`'s file holds had been acknowledged. What a request left there that was
     /// cut, or whose process was killed, is the beginning of what it sent: requests write one after the other, from where
@@ -123,6 +130,13 @@ pub(crate) struct Sink {
     pub(crate) lock: Option<UploadLock>,
 }
 
+impl Sink {
+    /// True when neither this request nor one before it made a file.
+    const fn is_in_memory(&self) -> bool {
+        self.file.is_none() && self.lock.is_none()
+    }
+}
+
 /// The bytes of an upload that were written so far: who asks for some knows that there are so many. Nothing of
 /// them is verified.
 #[derive(Debug)]
@@ -210,12 +224,27 @@ pub enum Hold {
 }
 
 impl UploadLock {
-    pub(crate) fn take(path: &Path) -> Result<Hold, BlobError> {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Hold::NoFile),
-            Err(source) => return Err(failed("open", path, source)),
-        };
+    /// The file that is there; `None` without one.
+    pub(crate) fn open(path: &Path) -> Result<Option<File>, BlobError> {
+        match File::open(path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(failed("open", path, source)),
+        }
+    }
+
+    /// The file that is there, or is made.
+    pub(crate) fn make(path: &Path) -> Result<File, BlobError> {
+        if let Some(directory) = path.parent() {
+            create_directories(directory)?;
+        }
+        let mut options = OpenOptions::new();
+        // Another server may have made it, and written.
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.open(path).map_err(|source| failed("create", path, source))
+    }
+
+    pub(crate) fn take(file: File, path: &Path) -> Result<Hold, BlobError> {
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             // Who had it until now may have made it a blob, or removed it.
             Ok(()) if !is_at(&file, path)? => Ok(Hold::NoFile),
@@ -369,6 +398,10 @@ impl Upload {
         let (size, path) = (self.offset, self.path.clone());
         let target = self.blobs.blob_path(self.room, &copy);
         self.blobs.check_floor()?;
+        if sink.is_in_memory() && size <= limit::SMALL_BLOB_BYTES as u64 {
+            // There is nothing to wait for.
+            return store(sink, &pending, size, &Places { copy, path, target });
+        }
         let is_hashed = sink.hasher.algorithm() == copy.digest.algorithm();
         let turn = if is_hashed { None } else { self.blobs.reread_turn().await };
         blocking(move || {
@@ -406,25 +439,25 @@ struct Places {
 
 fn store(mut sink: Sink, pending: &[Bytes], size: u64, places: &Places) -> Result<Stored, BlobError> {
     let expected = places.copy.digest;
+    let has_no_file = sink.is_in_memory();
+    let remove = || if has_no_file { Ok(()) } else { remove_file(&places.path) };
     if sink.hasher.algorithm() != expected.algorithm() {
         sink.hasher = hash_again(sink.file.as_ref(), expected.algorithm(), &places.path)?;
     }
     pending.iter().for_each(|piece| sink.hasher.update(piece));
     let actual = sink.hasher.finish();
     if actual != expected {
-        drop(sink.file);
-        remove_file(&places.path)?;
+        remove()?;
         return Err(BlobError::DigestMismatch { expected, actual });
     }
     if size <= limit::SMALL_BLOB_BYTES as u64 {
         let mut bytes = Vec::new();
-        if let Some(mut file) = sink.file {
+        if let Some(file) = &mut sink.file {
             file.seek(SeekFrom::Start(0))
                 .and_then(|_| file.read_to_end(&mut bytes))
                 .map_err(|source| failed("read", &places.path, source))?;
         }
-        // A session that was begun has a file, also when nothing was written to it.
-        remove_file(&places.path)?;
+        remove()?;
         pending.iter().for_each(|piece| bytes.extend_from_slice(piece));
         return Ok(Stored::Small(SmallBlob { digest: actual, bytes: bytes.into() }));
     }
@@ -461,12 +494,9 @@ fn hash_from(file: &File, mut at: u64, hasher: &mut Hasher) -> std::io::Result<u
 
 pub(crate) fn append(file: &mut Option<File>, path: &Path, pieces: &[Bytes]) -> Result<(), BlobError> {
     if file.is_none() {
-        if let Some(directory) = path.parent() {
-            create_directories(directory)?;
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true).mode(0o600);
-        *file = Some(options.open(path).map_err(|source| failed("create", path, source))?);
+        let made = UploadLock::make(path)?;
+        made.set_len(0).map_err(|source| failed("truncate", path, source))?;
+        *file = Some(made);
     }
     let Some(file) = file else { return Ok(()) };
     write_all(file, pieces).map_err(|source| failed("write", path, source))

@@ -36,7 +36,7 @@ const CHANGED: &[RoomSchema] =
     &[RoomSchema { room: "t", migrations: &[Migration { id: 1, steps: &[Step::Sql("SELECT 1")] }] }];
 
 db_tests!(super::ROOM; what_is_held_stays_until_its_holder_has_committed, round_trips_every_type, failed_work_leaves_nothing, concurrent_increments_all_count, the_slow_are_not_starved,
-    a_newer_or_changed_schema_is_refused, text_sorts_as_bytes, leases_change_hands_when_they_expire, a_panic_is_an_error,
+    a_newer_or_changed_schema_is_refused, a_clustered_table_keeps_its_rows, text_sorts_as_bytes, leases_change_hands_when_they_expire, a_panic_is_an_error,
     closing_ends_and_keeps_what_was_told);
 
 async fn round_trips_every_type(test: TestDb) {
@@ -169,6 +169,56 @@ async fn a_newer_or_changed_schema_is_refused(test: TestDb) {
     .map_err(|error: DbError| panic!("{error}"))
     .ok();
     assert!(matches!(db.migrate(CHANGED).await, Err(DbError::Changed { id: 1, .. })));
+}
+
+/// A table whose rows move into the tree of its key keeps them, their columns' order and its indexes.
+async fn a_clustered_table_keeps_its_rows(test: TestDb) {
+    const ROWS: Table = Table {
+        name: "t_rows",
+        columns: &[
+            Column::text("note").optional(),
+            Column::text("name"),
+            Column::int("n").optional(),
+            Column::bytes("raw").optional(),
+        ],
+        primary_key: &["name"],
+        indexes: &[Index::unique(&["n", "name"])],
+    };
+    const CLUSTERED: &[RoomSchema] = &[RoomSchema {
+        room: "t",
+        migrations: &[
+            ROOM[0].migrations[0],
+            ROOM[0].migrations[1],
+            Migration { id: 3, steps: &[Step::Cluster(ROWS)] },
+        ],
+    }];
+    let db = &test.db;
+    let insert = async |name: &'static str| {
+        db.upkeep(name, |name, tx| {
+            Box::pin(async move {
+                let sql = "INSERT INTO t_rows (name, n, raw, note) VALUES ($1, 7, $2, $3)";
+                tx.execute(sql, args![*name, &b"\0\xff"[..], "a note"]).await
+            })
+        })
+        .await as Result<u64, DbError>
+    };
+    for name in ["b", "a"] {
+        insert(name).await.expect("inserted");
+    }
+    db.migrate(CLUSTERED).await.expect("migrated");
+    insert("c").await.expect("inserted");
+    assert!(insert("a").await.is_err(), "the key is one still");
+    let rows =
+        db.fetch_all("SELECT name, n, raw, note FROM t_rows ORDER BY name", args![]).await.expect("read");
+    let row = |row: &seaworthy_store::Row| {
+        let text = |at| row.text(at).expect("text").to_owned();
+        (text(0), row.int(1).expect("n"), row.bytes(2).expect("raw").to_vec(), text(3))
+    };
+    let expected = ["a", "b", "c"].map(|name| (name.to_owned(), 7, vec![0, 255], "a note".to_owned()));
+    assert_eq!(rows.iter().map(row).collect::<Vec<_>>(), expected);
+    // On SQLite there is no other tree.
+    let other = db.fetch_all("SELECT rowid FROM t_rows", args![]).await;
+    assert!(other.is_err());
 }
 
 async fn text_sorts_as_bytes(test: TestDb) {

@@ -15,6 +15,7 @@ pub const SCHEMA: RoomSchema = RoomSchema {
         REPLICATIONS,
         MIRRORS,
         FEWER_INDEXES,
+        CLUSTERED,
     ],
 };
 
@@ -190,22 +191,7 @@ const COLLECTION: Migration = Migration {
         Step::AddColumn("registry_blobs", Column::int("scrubbed_at").optional()),
         // When it was last pushed, or lost a tag.
         Step::AddColumn("registry_manifests", Column::int("touched_at").optional()),
-        Step::Create(Table {
-            name: "registry_reviews",
-            columns: &[
-                Column::text("kind"),
-                // Empty for blobs, which are the same everywhere.
-                Column::text("repository"),
-                Column::text("digest"),
-                Column::int("due"),
-                Column::int("tries"),
-                Column::text("reason"),
-                // Grows with each claim and each new reason: who settles knows nothing came in between.
-                Column::int("epoch"),
-            ],
-            primary_key: &["kind", "repository", "digest"],
-            indexes: &[Index::on(&["due"])],
-        }),
+        Step::Create(REVIEWS),
         Step::Create(super::running::RUNNING),
         Step::Create(super::retention::RETENTION),
         Step::Create(DELETED),
@@ -400,6 +386,53 @@ const FEWER_INDEXES: Migration = Migration {
         Step::Sql("DROP INDEX registry_links_digest"),
         Step::Sql("DROP INDEX registry_manifests_repository_subject_artifact_type"),
     ],
+};
+
+/// Uploads and reviews come and go: with fewer trees, each of which a push changes. All uploads that have expired are
+/// found by looking at all.
+const CLUSTERED: Migration = Migration {
+    id: 12,
+    steps: &[
+        Step::Sql("DROP INDEX registry_uploads_expires_at"),
+        Step::Sql("DROP INDEX registry_uploads_principal"),
+        Step::AddIndex("registry_uploads", UPLOADS_OF_PRINCIPAL),
+        Step::Cluster(UPLOADS),
+        Step::Cluster(REVIEWS),
+    ],
+};
+
+const UPLOADS_OF_PRINCIPAL: Index = Index::on(&["principal", "expires_at"]);
+
+const UPLOADS: Table = Table {
+    name: "registry_uploads",
+    columns: &[
+        Column::bytes("id"),
+        Column::text("repository"),
+        Column::text("principal"),
+        Column::int("received"),
+        Column::bytes("hash_state"),
+        Column::int("version"),
+        Column::int("expires_at"),
+    ],
+    primary_key: &["id"],
+    indexes: &[UPLOADS_OF_PRINCIPAL],
+};
+
+const REVIEWS: Table = Table {
+    name: "registry_reviews",
+    columns: &[
+        Column::text("kind"),
+        // Empty for blobs, which are the same everywhere.
+        Column::text("repository"),
+        Column::text("digest"),
+        Column::int("due"),
+        Column::int("tries"),
+        Column::text("reason"),
+        // Grows with each claim and each new reason: who settles knows nothing came in between.
+        Column::int("epoch"),
+    ],
+    primary_key: &["kind", "repository", "digest"],
+    indexes: &[Index::on(&["due"])],
 };
 
 /// Manifests and tags that were deleted and can be restored: a manifest with what its row said, a tag

@@ -5,10 +5,12 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use futures_util::StreamExt as _;
+use axum::body::Body;
+use futures_util::{StreamExt as _, future::join, stream};
 use http::StatusCode;
 use seaworthy_oci::Digest;
 use seaworthy_testkit::{TestDb, db_tests};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{DAY, HOUR, Still, client::ROOMS, file, manifest_of};
@@ -19,7 +21,7 @@ db_tests!(super::ROOMS; gc_vs_head_then_manifest, gc_vs_mount, gc_vs_reupload_wh
     a_late_deleter_hits_nothing, two_gc_workers_two_replicas, lease_survives_restart,
     crash_between_rename_and_sql, crash_after_sql_before_reply, crash_mid_gc_delete, clock_jumps_backwards,
     what_is_named_stays, a_batch_is_bounded, pins_are_prolonged_at_half,
-    a_broken_body_leaves_nothing, a_cut_request_ends_before_the_next, a_cut_request_keeps_its_blob,
+    a_broken_body_leaves_nothing, a_cut_request_ends_before_the_next, a_cut_request_keeps_its_blob, small_blobs_make_no_file, what_another_server_ends_without_a_file_leaves_none,
     a_session_is_finished_twice,
     foreign_layers_that_were_pushed_stay);
 
@@ -109,7 +111,7 @@ async fn gc_vs_mount(test: TestDb) {
         go.send(()).expect("held");
         mounted
     };
-    let (mounted, ()) = futures_util::future::join(mounted, still.collect()).await;
+    let (mounted, ()) = join(mounted, still.collect()).await;
     assert_eq!(mounted, StatusCode::ACCEPTED);
     assert_eq!(still.state(&digest).await, "");
 }
@@ -134,7 +136,7 @@ async fn gc_vs_reupload_while_deleting(test: TestDb) {
             still.client.put_blob("a", &layer).await;
             go.send(()).expect("held");
         };
-        futures_util::future::join(push, still.collect()).await;
+        join(push, still.collect()).await;
         still.pass(limit::CONDEMNED_SECONDS).await;
         assert_eq!(still.state(&digest).await, "live");
         still.reads("a", &layer).await;
@@ -235,7 +237,7 @@ async fn a_late_deleter_hits_nothing(test: TestDb) {
         still.client.put_blob("a", &layer).await;
         go.send(()).expect("held");
     };
-    let (collected, ()) = futures_util::future::join(sleeper.collect(), awake).await;
+    let (collected, ()) = join(sleeper.collect(), awake).await;
     assert_eq!(collected.expect("collected"), 1);
     assert_eq!(still.state(&digest).await, "live");
     still.reads("a", &layer).await;
@@ -252,7 +254,7 @@ async fn two_gc_workers_two_replicas(test: TestDb) {
     let both = async || {
         let (mut first, mut second) = (0, 0);
         loop {
-            let (a, b) = futures_util::future::join(one.collect(), two.collect()).await;
+            let (a, b) = join(one.collect(), two.collect()).await;
             let (a, b) = (a.expect("collected"), b.expect("collected"));
             if a + b == 0 {
                 return first + second;
@@ -327,12 +329,12 @@ async fn crash_after_sql_before_reply(test: TestDb) {
     // What is sent again is read to its end, or its sender would not see the answer.
     let read = Arc::new(AtomicUsize::new(0));
     let count = read.clone();
-    let pieces = futures_util::stream::iter(vec![layer.clone(); 50]).map(move |piece| {
+    let pieces = stream::iter(vec![layer.clone(); 50]).map(move |piece| {
         count.fetch_add(1, Ordering::SeqCst);
         Ok::<_, std::io::Error>(piece)
     });
     let path = format!("{location}?digest={digest}");
-    let long = still.client.send("PUT", &path, &[], axum::body::Body::from_stream(pieces)).await;
+    let long = still.client.send("PUT", &path, &[], Body::from_stream(pieces)).await;
     assert_eq!((long.status, read.load(Ordering::SeqCst)), (StatusCode::CREATED, 50));
     let other = still.world.service("other", "AcrPush", "/repositories").await;
     assert_eq!(other.close(&location, digest, layer.clone()).await.code(), "BLOB_UPLOAD_UNKNOWN");
@@ -471,8 +473,7 @@ async fn a_session_is_finished_twice(test: TestDb) {
         go.send(()).expect("held");
         status
     };
-    let (again, first) =
-        futures_util::future::join(again, still.client.close(&location, digest, file(1))).await;
+    let (again, first) = join(again, still.client.close(&location, digest, file(1))).await;
     assert_eq!((first.status, again), (StatusCode::CREATED, StatusCode::CREATED));
     assert_eq!(still.copies(&digest), 1);
     still.reads("a", &file(1)).await;
@@ -491,8 +492,7 @@ async fn a_session_is_finished_twice(test: TestDb) {
         go.send(()).expect("held");
         answers.map(|answer| answer.code())
     };
-    let (again, first) =
-        futures_util::future::join(again, still.client.close(&location, digest, vec![])).await;
+    let (again, first) = join(again, still.client.close(&location, digest, vec![])).await;
     assert_eq!((first.status, again), (StatusCode::CREATED, ["BLOB_UPLOAD_UNKNOWN"; 2].map(str::to_owned)));
     still.reads("a", &file(2)).await;
 }
@@ -528,6 +528,84 @@ async fn a_cut_request_ends_before_the_next(test: TestDb) {
     still.reads("a", &whole).await;
 }
 
+/// A session has a file once bytes came that do not go into a row with its end.
+async fn small_blobs_make_no_file(test: TestDb) {
+    let still = Still::new(test).await;
+    let uploads = still.world.test.path().join("uploads/registry");
+    let files = || std::fs::read_dir(&uploads).map_or(0, Iterator::count);
+    // Where the folder is made is seen too.
+    let location = still.client.begin("a").await;
+    assert!(!uploads.exists());
+    let closed = still.client.close(&location, Digest::sha256(b"small"), b"small".to_vec()).await;
+    assert_eq!((closed.status, uploads.exists()), (StatusCode::CREATED, false));
+    still.reads("a", b"small").await;
+    let location = still.client.begin("a").await;
+    let wrong = still.client.close(&location, Digest::sha256(b"other"), b"small".to_vec()).await;
+    assert_eq!((wrong.code().as_str(), uploads.exists()), ("DIGEST_INVALID", false));
+    assert_eq!(still.client.get(&location).await.status, StatusCode::NOT_FOUND);
+    // In parts, or of a length that nobody told: with a file, until it ends.
+    let location = still.client.begin("a").await;
+    assert_eq!(still.client.send("PATCH", &location, &[], "sm").await.status, StatusCode::ACCEPTED);
+    assert_eq!(files(), 1);
+    let closed = still.client.close(&location, Digest::sha256(b"small"), b"all".to_vec()).await;
+    assert_eq!((closed.status, files()), (StatusCode::CREATED, 0));
+    let (location, close) = (still.client.begin("a").await, Digest::sha256(b"told by nobody"));
+    let body = Body::from_stream(stream::iter([Ok::<_, std::io::Error>("told by "), Ok("nobody")]));
+    let closed = still.client.send("PUT", &format!("{location}?digest={close}"), &[], body).await;
+    assert_eq!((closed.status, files()), (StatusCode::CREATED, 0));
+    still.reads("a", b"told by nobody").await;
+}
+
+/// Of two servers one ends without a file what the other makes one for: nothing is left of it, and who wrote is told.
+async fn what_another_server_ends_without_a_file_leaves_none(test: TestDb) {
+    let still = Still::new(test).await;
+    let replica = still.world.replica(|_| {});
+    let uploads = still.world.test.path().join("uploads/registry");
+    let files = || std::fs::read_dir(&uploads).map_or(0, Iterator::count);
+    let digest = Digest::sha256(b"second");
+    // The chunk is acknowledged before the end commits.
+    let location = still.client.begin("a").await;
+    let (seen, go) = still.registry().hold_at(Point::Placed);
+    let patch = async {
+        seen.await.expect("held");
+        let patched = replica.send("PATCH", &location, &[], "first").await;
+        assert_eq!((patched.status, files()), (StatusCode::ACCEPTED, 1));
+        go.send(()).expect("held");
+    };
+    let ((), closed) = join(patch, still.client.close(&location, digest, b"second".to_vec())).await;
+    assert_eq!((closed.status, files()), (StatusCode::CREATED, 0));
+    let next = replica.send("PATCH", &location, &[], "next").await;
+    assert_eq!((next.code().as_str(), files()), ("BLOB_UPLOAD_UNKNOWN", 0));
+    // The end commits before the chunk has come.
+    let location = still.client.begin("a").await;
+    let (seen, go) = still.registry().hold_at(Point::Placed);
+    let (comes, waits) = oneshot::channel();
+    let (closes, closed) = oneshot::channel();
+    let body = stream::once(async move {
+        comes.send(()).expect("somebody waits");
+        closed.await.expect("closed");
+        Ok::<_, std::io::Error>("first")
+    });
+    let patch = async {
+        seen.await.expect("held");
+        replica.send("PATCH", &location, &[], Body::from_stream(body)).await
+    };
+    let close = async {
+        let order = async {
+            waits.await.expect("it comes");
+            assert_eq!(files(), 1);
+            go.send(()).expect("held");
+        };
+        let ((), ended) = join(order, still.client.close(&location, digest, b"second".to_vec())).await;
+        assert_eq!(ended.status, StatusCode::CREATED, "{}", ended.text());
+        closes.send(()).expect("it waits");
+    };
+    let (patched, ()) = join(patch, close).await;
+    assert_eq!((patched.status, patched.code().as_str()), (StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN"));
+    assert_eq!(files(), 0);
+    still.reads("a", b"second").await;
+}
+
 /// Its answer is lost, and its blob is there all the same.
 async fn a_cut_request_keeps_its_blob(test: TestDb) {
     let still = Still::new(test).await;
@@ -556,7 +634,7 @@ async fn a_broken_body_leaves_nothing(test: TestDb) {
     let still = Still::new(test).await;
     let path = format!("/v2/a/blobs/uploads/?digest={}", Digest::sha256(&file(1)));
     let pieces = [Ok(file(1)), Ok(vec![0; 600_000]), Err(std::io::Error::other("cut"))];
-    let body = axum::body::Body::from_stream(futures_util::stream::iter(pieces));
+    let body = Body::from_stream(stream::iter(pieces));
     let answer = still.client.send("POST", &path, &[], body).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"));
     let answer = still.client.send("POST", &path, &[], [file(1), vec![0; 600_000]].concat()).await;
