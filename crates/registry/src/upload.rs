@@ -432,11 +432,19 @@ async fn take(
     }
 }
 
+fn check_size(length: u64) -> Result<(), Problem> {
+    if length > limit::BLOB_BYTES {
+        return Err(Problem::new(ErrorCode::TooLarge, "blob is larger than this registry takes"));
+    }
+    Ok(())
+}
+
 /// Takes a body in, as far as it fits. What says how long it is and does not fit is not begun.
 async fn receive(upload: &mut Upload, room: &Room, body: Body) -> Result<(), Untaken> {
     let announced = body.size_hint().exact();
     // Whether what is here already fits is decided when it is kept.
     if let Some(length) = announced.filter(|length| *length > 0) {
+        check_size(upload.offset().saturating_add(length))?;
         room.check(upload.offset().saturating_add(length))?;
     }
     let end = announced.map(|length| upload.offset().saturating_add(length));
@@ -447,9 +455,7 @@ async fn receive(upload: &mut Upload, room: &Room, body: Body) -> Result<(), Unt
             Untaken::Cut(Problem::new(ErrorCode::BlobUploadInvalid, message))
         })?;
         let length = upload.offset() + chunk.len() as u64;
-        if length > limit::BLOB_BYTES {
-            return Err(Problem::new(ErrorCode::TooLarge, "blob is larger than this registry takes").into());
-        }
+        check_size(length)?;
         room.check(length)?;
         upload.write(chunk).await?;
     }

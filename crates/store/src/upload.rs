@@ -45,7 +45,7 @@ impl Blobs {
         let mut hasher = Hasher::from_state(&hash_state).ok_or_else(|| lost(0))?;
         let turn = self.reread_turn().await;
         blocking(move || {
-            let offset = hash_from(&lock.file, offset, &mut hasher)
+            let offset = hash_from(&lock.file.0, offset, &mut hasher)
                 .map_err(|source| failed("read", Path::new(&id.to_string()), source))?;
             drop(turn);
             Ok(UploadState { id, offset, hash_state: hasher.state() })
@@ -209,7 +209,19 @@ impl Stored {
 /// or its process ends.
 #[derive(Clone, Debug)]
 pub struct UploadLock {
-    file: Arc<File>,
+    file: Arc<Locked>,
+}
+
+/// Let go of when it is dropped, not when its file is closed: a child that is being made for an inspection has the file
+/// too, until it runs (flock(2): the lock is the open file description's).
+#[derive(Debug)]
+struct Locked(File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // The file is closed next, which lets go as well.
+        let _ = rustix::fs::flock(&self.0, rustix::fs::FlockOperation::Unlock);
+    }
 }
 
 /// What became of asking for an [`UploadLock`].
@@ -248,7 +260,7 @@ impl UploadLock {
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             // Who had it until now may have made it a blob, or removed it.
             Ok(()) if !is_at(&file, path)? => Ok(Hold::NoFile),
-            Ok(()) => Ok(Hold::Taken(Self { file: Arc::new(file) })),
+            Ok(()) => Ok(Hold::Taken(Self { file: Arc::new(Locked(file)) })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(Hold::Busy),
             Err(error) => Err(failed("lock", path, error.into())),
         }
@@ -562,6 +574,20 @@ pub(crate) async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As a child has it between its making and its running.
+    #[test]
+    fn who_else_has_the_file_does_not_hold_it() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("upload");
+        let take = || UploadLock::take(UploadLock::make(&path).expect("made"), &path).expect("asked");
+        let Hold::Taken(lock) = take() else { panic!("nobody has it") };
+        let also = lock.file.0.try_clone().expect("another descriptor");
+        assert!(matches!(take(), Hold::Busy));
+        drop(lock);
+        assert!(matches!(take(), Hold::Taken(_)));
+        drop(also);
+    }
 
     #[test]
     fn many_uploads_wait_with_less_each() {
