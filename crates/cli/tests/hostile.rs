@@ -226,7 +226,7 @@ fn a_blocked_layer_does_not_leak_through_a_mount() {
     let get = reader.get("GET", &format!("/v2/prod/web/blobs/{digest}"));
     assert_eq!(get.status, 403, "{}", get.text());
     let mount = format!("/v2/dev/mounted/blobs/uploads/?mount={digest}&from=prod/web");
-    assert_eq!(reader.get("POST", &mount).status, 201, "mounting checks rights, not verdicts");
+    assert_eq!(reader.get("POST", &mount).status, 202, "its bytes are asked for");
     let get = reader.get("GET", &format!("/v2/dev/mounted/blobs/{digest}"));
     assert!(matches!(get.status, 403 | 404), "the layer leaks: {}", get.head);
 }

@@ -12,7 +12,7 @@ use crate::{
     Door, ROOM, Refusal, Registry, RegistryError,
     cache::Cache,
     conditional::Precondition,
-    db::{self, BlobRow, Entered, Link, Reaching},
+    db::{self, BlobRow, Entered, Reaching},
     limit, lock,
     path::ManifestName,
     pauses::Point,
@@ -47,18 +47,27 @@ impl Registry {
         if !self.access().allows(identity, Permission::Push, &scope).await? {
             self.require(identity, Permission::Pull, repository).await?;
         }
-        // What is not seen here is not looked for elsewhere: see `seen_in`.
-        let is_seen = self.is_linked(identity, repository, digest, Link::Name).await?
-            || self.is_reached(repository, digest).await?;
-        if !is_seen {
+        // What is not seen here is not looked for elsewhere: see `is_readable_in`.
+        if !self.is_nameable(identity, repository, digest).await? {
             return Err(unknown(digest).into());
         }
         let row = self.readable(digest).await?;
         if self.pin(&row).await? { Ok(row.size) } else { Err(unknown(digest).into()) }
     }
 
-    async fn is_reached(&self, repository: &RepoName, digest: &Digest) -> Result<bool, RegistryError> {
-        Ok(!self.inner.reads.opening(repository, digest).await?.is_empty())
+    /// Whether a pusher need not send the blob, because a manifest of theirs may name it: [`db::name_blob`], as it looks
+    /// now. What only manifests name that are locked against reading is as if it were not here: it is sent.
+    pub(crate) async fn is_nameable(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        if self.is_linked(identity, repository, digest).await? {
+            return Ok(true);
+        }
+        let reached = self.inner.reads.opening(repository, digest).await?;
+        Ok(reached.iter().any(|(_, locks)| lock::check_read(*locks, "").is_ok()))
     }
 
     /// The row of a blob that can be read.
@@ -187,16 +196,15 @@ impl Registry {
         Err(unknown(digest).into())
     }
 
-    /// Whether the caller brought the blob here, or mounted it as something that they may read, or name.
+    /// Whether the caller brought the blob here, or mounted it.
     async fn is_linked(
         &self,
         identity: &Identity,
         repository: &RepoName,
         digest: &Digest,
-        link: Link,
     ) -> Result<bool, RegistryError> {
         let principal = db::bearer(identity.principal());
-        Ok(db::has_link(self.db(), repository, digest, &principal, link).await?)
+        Ok(db::has_link(self.db(), repository, digest, &principal).await?)
     }
 
     /// True when the caller brought the blob here, and it is there.
@@ -206,7 +214,7 @@ impl Registry {
         repository: &RepoName,
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
-        Ok(self.is_linked(identity, repository, digest, Link::Read).await?
+        Ok(self.is_linked(identity, repository, digest).await?
             && db::blob(self.db(), digest).await?.is_some_and(|row| row.is_present()))
     }
 
@@ -218,14 +226,12 @@ impl Registry {
         repository: &RepoName,
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
-        if self.is_linked(identity, repository, digest, Link::Read).await? {
+        if self.is_linked(identity, repository, digest).await? {
             return Ok(true);
         }
         Ok(match self.reach(identity, repository, digest, Reaching::Opens).await? {
-            Reach::Open(_) => true,
+            Reach::Open(_) | Reach::None => true,
             Reach::Refused(..) | Reach::Locked(_) => false,
-            // Mounted from where it was refused.
-            Reach::None => !self.is_linked(identity, repository, digest, Link::Name).await?,
         })
     }
 
@@ -301,7 +307,7 @@ impl Registry {
         if let Err(problem) = lock::check_read(locks, repository.as_str()) {
             return Ok(Reach::Locked(Box::new(problem)));
         }
-        let brought = self.is_linked(identity, repository, digest, Link::Read).await?;
+        let brought = self.is_linked(identity, repository, digest).await?;
         Ok(if brought { Reach::Open(None) } else { Reach::None })
     }
 
@@ -379,12 +385,14 @@ impl Registry {
                 Ok(false)
             };
         }
-        let Some(link) = self.seen_in(identity, digest, from).await? else { return Ok(false) };
-        self.link(identity, repository, digest, link).await
+        if !self.is_readable_in(identity, digest, from).await? {
+            return Ok(false);
+        }
+        self.link(identity, repository, digest).await
     }
 
-    /// Mounts a blob from wherever the caller may see it, best from where they may read it; false
-    /// when that is nowhere. The first [`limit::MOUNT_SOURCES`] are looked at.
+    /// Mounts a blob from wherever the caller may read it; false when that is nowhere. The first
+    /// [`limit::MOUNT_SOURCES`] are looked at.
     pub(crate) async fn mount_from_anywhere(
         &self,
         identity: &Identity,
@@ -393,44 +401,30 @@ impl Registry {
     ) -> Result<bool, RegistryError> {
         let principal = db::bearer(identity.principal());
         let sources = db::sources(self.db(), digest, &principal, limit::MOUNT_SOURCES).await?;
-        let mut best = None;
         for from in self.access().allowed_among(identity, Permission::Pull, sources).await? {
-            match self.seen_in(identity, digest, &from).await? {
-                Some(Link::Read) => {
-                    best = Some(Link::Read);
-                    break;
-                }
-                Some(Link::Name) => best = Some(Link::Name),
-                None => {}
+            if self.is_readable_in(identity, digest, &from).await? {
+                return self.link(identity, repository, digest).await;
             }
         }
-        let Some(link) = best else { return Ok(false) };
-        self.link(identity, repository, digest, link).await
+        Ok(false)
     }
 
-    /// What a mount from `from`, where the caller may pull, gives them: rights decide whether it is
-    /// mounted; only who could read it there may read it here.
-    async fn seen_in(
+    /// Whether a mount from `from`, where the caller may pull, gives them the blob: if they brought it there, or may read it
+    /// there now. Otherwise they send its bytes, which shows that they have them: where it is mounted, other policies hold.
+    async fn is_readable_in(
         &self,
         identity: &Identity,
         digest: &Digest,
         from: &RepoName,
-    ) -> Result<Option<Link>, RegistryError> {
+    ) -> Result<bool, RegistryError> {
         // What is not seen there is not looked for: the answer takes as long whether it is anywhere else or not.
-        let is_seen = self.is_linked(identity, from, digest, Link::Name).await?
-            || self.is_reached(from, digest).await?;
-        if !is_seen || !db::blob(self.db(), digest).await?.is_some_and(|row| row.is_present()) {
-            return Ok(None);
+        if !self.is_nameable(identity, from, digest).await?
+            || !db::blob(self.db(), digest).await?.is_some_and(|row| row.is_present())
+        {
+            return Ok(false);
         }
-        Ok(match self.reach(identity, from, digest, Reaching::Opens).await? {
-            Reach::Open(_) => Some(Link::Read),
-            Reach::Refused(..) | Reach::None => Some(Link::Name),
-            // What nobody may read yet is named nowhere else, but by who brought it.
-            Reach::Locked(_) => {
-                let brought = self.is_linked(identity, from, digest, Link::Name).await?;
-                brought.then_some(Link::Name)
-            }
-        })
+        Ok(self.is_linked(identity, from, digest).await?
+            || matches!(self.reach(identity, from, digest, Reaching::Opens).await?, Reach::Open(_)))
     }
 
     /// Links and pins a blob; false when it went since it was looked at.
@@ -439,18 +433,17 @@ impl Registry {
         identity: &Identity,
         repository: &RepoName,
         digest: &Digest,
-        link: Link,
     ) -> Result<bool, RegistryError> {
         let principal = db::bearer(identity.principal());
-        let context = (repository.clone(), *digest, principal, link, self.inner.clock.now());
+        let context = (repository.clone(), *digest, principal, self.inner.clock.now());
         self.db()
-            .upkeep(context, |(repository, digest, principal, link, now), tx| {
+            .upkeep(context, |(repository, digest, principal, now), tx| {
                 Box::pin(async move {
                     check_writable(tx, repository).await?;
                     if !db::pin(tx, digest, *now).await? {
                         return Ok(false);
                     }
-                    db::insert_link(tx, repository, digest, (principal, *link), *now).await?;
+                    db::insert_link(tx, repository, digest, principal, *now).await?;
                     let size = db::blob_in(tx, digest).await?.map_or(0, |row| row.size);
                     quota::hold(tx, repository, (digest, size, false), *now).await?;
                     Ok(true)
@@ -557,8 +550,7 @@ impl Keep {
             }
             tx.put_small_blob(ROOM, small).await?;
         }
-        let bearer = (self.principal.as_str(), Link::Read);
-        db::insert_link(tx, &self.repository, &copy.digest, bearer, self.now).await?;
+        db::insert_link(tx, &self.repository, &copy.digest, &self.principal, self.now).await?;
         let is_new = entered == Entered::New;
         quota::hold(tx, &self.repository, (&copy.digest, size, is_new), self.now).await?;
         if let Some(id) = self.session {

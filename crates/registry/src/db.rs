@@ -48,8 +48,8 @@ pub(crate) use attributes::{
     tags_page,
 };
 pub(crate) use blobs::{
-    BLOBS_IN, BlobRow, BlobState, Entered, Hold, Link, blob, blob_in, enter_blob, forget_blob, has_link,
-    hold_on, insert_link, is_worn, name_blob, pin, pin_from, set_state,
+    BLOBS_IN, BlobRow, BlobState, Entered, Hold, blob, blob_in, enter_blob, forget_blob, has_link, hold_on,
+    insert_link, is_worn, name_blob, pin, pin_from, set_state,
 };
 pub(crate) use caches::{
     CACHES_IN, CacheRow, cache_of, caches, count_caches, due_fills, fill_from, fill_tries, filled, filled_in,
@@ -95,8 +95,8 @@ pub(crate) use rules::{
 pub(crate) use running::put_running;
 pub use schema::SCHEMA;
 pub(crate) use storage::{
-    Waiting, blobs_page, clear_damage, count_damaged, links, manifest_places, naming, review_of, set_damage,
-    set_scrubbed, waiting,
+    Naming, Waiting, blobs_page, clear_damage, count_damaged, links, manifest_places, naming, review_of,
+    set_damage, set_scrubbed, waiting,
 };
 pub(crate) use uploads::{
     UploadRow, advance_upload, count_uploads, delete_upload, delete_upload_unchanged, expired_uploads,
@@ -179,7 +179,8 @@ pub(crate) async fn manifest_bytes(db: &Db, digest: &Digest) -> Result<Option<Ve
 /// What a manifest must be to reach a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reaching {
-    /// It opens it. One that came from an upstream says nothing about bytes that the upstream did not give: it
+    /// It opens it: what its pusher could name, which for a child of an index nobody asked. One that came from an upstream
+    /// says nothing about bytes that the upstream did not give: it
     /// opens what somebody had the bytes of, in this repository.
     Opens,
     /// It names it.
@@ -201,10 +202,11 @@ const REACHING: &str = "SELECT DISTINCT f.manifest, COALESCE(m.locks, 0) | COALE
      LEFT JOIN registry_repositories AS r ON r.path = f.repository
      WHERE f.repository = $1 AND f.digest = $2 AND f.kind <> 'foreign' AND f.manifest > $3
        AND ($5 = 1
-         OR NOT EXISTS (SELECT 1 FROM registry_cached AS c
-             WHERE c.repository = f.repository AND c.digest = f.manifest)
-         OR EXISTS (SELECT 1 FROM registry_links AS l
-             WHERE l.repository = f.repository AND l.digest = f.digest AND l.reader = 1))
+         OR CASE WHEN EXISTS (SELECT 1 FROM registry_cached AS c
+                 WHERE c.repository = f.repository AND c.digest = f.manifest)
+             THEN EXISTS (SELECT 1 FROM registry_links AS l
+                 WHERE l.repository = f.repository AND l.digest = f.digest AND l.reader = 1)
+             ELSE f.kind <> 'child' END)
      ORDER BY f.manifest LIMIT $4";
 
 /// Manifests of the repository that reach the blob, after `after` in digest order, each with its own
@@ -240,7 +242,8 @@ pub(crate) async fn sources(
         .await?;
     let named = db
         .fetch_all(
-            "SELECT DISTINCT repository FROM registry_references WHERE digest = $1 AND kind <> 'foreign'
+            "SELECT DISTINCT repository FROM registry_references
+             WHERE digest = $1 AND kind <> 'foreign' AND kind <> 'child'
              ORDER BY repository LIMIT $2",
             args![&digest, most],
         )
@@ -331,6 +334,8 @@ pub(crate) struct NewManifest<'m> {
     pub(crate) by: &'m str,
     /// It is as if pushed now, whenever it was first.
     pub(crate) now: Timestamp,
+    /// It came from an upstream: what it names need not be here.
+    pub(crate) is_cached: bool,
 }
 
 /// Stores a manifest; one that was deleted is back. Returns what its repository holds more.
@@ -400,7 +405,46 @@ pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
     if pushed.subject.is_some() {
         send(tx, &pushed.repository, &ManifestName::Digest(pushed.digest), new.now).await?;
     }
-    Ok(held.and(holdings::hold_named(tx, &pushed.repository, &pushed.digest).await?))
+    Ok(held.and(holdings::hold_named(tx, (&pushed.repository, &pushed.digest), new.is_cached).await?))
+}
+
+/// Names a blob that is here in a stored index; returns what the repository holds more.
+pub(crate) async fn name_in_index(
+    tx: &mut Tx<'_>,
+    (repository, index): (&RepoName, &Digest),
+    (digest, size): (&Digest, u64),
+) -> Result<Change, DbError> {
+    tx.execute(
+        "INSERT INTO registry_references (repository, manifest, kind, digest) VALUES ($1, $2, 'blob', $3)
+         ON CONFLICT (repository, manifest, kind, digest) DO NOTHING",
+        args![repository.as_str(), &index.to_string(), &digest.to_string()],
+    )
+    .await?;
+    hold_blob(tx, repository, digest, size).await
+}
+
+/// The blobs that an index names, with their sizes.
+pub(crate) async fn blobs_of_index(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    index: &Digest,
+) -> Result<Vec<(Digest, u64)>, DbError> {
+    let sql = "SELECT r.digest, b.size FROM registry_references AS r JOIN registry_blobs AS b ON b.digest = r.digest
+         WHERE r.repository = $1 AND r.manifest = $2 AND r.kind = 'blob' ORDER BY r.digest";
+    let rows = tx.fetch_all(sql, args![repository.as_str(), &index.to_string()]).await?;
+    rows.iter().map(|row| Ok((row.parsed(0)?, row.count(1)?))).collect()
+}
+
+/// The same of one that was deleted and can be restored.
+pub(crate) async fn deleted_blobs_of_index(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    index: &Digest,
+) -> Result<Vec<(Digest, u64)>, DbError> {
+    let sql = "SELECT r.digest, b.size FROM registry_deleted_references AS r JOIN registry_blobs AS b ON b.digest = r.digest
+         WHERE r.repository = $1 AND r.manifest = $2 AND r.kind = 'blob' ORDER BY r.digest";
+    let rows = tx.fetch_all(sql, args![repository.as_str(), &index.to_string()]).await?;
+    rows.iter().map(|row| Ok((row.parsed(0)?, row.count(1)?))).collect()
 }
 
 /// Children of a stored index that the repository does not have: how many, and one of them.
@@ -412,8 +456,11 @@ pub(crate) async fn absent_children(
     let row = tx
         .fetch_optional(
             "SELECT COUNT(*), MIN(r.digest) FROM registry_references AS r
-             WHERE r.repository = $1 AND r.manifest = $2 AND r.kind = 'child' AND NOT EXISTS
-                 (SELECT 1 FROM registry_manifests AS m WHERE m.repository = $1 AND m.digest = r.digest)",
+             WHERE r.repository = $1 AND r.manifest = $2 AND r.kind = 'child'
+               AND NOT EXISTS
+                 (SELECT 1 FROM registry_manifests AS m WHERE m.repository = $1 AND m.digest = r.digest)
+               AND NOT EXISTS (SELECT 1 FROM registry_references AS b
+                 WHERE b.repository = $1 AND b.manifest = $2 AND b.kind = 'blob' AND b.digest = r.digest)",
             args![repository.as_str(), &index.to_string()],
         )
         .await?;

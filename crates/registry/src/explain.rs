@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Registry, RegistryError,
-    db::{self, BlobState, Hold, Waiting},
+    db::{self, BlobState, Hold, Naming, Waiting},
     fate::{self, Fate, Keeper},
     limit,
 };
@@ -127,7 +127,7 @@ impl Registry {
         let Some(row) = db::blob(db, digest).await? else { return Ok(None) };
         let mut named_by = Vec::new();
         for it in db::naming(db, digest, most).await? {
-            if it.kind != "child" && self.sees(identity, &it.repository).await? {
+            if self.opens(&it, digest).await? && self.sees(identity, &it.repository).await? {
                 let tags = db::tags_of(db, &it.repository, &it.manifest, most).await?;
                 let runs = db::runners(db, &it.repository, &it.manifest, most).await?;
                 let containers = self.seen_running(identity, &runs).await?;
@@ -157,6 +157,19 @@ impl Registry {
             "brought_to": brought_to,
             "looked_at_again": review.map(|(at, _)| at),
         })))
+    }
+
+    /// Whether it was asked, when the manifest came, that its pusher may name the blob: else it says only that somebody
+    /// knows the digest.
+    async fn opens(&self, naming: &Naming, digest: &Digest) -> Result<bool, RegistryError> {
+        if naming.kind == "child" || naming.kind == "foreign" {
+            return Ok(false);
+        }
+        if self.inner.caches.of(&naming.repository).await?.is_none() {
+            return Ok(true);
+        }
+        let opening = self.inner.reads.opening(&naming.repository, digest).await?;
+        Ok(opening.iter().any(|(manifest, _)| *manifest == naming.manifest))
     }
 
     /// A part of what would go, behind `cursor`: at most [`limit::PAGE`] of what is to be looked at. Nothing

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use seaworthy_access::{Identity, Permission};
-use seaworthy_model::{ErrorCode, Problem, Scope, Timestamp};
+use seaworthy_model::{ChildManifest, ErrorCode, Problem, Scope, Timestamp};
 use seaworthy_oci::{Algorithm, Digest, Hasher, Manifest, RepoName, Tag, media};
 use seaworthy_store::{DbError, Row};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use crate::{
     db::{self, StoredManifest},
     limit, lock,
     path::ManifestName,
-    push::{Push, claimed_sizes, describe},
+    push::{NamedBlobs, Push, claimed_sizes, describe},
     rules::Way,
 };
 
@@ -85,11 +85,14 @@ impl Registry {
         if let Manifest::Image(image) = &manifest
             && !pushed.is_image
         {
-            pushed.is_image = self.may_be_run(&image.config.digest).await?;
+            // What may not be named here is refused as such, and not looked at.
+            pushed.is_image = !self.is_nameable(identity, repository, &image.config.digest).await?
+                || self.may_be_run(&image.config.digest).await?;
         }
         if !pushed.is_image {
             self.check_readable(identity, repository, &manifest).await?;
         }
+        let blobs = NamedBlobs::Of(self.blobs_among(identity, repository, &pushed.children).await?);
         let subject = pushed.subject;
         let push = Push {
             way: Way::Push,
@@ -101,6 +104,7 @@ impl Registry {
             annotations: json!(manifest.annotations()).to_string(),
             sizes: claimed_sizes(&manifest),
             sparse: self.inner.config.sparse_indexes,
+            blobs,
             consumers: self.inner.config.manifest_consumers,
             pushed,
             bytes: put.bytes,
@@ -129,6 +133,27 @@ impl Registry {
             }
         }
         Ok(())
+    }
+
+    /// The children of an index that are no manifests here, and blobs that its pusher may read: it opens what it names,
+    /// as an artifact does.
+    async fn blobs_among(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        children: &[ChildManifest],
+    ) -> Result<Vec<Digest>, RegistryError> {
+        let mut blobs = Vec::new();
+        for child in children {
+            let name = ManifestName::Digest(child.digest);
+            if self.inner.reads.named(repository, &name).await?.is_none()
+                && self.is_nameable(identity, repository, &child.digest).await?
+                && self.may_open(identity, repository, &child.digest).await?
+            {
+                blobs.push(child.digest);
+            }
+        }
+        Ok(blobs)
     }
 
     /// True unless the config shows that no runtime starts what calls itself an artifact: engines

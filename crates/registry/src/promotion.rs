@@ -12,10 +12,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Registry, RegistryError, SparseIndexes, db, limit,
+    Door, Refusal, Registry, RegistryError, SparseIndexes, db, limit,
     lock::{self, Locks},
     path::ManifestName,
-    push::{Push, describe},
+    push::{NamedBlobs, Push, describe},
     quarantine,
     refusal::object,
     rules::Way,
@@ -82,6 +82,10 @@ impl Registry {
             if hides && !locks.has_passed() {
                 return Err(quarantine::hidden(source, &ManifestName::Digest(name)).into());
             }
+            if let Some(refusal) = self.refused(identity, source, &name).await? {
+                self.inner.refusals.record(&identity.actor, source, &name, &refusal).await?;
+                return Err(refusal.problem.into());
+            }
             let manifest = Manifest::parse(&part.bytes, Some(&part.media_type))?;
             match manifest {
                 Manifest::Index(index) => {
@@ -103,9 +107,13 @@ impl Registry {
                 add(&mut names, referring.iter().copied())?;
                 for name in names.iter().skip(before) {
                     let part = self.part(source, name).await?;
-                    // What refers to it and is hidden stays behind.
-                    let part = part.filter(|(_, locks)| !hides || locks.has_passed());
-                    parts.all.extend(part.map(|(part, _)| part));
+                    // What refers to it and is hidden or refused stays behind.
+                    let Some((part, _)) = part.filter(|(_, locks)| !hides || locks.has_passed()) else {
+                        continue;
+                    };
+                    if self.refused(identity, source, name).await?.is_none() {
+                        parts.all.push(part);
+                    }
                 }
                 match referring.last() {
                     Some(last) if referring.len() as u64 >= limit::REFERRERS.unsigned_abs() => {
@@ -116,6 +124,21 @@ impl Registry {
             }
         }
         Ok(parts)
+    }
+
+    /// Why the caller may not pull a manifest from the source: who may not would pull it from the destination.
+    async fn refused(
+        &self,
+        identity: &Identity,
+        source: &RepoName,
+        digest: &Digest,
+    ) -> Result<Option<Refusal>, RegistryError> {
+        let Some(refusal) = self.inner.config.gate.check(source, digest, Door::Manifest).await? else {
+            return Ok(None);
+        };
+        let scope = Scope::repository(source);
+        let may_all = self.access().allows(identity, Permission::Quarantine, &scope).await?;
+        Ok((!may_all).then_some(refusal))
     }
 
     async fn part(&self, source: &RepoName, digest: &Digest) -> Result<Option<(Part, Locks)>, RegistryError> {
@@ -172,6 +195,7 @@ impl Registry {
             annotations: json!(manifest.annotations()).to_string(),
             // The source's manifest names them, so they are here.
             sizes: Vec::new(),
+            blobs: NamedBlobs::AsIn(promotion.source.clone()),
             sparse: SparseIndexes::Allow,
             consumers: self.inner.config.manifest_consumers,
             pushed,

@@ -17,7 +17,7 @@ use crate::{
     db::{self, NewManifest, Subject},
     limit, lock,
     path::ManifestName,
-    quota,
+    quota::{self, Change},
     refusal::object,
     restore,
     rules::{self, Way},
@@ -65,9 +65,9 @@ pub(crate) fn describe(
 /// Digest and claimed size of every blob the registry must hold for this manifest.
 pub(crate) fn claimed_sizes(manifest: &Manifest) -> Vec<(Digest, u64)> {
     match manifest {
+        // Only layers may stay away, whatever a config says of itself (image spec, non-distributable layers).
         Manifest::Image(image) => std::iter::once(&image.config)
-            .chain(&image.layers)
-            .filter(|descriptor| !descriptor.is_foreign())
+            .chain(image.layers.iter().filter(|layer| !layer.is_foreign()))
             .map(|descriptor| (descriptor.digest, descriptor.size))
             .collect(),
         // An index may arrive before its children (distribution spec, sparse indexes).
@@ -95,6 +95,15 @@ pub(crate) async fn current(
     })
 }
 
+/// What an index names besides manifests: caches of builds are indexes of layers.
+#[derive(Clone, Debug)]
+pub(crate) enum NamedBlobs {
+    /// Those of these that are here, and that the pusher may read.
+    Of(Vec<Digest>),
+    /// Those that it names in this repository, from where it is copied.
+    AsIn(RepoName),
+}
+
 /// A push on its way into one transaction.
 pub(crate) struct Push {
     pub(crate) way: Way,
@@ -109,6 +118,8 @@ pub(crate) struct Push {
     pub(crate) annotations: String,
     pub(crate) sparse: SparseIndexes,
     pub(crate) sizes: Vec<(Digest, u64)>,
+    /// Of an index, what may be no manifest but a blob that it names.
+    pub(crate) blobs: NamedBlobs,
     pub(crate) consumers: &'static [&'static str],
     pub(crate) bytes: Bytes,
 }
@@ -134,9 +145,11 @@ impl Push {
             bytes: &self.bytes,
             by: &self.by,
             now,
+            is_cached: self.way == Way::Cache,
         };
         let mut held = db::insert_manifest(tx, &new).await?;
-        let (absent, mut acts) = self.absent_children(tx).await?;
+        let (absent, more, mut acts) = self.absent_children(tx).await?;
+        held = held.and(more);
         for tag in &self.tags {
             held = held.and(db::set_tag(tx, repository, tag, &self.pushed.digest, now).await?);
         }
@@ -194,14 +207,15 @@ impl Push {
         Ok(left)
     }
 
-    /// The children that are not here: how many, and one of them; and what brought others back.
+    /// The children that are not here: how many, and one of them; what those hold that are blobs; and what brought
+    /// others back.
     async fn absent_children(
         &self,
         tx: &mut Tx<'_>,
-    ) -> Result<(Option<(u64, Digest)>, Vec<Act>), RegistryError> {
-        let mut acts = Vec::new();
+    ) -> Result<(Option<(u64, Digest)>, Change, Vec<Act>), RegistryError> {
+        let (mut held, mut acts) = (Change::default(), Vec::new());
         if self.pushed.children.is_empty() {
-            return Ok((None, acts));
+            return Ok((None, held, acts));
         }
         let repository = &self.pushed.repository;
         let mut absent = db::absent_children(tx, repository, &self.pushed.digest).await?;
@@ -211,14 +225,36 @@ impl Push {
                 let now = self.pushed.pushed_at;
                 acts.extend(restore::collected_back(tx, repository, &child.digest, now).await?);
             }
+            held = self.name_blobs(tx).await?;
             absent = db::absent_children(tx, repository, &self.pushed.digest).await?;
         }
         match (absent, self.sparse) {
             (Some((_, digest)), SparseIndexes::Refuse) => {
                 Err(RegistryError::BlobMissing { repository: repository.clone(), digest })
             }
-            (absent, _) => Ok((absent, acts)),
+            (absent, _) => Ok((absent, held, acts)),
         }
+    }
+
+    /// Names the blobs among the children that are no manifests: they stay as long as the index does, and it opens them.
+    async fn name_blobs(&self, tx: &mut Tx<'_>) -> Result<Change, DbError> {
+        let (repository, index, now) = (&self.pushed.repository, &self.pushed.digest, self.pushed.pushed_at);
+        let mut held = Change::default();
+        match &self.blobs {
+            NamedBlobs::Of(blobs) => {
+                for digest in blobs {
+                    if let Some(size) = db::name_blob(tx, repository, digest, &self.pusher, now).await? {
+                        held = held.and(db::name_in_index(tx, (repository, index), (digest, size)).await?);
+                    }
+                }
+            }
+            NamedBlobs::AsIn(source) => {
+                for (digest, size) in db::blobs_of_index(tx, source, index).await? {
+                    held = held.and(db::name_in_index(tx, (repository, index), (&digest, size)).await?);
+                }
+            }
+        }
+        Ok(held)
     }
 
     async fn check_blobs(&self, tx: &mut Tx<'_>) -> Result<(), RegistryError> {

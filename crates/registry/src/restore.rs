@@ -217,8 +217,13 @@ async fn rows_back(
         bytes: &bytes,
         by: &deleted.pushed_by,
         now,
+        is_cached: false,
     };
-    let held = db::insert_manifest(tx, &new).await?;
+    let blobs = db::deleted_blobs_of_index(tx, repository, digest).await?;
+    let mut held = db::insert_manifest(tx, &new).await?;
+    for (blob, size) in blobs {
+        held = held.and(db::name_in_index(tx, (repository, digest), (&blob, size)).await?);
+    }
     quota::charge(tx, repository, held).await?;
     Ok(true)
 }

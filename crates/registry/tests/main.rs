@@ -22,6 +22,7 @@ mod hostile;
 mod locks;
 mod manifests;
 mod mirrors;
+mod naming;
 mod protocol;
 mod queries;
 mod referrers;

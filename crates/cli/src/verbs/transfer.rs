@@ -40,8 +40,8 @@ impl Held {
 /// The blobs that go with a manifest, and how many stay away because a registry need not hold them.
 fn blobs_of(manifest: &Manifest) -> (Vec<&seaworthy_oci::Descriptor>, usize) {
     let Manifest::Image(image) = manifest else { return (Vec::new(), 0) };
-    let all = std::iter::once(&image.config).chain(&image.layers);
-    let (foreign, own): (Vec<_>, Vec<_>) = all.partition(|blob| blob.is_foreign());
+    let (foreign, mut own): (Vec<_>, Vec<_>) = image.layers.iter().partition(|layer| layer.is_foreign());
+    own.insert(0, &image.config);
     (own, foreign.len())
 }
 

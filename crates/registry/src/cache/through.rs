@@ -17,7 +17,7 @@ use crate::{
     limit,
     lock::{self, Ability},
     path::ManifestName,
-    push::{Push, describe},
+    push::{NamedBlobs, Push, describe},
     rules::{self, Way},
     upstream::{Sent, UpstreamError},
 };
@@ -251,7 +251,7 @@ impl Errand {
         {
             // Whether engines would run it is said by its config: that is fetched first.
             let config = &image.config;
-            if config.size <= seaworthy_oci::limit::CONFIG_BYTES as u64 && !config.is_foreign() {
+            if config.size <= seaworthy_oci::limit::CONFIG_BYTES as u64 {
                 let blob = (config.digest, config.size);
                 self.registry.fetched(&self.cache, &self.repository, blob).await?;
             }
@@ -267,6 +267,7 @@ impl Errand {
             annotations: json!(manifest.annotations()).to_string(),
             // Its blobs come later, by themselves.
             sizes: Vec::new(),
+            blobs: NamedBlobs::Of(Vec::new()),
             sparse: SparseIndexes::Allow,
             consumers: self.registry.inner.config.manifest_consumers,
             pushed,

@@ -8,7 +8,7 @@ use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{BlobCopy, Db, DbError, Row, Tx, args};
 
 use super::{Subject, enqueue, holdings::let_go_of_unnamed};
-use crate::limit;
+use crate::{limit, lock::Ability};
 
 /// Where a blob stands on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,28 +247,18 @@ pub(crate) async fn forget_blob(tx: &mut Tx<'_>, digest: &Digest, generation: i6
     Ok(removed == 1)
 }
 
-/// What a link gives to the principal that made it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Link {
-    /// It may name the blob in a manifest.
-    Name,
-    /// It may read it as well, until a manifest decides.
-    Read,
-}
-
-/// True when `principal` has a link to the blob that gives this.
+/// True when `principal` brought the blob, or mounted it: it may read it until a manifest decides, and name it.
 pub(crate) async fn has_link(
     db: &Db,
     repository: &RepoName,
     digest: &Digest,
     principal: &str,
-    link: Link,
 ) -> Result<bool, DbError> {
     let row = db
         .fetch_optional(
             "SELECT 1 FROM registry_links
-             WHERE repository = $1 AND digest = $2 AND principal = $3 AND reader >= $4",
-            args![repository.as_str(), &digest.to_string(), principal, link == Link::Read],
+             WHERE repository = $1 AND digest = $2 AND principal = $3 AND reader = 1",
+            args![repository.as_str(), &digest.to_string(), principal],
         )
         .await?;
     Ok(row.is_some())
@@ -278,23 +268,22 @@ pub(crate) async fn insert_link(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: &Digest,
-    bearer: (&str, Link),
+    principal: &str,
     now: Timestamp,
 ) -> Result<(), DbError> {
-    let (principal, link) = bearer;
     tx.execute(
         "INSERT INTO registry_links (repository, digest, principal, reader, linked_at)
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (repository, digest, principal) DO UPDATE SET
-             reader = CASE WHEN registry_links.reader = 1 THEN 1 ELSE $4 END, linked_at = $5",
-        args![repository.as_str(), &digest.to_string(), principal, link == Link::Read, now.as_micros()],
+         VALUES ($1, $2, $3, 1, $4) ON CONFLICT (repository, digest, principal) DO UPDATE SET
+             reader = 1, linked_at = $4",
+        args![repository.as_str(), &digest.to_string(), principal, now.as_micros()],
     )
     .await
     .map(|_| ())
 }
 
-/// Length of a blob that a manifest of `repository` by `pusher` may name: it is reachable there already,
-/// or the pusher brought it. What only a manifest of an upstream names is not, until its bytes came. One that
-/// was condemned is taken back.
+/// Length of a blob that a manifest of `repository` by `pusher` may name: a manifest there that is not locked against
+/// reading names it already, or the pusher brought it. What only a manifest of an upstream names is not, until its bytes
+/// came. One that was condemned is taken back.
 pub(crate) async fn name_blob(
     tx: &mut Tx<'_>,
     repository: &RepoName,
@@ -306,14 +295,16 @@ pub(crate) async fn name_blob(
         .fetch_optional(
             "SELECT size, state FROM registry_blobs WHERE digest = $2 AND state <> 'deleting' AND damage IS NULL
              AND (EXISTS (SELECT 1 FROM registry_links
-                      WHERE repository = $1 AND digest = $2 AND principal = $3)
+                      WHERE repository = $1 AND digest = $2 AND principal = $3 AND reader = 1)
                   OR EXISTS (SELECT 1 FROM registry_references AS f
-                      WHERE f.repository = $1 AND f.digest = $2 AND f.kind <> 'foreign'
+                      LEFT JOIN registry_manifests AS m ON m.repository = $1 AND m.digest = f.manifest
+                      WHERE f.repository = $1 AND f.digest = $2 AND f.kind <> 'foreign' AND f.kind <> 'child'
+                        AND (COALESCE(m.locks, 0) & $4) = 0
                         AND (NOT EXISTS (SELECT 1 FROM registry_cached AS c
                                 WHERE c.repository = $1 AND c.digest = f.manifest)
                              OR EXISTS (SELECT 1 FROM registry_links AS l
                                 WHERE l.repository = $1 AND l.digest = $2 AND l.reader = 1))))",
-            args![repository.as_str(), &digest.to_string(), pusher],
+            args![repository.as_str(), &digest.to_string(), pusher, Ability::Read.bit()],
         )
         .await?;
     let Some(row) = row else { return Ok(None) };

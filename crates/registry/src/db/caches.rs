@@ -4,7 +4,7 @@ use seaworthy_model::Timestamp;
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
-use super::{Link, insert_link};
+use super::insert_link;
 use crate::{CacheSettings, HostName};
 
 /// The tables that [`caches`] reads.
@@ -213,7 +213,7 @@ pub(crate) async fn link_again(
     if row.is_none() {
         return Ok(false);
     }
-    insert_link(tx, repository, digest, (bearer, Link::Read), now).await?;
+    insert_link(tx, repository, digest, bearer, now).await?;
     Ok(true)
 }
 

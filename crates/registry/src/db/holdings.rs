@@ -32,20 +32,24 @@ pub(crate) async fn holds(db: &Db, repository: &RepoName, digest: &Digest) -> Re
     Ok(db.fetch_optional(sql, args![repository.as_str(), &digest.to_string()]).await?.is_some())
 }
 
-/// Holds the blobs that a manifest names and that are here.
+/// Holds the blobs that a manifest names. What is foreign is held where it was brought; and so is what comes
+/// from an upstream.
 pub(super) async fn hold_named(
     tx: &mut Tx<'_>,
-    repository: &RepoName,
-    manifest: &Digest,
+    (repository, manifest): (&RepoName, &Digest),
+    is_cached: bool,
 ) -> Result<Change, DbError> {
     let rows = tx
         .fetch_all(
             "INSERT INTO registry_holdings (repository, digest, size)
              SELECT DISTINCT f.repository, f.digest, b.size FROM registry_references AS f
              JOIN registry_blobs AS b ON b.digest = f.digest
-             WHERE f.repository = $1 AND f.manifest = $2 AND f.kind <> 'child' AND b.state <> 'deleting'
+             WHERE f.repository = $1 AND f.manifest = $2 AND b.state <> 'deleting'
+               AND f.kind <> 'child' AND f.kind <> 'foreign'
+               AND ($3 = 0 OR EXISTS (SELECT 1 FROM registry_links AS l
+                   WHERE l.repository = f.repository AND l.digest = f.digest AND l.reader = 1))
              ON CONFLICT (repository, digest) DO NOTHING RETURNING size",
-            args![repository.as_str(), &manifest.to_string()],
+            args![repository.as_str(), &manifest.to_string(), is_cached],
         )
         .await?;
     sum(&rows, 0)

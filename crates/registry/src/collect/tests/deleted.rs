@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{Collection, RegistryError, RepositoryRules, Restored, limit};
 
-db_tests!(super::ROOMS; soft_delete_then_push_same_digest, deleted_is_gone_on_every_path,
+db_tests!(super::ROOMS; soft_delete_then_push_same_digest, what_an_index_names_stays, deleted_is_gone_on_every_path,
     a_manifest_comes_back_with_its_tags, a_tag_comes_back, a_repository_comes_back, time_is_over_at_its_second,
     deleted_things_are_listed_in_pages, restoring_needs_its_right,
     what_was_locked_comes_back_locked, a_repository_is_unlocked_before_it_goes,
@@ -60,6 +60,30 @@ async fn soft_delete_then_push_same_digest(test: TestDb) {
     still.reads("a", &file(1)).await;
     assert_eq!(still.get("a/manifests/1").await, StatusCode::NOT_FOUND, "nobody asked for that tag");
     assert_eq!(still.client.put_manifest("a", "3", &manifest).await.status, StatusCode::CREATED);
+}
+
+/// An index of layers keeps them as an image does, also while it is deleted and can be restored.
+async fn what_an_index_names_stays(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    for blob in [file(1), b"small".to_vec()] {
+        still.client.put_blob("a", &blob).await;
+    }
+    let index = index_of(&[Digest::sha256(&file(1)), Digest::sha256(b"small")]);
+    let put = still.client.put_as("/v2/a/manifests/cache", INDEX, &index).await;
+    assert_eq!((put.status, put.header("warning")), (StatusCode::CREATED, ""), "{}", put.text());
+    let digest = Digest::sha256(index.as_bytes());
+    still.pass(30 * DAY).await;
+    still.reads("a", &file(1)).await;
+    still.delete(&format!("a/manifests/{digest}")).await;
+    still.pass(6 * DAY).await;
+    still.restore("a", Err(digest)).await.expect("restored");
+    still.pass(30 * DAY).await;
+    still.reads("a", &file(1)).await;
+    still.reads("a", b"small").await;
+    still.delete(&format!("a/manifests/{digest}")).await;
+    still.pass(7 * DAY).await;
+    still.pass(DAY).await;
+    assert_eq!(still.copies(&Digest::sha256(&file(1))), 0, "nothing names it any more");
 }
 
 async fn deleted_is_gone_on_every_path(test: TestDb) {
