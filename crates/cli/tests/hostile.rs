@@ -231,6 +231,34 @@ fn a_blocked_layer_does_not_leak_through_a_mount() {
     assert!(matches!(get.status, 403 | 404), "the layer leaks: {}", get.head);
 }
 
+/// What a build keeps in an index of layers runs nowhere: under a policy it is pulled as other artifacts are.
+#[test]
+fn an_index_of_layers_is_no_image() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let operator = place.login(server.port);
+    let layer = debian_layer("expat", "2.5.0-1");
+    let digest = Digest::sha256(&layer);
+    let path = format!("/v2/prod/cache/blobs/uploads/?digest={digest}");
+    let sent = operator.ask("POST", &path, "application/octet-stream", &layer).expect("the server answers");
+    assert_eq!(sent.status, 201, "{}", sent.text());
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let index = serde_json::json!({
+        "schemaVersion": 2, "mediaType": kind,
+        "manifests": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest.to_string(), "size": layer.len()}],
+    });
+    let index = index.to_string();
+    let put = operator.ask("PUT", "/v2/prod/cache/manifests/1", kind, index.as_bytes());
+    let put = put.expect("the server answers");
+    assert_eq!(put.status, 201, "{}", put.text());
+    let pulled = until("its clearance", || {
+        let answer = operator.get("GET", "/v2/prod/cache/manifests/1");
+        (answer.status == 200).then_some(answer)
+    });
+    assert_eq!(pulled.text(), index);
+    assert_eq!(operator.get("GET", &format!("/v2/prod/cache/blobs/{digest}")).status, 200);
+}
+
 /// The rule about inspection does not hold, and some reason names the problem.
 fn problem_is_named(check: &Value, code: &str) -> bool {
     let reasons = check["reasons"].as_array().expect("reasons");

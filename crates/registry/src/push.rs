@@ -289,8 +289,15 @@ impl Push {
     }
 
     /// Inspection is told when there is something to inspect: until then the image is pending.
+    /// Blobs that an index names are no images of it: nothing is to be known of them.
     async fn tell(&self, tx: &mut Tx<'_>, blobs: Blobs) -> Result<(), DbError> {
-        let event = Event::ManifestPushed(self.pushed.clone());
+        let mut pushed = self.pushed.clone();
+        if !pushed.children.is_empty() {
+            let blobs = db::blobs_of_index(tx, &pushed.repository, &pushed.digest).await?;
+            let blobs: BTreeSet<Digest> = blobs.into_iter().map(|(digest, _)| digest).collect();
+            pushed.children.retain(|child| !blobs.contains(&child.digest));
+        }
+        let event = Event::ManifestPushed(pushed);
         for consumer in self.consumers {
             if blobs == Blobs::Come && *consumer == consumer::INSPECTION {
                 continue;

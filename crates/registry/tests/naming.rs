@@ -112,6 +112,12 @@ async fn an_index_opens_the_blobs_that_it_names(test: TestDb) {
     let put = put_index(&client, "a/manifests/cache", &[layer(b"cached"), layer(SECRET)]).await;
     assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
     assert!(put.header("warning").contains("does not have 1 of"), "{}", put.header("warning"));
+    // What is no image is not waited for.
+    let sql = "SELECT payload FROM store_deliveries WHERE consumer = 'clearance' ORDER BY id DESC LIMIT 1";
+    let told =
+        world.test.db.fetch_all(sql, args![]).await.expect("read")[0].text(0).expect("text").to_owned();
+    let names = |bytes: &[u8]| told.contains(&Digest::sha256(bytes).to_string());
+    assert!(names(SECRET) && !names(b"cached"), "{told}");
     let reader = world.service("reader", "AcrPull", "/repositories").await;
     assert_eq!(get(&reader, "a", b"cached").await, StatusCode::OK);
     assert_eq!(get(&client, "a", SECRET).await, StatusCode::NOT_FOUND);
