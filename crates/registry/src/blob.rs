@@ -207,15 +207,17 @@ impl Registry {
         Ok(db::has_link(self.db(), repository, digest, &principal).await?)
     }
 
-    /// True when the caller brought the blob here, and it is there.
-    pub(crate) async fn has_brought(
+    /// The length of a blob that the caller brought here and that is there.
+    pub(crate) async fn brought(
         &self,
         identity: &Identity,
         repository: &RepoName,
         digest: &Digest,
-    ) -> Result<bool, RegistryError> {
-        Ok(self.is_linked(identity, repository, digest).await?
-            && db::blob(self.db(), digest).await?.is_some_and(|row| row.is_present()))
+    ) -> Result<Option<u64>, RegistryError> {
+        if !self.is_linked(identity, repository, digest).await? {
+            return Ok(None);
+        }
+        Ok(db::blob(self.db(), digest).await?.filter(BlobRow::is_present).map(|row| row.size))
     }
 
     /// Whether a pusher could read the blob: its bytes came from them, or a manifest opens it. A

@@ -245,11 +245,12 @@ impl Registry {
         let mut held = self.hold(id).await?;
         let (content_range, body) = chunk;
         let row = match self.session(identity, repository, id).await {
-            Err(error) if is_unknown(&error) && self.has_brought(identity, repository, &digest).await? => {
-                // The answer to the one that ended it was lost, and is given again, behind what is sent again.
-                let mut rest = body.into_data_stream();
-                while let Some(Ok(_)) = rest.next().await {}
-                return Ok(());
+            Err(error) if is_unknown(&error) => {
+                // The answer to the one that ended it may have been lost, and is given again, behind what is sent again.
+                return match self.brought(identity, repository, &digest).await? {
+                    Some(size) if is_no_longer(body, size).await => Ok(()),
+                    _ => Err(error),
+                };
             }
             found => found?,
         };
@@ -430,6 +431,18 @@ async fn take(
             Err(error)
         }
     }
+}
+
+/// Reads a body to its end; false when there is more of it than that.
+async fn is_no_longer(body: Body, bytes: u64) -> bool {
+    let (mut rest, mut read) = (body.into_data_stream(), 0);
+    while let Some(Ok(chunk)) = rest.next().await {
+        read += chunk.len() as u64;
+        if read > bytes {
+            return false;
+        }
+    }
+    true
 }
 
 fn check_size(length: u64) -> Result<(), Problem> {

@@ -327,15 +327,23 @@ async fn crash_after_sql_before_reply(test: TestDb) {
     let again = still.client.close(&location, digest, layer.clone()).await;
     assert_eq!(again.status, StatusCode::CREATED);
     // What is sent again is read to its end, or its sender would not see the answer.
-    let read = Arc::new(AtomicUsize::new(0));
-    let count = read.clone();
-    let pieces = stream::iter(vec![layer.clone(); 50]).map(move |piece| {
-        count.fetch_add(1, Ordering::SeqCst);
-        Ok::<_, std::io::Error>(piece)
-    });
     let path = format!("{location}?digest={digest}");
-    let long = still.client.send("PUT", &path, &[], Body::from_stream(pieces)).await;
-    assert_eq!((long.status, read.load(Ordering::SeqCst)), (StatusCode::CREATED, 50));
+    let pieces: Vec<Vec<u8>> = layer.chunks(400).map(<[u8]>::to_vec).collect();
+    for (more, status) in [(0, StatusCode::CREATED), (1, StatusCode::NOT_FOUND)] {
+        let read = Arc::new(AtomicUsize::new(0));
+        let count = read.clone();
+        let pieces = [pieces.clone(), vec![b"x".to_vec(); more]].concat();
+        let pieces = stream::iter(pieces).map(move |piece| {
+            count.fetch_add(1, Ordering::SeqCst);
+            Ok::<_, std::io::Error>(piece)
+        });
+        let long = still.client.send("PUT", &path, &[], Body::from_stream(pieces)).await;
+        assert_eq!(
+            (long.status, read.load(Ordering::SeqCst)),
+            (status, 50 + more),
+            "what no blob is so long as"
+        );
+    }
     let other = still.world.service("other", "AcrPush", "/repositories").await;
     assert_eq!(other.close(&location, digest, layer.clone()).await.code(), "BLOB_UPLOAD_UNKNOWN");
     let never = still.client.close(&location, Digest::sha256(&file(2)), file(2)).await;
