@@ -15,7 +15,8 @@ use crate::{
 
 db_tests!(super::ROOMS; credentials_are_never_forwarded, a_realm_is_bound_to_its_upstream, a_redirect_takes_no_credentials,
     a_password_is_sealed, private_addresses_are_refused, what_is_cached_is_judged, an_index_is_let_through,
-    a_manifest_opens_only_what_its_upstream_gave, what_is_not_whole_is_not_promoted, fills_go_on_after_a_failure,
+    a_manifest_opens_only_what_its_upstream_gave, an_upstream_gives_for_one_repository,
+    bytes_on_their_way_are_for_one_repository, what_is_not_whole_is_not_promoted, fills_go_on_after_a_failure,
     an_artifact_is_told_from_an_image, answers_are_bounded);
 
 async fn credentials_are_never_forwarded(test: TestDb) {
@@ -281,6 +282,87 @@ async fn a_manifest_opens_only_what_its_upstream_gave(test: TestDb) {
     // Who has the bytes opens it.
     client.put_blob("hub/a", &private).await;
     assert!(client.get(&path).await.body == private);
+}
+
+/// An upstream has rights of its own: what it gave for one repository is not for those who read another.
+async fn an_upstream_gives_for_one_repository(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let layer = vec![1u8; 50_000];
+    let private = upstream.put_image("private:1", &[&layer]);
+    upstream.put_blob("steal", crate::upstream::CONFIG);
+    upstream.put_manifest("steal", "1", IMAGE, &private.manifest);
+    upstream.put_image("twin:1", &[&layer]);
+    upstream.put_image("late:1", &[&layer]);
+    upstream.cached(&world, json!({"check_seconds": 60})).await;
+    let blob = |name: &str| format!("/v2/{name}/blobs/{}", private.layers[0]);
+    let operator = world.operator();
+    for name in ["private", "twin", "late"] {
+        let head = operator.send("HEAD", &format!("/v2/hub/{name}/manifests/1"), &[], "").await;
+        assert_eq!(head.status, StatusCode::OK, "{name}");
+    }
+    assert_eq!(operator.get(&blob("hub/private")).await.status, StatusCode::OK);
+    let client = world.service("ci", "AcrPull", "/repositories/hub/steal").await;
+    assert_eq!(client.get("/v2/hub/steal/manifests/1").await.status, StatusCode::OK);
+    for _ in 0..2 {
+        assert_eq!(client.get(&blob("hub/steal")).await.status, StatusCode::NOT_FOUND);
+    }
+    // Who has it there, too, is believed without its being sent again; once.
+    for _ in 0..2 {
+        assert!(operator.get(&blob("hub/twin")).await.body == layer);
+    }
+    let calls =
+        |name: &str| ["HEAD", "GET"].map(|method| upstream.count(&format!("{method} {}", blob(name))));
+    assert_eq!((calls("twin"), calls("private")), ([1, 0], [0, 1]));
+    // An upstream that knows no HEAD is asked for all of it.
+    upstream.fault(&format!("HEAD {}", blob("late")), Fault::Status(405, vec![]));
+    upstream.down(Some(500));
+    assert_eq!(operator.get(&blob("hub/late")).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    for name in ["hub/private", "hub/twin"] {
+        assert!(operator.get(&blob(name)).await.body == layer, "{name}");
+    }
+    upstream.down(None);
+    assert!(operator.get(&blob("hub/late")).await.body == layer);
+    assert_eq!(calls("late"), [2, 1]);
+}
+
+async fn bytes_on_their_way_are_for_one_repository(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let layer = bytes::Bytes::from(vec![1u8; 600_000]);
+    let private = upstream.put_image("private:1", &[&layer]);
+    upstream.put_manifest("steal", "1", IMAGE, &private.manifest);
+    upstream.put_image("twin:1", &[&layer]);
+    upstream.cached(&world, json!({"check_seconds": 60})).await;
+    let blob = |name: &str| format!("/v2/{name}/blobs/{}", private.layers[0]);
+    let client = world.operator();
+    for name in ["private", "steal", "twin"] {
+        let head = client.send("HEAD", &format!("/v2/hub/{name}/manifests/1"), &[], "").await;
+        assert_eq!(head.status, StatusCode::OK, "{name}");
+    }
+    let (drops, source) = tokio::sync::mpsc::channel(1);
+    upstream.fault(&format!("GET {}", blob("private")), Fault::Drip(source));
+    drops.send(layer.slice(..100_000)).await.expect("asked for");
+    let request = |name: &str| {
+        http::Request::get(blob(name))
+            .header("host", "localhost")
+            .body(axum::body::Body::empty())
+            .expect("one")
+    };
+    let first = client.open(request("hub/private")).await;
+    assert_eq!(client.get(&blob("hub/steal")).await.status, StatusCode::NOT_FOUND);
+    // What the upstream has there, too, comes with the same bytes.
+    let twin = client.open(request("hub/twin")).await;
+    assert_eq!((first.status(), twin.status()), (StatusCode::OK, StatusCode::OK));
+    drops.send(layer.slice(100_000..)).await.expect("asked for");
+    drop(drops);
+    for answer in [first, twin] {
+        let got = axum::body::to_bytes(answer.into_body(), layer.len()).await.expect("bytes");
+        assert!(got == layer);
+    }
+    assert_eq!(upstream.count(&format!("GET {}", blob("private"))), 1);
+    assert_eq!(upstream.count(&format!("GET {}", blob("twin"))), 0);
+    assert_eq!(client.get(&blob("hub/steal")).await.status, StatusCode::NOT_FOUND);
+    upstream.down(Some(500));
+    assert!(client.get(&blob("hub/twin")).await.body == layer, "it is that repository's, too");
 }
 
 async fn what_is_not_whole_is_not_promoted(test: TestDb) {

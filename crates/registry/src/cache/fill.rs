@@ -10,12 +10,7 @@ use seaworthy_store::Upload;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Cache, Follower,
-    flight::{Flights, Part},
-    follow::Progress,
-    through::Trouble,
-};
+use super::{Cache, Follower, flight::Flights, follow::Progress, through::Trouble};
 use crate::{
     ROOM, Registry, RegistryError, db, limit,
     push::{claimed_sizes, describe},
@@ -28,7 +23,10 @@ type Key = (String, Digest, u64);
 
 /// Blobs on their way.
 pub(crate) struct Fetches {
-    open: Flights<Key, Progress>,
+    /// For whom: an upstream gives to each repository for itself.
+    open: Flights<(RepoName, Key), Progress>,
+    /// Whose bytes come now: once, however many repositories of a cache want them.
+    coming: Flights<Key, Progress>,
     permits: Arc<Semaphore>,
     images: Arc<Semaphore>,
 }
@@ -37,6 +35,7 @@ impl Default for Fetches {
     fn default() -> Self {
         Self {
             open: Flights::default(),
+            coming: Flights::default(),
             permits: Arc::new(Semaphore::new(limit::FETCHES)),
             images: Arc::new(Semaphore::new(limit::FILLS)),
         }
@@ -57,7 +56,7 @@ impl Registry {
         if size > limit::BLOB_BYTES {
             return Err(Problem::new(ErrorCode::TooLarge, "blob is larger than this registry takes").into());
         }
-        let key: Key = (cache.settings.bearer(), digest, size);
+        let key = (repository.clone(), (cache.settings.bearer(), digest, size));
         let fetch = || Fetch {
             registry: self.clone(),
             cache: cache.clone(),
@@ -83,18 +82,10 @@ impl Registry {
         repository: &RepoName,
         (digest, size): (Digest, u64),
     ) -> Result<(), RegistryError> {
-        loop {
-            if self.is_here(repository, &digest).await? {
-                return Ok(());
-            }
-            let follower = self.follow(cache, repository, (digest, size))?;
-            let part = follower.part;
-            follower.finished().await?;
-            // Another's was for another repository, perhaps: then the next one finds the bytes.
-            if part == Part::Began {
-                return Ok(());
-            }
+        if self.is_here(repository, &digest).await? {
+            return Ok(());
         }
+        self.follow(cache, repository, (digest, size))?.finished().await
     }
 
     async fn is_here(&self, repository: &RepoName, digest: &Digest) -> Result<bool, RegistryError> {
@@ -253,9 +244,46 @@ impl Fetch {
 
     async fn bring(&self, told: &watch::Sender<Progress>) -> Result<(), Trouble> {
         let _permit = self.registry.inner.fetches.permits.clone().acquire_owned().await;
-        if self.link_again().await? {
-            return Ok(());
+        let mut is_given = false;
+        loop {
+            let key = (self.cache.settings.bearer(), self.digest, self.size);
+            let _listed = match self.registry.inner.fetches.coming.list(key, told) {
+                Ok(listed) => listed,
+                Err(other) if is_given => {
+                    relay(other, told).await?;
+                    continue;
+                }
+                // Another repository has it fetched: it is for this one, too, if the upstream has it there.
+                Err(_) => {
+                    is_given = self.is_given().await?;
+                    if !is_given {
+                        return self.fetch(told).await;
+                    }
+                    continue;
+                }
+            };
+            if self.was_given().await? && (is_given || self.is_given().await?) && self.link_again().await? {
+                return Ok(());
+            }
+            return self.fetch(told).await;
         }
+    }
+
+    /// True when the upstream says that it has the blob for this repository; false when it has to be fetched to
+    /// know.
+    async fn is_given(&self) -> Result<bool, UpstreamError> {
+        match self.cache.upstream.has_blob(&self.remote, &self.digest).await {
+            Ok(true) => Ok(true),
+            Ok(false) => {
+                Err(UpstreamError::NotFound { host: self.cache.upstream.host().to_owned(), is_told: false })
+            }
+            Err(error) if error.is_trouble() || matches!(error, UpstreamError::Resting { .. }) => Err(error),
+            // Who knows no HEAD, or redirects to who does not, may give it all the same.
+            Err(_) => Ok(false),
+        }
+    }
+
+    async fn fetch(&self, told: &watch::Sender<Progress>) -> Result<(), Trouble> {
         // Not for nothing: what does not fit is not fetched.
         let room = self.registry.room(&self.repository, Some(&self.digest)).await?;
         room.check(self.size).map_err(RegistryError::from)?;
@@ -277,7 +305,13 @@ impl Fetch {
         Ok(())
     }
 
-    /// What this upstream gave us for another repository needs not be fetched again.
+    /// True when this upstream gave us the bytes, for whichever repository.
+    async fn was_given(&self) -> Result<bool, RegistryError> {
+        let bearer = self.cache.settings.bearer();
+        Ok(db::was_given(self.registry.db(), &self.digest, &bearer).await?)
+    }
+
+    /// What this upstream gave us for another repository, and has for this one, needs not be fetched again.
     async fn link_again(&self) -> Result<bool, RegistryError> {
         let bearer = self.cache.settings.bearer();
         let context = (self.repository.clone(), self.digest, bearer, self.registry.inner.clock.now());
@@ -378,6 +412,26 @@ impl Fetch {
 
     fn wrong(&self, why: &str) -> UpstreamError {
         UpstreamError::Wrong { host: self.cache.upstream.host().to_owned(), why: why.to_owned() }
+    }
+}
+
+/// Tells how another fetch of the same bytes goes on, but for its end: what comes of it is for who began it. An
+/// error when bytes were told of that may be wrong.
+async fn relay(
+    mut other: watch::Receiver<Progress>,
+    told: &watch::Sender<Progress>,
+) -> Result<(), RegistryError> {
+    loop {
+        let now = other.borrow_and_update().clone();
+        match now.end {
+            None => drop(told.send_replace(now)),
+            Some(Err(problem)) if told.borrow().written > 0 => return Err(problem.into()),
+            Some(_) => return Ok(()),
+        }
+        if other.changed().await.is_err() {
+            // It ended with the server.
+            return Err(super::follow::ended());
+        }
     }
 }
 

@@ -49,7 +49,8 @@ impl<K: Eq + Hash, S> Flight<K, S> {
     }
 }
 
-struct Listed<K: Eq + Hash, S> {
+/// An entry of the list, until this is dropped.
+pub(crate) struct Listed<K: Eq + Hash, S> {
     open: Open<K, S>,
     key: K,
 }
@@ -87,6 +88,16 @@ where
         // Not under the lock: a runtime that is ending drops at once what it is given.
         tasks.spawn(work(Flight { listed: Listed { open: self.0.clone(), key }, told }));
         (state, Part::Began)
+    }
+
+    /// Lists work that is under way already, or says what is listed.
+    pub(crate) fn list(&self, key: K, told: &watch::Sender<S>) -> Result<Listed<K, S>, watch::Receiver<S>> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = open.get(&key) {
+            return Err(state.clone());
+        }
+        open.insert(key.clone(), told.subscribe());
+        Ok(Listed { open: self.0.clone(), key })
     }
 }
 
@@ -144,6 +155,17 @@ mod tests {
         tasks.end().await;
         assert!(gone.0.has_changed().is_err(), "who waits is let go");
         assert!(flights.0.lock().expect("lock").is_empty());
+    }
+
+    #[test]
+    fn what_is_under_way_is_listed_once() {
+        let flights = Flights::<&str, u32>::default();
+        let (first, second) = (watch::channel(1).0, watch::channel(2).0);
+        let listed = flights.list("a", &first).unwrap_or_else(|_| panic!("listed"));
+        assert_eq!(flights.list("a", &second).err().map(|state| *state.borrow()), Some(1));
+        assert!(flights.list("b", &second).is_ok());
+        drop(listed);
+        assert!(flights.list("a", &second).is_ok());
     }
 
     #[test]

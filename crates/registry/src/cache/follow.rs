@@ -114,7 +114,7 @@ impl Follower {
     }
 }
 
-fn ended() -> RegistryError {
+pub(super) fn ended() -> RegistryError {
     Problem::new(ErrorCode::Unavailable, "the server is shutting down").retry_after(5).into()
 }
 

@@ -193,8 +193,16 @@ pub(crate) async fn stop_caching(
     tx.execute(sql, args![repository.as_str(), &digest.to_string()]).await.map(|_| ())
 }
 
-/// Links a blob that is here to `repository`, if `bearer` had its bytes for another one; false when they are
-/// not here, or it did not.
+const GIVEN: &str = "SELECT 1 FROM registry_links AS l JOIN registry_blobs AS b ON b.digest = l.digest
+     WHERE l.digest = $1 AND l.principal = $2 AND l.reader = 1 AND b.state = 'live' AND b.damage IS NULL LIMIT 1";
+
+/// True when a blob is here that `bearer` had the bytes of, for whichever repository.
+pub(crate) async fn was_given(db: &Db, digest: &Digest, bearer: &str) -> Result<bool, DbError> {
+    Ok(db.fetch_optional(GIVEN, args![&digest.to_string(), bearer]).await?.is_some())
+}
+
+/// Links a blob to `repository` that [`was_given`]; false when it is so no more. That `bearer` would give it for
+/// this repository as well is the caller's to know.
 pub(crate) async fn link_again(
     tx: &mut Tx<'_>,
     repository: &RepoName,
@@ -202,15 +210,7 @@ pub(crate) async fn link_again(
     bearer: &str,
     now: Timestamp,
 ) -> Result<bool, DbError> {
-    let row = tx
-        .fetch_optional(
-            "SELECT 1 FROM registry_links AS l JOIN registry_blobs AS b ON b.digest = l.digest
-             WHERE l.digest = $1 AND l.principal = $2 AND l.reader = 1
-               AND b.state = 'live' AND b.damage IS NULL LIMIT 1",
-            args![&digest.to_string(), bearer],
-        )
-        .await?;
-    if row.is_none() {
+    if tx.fetch_optional(GIVEN, args![&digest.to_string(), bearer]).await?.is_none() {
         return Ok(false);
     }
     insert_link(tx, repository, digest, bearer, now).await?;

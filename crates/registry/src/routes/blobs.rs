@@ -74,7 +74,6 @@ impl Call<'_> {
             response
         } else {
             follower.finished().await?;
-            self.registry.fetched(cache, repository, *blob).await?;
             match self.registry.open_blob(self.identity, name, digest).await? {
                 Opened::Stored(reader) => self.blob_answer(reader, digest, headers).await?,
                 Opened::Absent(_) => return Err(crate::blob::unknown(digest).into()),
