@@ -5,7 +5,7 @@ use std::sync::Arc;
 use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{BlobStored, ErrorCode, Event, Problem, Scope, Timestamp, UploadId};
-use seaworthy_oci::{Digest, Manifest, RepoName};
+use seaworthy_oci::{Digest, Manifest, RepoName, media};
 use seaworthy_store::{BlobCopy, BlobError, BlobReader, Stored, Tx, limit::SMALL_BLOB_BYTES};
 
 use crate::{
@@ -119,12 +119,15 @@ impl Registry {
             return Err(why);
         }
         let Some(cache) = self.inner.caches.of(repository).await? else { return Err(why) };
-        let reach = self.reach_in_time(identity, repository, digest, Reaching::Names).await?;
+        let mut reach = self.reach_in_time(identity, repository, digest, Reaching::Names).await?;
+        if matches!(reach, Reach::None) && self.bring_naming(identity, &cache, (repository, digest)).await? {
+            reach = self.reach_in_time(identity, repository, digest, Reaching::Names).await?;
+        }
         let Some(manifest) = self.opened_by(identity, repository, reach).await? else { return Err(why) };
         let Some((bytes, media_type)) = self.manifest_bytes(repository, &manifest).await? else {
             return Err(why);
         };
-        let named = claimed_sizes(&Manifest::parse(&bytes, Some(&media_type))?);
+        let named = named_blobs(&Manifest::parse(&bytes, Some(&media_type))?);
         let blob = named.into_iter().find(|(named, _)| named == digest).ok_or(why)?;
         Ok(Absent { cache, repository: repository.clone(), blob })
     }
@@ -566,6 +569,19 @@ impl Keep {
             }
         }
         Ok(entered)
+    }
+}
+
+/// Blobs that a manifest names, with their lengths: an index, too, as `BuildKit`'s cache has it. What it calls a
+/// manifest is none: that has a clearance of its own.
+fn named_blobs(manifest: &Manifest) -> Vec<(Digest, u64)> {
+    match manifest {
+        Manifest::Image(_) => claimed_sizes(manifest),
+        Manifest::Index(index) => {
+            let blobs =
+                index.manifests.iter().filter(|it| !media::is_manifest(&it.media_type) && !it.is_foreign());
+            blobs.map(|it| (it.digest, it.size)).collect()
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Nobody pushes below a cache. The longest prefix that covers a repository is its cache.
 
+mod children;
 mod fill;
 mod flight;
 mod follow;

@@ -189,6 +189,10 @@ pub const CHECKS: usize = 65_536;
 pub const ABSENT_SECONDS: u32 = 10;
 /// Manifests of which that is remembered.
 pub const ABSENT: usize = 16_384;
+/// Manifests that are fetched at once because an index names them, to find which names a blob.
+pub const CHILDREN: usize = 64;
+/// Indexes whose manifests those are: the ones that came last.
+pub const INDEXES: i64 = 16;
 /// Blobs that come from upstreams at once; more wait.
 pub const FETCHES: usize = 64;
 /// Blobs of one image that are fetched at once without anybody waiting for them.

@@ -108,6 +108,8 @@ pub(crate) struct Inner {
     pub(crate) errands: Flights<(RepoName, ManifestName), Option<Outcome>>,
     pub(crate) fills: Flights<(RepoName, Digest), Option<()>>,
     pub(crate) fetches: Fetches,
+    /// For manifests that name a blob.
+    pub(crate) searches: Flights<(RepoName, Digest), Option<Result<bool, Problem>>>,
     pub(crate) sending: Sending,
     pub(crate) tasks: Tasks,
     #[cfg(test)]
@@ -140,6 +142,7 @@ impl Registry {
                 errands: Flights::default(),
                 fills: Flights::default(),
                 fetches: Fetches::default(),
+                searches: Flights::default(),
                 sending: Sending::default(),
                 tasks: Tasks::default(),
                 #[cfg(test)]

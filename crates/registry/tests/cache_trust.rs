@@ -14,7 +14,7 @@ use crate::{
 };
 
 db_tests!(super::ROOMS; credentials_are_never_forwarded, a_realm_is_bound_to_its_upstream, a_redirect_takes_no_credentials,
-    a_password_is_sealed, private_addresses_are_refused, what_is_cached_is_judged, an_index_is_let_through,
+    a_password_is_sealed, private_addresses_are_refused, what_is_cached_is_judged, an_index_is_let_through, images_are_brought_for_their_blobs, an_index_names_blobs,
     a_manifest_opens_only_what_its_upstream_gave, an_upstream_gives_for_one_repository,
     bytes_on_their_way_are_for_one_repository, what_is_not_whole_is_not_promoted, fills_go_on_after_a_failure,
     an_artifact_is_told_from_an_image, answers_are_bounded);
@@ -250,6 +250,67 @@ async fn an_index_is_let_through(test: TestDb) {
     let path = format!("/v2/hub/a/manifests/{}", image.digest);
     assert_eq!(client.get(&path).await.status, StatusCode::FORBIDDEN);
     assert_eq!(client.get("/v2/hub/a/manifests/1").await.status, StatusCode::FORBIDDEN, "all of it is here");
+}
+
+/// Who has the manifests already asks for layers at once.
+async fn images_are_brought_for_their_blobs(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let layer = vec![3u8; 50_000];
+    let [amd, arm] =
+        [("a:amd", layer.as_slice()), ("a:arm", b"arm")].map(|(name, it)| upstream.put_image(name, &[it]));
+    let (inner, outer) = {
+        let child = |digest: &Digest, kind: &str| json!({"mediaType": kind, "digest": digest, "size": 9});
+        let index = |children: &[serde_json::Value]| {
+            let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}).to_string();
+            upstream.put_manifest("a", "index", INDEX, &index)
+        };
+        let inner = index(&[child(&arm.digest, IMAGE), child(&amd.digest, IMAGE)]);
+        (inner, index(&[child(&Digest::sha256(b"absent"), IMAGE), child(&inner, INDEX)]))
+    };
+    upstream.cached(&world, json!({"check_seconds": 60})).await;
+    let client = world.service("ci", "AcrPull", "/repositories/hub").await;
+    let blob = |digest: &Digest| format!("/v2/hub/a/blobs/{digest}");
+    assert_eq!(client.get(&blob(&amd.layers[0])).await.status, StatusCode::NOT_FOUND);
+    assert!(upstream.seen().is_empty(), "nothing leads to it");
+    assert_eq!(client.send("HEAD", "/v2/hub/a/manifests/index", &[], "").await.status, StatusCode::OK);
+    let before = upstream.seen().len();
+    assert_eq!(client.get(&blob(&Digest::sha256(b"none"))).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(upstream.seen().len(), before + 1, "what the upstream does not have is not looked for");
+    world.gate.0.lock().expect("lock").insert(("hub/a".into(), amd.digest), "pending");
+    assert_eq!(client.get(&blob(&amd.layers[0])).await.status, StatusCode::FORBIDDEN, "it is judged");
+    until(async || is_filled(&world, &amd.digest).await).await;
+    world.gate.0.lock().expect("lock").clear();
+    assert!(client.get(&blob(&amd.layers[0])).await.body == layer);
+    let asked = |digest: &Digest| upstream.count(&format!("GET /v2/a/manifests/{digest}"));
+    assert_eq!([&inner, &arm.digest, &amd.digest].map(asked), [1, 1, 1]);
+    assert_eq!(upstream.count(&format!("GET /v2/a/blobs/{}", amd.layers[0])), 1);
+    let head = client.send("HEAD", &blob(&arm.layers[0]), &[], "").await;
+    assert_eq!((head.status, head.header("content-length")), (StatusCode::OK, "3"), "{outer}");
+    // What an index calls a manifest is given as one alone.
+    upstream.put(&format!("/v2/a/blobs/{}", arm.digest), IMAGE, arm.manifest.clone());
+    assert_eq!(client.get(&blob(&arm.digest)).await.status, StatusCode::NOT_FOUND);
+}
+
+/// As `BuildKit`'s cache has it.
+async fn an_index_names_blobs(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let layer = vec![3u8; 50_000];
+    let digest = upstream.put_blob("a", &layer);
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [
+        {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest, "size": layer.len()}]});
+    let index = upstream.put_manifest("a", "cache", INDEX, &index.to_string());
+    upstream.cached(&world, json!({})).await;
+    let client = world.operator();
+    assert_eq!(client.get("/v2/hub/a/manifests/cache").await.status, StatusCode::OK);
+    let path = format!("/v2/hub/a/blobs/{digest}");
+    let reader = world.service("ci", "AcrPull", "/repositories/hub").await;
+    world.gate.0.lock().expect("lock").insert(("hub/a".into(), index), "pending");
+    assert_eq!(reader.get(&path).await.status, StatusCode::FORBIDDEN, "under the clearance of the index");
+    world.gate.0.lock().expect("lock").clear();
+    for _ in 0..2 {
+        assert!(reader.get(&path).await.body == layer);
+    }
+    assert_eq!(upstream.count(&format!("GET /v2/a/blobs/{digest}")), 1);
 }
 
 /// A manifest says nothing about who has the bytes: an upstream could name what others pushed here.

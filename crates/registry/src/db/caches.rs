@@ -1,11 +1,11 @@
 //! Caches of other registries, and what came from them.
 
 use seaworthy_model::Timestamp;
-use seaworthy_oci::{Digest, RepoName};
+use seaworthy_oci::{Digest, RepoName, media};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
 use super::insert_link;
-use crate::{CacheSettings, HostName};
+use crate::{CacheSettings, HostName, lock::Ability};
 
 /// The tables that [`caches`] reads.
 pub(crate) const CACHES_IN: &[&str] = &["registry_caches"];
@@ -228,6 +228,26 @@ pub(crate) async fn lacks_children(db: &Db, repository: &RepoName, index: &Diges
         )
         .await?;
     Ok(row.is_some())
+}
+
+/// Indexes that may be read and name manifests that the repository lacks, the newest first.
+pub(crate) async fn indexes_lacking(
+    db: &Db,
+    repository: &RepoName,
+    most: i64,
+) -> Result<Vec<Digest>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT m.digest FROM registry_manifests AS m
+             WHERE m.repository = $1 AND m.media_type IN ($2, $3) AND (COALESCE(m.locks, 0) & $4) = 0 AND EXISTS
+                 (SELECT 1 FROM registry_references AS r
+                  WHERE r.repository = $1 AND r.manifest = m.digest AND r.kind = 'child' AND NOT EXISTS
+                     (SELECT 1 FROM registry_manifests AS c WHERE c.repository = $1 AND c.digest = r.digest))
+             ORDER BY m.touched_at DESC, m.digest LIMIT $5",
+            args![repository.as_str(), media::OCI_INDEX, media::DOCKER_LIST, Ability::Read.bit(), most],
+        )
+        .await?;
+    rows.iter().map(|row| row.parsed(0)).collect()
 }
 
 /// What `ns=` calls each cache's upstream, with the cache's prefix.
