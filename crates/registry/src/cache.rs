@@ -15,7 +15,7 @@ mod served;
 mod tasks;
 mod through;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
@@ -285,24 +285,37 @@ impl Registry {
     }
 
     /// What a path means with `ns=`, by which containerd tells a mirror whose repository it is: the one in the
-    /// cache that answers for that host. All that follows, rights first, is about that one. A host that is what we
-    /// are called says nothing.
+    /// cache that answers for that host. All that follows, rights first, is about that one. `None` where it says
+    /// nothing, such as what we are called.
     pub(crate) async fn placed(
         &self,
-        target: Target,
+        target: &Target,
         ns: Option<&str>,
         own_host: &str,
-    ) -> Result<Target, RegistryError> {
-        let Some(host) = ns.filter(|host| !host.eq_ignore_ascii_case(own_host)) else { return Ok(target) };
-        let Some(remote) = target.repository() else { return Ok(target) };
+    ) -> Result<Option<Target>, RegistryError> {
+        let Some(host) = ns.filter(|host| !host.eq_ignore_ascii_case(own_host)) else { return Ok(None) };
+        let Some(remote) = target.repository() else { return Ok(None) };
         let cache = self.inner.caches.for_host(host).await?;
+        if let Some(cache) = &cache
+            && self.is_below(cache, remote).await?
+        {
+            return Ok(Some(target.clone()));
+        }
         let local = cache.and_then(|cache| cache.settings.local(remote));
         let local = local.ok_or_else(|| {
             let shown: String = host.chars().take(limit::HOST_BYTES).collect();
             let message = format!("no cache here answers for `{remote}` of `{}`", shown.escape_debug());
             Problem::new(ErrorCode::NameUnknown, message)
         })?;
-        Ok(target.moved(local))
+        Ok(Some(target.clone().moved(local)))
+    }
+
+    /// True for a name that begins with the cache's prefix already, as a mirror with a path sends it. What the upstream has
+    /// decides nothing: whoever gets a name there would have what is meant by ours.
+    async fn is_below(&self, cache: &Arc<Cache>, name: &RepoName) -> Result<bool, RegistryError> {
+        let rest = name.as_str().strip_prefix(cache.settings.prefix.name());
+        Ok(rest.is_some_and(|rest| rest.starts_with('/'))
+            && self.inner.caches.of(name).await?.is_some_and(|it| Arc::ptr_eq(&it, cache)))
     }
 
     /// True below a cache.

@@ -87,13 +87,13 @@ async fn handle(
         Ok(query) => query,
         Err(problem) => return finish(respond::problem(&problem, head)),
     };
-    let asked = query.get("ns").map(|_| target.clone());
-    let target = match registry.placed(target, query.get("ns"), host.name()).await {
-        Ok(target) => target,
+    // Whom a proxy answers for.
+    let (target, asked) = match registry.placed(&target, query.get("ns"), host.name()).await {
+        Ok(Some(placed)) => (placed, Some(target)),
+        Ok(None) => (target, None),
         Err(error) => return finish(respond::problem(&Problem::from(error), head)),
     };
-    // Whom a proxy answers for.
-    let asked = asked.as_ref().filter(|asked| **asked != target).and_then(Target::repository);
+    let asked = asked.as_ref().and_then(Target::repository);
     let namespace = query.get("ns").filter(|_| asked.is_some());
     let sends = request.extensions().get::<SendsFiles>().copied();
     let hold = request.extensions().get::<ConnectionHold>().cloned();

@@ -19,7 +19,7 @@ use crate::{
 db_tests!(super::ROOMS; an_image_is_pulled_through, a_real_registry_is_pulled_through,
     many_clients_one_upstream_fetch, upstream_away_serves_the_cache_and_says_so, a_hanging_upstream_is_not_waited_for,
     an_upstream_that_fails_is_left_alone, a_tag_is_asked_for_once_in_its_time, a_tag_moves_with_its_upstream,
-    a_tag_that_is_gone_is_gone, what_was_deleted_comes_back, an_immutable_tag_stays, proxy_ns_ssrf, a_cache_takes_no_pushes, caches_are_bounded,
+    a_tag_that_is_gone_is_gone, what_was_deleted_comes_back, an_immutable_tag_stays, proxy_ns_ssrf, a_mirror_may_name_the_prefix, a_cache_takes_no_pushes, caches_are_bounded,
     what_is_not_there_is_not_found, an_absent_manifest_is_asked_for_now_and_then);
 
 /// A time that stands still.
@@ -402,6 +402,39 @@ async fn proxy_ns_ssrf(test: TestDb) {
     assert!(challenged.header("www-authenticate").contains("repository:hub/library/alpine:pull"));
     let push = operator.send("POST", "/v2/library/alpine/blobs/uploads/?ns=docker.io", &[], "").await;
     assert_eq!((push.status, push.code().as_str()), (StatusCode::FORBIDDEN, "DENIED"));
+}
+
+/// `BuildKit`'s `mirrors = ["host/hub"]` and containerd's `override_path` put the prefix before the name.
+async fn a_mirror_may_name_the_prefix(test: TestDb) {
+    let (world, upstream, other) = (World::new(test).await, Upstream::new().await, Upstream::new().await);
+    upstream.put_image("library/alpine:1", &[b"layer"]);
+    // Whoever has that name at the upstream.
+    upstream.put_image("hub/library/alpine:1", &[b"other"]);
+    upstream.put_image("hub:1", &[b"short"]);
+    upstream.put_image("inner/a:1", &[b"inner"]);
+    upstream.cached(&world, json!({"ns": ["docker.io"]})).await;
+    let nested = json!({"prefix": "hub/inner", "upstream": other.url(), "networks": ["127.0.0.1"]});
+    let nested = serde_json::from_value(nested).expect("a cache");
+    world.registry.set_cache(&Identity::operator(0), &nested).await.expect("a cache");
+    let client = world.service("ci", "AcrPull", "/repositories/hub").await;
+    for (name, remote) in [
+        ("library/alpine", "library/alpine"),
+        ("hub/library/alpine", "library/alpine"),
+        ("hub/hub/library/alpine", "hub/library/alpine"),
+        ("hub", "hub"),
+    ] {
+        let answer = client.get(&format!("/v2/{name}/manifests/1?ns=docker.io")).await;
+        assert_eq!((answer.status, answer.header("oci-namespace")), (StatusCode::OK, "docker.io"), "{name}");
+        let given = Digest::sha256(&answer.body);
+        let there = client.get(&format!("/v2/hub/{remote}/manifests/{given}")).await;
+        assert_eq!(there.header("cache-status"), "seaworthy; hit", "{name}");
+    }
+    // Below the prefix of another cache it is another's.
+    assert_eq!(client.get("/v2/hub/inner/a/manifests/1?ns=docker.io").await.status, StatusCode::NOT_FOUND);
+    assert!(other.seen().is_empty());
+    let dev = world.service("dev", "AcrPull", "/repositories/library").await;
+    let refused = dev.get("/v2/hub/library/alpine/manifests/1?ns=docker.io").await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND, "rights are asked where it is");
 }
 
 async fn a_cache_takes_no_pushes(test: TestDb) {
