@@ -395,6 +395,26 @@ fn an_artifact_may_name_what_its_importer_has() {
     assert_eq!(to.door.get("HEAD", &path).status, 200);
 }
 
+/// As builds keep what they made.
+#[test]
+fn an_index_of_layers_goes_along() {
+    let (from, to) = (Registry::new(), Registry::new());
+    let child = |bytes: &[u8]| {
+        let kind = "application/vnd.oci.image.layer.v1.tar";
+        json!({"mediaType": kind, "digest": from.blob("dev/cache", bytes), "size": bytes.len()})
+    };
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [child(b"one"), child(b"two")]});
+    let index = from.put("dev/cache", "1", (INDEX, &index));
+    let archive = from.file("cache.tar");
+    from.done(&["image", "export", "dev/cache:1", "--to", &archive]);
+    to.done(&["image", "import", &archive, "dev/cache:1"]);
+    assert_eq!(to.digest("dev/cache", "1"), Some(index.digest));
+    for bytes in [b"one", b"two"] {
+        let path = format!("/v2/dev/cache/blobs/{}", Digest::sha256(bytes));
+        assert_eq!(to.door.get("GET", &path).body, bytes);
+    }
+}
+
 #[test]
 fn digests_of_the_longer_kind_stay() {
     let (from, to) = (Registry::new(), Registry::new());

@@ -423,27 +423,41 @@ pub(crate) async fn name_in_index(
     hold_blob(tx, repository, digest, size).await
 }
 
+const BLOBS_OF_INDEX: &str = "SELECT r.digest, b.size FROM registry_references AS r
+     JOIN registry_blobs AS b ON b.digest = r.digest
+     WHERE r.repository = $1 AND r.manifest = $2 AND r.kind = 'blob' ORDER BY r.digest";
+
 /// The blobs that an index names, with their sizes.
 pub(crate) async fn blobs_of_index(
+    db: &Db,
+    repository: &RepoName,
+    index: &Digest,
+) -> Result<Vec<(Digest, u64)>, DbError> {
+    read_blobs(&db.fetch_all(BLOBS_OF_INDEX, args![repository.as_str(), &index.to_string()]).await?)
+}
+
+/// [`blobs_of_index`] as the transaction sees them.
+pub(crate) async fn blobs_of_index_in(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     index: &Digest,
 ) -> Result<Vec<(Digest, u64)>, DbError> {
-    let sql = "SELECT r.digest, b.size FROM registry_references AS r JOIN registry_blobs AS b ON b.digest = r.digest
-         WHERE r.repository = $1 AND r.manifest = $2 AND r.kind = 'blob' ORDER BY r.digest";
-    let rows = tx.fetch_all(sql, args![repository.as_str(), &index.to_string()]).await?;
-    rows.iter().map(|row| Ok((row.parsed(0)?, row.count(1)?))).collect()
+    read_blobs(&tx.fetch_all(BLOBS_OF_INDEX, args![repository.as_str(), &index.to_string()]).await?)
 }
 
-/// The same of one that was deleted and can be restored.
+/// The same of an index that was deleted and can be restored.
 pub(crate) async fn deleted_blobs_of_index(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     index: &Digest,
 ) -> Result<Vec<(Digest, u64)>, DbError> {
-    let sql = "SELECT r.digest, b.size FROM registry_deleted_references AS r JOIN registry_blobs AS b ON b.digest = r.digest
+    let sql = "SELECT r.digest, b.size FROM registry_deleted_references AS r
+         JOIN registry_blobs AS b ON b.digest = r.digest
          WHERE r.repository = $1 AND r.manifest = $2 AND r.kind = 'blob' ORDER BY r.digest";
-    let rows = tx.fetch_all(sql, args![repository.as_str(), &index.to_string()]).await?;
+    read_blobs(&tx.fetch_all(sql, args![repository.as_str(), &index.to_string()]).await?)
+}
+
+fn read_blobs(rows: &[Row]) -> Result<Vec<(Digest, u64)>, DbError> {
     rows.iter().map(|row| Ok((row.parsed(0)?, row.count(1)?))).collect()
 }
 

@@ -249,7 +249,7 @@ impl Push {
                 }
             }
             NamedBlobs::AsIn(source) => {
-                for (digest, size) in db::blobs_of_index(tx, source, index).await? {
+                for (digest, size) in db::blobs_of_index_in(tx, source, index).await? {
                     held = held.and(db::name_in_index(tx, (repository, index), (&digest, size)).await?);
                 }
             }
@@ -293,7 +293,7 @@ impl Push {
     async fn tell(&self, tx: &mut Tx<'_>, blobs: Blobs) -> Result<(), DbError> {
         let mut pushed = self.pushed.clone();
         if !pushed.children.is_empty() {
-            let blobs = db::blobs_of_index(tx, &pushed.repository, &pushed.digest).await?;
+            let blobs = db::blobs_of_index_in(tx, &pushed.repository, &pushed.digest).await?;
             let blobs: BTreeSet<Digest> = blobs.into_iter().map(|(digest, _)| digest).collect();
             pushed.children.retain(|child| !blobs.contains(&child.digest));
         }

@@ -115,25 +115,32 @@ async fn all_of_it_is_there_and_stays_so(test: TestDb) {
     let signature = refer(&client, "prod/web", &index, "application/a.signature").await;
     let of_signature = refer(&client, "prod/web", &signature, "application/a.timestamp").await;
     client.put_image("dev/web:1", &[b"not there"]).await;
+    let cached = client.put_blob("prod/web", b"cached").await;
+    let kind = "application/vnd.oci.image.layer.v1.tar";
+    let layers = json!([{"mediaType": kind, "digest": cached, "size": 6}]);
+    let layers = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": layers}).to_string();
+    put(&client, "prod/web", "cache", INDEX, &layers).await;
     set(&world, far.address, json!({})).await;
     let _running = run(&world);
     settled(&world).await;
-    for tag in ["1", "other", "all"] {
+    for tag in ["1", "other", "all", "cache"] {
         let there = digest_of(&client, &format!("mirror/web:{tag}")).await;
         assert!(there.is_some() && there == digest_of(&client, &format!("prod/web:{tag}")).await, "{tag}");
     }
     let blob = client.get(&format!("/v2/mirror/web/blobs/{}", Digest::sha256(&large))).await;
     assert!(blob.status == StatusCode::OK && blob.body == large);
+    let blob = client.get(&format!("/v2/mirror/web/blobs/{cached}")).await;
+    assert_eq!((blob.status, &blob.body[..]), (StatusCode::OK, &b"cached"[..]));
     for (subject, referrer) in [(&index, &signature), (&signature, &of_signature)] {
         let answer = client.get(&format!("/v2/mirror/web/referrers/{subject}")).await;
         assert!(answer.text().contains(&referrer.to_string()), "{}", answer.text());
     }
     let writes = far.writes();
     let puts = |of: &str| writes.iter().filter(|call| call.starts_with("PUT") && call.contains(of)).count();
-    // Three layers and one config for both, one config for both artifacts; each once.
-    assert_eq!(puts("/blobs/"), 5, "{writes:#?}");
-    // Both images by tag, once more by digest if the index came first; the index, two artifacts.
-    assert!((5..=7).contains(&puts("/manifests/")), "{writes:#?}");
+    // Three layers and one config for both, one config for both artifacts, what the index of layers names; each once.
+    assert_eq!(puts("/blobs/"), 6, "{writes:#?}");
+    // Both images by tag, once more by digest if the index came first; two indexes, two artifacts.
+    assert!((6..=8).contains(&puts("/manifests/")), "{writes:#?}");
     // Once it is there nothing is sent again.
     again(&world).await;
     settled(&world).await;

@@ -11,7 +11,7 @@ mod plan;
 pub(crate) use export::export;
 pub(crate) use import::import;
 
-use seaworthy_oci::{Manifest, limit::MANIFEST_BYTES};
+use seaworthy_oci::{Manifest, limit::MANIFEST_BYTES, media};
 
 use crate::layout::limit;
 
@@ -39,7 +39,14 @@ impl Held {
 
 /// The blobs that go with a manifest, and how many stay away because a registry need not hold them.
 fn blobs_of(manifest: &Manifest) -> (Vec<&seaworthy_oci::Descriptor>, usize) {
-    let Manifest::Image(image) = manifest else { return (Vec::new(), 0) };
+    let image = match manifest {
+        Manifest::Image(image) => image,
+        // Caches of builds are indexes of layers.
+        Manifest::Index(index) => {
+            let blobs = index.manifests.iter().filter(|child| !media::is_manifest(&child.media_type));
+            return (blobs.collect(), 0);
+        }
+    };
     let (foreign, mut own): (Vec<_>, Vec<_>) = image.layers.iter().partition(|layer| layer.is_foreign());
     own.insert(0, &image.config);
     (own, foreign.len())

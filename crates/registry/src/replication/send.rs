@@ -186,12 +186,16 @@ impl Shipment {
         behind: &mut Option<String>,
     ) -> Result<Vec<Digest>, Trouble> {
         let (mut open, mut seen, mut order) = (vec![(root, false)], BTreeSet::new(), Vec::new());
+        let mut blobs = BTreeSet::new();
         while let Some((digest, is_expanded)) = open.pop() {
             if is_expanded {
                 order.push(digest);
                 continue;
             }
             if !seen.insert(digest) {
+                continue;
+            }
+            if blobs.contains(&digest) {
                 continue;
             }
             let by_digest = ManifestName::Digest(digest);
@@ -207,6 +211,8 @@ impl Shipment {
             }
             open.push((digest, true));
             if let Some((Manifest::Index(index), ..)) = self.manifest(&digest).await? {
+                let named = db::blobs_of_index(self.registry.db(), &self.repository, &digest).await?;
+                blobs.extend(named.into_iter().map(|(digest, _)| digest));
                 open.extend(index.manifests.iter().map(|child| (child.digest, false)));
             }
         }
@@ -244,7 +250,13 @@ impl Shipment {
             }
         };
         if !is_there {
-            self.send_blobs(remote, &manifest, left).await?;
+            let blobs = match &manifest {
+                Manifest::Image(_) => claimed_sizes(&manifest),
+                Manifest::Index(_) => {
+                    db::blobs_of_index(self.registry.db(), &self.repository, digest).await?
+                }
+            };
+            self.send_blobs(remote, blobs, left).await?;
             // That may have taken long.
             self.may_leave(name, digest).await?;
         }
@@ -285,8 +297,12 @@ impl Shipment {
     }
 
     /// Sends the blobs of a manifest that are not there.
-    async fn send_blobs(&self, remote: &RepoName, manifest: &Manifest, left: &Left) -> Result<(), Trouble> {
-        let mut blobs = claimed_sizes(manifest);
+    async fn send_blobs(
+        &self,
+        remote: &RepoName,
+        mut blobs: Vec<(Digest, u64)>,
+        left: &Left,
+    ) -> Result<(), Trouble> {
         blobs.sort_unstable();
         blobs.dedup();
         stream::iter(blobs)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bytes::Bytes;
 use seaworthy_model::{ErrorCode, Problem};
-use seaworthy_oci::{Descriptor, Digest, Manifest, Platform, RepoName};
+use seaworthy_oci::{Descriptor, Digest, Manifest, Platform, RepoName, media};
 use serde_json::{Map, Value, json};
 
 use super::{Held, blobs_of};
@@ -96,7 +96,8 @@ impl Collection {
             };
             let mut next: Vec<Digest> = Vec::new();
             if let Manifest::Index(index) = &pulled.manifest {
-                next.extend(index.manifests.iter().map(|child| child.digest));
+                let images = index.manifests.iter().filter(|child| media::is_manifest(&child.media_type));
+                next.extend(images.map(|child| child.digest));
             }
             if extent.referrers == Referrers::Along {
                 let referrers = remote.referrers(repository, &pulled.digest).await?;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use seaworthy_model::{ErrorCode, Problem};
-use seaworthy_oci::{Descriptor, Digest, Manifest, RepoName, Tag};
+use seaworthy_oci::{Descriptor, Digest, Manifest, RepoName, Tag, media};
 
 use super::{Held, blobs_of};
 use crate::layout::{IMAGE_NAME, Layout, Place, REF_NAME, annotation, limit, tag_of};
@@ -177,7 +177,8 @@ impl Reading<'_> {
             return Err(Problem::new(ErrorCode::NotFound, message));
         };
         let Manifest::Index(index) = &part.manifest else { return Ok(Vec::new()) };
-        let listed = index.manifests.clone();
+        let listed: Vec<Descriptor> =
+            index.manifests.iter().filter(|child| media::is_manifest(&child.media_type)).cloned().collect();
         let (mut there, mut absent) = (Vec::new(), Vec::new());
         for child in listed {
             if self.part(&child)?.is_some() { there.push(child) } else { absent.push(child.digest) }
