@@ -343,13 +343,21 @@ impl Access {
         }
     }
 
-    /// Where repositories may be that a catalog for `identity` shows ([`Access::may_see`] says which they are), in order;
-    /// `None` for everywhere.
-    pub async fn catalog_scopes(&self, identity: &Identity) -> Result<Option<Vec<Scope>>, AccessError> {
-        let Some(id) = identity.principal() else { return Ok(None) };
+    /// Where repositories may be in which the roles of `identity` give `permission`, in order, whatever its token was
+    /// issued for; `None` for everywhere. Lists look nowhere else, and ask about each that they find.
+    pub async fn repository_scopes(
+        &self,
+        identity: &Identity,
+        permission: Permission,
+    ) -> Result<Option<Vec<Scope>>, AccessError> {
+        let id = match &identity.rights {
+            Rights::Operator => return Ok(None),
+            Rights::Anonymous => return Ok(Some(Vec::new())),
+            Rights::Principal(id) | Rights::Refresh(id) | Rights::Token(id, _) => *id,
+        };
         let snapshot = self.snapshot().await?;
         let all = "/repositories".parse()?;
-        let scopes: BTreeSet<&Scope> = snapshot.scopes(id, Permission::Catalog).into_iter().collect();
+        let scopes: BTreeSet<&Scope> = snapshot.scopes(id, permission).into_iter().collect();
         if scopes.iter().any(|scope| scope.covers(&all)) {
             return Ok(None);
         }
@@ -370,22 +378,6 @@ impl Access {
                 if !identity.within_token(permission, scope) {
                     return Ok(false);
                 }
-                Ok(self.snapshot().await?.grants_below(*id, permission, scope))
-            }
-        }
-    }
-
-    /// Do the roles of `identity` give `permission` at `scope` or somewhere below it, whatever its token was
-    /// issued for? If not, a list has nothing to show there.
-    pub async fn reaches_below(
-        &self,
-        identity: &Identity,
-        permission: Permission,
-        scope: &Scope,
-    ) -> Result<bool, AccessError> {
-        match &identity.rights {
-            Rights::Operator | Rights::Anonymous => self.allows(identity, permission, scope).await,
-            Rights::Principal(id) | Rights::Refresh(id) | Rights::Token(id, _) => {
                 Ok(self.snapshot().await?.grants_below(*id, permission, scope))
             }
         }

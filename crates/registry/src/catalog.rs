@@ -5,7 +5,9 @@ use seaworthy_model::{ErrorCode, Prefix, Problem, Scope, Timestamp};
 use seaworthy_oci::{Digest, RepoName, Tag};
 use serde::Serialize;
 
-use crate::{Registry, RegistryError, RepositoryRules, RetentionRules, db, limit, lock, manifest, retention};
+use crate::{
+    NameRange, Registry, RegistryError, RepositoryRules, RetentionRules, db, limit, lock, manifest, retention,
+};
 
 /// One repository.
 #[derive(Clone, Debug, Serialize)]
@@ -109,8 +111,19 @@ impl Registry {
         Ok(may)
     }
 
-    /// Names in order, `most` of them or all that are left. What lies below a namespace where nothing may be
-    /// pulled is passed over: the rest of it is not read.
+    /// Where names that begin with `prefix` may be of repositories that `identity` may pull from: what others have costs
+    /// nothing to pass over.
+    pub(crate) async fn ranges(
+        &self,
+        identity: &Identity,
+        prefix: &str,
+    ) -> Result<Vec<NameRange>, RegistryError> {
+        let scopes = self.access().repository_scopes(identity, Permission::Pull).await?;
+        let ranges = scopes.map_or_else(|| vec![NameRange::all()], |scopes| NameRange::of(&scopes));
+        Ok(ranges.into_iter().map(|range| range.with_prefix(prefix)).collect())
+    }
+
+    /// Names in order, `most` of them or all that are left.
     async fn pullable(
         &self,
         identity: &Identity,
@@ -118,50 +131,25 @@ impl Registry {
         after: &str,
         most: usize,
     ) -> Result<Vec<RepoName>, RegistryError> {
-        let end = format!("{prefix}\u{10ffff}");
-        let (mut first, mut after) = (prefix.to_owned(), after.to_owned());
+        let mut after = after.to_owned();
         let mut names = Vec::new();
-        while names.len() < most {
-            let range = (first.as_str(), end.as_str());
-            let page = db::repository_names(self.db(), range, &after, limit::PAGE.into()).await?;
-            let is_last = page.len() < limit::PAGE as usize;
-            for name in page {
-                after = name.to_string();
-                if after < first {
-                    continue;
-                }
-                if self.access().allows(identity, Permission::Pull, &Scope::repository(&name)).await? {
-                    names.push(name);
-                    if names.len() == most {
-                        return Ok(names);
+        for range in self.ranges(identity, prefix).await? {
+            let mut more = most > 0;
+            while more {
+                let page = db::repository_names(self.db(), &range, &after, limit::PAGE.into()).await?;
+                more = page.len() == limit::PAGE as usize;
+                for name in page {
+                    after = name.to_string();
+                    if self.access().allows(identity, Permission::Pull, &Scope::repository(&name)).await? {
+                        names.push(name);
+                        if names.len() == most {
+                            return Ok(names);
+                        }
                     }
-                } else if let Some(namespace) = self.closed_namespace(identity, &name).await? {
-                    // In the order of bytes `0` comes after `/`: what is below it lies in between.
-                    first = format!("{namespace}0");
                 }
-            }
-            if is_last {
-                break;
             }
         }
         Ok(names)
-    }
-
-    /// The shortest part of a name below which `identity` may pull nothing.
-    async fn closed_namespace(
-        &self,
-        identity: &Identity,
-        name: &RepoName,
-    ) -> Result<Option<RepoName>, RegistryError> {
-        for (at, _) in name.as_str().match_indices('/') {
-            let namespace = name.as_str().get(..at).and_then(|part| part.parse::<RepoName>().ok());
-            let Some(namespace) = namespace else { continue };
-            let scope = Scope::repository(&namespace);
-            if !self.access().reaches_below(identity, Permission::Pull, &scope).await? {
-                return Ok(Some(namespace));
-            }
-        }
-        Ok(None)
     }
 
     async fn repository_shown(

@@ -304,22 +304,26 @@ pub(crate) async fn repositories(
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }
 
-/// One line of the image list.
+/// Lines of the image list, in a range of names.
 pub(crate) async fn images(
     db: &Db,
-    prefix: &str,
+    range: &NameRange,
     after: (&str, &str),
     most: i64,
 ) -> Result<Vec<Row>, DbError> {
-    let end = format!("{prefix}\u{10ffff}");
+    // One bound alone, that the index begins there.
+    let first = range.first.as_str().max(after.0);
+    if first >= range.end.as_str() {
+        return Ok(Vec::new());
+    }
     db.fetch_all(
         "SELECT t.repository, t.name, t.digest, m.media_type, m.size, m.pushed_at, m.pushed_by
          FROM registry_tags AS t
          JOIN registry_manifests AS m ON m.repository = t.repository AND m.digest = t.digest
          WHERE t.repository >= $1 AND t.repository < $2
-           AND (t.repository > $3 OR (t.repository = $3 AND t.name > $4))
+           AND (t.repository, t.name) > ($3, $4)
          ORDER BY t.repository, t.name LIMIT $5",
-        args![prefix, &end, after.0, after.1, most],
+        args![first, range.end.as_str(), after.0, after.1, most],
     )
     .await
 }

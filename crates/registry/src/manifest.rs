@@ -291,18 +291,22 @@ impl Registry {
         let most = most.min(limit::PAGE) as usize;
         let mut after = (after.0.to_owned(), after.1.to_owned());
         let mut out = Vec::new();
-        while out.len() < most {
-            let rows = db::images(self.db(), prefix, (&after.0, &after.1), limit::PAGE.into()).await?;
-            for row in &rows {
-                let image = image_row(row)?;
-                after = (image.repository.to_string(), image.tag.clone());
-                let scope = Scope::repository(&image.repository);
-                if out.len() < most && self.access().allows(identity, Permission::Pull, &scope).await? {
-                    out.push(image);
+        for range in self.ranges(identity, prefix).await? {
+            let mut more = most > 0;
+            while more {
+                let rows = db::images(self.db(), &range, (&after.0, &after.1), limit::PAGE.into()).await?;
+                more = rows.len() == limit::PAGE as usize;
+                for row in &rows {
+                    let image = image_row(row)?;
+                    after = (image.repository.to_string(), image.tag.clone());
+                    let scope = Scope::repository(&image.repository);
+                    if self.access().allows(identity, Permission::Pull, &scope).await? {
+                        out.push(image);
+                        if out.len() == most {
+                            return Ok(out);
+                        }
+                    }
                 }
-            }
-            if rows.len() < limit::PAGE as usize {
-                break;
             }
         }
         Ok(out)

@@ -16,6 +16,12 @@ impl NameRange {
         Self { first: String::new(), end: END.to_owned() }
     }
 
+    /// Names with a prefix, whatever follows it.
+    pub(crate) fn with_prefix(self, prefix: &str) -> Self {
+        let end = format!("{prefix}{END}");
+        Self { first: self.first.max(prefix.to_owned()), end: self.end.min(end) }
+    }
+
     /// What scopes of repositories cover, in order. A scope is not one range: `a-b` is between `a` and `a/b`.
     pub fn of(scopes: &[Scope]) -> Vec<Self> {
         let names = scopes.iter().filter_map(|scope| scope.as_str().strip_prefix("/repositories/"));

@@ -62,25 +62,26 @@ impl Registry {
         let most = most.min(limit::PAGE) as usize;
         let mut after = (after.0.to_owned(), after.1.to_owned(), after.2.to_owned());
         let mut out = Vec::new();
-        loop {
-            let from = (after.0.as_str(), after.1.as_str(), after.2.as_str());
-            let rows = db::deleted_page(self.db(), prefix, from, limit::PAGE.into()).await?;
-            let is_last = rows.len() < limit::PAGE as usize;
-            for row in rows {
-                if out.len() == most {
-                    return Ok(out);
+        for range in self.ranges(identity, prefix).await? {
+            let mut more = most > 0;
+            while more {
+                let from = (after.0.as_str(), after.1.as_str(), after.2.as_str());
+                let rows = db::deleted_page(self.db(), &range, from, limit::PAGE.into()).await?;
+                more = rows.len() == limit::PAGE as usize;
+                for row in rows {
+                    let tag = row.tag.clone().unwrap_or_default();
+                    after = (row.repository.to_string(), tag, row.digest.to_string());
+                    let scope = Scope::repository(&row.repository);
+                    if self.access().allows(identity, Permission::Pull, &scope).await? {
+                        out.push(deleted(row));
+                        if out.len() == most {
+                            return Ok(out);
+                        }
+                    }
                 }
-                let tag = row.tag.clone().unwrap_or_default();
-                after = (row.repository.to_string(), tag, row.digest.to_string());
-                let scope = Scope::repository(&row.repository);
-                if self.access().allows(identity, Permission::Pull, &scope).await? {
-                    out.push(deleted(row));
-                }
-            }
-            if is_last {
-                return Ok(out);
             }
         }
+        Ok(out)
     }
 
     /// Brings a deleted tag back with its manifest, or a deleted manifest with the tags that went with it.

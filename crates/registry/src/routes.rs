@@ -284,7 +284,7 @@ impl Call<'_> {
             return Err(RegistryError::NotPermitted(Box::new(problem)));
         }
         let (most, last) = self.page()?;
-        let (ranges, step) = match access.catalog_scopes(self.identity).await? {
+        let (ranges, step) = match access.repository_scopes(self.identity, Permission::Catalog).await? {
             None => (vec![NameRange::all()], most),
             Some(scopes) => (NameRange::of(&scopes), limit::PAGE),
         };

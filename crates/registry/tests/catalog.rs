@@ -9,7 +9,10 @@ use seaworthy_store::args;
 use seaworthy_testkit::{TestDb, db_tests};
 use serde_json::json;
 
-use crate::client::{ROOMS, World, artifact};
+use crate::{
+    client::{ROOMS, World, artifact},
+    queries,
+};
 
 db_tests!(super::ROOMS; pages_are_complete_and_in_order,
     a_catalog_is_what_its_caller_may_see, nobody_sees_what_they_may_not_pull,
@@ -153,6 +156,36 @@ async fn nobody_sees_what_they_may_not_pull(test: TestDb) {
         assert_eq!(all(&world, &both, "", most).await, ["a/b/mine", "closed0"]);
     }
     assert!(all(&world, &Identity::anonymous(None), "", 10).await.is_empty());
+    let (images, deleted) = (
+        async |who: &Identity| {
+            let rows = world.registry.images(who, "", ("", ""), 100).await.expect("images");
+            assert_eq!(rows.len(), if who.is_anonymous() { 0 } else { 3 });
+        },
+        async |who: &Identity| {
+            let rows = world.registry.deleted(who, "", ("", "", ""), 100).await.expect("what was deleted");
+            assert_eq!(rows.len(), 0);
+        },
+    );
+    // Nor is what is hidden looked at: the roles say where to look.
+    let tags = "INSERT INTO registry_tags (repository, name, digest, updated_at)
+         SELECT path, 't', (SELECT digest FROM registry_manifests WHERE repository = 'z'), 0
+         FROM registry_repositories WHERE path > 'closed/' AND path < 'g'";
+    insert(&world, tags.to_owned()).await;
+    let gone =
+        "INSERT INTO registry_deleted (repository, kind, name, digest, deleted_at, deleted_by, reason, until)
+         SELECT path, 'tag', 't', 'sha256:' || path, 0, 'x', 'request', 0
+         FROM registry_repositories WHERE path > 'closed/' AND path < 'g'";
+    insert(&world, gone.to_owned()).await;
+    let reading =
+        |queries: Vec<String>, table: &str| queries.iter().filter(|sql| sql.contains(table)).count();
+    for (who, most) in [(&Identity::anonymous(None), 0), (&puller, 2)] {
+        assert_eq!(reading(queries::of(images(who)).await, "FROM registry_tags"), most);
+        assert_eq!(reading(queries::of(deleted(who)).await, "FROM registry_deleted"), most);
+        for (prefix, most) in [("", most), ("none", 0)] {
+            let names = queries::of(async { drop(all(&world, who, prefix, 10).await) }).await;
+            assert_eq!(reading(names, "SELECT path FROM registry_repositories"), most, "{prefix}");
+        }
+    }
     let (_, next) = page(&world, &puller, ("", "", 3)).await;
     assert_eq!(next, None, "nothing follows that they may see");
 

@@ -4,7 +4,7 @@ use seaworthy_model::Timestamp;
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{Db, DbError, args};
 
-use crate::{catalog::TagShown, lock::Ability};
+use crate::{NameRange, catalog::TagShown, lock::Ability};
 
 /// What a repository holds.
 pub(crate) struct Held {
@@ -16,19 +16,22 @@ pub(crate) struct Held {
     pub(crate) complete: bool,
 }
 
-/// Names from `first` up to `end` and after `after`, in order, of repositories that are listed.
+/// Names in a range and after `after`, in order, of repositories that are listed.
 pub(crate) async fn repository_names(
     db: &Db,
-    (first, end): (&str, &str),
+    range: &NameRange,
     after: &str,
     most: i64,
 ) -> Result<Vec<RepoName>, DbError> {
+    if range.first.as_str().max(after) >= range.end.as_str() {
+        return Ok(Vec::new());
+    }
     let rows = db
         .fetch_all(
             "SELECT path FROM registry_repositories
              WHERE path >= $1 AND path < $2 AND path > $3 AND (COALESCE(locks, 0) & $4) = 0
              ORDER BY path LIMIT $5",
-            args![first, end, after, Ability::List.bit(), most],
+            args![range.first.as_str(), range.end.as_str(), after, Ability::List.bit(), most],
         )
         .await?;
     rows.iter().map(|row| row.parsed(0)).collect()

@@ -5,7 +5,7 @@ use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
 use super::{deletion::COLLECTED, reviews::enqueue_followers};
-use crate::lock::Locks;
+use crate::{NameRange, lock::Locks};
 
 /// A deleted manifest as it was pushed.
 pub(crate) struct DeletedManifest {
@@ -179,18 +179,21 @@ pub(crate) struct DeletedRow {
 /// A page of what was deleted in repositories that begin with `prefix`: after (repository, tag, digest).
 pub(crate) async fn deleted_page(
     db: &Db,
-    prefix: &str,
+    range: &NameRange,
     after: (&str, &str, &str),
     most: i64,
 ) -> Result<Vec<DeletedRow>, DbError> {
-    let end = format!("{prefix}\u{10ffff}");
+    let first = range.first.as_str().max(after.0);
+    if first >= range.end.as_str() {
+        return Ok(Vec::new());
+    }
     let rows = db
         .fetch_all(
             "SELECT repository, name, digest, media_type, deleted_at, deleted_by, reason, until
              FROM registry_deleted WHERE repository >= $1 AND repository < $2
                AND (repository, name, digest) > ($3, $4, $5)
              ORDER BY repository, name, digest LIMIT $6",
-            args![prefix, &end, after.0, after.1, after.2, most],
+            args![first, range.end.as_str(), after.0, after.1, after.2, most],
         )
         .await?;
     rows.iter().map(read_deleted).collect()
