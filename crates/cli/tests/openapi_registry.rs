@@ -9,12 +9,19 @@ use crate::{agent::until, http::Door, image::Image, openapi::Description};
 /// What is copied to where it may be, and who writes where; once `prod/web:1` is judged.
 pub(crate) fn promoted(it: &mut Description, socket: &Door) {
     let route = ("POST", "/api/v1/images/promote");
-    let copy = json!({"from": "prod/web:1", "to": "stage/web", "wait": 60});
+    Image::debian("expat", "2.5.0-1", "copied").push(socket, "dev/copied", "1");
+    let copy = json!({"from": "dev/copied:1", "to": "stage/web", "wait": 60});
     assert_eq!(it.ask(socket, route, route.1, &copy).json()["tag"], "1");
     let path = "/api/v1/images";
-    it.ask(socket, ("DELETE", path), &format!("{path}?image=stage/web:1"), &Value::Null);
-    let copy = json!({"from": "prod/web:1", "to": "prod/other"});
-    assert_eq!(it.ask(socket, route, route.1, &copy).status, 403, "no feed is loaded");
+    let delete = |it: &mut Description, image: &str| {
+        it.ask(socket, ("DELETE", path), &format!("{path}?image={image}"), &Value::Null);
+    };
+    delete(it, "stage/web:1");
+    for (from, to) in [("dev/copied:1", "prod/other"), ("prod/web:1", "stage/other")] {
+        let copy = json!({"from": from, "to": to, "wait": 60});
+        assert_eq!(it.ask(socket, route, route.1, &copy).status, 403, "no feed is loaded: {from}");
+    }
+    delete(it, "dev/copied:1");
     let rules = json!({"prefix": "stage", "promotion_only": true, "immutable": ["v*"]});
     let path = "/api/v1/registry/rules";
     assert_eq!(it.ask(socket, ("POST", path), path, &rules).json(), rules);

@@ -88,6 +88,14 @@ fn an_image_is_promoted_where_it_may_be() {
     assert!(records.iter().all(from), "{records:#?}");
     let object = json!(format!("repositories/stage/app@{digest}"));
     assert!(records.iter().any(|record| record["record"]["object"] == object), "{records:#?}");
+
+    // By a tag that nobody may read nothing is copied; its manifest is not locked.
+    let lock = br#"{"readEnabled":false}"#;
+    let locked = door.ask("PATCH", "/acr/v1/dev/app/_tags/1.4", "application/json", lock).expect("sent");
+    assert_eq!(locked.status, 200, "{}", locked.text());
+    let refused = place.cli(&["image", "promote", "dev/app:1.4", "stage/locked"]);
+    assert!(refused.code != 0 && refused.err.contains("disallowed"), "{refused:?}");
+    assert_eq!(place.cli(&["image", "promote", &by_digest, "stage/locked"]).code, 0);
 }
 
 #[test]

@@ -263,6 +263,17 @@ impl Registry {
         Ok(db::tagged(self.db(), repository, tag).await?.map(|manifest| manifest.digest))
     }
 
+    /// Refuses what a lock of the repository, of the manifest, or of the tag that leads to it keeps from being read.
+    pub async fn check_unlocked(
+        &self,
+        repository: &RepoName,
+        reference: Result<Tag, Digest>,
+    ) -> Result<(), RegistryError> {
+        let name = reference.map_or_else(ManifestName::Digest, ManifestName::Tag);
+        let Some(found) = self.inner.reads.named(repository, &name).await? else { return Ok(()) };
+        Ok(lock::check_read(found.locks, &named(repository, &name))?)
+    }
+
     /// True when the repository has the manifest.
     pub async fn has_manifest(&self, repository: &RepoName, digest: &Digest) -> Result<bool, RegistryError> {
         Ok(db::manifest(self.db(), repository, digest).await?.is_some())

@@ -269,6 +269,11 @@ async fn reads_are_locked(test: TestDb) {
                 assert_eq!(answer.status, StatusCode::OK, "{locked} {path}");
             }
         }
+        // For other rooms, which resolve references by themselves.
+        for (name, path) in [(Ok("1".parse().expect("a tag")), &by_tag), (Err(digest), &by_digest)] {
+            let read = world.registry.check_unlocked(&"a".parse().expect("a name"), name).await;
+            assert_eq!(read.is_err(), refused.contains(&path), "{locked} {path}");
+        }
         if locked != "a/_tags/1" {
             // Brought by another: what is locked cannot be read by mounting it elsewhere.
             let mount = format!("/v2/b/blobs/uploads/?mount={}&from=a", Digest::sha256(b"one"));

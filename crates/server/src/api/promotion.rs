@@ -91,7 +91,12 @@ async fn promote(
     Json(asked): Json<Asked>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let (source, digest) = resolve(&rooms, &identity, &asked.from).await?;
-    let to = destination(&asked.to, &parse(&asked.from)?, &digest)?;
+    require(&rooms, &identity, Permission::Pull, &Scope::repository(&source)).await?;
+    let from = parse(&asked.from)?;
+    let to = destination(&asked.to, &from, &digest)?;
+    // A tag may be locked, and its manifest not.
+    let named = from.digest.map_or_else(|| Ok(from.tag.unwrap_or_else(Tag::latest)), Err);
+    rooms.registry.check_unlocked(&source, named).await?;
     copy(&rooms, &identity, language, (source, digest), (to, waiting(asked.wait))).await
 }
 
