@@ -14,7 +14,7 @@ use crate::{
 };
 
 db_tests!(super::ROOMS; credentials_are_never_forwarded, a_realm_is_bound_to_its_upstream, a_redirect_takes_no_credentials,
-    a_password_is_sealed, private_addresses_are_refused, what_is_cached_is_judged, an_index_is_let_through, images_are_brought_for_their_blobs, an_index_names_blobs,
+    a_password_is_sealed, private_addresses_are_refused, what_is_cached_is_judged, an_index_is_let_through, images_are_brought_for_their_blobs, so_many_images_are_brought_for_a_blob, an_index_names_blobs,
     a_manifest_opens_only_what_its_upstream_gave, an_upstream_gives_for_one_repository,
     bytes_on_their_way_are_for_one_repository, what_is_not_whole_is_not_promoted, fills_go_on_after_a_failure,
     an_artifact_is_told_from_an_image, answers_are_bounded);
@@ -289,6 +289,56 @@ async fn images_are_brought_for_their_blobs(test: TestDb) {
     // What an index calls a manifest is given as one alone.
     upstream.put(&format!("/v2/a/blobs/{}", arm.digest), IMAGE, arm.manifest.clone());
     assert_eq!(client.get(&blob(&arm.digest)).await.status, StatusCode::NOT_FOUND);
+}
+
+/// What is beyond the limits is found by who asks again: then the others are here.
+async fn so_many_images_are_brought_for_a_blob(test: TestDb) {
+    let (world, clock) = crate::cache::still(test).await;
+    let upstream = Upstream::new().await;
+    upstream.cached(&world, json!({"check_seconds": 60})).await;
+    let client = world.operator();
+    let image = |name: &str, layer: &str| upstream.put_image(&format!("{name}:x"), &[layer.as_bytes()]);
+    let index = |name: &str, tag: &str, children: &[Digest]| {
+        let child = |digest: &Digest| json!({"mediaType": IMAGE, "digest": digest, "size": 9});
+        let children: Vec<_> = children.iter().map(child).collect();
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}).to_string();
+        upstream.put_manifest(name, tag, INDEX, &index);
+    };
+    let asked = async |name: &str, layer: &str| {
+        client.get(&format!("/v2/hub/{name}/blobs/{}", Digest::sha256(layer.as_bytes()))).await.status
+    };
+    let head = async |name: &str, tag: &str| {
+        let head = client.send("HEAD", &format!("/v2/hub/{name}/manifests/{tag}"), &[], "").await;
+        assert_eq!(head.status, StatusCode::OK);
+        clock.advance(1);
+    };
+    for (name, count, first) in
+        [("a", limit::CHILDREN, StatusCode::OK), ("b", limit::CHILDREN + 1, StatusCode::NOT_FOUND)]
+    {
+        let children: Vec<_> = (1..=count).map(|it| image(name, &format!("{name}{it}")).digest).collect();
+        index(name, "1", &children);
+        head(name, "1").await;
+        let layer = format!("{name}{count}");
+        assert_eq!(
+            (asked(name, &layer).await, asked(name, &layer).await),
+            (first, StatusCode::OK),
+            "{count}"
+        );
+    }
+    let most = usize::try_from(limit::INDEXES).expect("small");
+    for (name, count, first) in [("c", most, StatusCode::OK), ("d", most + 1, StatusCode::NOT_FOUND)] {
+        for number in 1..=count {
+            index(name, &number.to_string(), &[image(name, &format!("{name}{number}")).digest]);
+            head(name, &number.to_string()).await;
+        }
+        // The oldest is the last one that is looked at.
+        let layer = format!("{name}1");
+        assert_eq!(
+            (asked(name, &layer).await, asked(name, &layer).await),
+            (first, StatusCode::OK),
+            "{count}"
+        );
+    }
 }
 
 /// As `BuildKit`'s cache has it.
