@@ -33,8 +33,10 @@ pub enum ErrorCode {
     UriTooLong,
     /// Too many requests.
     TooManyRequests,
-    /// The requested range cannot be served.
+    /// A chunk of an upload that does not follow what is there.
     RangeInvalid,
+    /// Nothing of the range that is asked for exists.
+    RangeUnsatisfiable,
     /// The clearance says no.
     Blocked,
     /// The answer is not decided yet.
@@ -84,6 +86,7 @@ impl ErrorCode {
         Self::UriTooLong,
         Self::TooManyRequests,
         Self::RangeInvalid,
+        Self::RangeUnsatisfiable,
         Self::Blocked,
         Self::Pending,
         Self::NoSpace,
@@ -118,7 +121,7 @@ impl ErrorCode {
             Self::PreconditionFailed => 412,
             Self::TooLarge => 413,
             Self::UriTooLong => 414,
-            Self::RangeInvalid => 416,
+            Self::RangeInvalid | Self::RangeUnsatisfiable => 416,
             Self::TooManyRequests => 429,
             Self::Internal => 500,
             Self::Unavailable => 503,
@@ -168,6 +171,8 @@ impl ErrorCode {
             | Self::PasswordRequired
             | Self::PreconditionFailed
             | Self::Unsupported => "UNSUPPORTED",
+            // Not in the spec; what distribution has for a range that is none.
+            Self::RangeUnsatisfiable => "RANGE_INVALID",
             // Not in the spec, which has none for a server's trouble; what distribution and its clients say.
             Self::NoSpace | Self::Unavailable => "UNAVAILABLE",
             Self::Internal => "UNKNOWN",

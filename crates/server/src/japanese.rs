@@ -56,6 +56,7 @@ const fn headline(code: ErrorCode) -> &'static str {
         ErrorCode::UriTooLong => "URL が長すぎます",
         ErrorCode::TooManyRequests => "要求が多すぎます",
         ErrorCode::RangeInvalid => "範囲が正しくありません",
+        ErrorCode::RangeUnsatisfiable => "その範囲にはデータがありません",
         ErrorCode::Blocked => "ブロックされています",
         ErrorCode::Pending => "判定待ちです",
         ErrorCode::NoSpace => "ディスクの空きがありません",

@@ -105,7 +105,7 @@ impl Call<'_> {
             }
             Wanted::Parts(ranges) => Ok(in_parts(blob, digest, &ranges)),
             Wanted::Unsatisfiable => {
-                let problem = Problem::new(ErrorCode::RangeInvalid, format!("blob has {size} bytes"));
+                let problem = Problem::new(ErrorCode::RangeUnsatisfiable, format!("blob has {size} bytes"));
                 let mut response = respond::problem(&problem, false);
                 set(&mut response, header::CONTENT_RANGE, &format!("bytes */{size}"));
                 Ok(response)
