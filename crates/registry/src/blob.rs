@@ -5,7 +5,7 @@ use std::sync::Arc;
 use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{BlobStored, ErrorCode, Event, Problem, Scope, Timestamp, UploadId};
-use seaworthy_oci::{Digest, Manifest, RepoName, media};
+use seaworthy_oci::{Digest, Manifest, RepoName};
 use seaworthy_store::{BlobCopy, BlobError, BlobReader, Stored, Tx, limit::SMALL_BLOB_BYTES};
 
 use crate::{
@@ -16,11 +16,12 @@ use crate::{
     limit, lock,
     path::ManifestName,
     pauses::Point,
-    push::claimed_sizes,
+    push::named_blobs,
     quarantine::hidden,
     quota,
     registry::too_narrow,
     rules::Way,
+    upload,
 };
 
 impl Registry {
@@ -223,8 +224,8 @@ impl Registry {
         Ok(db::blob(self.db(), digest).await?.filter(BlobRow::is_present).map(|row| row.size))
     }
 
-    /// Whether a pusher could read the blob: its bytes came from them, or a manifest opens it. A
-    /// blob that is not here is the transaction's to tell.
+    /// Whether a pusher could read the blob: its bytes came from them, or a manifest opens it. One that neither is so
+    /// of is not here.
     pub(crate) async fn may_open(
         &self,
         identity: &Identity,
@@ -235,7 +236,11 @@ impl Registry {
             return Ok(true);
         }
         Ok(match self.reach(identity, repository, digest, Reaching::Opens).await? {
-            Reach::Open(_) | Reach::None => true,
+            Reach::Open(_) => true,
+            // What nothing reaches yet, a manifest may by the time that the transaction looks.
+            Reach::None => {
+                return Err(RegistryError::BlobMissing { repository: repository.clone(), digest: *digest });
+            }
             Reach::Refused(..) | Reach::Locked(_) => false,
         })
     }
@@ -323,7 +328,7 @@ impl Registry {
         identity: &Identity,
         repository: &RepoName,
         stored: Stored,
-        session: Option<UploadId>,
+        session: Option<(UploadId, i64)>,
     ) -> Result<(), RegistryError> {
         let principal = db::bearer(identity.principal());
         self.keep(Way::Push, repository, stored, (principal, session)).await
@@ -344,7 +349,7 @@ impl Registry {
         way: Way,
         repository: &RepoName,
         stored: Stored,
-        (principal, session): (String, Option<UploadId>),
+        (principal, session): (String, Option<(UploadId, i64)>),
     ) -> Result<(), RegistryError> {
         let placed = match &stored {
             Stored::File { copy, .. } => Some(*copy),
@@ -530,7 +535,8 @@ struct Keep {
     repository: RepoName,
     principal: String,
     stored: Stored,
-    session: Option<UploadId>,
+    /// As it was read.
+    session: Option<(UploadId, i64)>,
     consumers: &'static [&'static str],
     now: Timestamp,
 }
@@ -542,6 +548,15 @@ impl Keep {
             Stored::File { copy, .. } => *copy,
             Stored::Small(small) => BlobCopy::from(&small.digest),
         };
+        if let Some((id, version)) = self.session {
+            match db::upload_version(tx, id).await? {
+                Some(now) if now == version => db::delete_upload(tx, id).await?,
+                Some(_) => return Err(upload::moved().into()),
+                // Another server ended it: with this blob, or with another.
+                None if db::has_link_in(tx, &self.repository, &copy.digest, &self.principal).await? => false,
+                None => return Err(upload::unknown(id).into()),
+            };
+        }
         // What a cache's manifest names is here as it were: no lock keeps it from coming.
         if self.way != Way::Cache {
             check_writable(tx, &self.repository).await?;
@@ -558,9 +573,6 @@ impl Keep {
         db::insert_link(tx, &self.repository, &copy.digest, &self.principal, self.now).await?;
         let is_new = entered == Entered::New;
         quota::hold(tx, &self.repository, (&copy.digest, size, is_new), self.now).await?;
-        if let Some(id) = self.session {
-            db::delete_upload(tx, id).await?;
-        }
         // Small ones are configs or quickly read when their manifest comes.
         if entered != Entered::Present && size > SMALL_BLOB_BYTES as u64 {
             let event = Event::BlobStored(BlobStored { digest: copy.digest, size });
@@ -569,19 +581,6 @@ impl Keep {
             }
         }
         Ok(entered)
-    }
-}
-
-/// Blobs that a manifest names, with their lengths: an index, too, as `BuildKit`'s cache has it. What it calls a
-/// manifest is none: that has a clearance of its own.
-fn named_blobs(manifest: &Manifest) -> Vec<(Digest, u64)> {
-    match manifest {
-        Manifest::Image(_) => claimed_sizes(manifest),
-        Manifest::Index(index) => {
-            let blobs =
-                index.manifests.iter().filter(|it| !media::is_manifest(&it.media_type) && !it.is_foreign());
-            blobs.map(|it| (it.digest, it.size)).collect()
-        }
     }
 }
 

@@ -48,8 +48,8 @@ pub(crate) use attributes::{
     tags_page,
 };
 pub(crate) use blobs::{
-    BLOBS_IN, BlobRow, BlobState, Entered, Hold, blob, blob_in, enter_blob, forget_blob, has_link, hold_on,
-    insert_link, is_worn, name_blob, pin, pin_from, set_state,
+    BLOBS_IN, BlobRow, BlobState, Entered, Hold, blob, blob_in, enter_blob, forget_blob, has_link,
+    has_link_in, hold_on, insert_link, is_worn, name_blob, pin, pin_from, set_state,
 };
 pub(crate) use caches::{
     CACHES_IN, CacheRow, cache_of, caches, count_caches, due_fills, fill_from, fill_tries, filled, filled_in,
@@ -95,12 +95,12 @@ pub(crate) use rules::{
 pub(crate) use running::put_running;
 pub use schema::SCHEMA;
 pub(crate) use storage::{
-    Naming, Waiting, blobs_page, clear_damage, count_damaged, links, manifest_places, naming, review_of,
+    Waiting, blobs_page, clear_damage, count_damaged, links, manifest_places, naming, naming_blob, review_of,
     set_damage, set_scrubbed, waiting,
 };
 pub(crate) use uploads::{
     UploadRow, advance_upload, count_uploads, delete_upload, delete_upload_unchanged, expired_uploads,
-    insert_upload, oldest_uploads, upload, upload_exists,
+    insert_upload, oldest_uploads, upload, upload_exists, upload_version,
 };
 
 /// The key of a link: who brought a blob into a repository.

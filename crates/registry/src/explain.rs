@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Registry, RegistryError,
-    db::{self, BlobState, Hold, Naming, Waiting},
+    db::{self, BlobState, Hold, Waiting},
     fate::{self, Fate, Keeper},
     limit,
 };
@@ -45,7 +45,7 @@ impl Registry {
     pub async fn explain(&self, identity: &Identity, digest: &Digest) -> Result<Value, RegistryError> {
         let mut manifests = Vec::new();
         for (repository, until) in db::manifest_places(self.db(), digest, limit::EXPLAINED).await? {
-            if self.sees(identity, &repository).await? {
+            if self.sees(identity, (&repository, digest)).await? {
                 manifests.push(self.explain_manifest(identity, (&repository, digest), until).await?);
             }
         }
@@ -57,8 +57,18 @@ impl Registry {
         Ok(json!({"digest": digest, "manifests": manifests, "blob": blob}))
     }
 
-    async fn sees(&self, identity: &Identity, repository: &RepoName) -> Result<bool, RegistryError> {
-        Ok(self.access().allows(identity, Permission::Pull, &Scope::repository(repository)).await?)
+    /// Whether the caller may pull from the repository, and the manifest is neither in quarantine for them nor locked.
+    async fn sees(
+        &self,
+        identity: &Identity,
+        (repository, manifest): (&RepoName, &Digest),
+    ) -> Result<bool, RegistryError> {
+        if !self.access().allows(identity, Permission::Pull, &Scope::repository(repository)).await?
+            || self.is_hidden(identity, repository, manifest).await?
+        {
+            return Ok(false);
+        }
+        Ok(self.check_unlocked(repository, Err(*manifest)).await.is_ok())
     }
 
     /// Containers on hosts whose clearances the caller may read; of others that one keeps it, and no more.
@@ -126,8 +136,8 @@ impl Registry {
         let (db, most) = (self.db(), limit::EXPLAINED);
         let Some(row) = db::blob(db, digest).await? else { return Ok(None) };
         let mut named_by = Vec::new();
-        for it in db::naming(db, digest, most).await? {
-            if self.opens(&it, digest).await? && self.sees(identity, &it.repository).await? {
+        for it in db::naming_blob(db, digest, most).await? {
+            if self.sees(identity, (&it.repository, &it.manifest)).await? {
                 let tags = db::tags_of(db, &it.repository, &it.manifest, most).await?;
                 let runs = db::runners(db, &it.repository, &it.manifest, most).await?;
                 let containers = self.seen_running(identity, &runs).await?;
@@ -138,8 +148,9 @@ impl Registry {
             }
         }
         let mut brought_to = Vec::new();
-        for (repository, at) in db::links(db, digest, most).await? {
-            if self.sees(identity, &repository).await? {
+        let brought = db::links(db, digest, &db::bearer(identity.principal()), most).await?;
+        for (repository, at) in brought {
+            if self.access().allows(identity, Permission::Pull, &Scope::repository(&repository)).await? {
                 brought_to.push(json!({"repository": repository, "at": at}));
             }
         }
@@ -157,19 +168,6 @@ impl Registry {
             "brought_to": brought_to,
             "looked_at_again": review.map(|(at, _)| at),
         })))
-    }
-
-    /// Whether it was asked, when the manifest came, that its pusher may name the blob: else it says only that somebody
-    /// knows the digest.
-    async fn opens(&self, naming: &Naming, digest: &Digest) -> Result<bool, RegistryError> {
-        if naming.kind == "child" || naming.kind == "foreign" {
-            return Ok(false);
-        }
-        if self.inner.caches.of(&naming.repository).await?.is_none() {
-            return Ok(true);
-        }
-        let opening = self.inner.reads.opening(&naming.repository, digest).await?;
-        Ok(opening.iter().any(|(manifest, _)| *manifest == naming.manifest))
     }
 
     /// A part of what would go, behind `cursor`: at most [`limit::PAGE`] of what is to be looked at. Nothing

@@ -1,8 +1,10 @@
 //! Manifests and tags: pushing, resolving, pulling, deleting, listing.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use seaworthy_access::{Identity, Permission};
-use seaworthy_model::{ChildManifest, ErrorCode, Problem, Scope, Timestamp};
+use seaworthy_model::{ErrorCode, Problem, Scope, Timestamp};
 use seaworthy_oci::{Algorithm, Digest, Hasher, Manifest, RepoName, Tag, media};
 use seaworthy_store::{DbError, Row};
 use serde::Serialize;
@@ -15,7 +17,8 @@ use crate::{
     db::{self, StoredManifest},
     limit, lock,
     path::ManifestName,
-    push::{NamedBlobs, Push, claimed_sizes, describe},
+    pauses::Point,
+    push::{NamedBlobs, Push, claimed_sizes, describe, named_blobs},
     rules::Way,
 };
 
@@ -92,7 +95,8 @@ impl Registry {
         if !pushed.is_image {
             self.check_readable(identity, repository, &manifest).await?;
         }
-        let blobs = NamedBlobs::Of(self.blobs_among(identity, repository, &pushed.children).await?);
+        let blobs = NamedBlobs::Of(self.blobs_among(identity, repository, &manifest).await?);
+        self.pause(Point::Checked).await;
         let subject = pushed.subject;
         let push = Push {
             way: Way::Push,
@@ -135,22 +139,21 @@ impl Registry {
         Ok(())
     }
 
-    /// The children of an index that are no manifests here, and blobs that its pusher may read: it opens what it names,
-    /// as an artifact does.
+    /// The children of an index that it calls no manifests, and that its pusher may read as blobs: it opens what it
+    /// names, as an artifact does.
     async fn blobs_among(
         &self,
         identity: &Identity,
         repository: &RepoName,
-        children: &[ChildManifest],
+        manifest: &Manifest,
     ) -> Result<Vec<Digest>, RegistryError> {
+        let named: BTreeSet<Digest> = named_blobs(manifest).into_iter().map(|(digest, _)| digest).collect();
         let mut blobs = Vec::new();
-        for child in children {
-            let name = ManifestName::Digest(child.digest);
-            if self.inner.reads.named(repository, &name).await?.is_none()
-                && self.is_nameable(identity, repository, &child.digest).await?
-                && self.may_open(identity, repository, &child.digest).await?
+        for digest in named {
+            if self.is_nameable(identity, repository, &digest).await?
+                && self.may_open(identity, repository, &digest).await?
             {
-                blobs.push(child.digest);
+                blobs.push(digest);
             }
         }
         Ok(blobs)

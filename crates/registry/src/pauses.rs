@@ -7,6 +7,8 @@ use crate::Registry;
 pub(crate) enum Point {
     /// What an upload got is written, and its row does not say so.
     Received,
+    /// A manifest's blobs may be named by its pusher, and its transaction has not begun.
+    Checked,
     /// An upload was asked about that another request writes to.
     Busy,
     /// A blob's bytes are in place, and no row names them.

@@ -235,10 +235,11 @@ async fn copy(
     let (mut acts, mut manifests) = (Vec::new(), Vec::new());
     for push in pushes {
         let digest = push.pushed.digest;
-        if db::locks_of_manifest(tx, &promotion.source, &digest).await?.is_none() {
+        let Some(locks) = db::locks_of_manifest(tx, &promotion.source, &digest).await? else {
             let message = format!("`{}` has no manifest `{digest}` any more", promotion.source);
             return Err(Problem::new(ErrorCode::ManifestUnknown, message).into());
-        }
+        };
+        lock::check_read(locks, &format!("{}@{digest}", promotion.source))?;
         if db::filled_in(tx, &promotion.source, &digest).await? == Some(false) {
             return Err(not_whole(&promotion.source, &digest).into());
         }

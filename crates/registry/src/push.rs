@@ -7,7 +7,7 @@ use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{
     ChildManifest, ErrorCode, Event, LayerRef, ManifestPushed, Problem, Timestamp, consumer,
 };
-use seaworthy_oci::{Digest, Manifest, RepoName, Tag};
+use seaworthy_oci::{Digest, Manifest, RepoName, Tag, media};
 use seaworthy_store::{DbError, Tx};
 use serde_json::json;
 
@@ -72,6 +72,20 @@ pub(crate) fn claimed_sizes(manifest: &Manifest) -> Vec<(Digest, u64)> {
             .collect(),
         // An index may arrive before its children (distribution spec, sparse indexes).
         Manifest::Index(_) => Vec::new(),
+    }
+}
+
+/// Digest and claimed size of what a manifest calls a blob: for an index, what it calls no manifest and does not say to be
+/// elsewhere, as in caches of builds. A manifest has a clearance of its own.
+pub(crate) fn named_blobs(manifest: &Manifest) -> Vec<(Digest, u64)> {
+    match manifest {
+        Manifest::Image(_) => claimed_sizes(manifest),
+        Manifest::Index(index) => index
+            .manifests
+            .iter()
+            .filter(|child| !media::is_manifest(&child.media_type) && !child.is_foreign())
+            .map(|child| (child.digest, child.size))
+            .collect(),
     }
 }
 

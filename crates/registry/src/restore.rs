@@ -218,7 +218,7 @@ async fn rows_back(
         bytes: &bytes,
         by: &deleted.pushed_by,
         now,
-        is_cached: false,
+        is_cached: db::filled_in(tx, repository, digest).await?.is_some(),
     };
     let blobs = db::deleted_blobs_of_index(tx, repository, digest).await?;
     let mut held = db::insert_manifest(tx, &new).await?;

@@ -264,6 +264,7 @@ impl Registry {
         let row = self.found(row, &held, content_range).await?;
         let expected = check_position(content_range, &row)?;
         check_length(expected, row.state.offset, &body)?;
+        let row_version = row.version;
         // Without a file no other server is kept from writing under its name: this goes under another.
         let place = if held.has_file() { id } else { UploadId::generate() };
         let upload = match row.state.offset {
@@ -278,13 +279,15 @@ impl Registry {
         }
         match taken?.finish_copy(digest).await {
             Ok(stored) => {
-                let kept = self.keep_blob(identity, repository, stored, Some(id)).await;
-                if let Err(RegistryError::Refused(_)) = &kept {
-                    // A quota or a lock: sent again it is refused again, and the session stands in nobody's way.
-                    self.forget(id).await?;
-                } else if kept.is_ok() && place != id {
+                let kept = self.keep_blob(identity, repository, stored, Some((id, row_version))).await;
+                match &kept {
                     // What another server has taken in of it meanwhile.
-                    self.blobs().discard(ROOM, id).await?;
+                    Ok(()) => self.blobs().discard(ROOM, id).await?,
+                    // Another went on with it, or ended it.
+                    Err(error) if is_unknown(error) || has_moved(error) => {}
+                    // A quota or a lock: sent again it is refused again, and the session stands in nobody's way.
+                    Err(RegistryError::Refused(_)) => self.forget(id).await?,
+                    Err(_) => {}
                 }
                 kept
             }
@@ -341,7 +344,7 @@ impl Registry {
             self.blobs().discard(ROOM, id).await?;
             return Err(unknown(id).into());
         }
-        Err(Problem::new(ErrorCode::RangeInvalid, "another request moved this upload on").into())
+        Err(moved().into())
     }
 }
 
@@ -353,7 +356,16 @@ fn is_unknown(error: &RegistryError) -> bool {
     matches!(error, RegistryError::Refused(problem) if problem.code == ErrorCode::BlobUploadUnknown)
 }
 
-fn unknown(id: UploadId) -> Problem {
+fn has_moved(error: &RegistryError) -> bool {
+    matches!(error, RegistryError::Refused(problem) if problem.code == ErrorCode::RangeInvalid)
+}
+
+/// Another request has gone on with an upload.
+pub(crate) fn moved() -> Problem {
+    Problem::new(ErrorCode::RangeInvalid, "another request moved this upload on")
+}
+
+pub(crate) fn unknown(id: UploadId) -> Problem {
     Problem::new(ErrorCode::BlobUploadUnknown, format!("upload `{id}` is not known"))
 }
 

@@ -113,11 +113,18 @@ async fn an_index_opens_the_blobs_that_it_names(test: TestDb) {
     assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
     assert!(put.header("warning").contains("does not have 1 of"), "{}", put.header("warning"));
     // What is no image is not waited for.
-    let sql = "SELECT payload FROM store_deliveries WHERE consumer = 'clearance' ORDER BY id DESC LIMIT 1";
-    let told =
-        world.test.db.fetch_all(sql, args![]).await.expect("read")[0].text(0).expect("text").to_owned();
-    let names = |bytes: &[u8]| told.contains(&Digest::sha256(bytes).to_string());
-    assert!(names(SECRET) && !names(b"cached"), "{told}");
+    let names = async |bytes: &[u8]| {
+        let sql =
+            "SELECT payload FROM store_deliveries WHERE consumer = 'clearance' ORDER BY id DESC LIMIT 1";
+        let told = world.test.db.fetch_all(sql, args![]).await.expect("read");
+        told[0].text(0).expect("text").contains(&Digest::sha256(bytes).to_string())
+    };
+    assert!(names(SECRET).await && !names(b"cached").await);
+    // What calls itself one is, whatever its bytes were sent as.
+    client.put_blob("a", b"posing").await;
+    let put = put_index(&client, "a/manifests/posing", &[descriptor(IMAGE, b"posing")]).await;
+    assert!(put.header("warning").contains("does not have 1 of"), "{}", put.header("warning"));
+    assert!(names(b"posing").await);
     let reader = world.service("reader", "AcrPull", "/repositories").await;
     assert_eq!(get(&reader, "a", b"cached").await, StatusCode::OK);
     assert_eq!(get(&client, "a", SECRET).await, StatusCode::NOT_FOUND);
@@ -153,10 +160,20 @@ async fn what_stays_away_tells_nothing(test: TestDb) {
     let foreign = descriptor("application/vnd.oci.image.layer.nondistributable.v1.tar", SECRET);
     let put = client.put_manifest("a", "foreign", &image(&config(CONFIG), &[layer(b"mine"), foreign])).await;
     assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+    assert_eq!(held().await, before);
     let other = world.identity("other", "AcrPush", "/repositories/a").await;
     assert_eq!(explained(&world, &other, SECRET).await, None);
     assert!(explained(&world, &other, b"mine").await.is_some());
-    assert_eq!(held().await, before);
+    client.put_blob("a", b"brought").await;
+    assert_eq!(explained(&world, &other, b"brought").await, None, "what another brought, and nobody named");
+    // Two manifests name it now.
+    for tag in ["1", "foreign"] {
+        let digest = client.get(&format!("/v2/a/manifests/{tag}")).await;
+        let path = format!("/acr/v1/a/_manifests/{}", digest.header("docker-content-digest"));
+        let locked = world.operator().send("PATCH", &path, &[], r#"{"readEnabled":false}"#).await;
+        assert_eq!(locked.status, StatusCode::OK, "{}", locked.text());
+    }
+    assert_eq!(explained(&world, &other, b"mine").await, None, "what is locked");
 }
 
 /// An artifact's config decides whether it may be run: of one that is elsewhere, nothing is told.

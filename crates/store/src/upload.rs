@@ -478,6 +478,10 @@ fn store(mut sink: Sink, pending: &[Bytes], size: u64, places: &Places) -> Resul
     file.sync_data().map_err(|source| failed("sync", &places.path, source))?;
     let directory = places.target.parent().unwrap_or(Path::new("/"));
     create_directories(directory)?;
+    // Who ended the upload meanwhile removed it, and another may have begun a file of that name.
+    if !is_at(&file, &places.path)? {
+        return Err(BlobError::UploadLost { found: 0, expected: size });
+    }
     fs::rename(&places.path, &places.target).map_err(|source| failed("rename", &places.path, source))?;
     sync_directory(directory)?;
     Ok(Stored::File { copy: places.copy, size })

@@ -145,7 +145,11 @@ pub(crate) async fn manifest_row(
             "SELECT m.digest, m.media_type, m.size, m.pushed_at, COALESCE(m.locks, 0),
                  (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM registry_references AS f
                   JOIN registry_blobs AS b ON b.digest = f.digest
-                  WHERE f.repository = m.repository AND f.manifest = m.digest AND f.kind NOT IN ('child', 'foreign'))
+                  WHERE f.repository = m.repository AND f.manifest = m.digest AND f.kind NOT IN ('child', 'foreign')
+                    AND (NOT EXISTS (SELECT 1 FROM registry_cached AS c
+                            WHERE c.repository = m.repository AND c.digest = m.digest)
+                        OR EXISTS (SELECT 1 FROM registry_links AS l
+                            WHERE l.repository = m.repository AND l.digest = f.digest AND l.reader = 1)))
              FROM registry_manifests AS m WHERE m.repository = $1 AND m.digest = $2",
             args![repository.as_str(), &digest.to_string()],
         )
@@ -167,7 +171,11 @@ pub(crate) async fn manifests_page(
                 "SELECT m.digest, m.media_type, m.size, m.pushed_at, COALESCE(m.locks, 0),
                      (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM registry_references AS f
                       JOIN registry_blobs AS b ON b.digest = f.digest
-                      WHERE f.repository = m.repository AND f.manifest = m.digest AND f.kind NOT IN ('child', 'foreign'))
+                      WHERE f.repository = m.repository AND f.manifest = m.digest AND f.kind NOT IN ('child', 'foreign')
+                    AND (NOT EXISTS (SELECT 1 FROM registry_cached AS c
+                            WHERE c.repository = m.repository AND c.digest = m.digest)
+                        OR EXISTS (SELECT 1 FROM registry_links AS l
+                            WHERE l.repository = m.repository AND l.digest = f.digest AND l.reader = 1)))
                  FROM registry_manifests AS m
                  WHERE m.repository = $1 AND m.digest > $2 AND (COALESCE(m.locks, 0) & $3) = 0
                  ORDER BY m.digest LIMIT $4",
@@ -180,7 +188,11 @@ pub(crate) async fn manifests_page(
                 "SELECT m.digest, m.media_type, m.size, m.pushed_at, COALESCE(m.locks, 0),
                      (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM registry_references AS f
                       JOIN registry_blobs AS b ON b.digest = f.digest
-                      WHERE f.repository = m.repository AND f.manifest = m.digest AND f.kind NOT IN ('child', 'foreign'))
+                      WHERE f.repository = m.repository AND f.manifest = m.digest AND f.kind NOT IN ('child', 'foreign')
+                    AND (NOT EXISTS (SELECT 1 FROM registry_cached AS c
+                            WHERE c.repository = m.repository AND c.digest = m.digest)
+                        OR EXISTS (SELECT 1 FROM registry_links AS l
+                            WHERE l.repository = m.repository AND l.digest = f.digest AND l.reader = 1)))
                  FROM registry_manifests AS m
                  WHERE m.repository = $1 AND (COALESCE(m.locks, 0) & $3) = 0
                    AND ($5 * m.pushed_at > $6 OR ($5 * m.pushed_at = $6 AND m.digest > $2))
@@ -210,7 +222,7 @@ pub(crate) async fn tags_of(
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }
 
-/// The config that a manifest names.
+/// The config that a manifest names; of one from an upstream, if it came from there.
 pub(crate) async fn config_of(
     db: &Db,
     repository: &RepoName,
@@ -218,8 +230,12 @@ pub(crate) async fn config_of(
 ) -> Result<Option<Digest>, DbError> {
     let row = db
         .fetch_optional(
-            "SELECT digest FROM registry_references
-             WHERE repository = $1 AND manifest = $2 AND kind = 'config' LIMIT 1",
+            "SELECT f.digest FROM registry_references AS f
+             WHERE f.repository = $1 AND f.manifest = $2 AND f.kind = 'config'
+               AND (NOT EXISTS (SELECT 1 FROM registry_cached AS c
+                       WHERE c.repository = $1 AND c.digest = $2)
+                   OR EXISTS (SELECT 1 FROM registry_links AS l
+                       WHERE l.repository = $1 AND l.digest = f.digest AND l.reader = 1)) LIMIT 1",
             args![repository.as_str(), &digest.to_string()],
         )
         .await?;

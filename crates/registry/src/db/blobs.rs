@@ -178,7 +178,7 @@ pub(crate) async fn enter_blob(
 /// What keeps a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hold {
-    /// A manifest names it, or one that can be restored does.
+    /// A manifest names it, or one that can be restored does. What may stay away is kept where it was brought.
     Named,
     /// It is pinned, or was brought somewhere, and is looked at again then.
     Until(Timestamp),
@@ -192,9 +192,12 @@ pub(crate) async fn hold_on(tx: &mut Tx<'_>, row: &BlobRow, now: Timestamp) -> R
     let digest = row.copy.digest.to_string();
     let named = tx
         .fetch_optional(
-            "SELECT 1 FROM registry_references WHERE digest = $1 AND kind <> 'child'
+            "SELECT 1 FROM registry_references AS f WHERE f.digest = $1 AND f.kind <> 'child'
+               AND (f.kind <> 'foreign' OR EXISTS (SELECT 1 FROM registry_holdings AS h
+                   WHERE h.repository = f.repository AND h.digest = f.digest))
              UNION ALL
-             SELECT 1 FROM registry_deleted_references WHERE digest = $1 AND kind <> 'child' LIMIT 1",
+             SELECT 1 FROM registry_deleted_references
+             WHERE digest = $1 AND kind <> 'child' AND kind <> 'foreign' LIMIT 1",
             args![&digest],
         )
         .await?;
@@ -254,13 +257,21 @@ pub(crate) async fn has_link(
     digest: &Digest,
     principal: &str,
 ) -> Result<bool, DbError> {
-    let row = db
-        .fetch_optional(
-            "SELECT 1 FROM registry_links
-             WHERE repository = $1 AND digest = $2 AND principal = $3 AND reader = 1",
-            args![repository.as_str(), &digest.to_string(), principal],
-        )
-        .await?;
+    let row = db.fetch_optional(LINK, args![repository.as_str(), &digest.to_string(), principal]).await?;
+    Ok(row.is_some())
+}
+
+const LINK: &str = "SELECT 1 FROM registry_links
+     WHERE repository = $1 AND digest = $2 AND principal = $3 AND reader = 1";
+
+/// [`has_link`] as the transaction sees it.
+pub(crate) async fn has_link_in(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    digest: &Digest,
+    principal: &str,
+) -> Result<bool, DbError> {
+    let row = tx.fetch_optional(LINK, args![repository.as_str(), &digest.to_string(), principal]).await?;
     Ok(row.is_some())
 }
 

@@ -2,7 +2,7 @@
 
 use seaworthy_model::Timestamp;
 use seaworthy_oci::{Digest, RepoName};
-use seaworthy_store::{Db, DbError, Tx, args};
+use seaworthy_store::{Db, DbError, Row, Tx, args};
 
 use super::blobs::{BlobRow, read_blob};
 
@@ -96,6 +96,31 @@ pub(crate) async fn naming(db: &Db, digest: &Digest, most: i64) -> Result<Vec<Na
             args![&digest.to_string(), most],
         )
         .await?;
+    read_naming(&rows)
+}
+
+/// Manifests that name a blob and open it, in any repository: see [`super::Reaching::Opens`].
+pub(crate) async fn naming_blob(db: &Db, digest: &Digest, most: i64) -> Result<Vec<Naming>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT n.repository, n.manifest, n.kind, n.deleted FROM
+                 (SELECT repository, manifest, kind, digest, 0 AS deleted FROM registry_references WHERE digest = $1
+                  UNION ALL SELECT repository, manifest, kind, digest, 1 FROM registry_deleted_references
+                  WHERE digest = $1) AS n
+             WHERE n.kind <> 'foreign'
+               AND CASE WHEN EXISTS (SELECT 1 FROM registry_cached AS c
+                       WHERE c.repository = n.repository AND c.digest = n.manifest)
+                   THEN EXISTS (SELECT 1 FROM registry_links AS l
+                       WHERE l.repository = n.repository AND l.digest = n.digest AND l.reader = 1)
+                   ELSE n.kind <> 'child' END
+             ORDER BY 1, 2, 3 LIMIT $2",
+            args![&digest.to_string(), most],
+        )
+        .await?;
+    read_naming(&rows)
+}
+
+fn read_naming(rows: &[Row]) -> Result<Vec<Naming>, DbError> {
     rows.iter()
         .map(|row| {
             Ok(Naming {
@@ -129,13 +154,14 @@ pub(crate) async fn manifest_places(
 pub(crate) async fn links(
     db: &Db,
     digest: &Digest,
+    principal: &str,
     most: i64,
 ) -> Result<Vec<(RepoName, Timestamp)>, DbError> {
     let rows = db
         .fetch_all(
-            "SELECT repository, MAX(linked_at) FROM registry_links WHERE digest = $1
-             GROUP BY repository ORDER BY repository LIMIT $2",
-            args![&digest.to_string(), most],
+            "SELECT repository, linked_at FROM registry_links WHERE digest = $1 AND principal = $2
+             ORDER BY repository LIMIT $3",
+            args![&digest.to_string(), principal, most],
         )
         .await?;
     rows.iter().map(|row| Ok((row.parsed(0)?, Timestamp::from_micros(row.int(1)?)))).collect()

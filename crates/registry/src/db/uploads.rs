@@ -81,6 +81,12 @@ pub(crate) async fn advance_upload(
     Ok(changed == 1)
 }
 
+/// How often a session went on.
+pub(crate) async fn upload_version(tx: &mut Tx<'_>, id: UploadId) -> Result<Option<i64>, DbError> {
+    let sql = "SELECT version FROM registry_uploads WHERE id = $1";
+    tx.fetch_optional(sql, args![id.as_bytes()]).await?.map(|row| row.int(0)).transpose()
+}
+
 pub(crate) async fn delete_upload(tx: &mut Tx<'_>, id: UploadId) -> Result<bool, DbError> {
     Ok(tx.execute("DELETE FROM registry_uploads WHERE id = $1", args![id.as_bytes()]).await? == 1)
 }

@@ -23,7 +23,8 @@ db_tests!(super::ROOMS; gc_vs_head_then_manifest, gc_vs_mount, gc_vs_reupload_wh
     what_is_named_stays, a_batch_is_bounded, pins_are_prolonged_at_half,
     a_broken_body_leaves_nothing, a_cut_request_ends_before_the_next, a_cut_request_keeps_its_blob, small_blobs_make_no_file, what_another_server_ends_without_a_file_leaves_none,
     a_session_is_finished_twice,
-    foreign_layers_that_were_pushed_stay);
+    foreign_layers_that_were_pushed_stay, foreign_layers_keep_nothing_elsewhere,
+    what_is_named_meanwhile_was_not_checked, a_large_end_leaves_what_another_server_took_in);
 
 /// Two blobs that nobody names any more: `file(1)` is in a file, `b"small"` in the database.
 async fn unnamed(still: &Still) -> [Vec<u8>; 2] {
@@ -581,9 +582,10 @@ async fn what_another_server_ends_without_a_file_leaves_none(test: TestDb) {
         go.send(()).expect("held");
     };
     let ((), closed) = join(patch, still.client.close(&location, digest, b"second".to_vec())).await;
+    assert_eq!((closed.status, files()), (StatusCode::RANGE_NOT_SATISFIABLE, 1), "the other went on");
+    assert_eq!(still.client.get(&location).await.header("range"), "0-4");
+    let closed = still.client.close(&location, Digest::sha256(b"first"), vec![]).await;
     assert_eq!((closed.status, files()), (StatusCode::CREATED, 0));
-    let next = replica.send("PATCH", &location, &[], "next").await;
-    assert_eq!((next.code().as_str(), files()), ("BLOB_UPLOAD_UNKNOWN", 0));
     // The end commits before the chunk has come.
     let location = still.client.begin("a").await;
     let (seen, go) = still.registry().hold_at(Point::Placed);
@@ -675,4 +677,69 @@ async fn foreign_layers_that_were_pushed_stay(test: TestDb) {
     still.pass(DAY).await;
     still.pass(limit::CONDEMNED_SECONDS).await;
     assert_eq!(still.state(&digest).await, "", "nothing keeps it");
+}
+
+/// A layer that may stay away is kept where it was brought, and nowhere else.
+async fn foreign_layers_keep_nothing_elsewhere(test: TestDb) {
+    let still = Still::new(test).await;
+    still.client.put_blob("b", &file(1)).await;
+    still.client.put_blob("a", super::CONFIG).await;
+    let kind = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+    let manifest = manifest_of(&file(1)).replace("application/vnd.oci.image.layer.v1.tar", kind);
+    assert_eq!(still.client.put_manifest("a", "1", &manifest).await.status, StatusCode::CREATED);
+    still.pass(2 * DAY).await;
+    still.pass(HOUR).await;
+    assert_eq!(still.copies(&Digest::sha256(&file(1))), 0);
+}
+
+/// What an artifact names, an image that nobody may pull may name by the time that the artifact is stored.
+async fn what_is_named_meanwhile_was_not_checked(test: TestDb) {
+    let still = Still::new(test).await;
+    let (layer, digest) = (file(1), Digest::sha256(&file(1)));
+    let client = still.world.service("ci", "AcrPush", "/repositories/a").await;
+    client.put_blob("a", b"{}").await;
+    let artifact = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{0}","artifactType":"application/x-notes",
+            "config":{{"mediaType":"application/vnd.oci.empty.v1+json","size":2,"digest":"{1}"}},
+            "layers":[{{"mediaType":"text/plain","size":{2},"digest":"{digest}"}}]}}"#,
+        super::client::IMAGE,
+        Digest::sha256(b"{}"),
+        layer.len(),
+    );
+    let (seen, go) = still.registry().hold_at(Point::Checked);
+    let put = client.put_manifest("a", "notes", &artifact);
+    let image = async {
+        seen.await.expect("held");
+        let (image, _) = still.client.put_image("a:1", &[&layer]).await;
+        still.world.gate.0.lock().expect("lock").insert(("a".into(), image), "blocked");
+        go.send(()).expect("held");
+        std::future::pending::<()>().await;
+    };
+    let answer = match futures_util::future::select(std::pin::pin!(put), std::pin::pin!(image)).await {
+        futures_util::future::Either::Left((answer, _)) => answer,
+        futures_util::future::Either::Right(((), put)) => put.await,
+    };
+    assert_eq!(answer.code(), "MANIFEST_BLOB_UNKNOWN", "{}", answer.text());
+}
+
+/// Of two servers one has made its blob of the file; the other's chunk is acknowledged before that commits.
+async fn a_large_end_leaves_what_another_server_took_in(test: TestDb) {
+    let still = Still::new(test).await;
+    let replica = still.world.replica(|_| {});
+    let location = still.client.begin("a").await;
+    let (seen, go) = still.registry().hold_at(Point::Placed);
+    let patch = async {
+        seen.await.expect("held");
+        let patched = replica.send("PATCH", &location, &[], "other").await;
+        assert_eq!(patched.status, StatusCode::ACCEPTED, "{}", patched.text());
+        go.send(()).expect("held");
+    };
+    let digest = Digest::sha256(&file(1));
+    let ((), closed) = join(patch, still.client.close(&location, digest, file(1))).await;
+    assert_eq!(closed.status, StatusCode::RANGE_NOT_SATISFIABLE, "{}", closed.text());
+    assert_eq!(still.copies(&digest), 0);
+    let closed = still.client.close(&location, Digest::sha256(b"other"), vec![]).await;
+    assert_eq!(closed.status, StatusCode::CREATED, "{}", closed.text());
+    let left = std::fs::read_dir(still.world.test.path().join("uploads/registry")).expect("a folder");
+    assert_eq!(left.count(), 0);
 }
