@@ -87,7 +87,10 @@ pub(crate) fn parse_chunk(header: &str) -> Option<Range<u64>> {
     let text = header.trim().strip_prefix("bytes ").unwrap_or(header.trim());
     let text = text.split('/').next()?;
     let (first, last) = text.split_once('-')?;
-    let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    // Digits alone: numbers as Rust reads them may have a sign.
+    let number =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u64>().ok());
+    let (first, last) = (number(first.trim())??, number(last.trim())??);
     (first <= last).then(|| first..last.saturating_add(1))
 }
 
@@ -141,7 +144,9 @@ mod tests {
         assert_eq!(many(10_000), All);
         assert_eq!(parse_chunk("0-1023"), Some(0..1024));
         assert_eq!(parse_chunk("bytes 5-9/10"), Some(5..10));
-        assert_eq!(parse_chunk("9-5"), None);
+        for header in ["9-5", "+0-4", "0-+4", "-", "0-", "0x0-4"] {
+            assert_eq!(parse_chunk(header), None, "{header}");
+        }
     }
 
     proptest! {

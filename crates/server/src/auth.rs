@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::header;
+use http::{header, uri::Authority};
 use seaworthy_access::{Access, AccessError, Identity};
 use seaworthy_fleet::Fleet;
 use seaworthy_model::{ErrorCode, HostId, Problem, Secret};
@@ -104,13 +104,14 @@ pub(crate) async fn host(
     }
 }
 
-/// The request's URI with `https` and the host that was asked for (RFC 9112 section 3.2.2).
+/// The request's URI with `https` and the host that was asked for (RFC 9112 section 3.2.2). The door is what it is also where
+/// none was named (HTTP/1.0), or one that is none, which is refused where it matters.
 fn secure(request: &Request) -> http::Uri {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let mut parts = request.uri().clone().into_parts();
     let authority = parts.authority.take().or_else(|| host?.parse().ok());
-    if let (Some(authority), Some(_)) = (authority, &parts.path_and_query) {
-        parts.authority = Some(authority);
+    if parts.path_and_query.is_some() {
+        parts.authority = Some(authority.unwrap_or_else(|| Authority::from_static("localhost")));
         parts.scheme = Some(http::uri::Scheme::HTTPS);
     }
     http::Uri::from_parts(parts).unwrap_or_else(|_| request.uri().clone())
@@ -188,4 +189,27 @@ pub(crate) fn basic(encoded: &str) -> Option<(String, String)> {
     let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (user, secret) = text.split_once(':')?;
     Some((user.to_owned(), secret.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The scheme of a challenge's realm is that of the door, whoever says what it is called.
+    #[test]
+    fn behind_tls_it_is_https() {
+        for (target, host, expected) in [
+            ("/v2/", Some("a:5000"), "https://a:5000/v2/"),
+            ("http://b/v2/", Some("a"), "https://b/v2/"),
+            ("/v2/", None, "https://localhost/v2/"),
+            ("/v2/", Some("a[b"), "https://localhost/v2/"),
+        ] {
+            let mut request = http::Request::get(target);
+            if let Some(host) = host {
+                request = request.header(header::HOST, host);
+            }
+            let request = request.body(axum::body::Body::empty()).expect("a request");
+            assert_eq!(secure(&request).to_string(), expected);
+        }
+    }
 }

@@ -344,13 +344,13 @@ where
     let asked = pace.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let running = Running::begin(&asked);
-        let hostless = unread::hostless(&request, app.language);
+        let refused = unread::refused(&request, app.language);
         let mut request = request.map(|body| steady(body, &asked));
         request.extensions_mut().insert(ConnectInfo(caller));
         request.extensions_mut().insert(hold.clone());
         let answer = app.router.clone().oneshot(request);
         async move {
-            let mut answer = match hostless {
+            let mut answer = match refused {
                 Some(refusal) => refusal,
                 None => answer.await?,
             };

@@ -158,6 +158,10 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "name its authority with `trusted_ca` in `seaworthy.toml`",
         "認証局の証明書を `seaworthy.toml` の `trusted_ca` に指定してください",
     ),
+    (
+        "the request's body has another transfer coding than `chunked`",
+        "要求の本文に `chunked` 以外の転送符号化が使われています",
+    ),
     ("the request has several `Host` headers", "要求に `Host` ヘッダーが複数あります"),
     ("the form is not UTF-8", "フォームが UTF-8 ではありません"),
     ("a parameter is there twice", "同じパラメーターが 2 つあります"),

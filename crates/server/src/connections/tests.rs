@@ -145,11 +145,20 @@ async fn an_answer_may_take_its_time() {
 #[tokio::test]
 async fn what_nobody_could_read_is_refused_with_a_body() {
     let many: String = (0..200).map(|number| format!("x-{number}: a\r\n")).collect();
+    let coded = |codings: &str| {
+        format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: {codings}\r\n\r\n0\r\n\r\n")
+    };
     for (asked, status, code) in [
         ("NONSENSE\r\n\r\n".to_owned(), "400 Bad Request", "UNSUPPORTED"),
         ("GET /\0 HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), "400 Bad Request", "UNSUPPORTED"),
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), "400 Bad Request", "UNSUPPORTED"),
         ("GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n".to_owned(), "400 Bad Request", "UNSUPPORTED"),
+        ("GET / HTTP/1.1\r\nhost: a[b\r\n\r\n".to_owned(), "400 Bad Request", "UNSUPPORTED"),
+        ("GET / HTTP/1.1\r\nhost: u@a\r\n\r\n".to_owned(), "400 Bad Request", "UNSUPPORTED"),
+        ("GET http://a/ HTTP/1.1\r\nhost: \r\n\r\n".to_owned(), "400 Bad Request", "UNSUPPORTED"),
+        (coded("gzip, chunked"), "501 Not Implemented", "UNSUPPORTED"),
+        (coded("chunked, chunked"), "501 Not Implemented", "UNSUPPORTED"),
+        (coded("gzip\r\ntransfer-encoding: chunked"), "501 Not Implemented", "UNSUPPORTED"),
         (
             format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(70_000)),
             "414 URI Too Long",

@@ -10,7 +10,7 @@ use std::{
 
 use axum::{body::Body, response::Response};
 use bytes::{Buf as _, Bytes};
-use http::{HeaderValue, Request, StatusCode, Version, header};
+use http::{HeaderValue, Request, StatusCode, Version, header, uri::Authority};
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_policy::Language;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -57,18 +57,18 @@ fn said(problem: Problem, language: Language) -> String {
     seaworthy_registry::body_of(&japanese::problem(problem, language))
 }
 
-/// What a request is refused with that does not say whom it asks, or says it twice (RFC 9112 section 3.2), which HTTP
-/// lets pass.
-pub(super) fn hostless<B>(request: &Request<B>, language: Language) -> Option<Response> {
-    let hosts = request.headers().get_all(header::HOST).iter().count();
-    let may_be_none = request.uri().authority().is_some() || request.version() < Version::HTTP_11;
-    let message = match hosts {
-        0 if !may_be_none => "the request has no `Host` header",
-        0 | 1 => return None,
-        _ => "the request has several `Host` headers",
+/// What a request is refused with that HTTP lets pass.
+pub(super) fn refused<B>(request: &Request<B>, language: Language) -> Option<Response> {
+    let (status, problem) = if let Some(message) = hostless(request) {
+        (StatusCode::BAD_REQUEST, Problem::new(ErrorCode::Invalid, message))
+    } else if is_coded(request) {
+        let message = "the request's body has another transfer coding than `chunked`";
+        (StatusCode::NOT_IMPLEMENTED, Problem::new(ErrorCode::Unsupported, message))
+    } else {
+        return None;
     };
-    let mut answer = Response::new(Body::from(said(Problem::new(ErrorCode::Invalid, message), language)));
-    *answer.status_mut() = StatusCode::BAD_REQUEST;
+    let mut answer = Response::new(Body::from(said(problem, language)));
+    *answer.status_mut() = status;
     for (name, value) in [
         (header::CONTENT_TYPE, "application/json"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -77,6 +77,31 @@ pub(super) fn hostless<B>(request: &Request<B>, language: Language) -> Option<Re
         answer.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     Some(answer)
+}
+
+/// What is wrong when a request does not say whom it asks, says it twice, or says what is no host (RFC 9112 section 3.2).
+fn hostless<B>(request: &Request<B>) -> Option<&'static str> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let may_be_none = request.uri().authority().is_some() || request.version() < Version::HTTP_11;
+    match (hosts.next(), hosts.next()) {
+        (None, _) if may_be_none => None,
+        (None, _) => Some("the request has no `Host` header"),
+        (Some(host), None) if is_host(host) => None,
+        (Some(_), None) => Some("`Host` header is malformed"),
+        (Some(_), Some(_)) => Some("the request has several `Host` headers"),
+    }
+}
+
+fn is_host(value: &HeaderValue) -> bool {
+    value.to_str().is_ok_and(|text| !text.contains('@') && text.parse::<Authority>().is_ok())
+}
+
+/// True for a body in another coding than `chunked`, which would be taken for what it is not (RFC 9112 section 6.1).
+fn is_coded<B>(request: &Request<B>) -> bool {
+    let values = request.headers().get_all(header::TRANSFER_ENCODING).iter();
+    let codings = values.flat_map(|value| value.to_str().unwrap_or("?").split(',')).map(str::trim);
+    let codings: Vec<&str> = codings.filter(|coding| !coding.is_empty()).collect();
+    !matches!(codings.as_slice(), [] | [_]) || codings.iter().any(|it| !it.eq_ignore_ascii_case("chunked"))
 }
 
 /// Tells who speaks plain HTTP at the HTTPS door, and closes.
