@@ -147,8 +147,10 @@ impl Registry {
         repository: &RepoName,
         manifest: &Manifest,
     ) -> Result<Vec<Digest>, RegistryError> {
-        let named: BTreeSet<Digest> = named_blobs(manifest).into_iter().map(|(digest, _)| digest).collect();
         let mut blobs = Vec::new();
+        // What an image names, its transaction asks about.
+        let Manifest::Index(_) = manifest else { return Ok(blobs) };
+        let named: BTreeSet<Digest> = named_blobs(manifest).into_iter().map(|(digest, _)| digest).collect();
         for digest in named {
             if self.is_nameable(identity, repository, &digest).await?
                 && self.may_open(identity, repository, &digest).await?
