@@ -64,11 +64,45 @@ impl Registry {
         repository: &RepoName,
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
+        Ok(self.known(identity, repository, digest).await? != Known::No)
+    }
+
+    /// How a pusher may name a blob.
+    async fn known(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<Known, RegistryError> {
         if self.is_linked(identity, repository, digest).await? {
-            return Ok(true);
+            return Ok(Known::Brought);
         }
         let reached = self.inner.reads.opening(repository, digest).await?;
-        Ok(reached.iter().any(|(_, locks)| lock::check_read(*locks, "").is_ok()))
+        let is_named = reached.iter().any(|(_, locks)| lock::check_read(*locks, "").is_ok());
+        Ok(if is_named { Known::Named } else { Known::No })
+    }
+
+    /// Whether a pusher has the bytes of a blob, or may read it now.
+    pub(crate) async fn is_readable(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        Ok(match self.known(identity, repository, digest).await? {
+            Known::Brought => true,
+            Known::Named => self.is_open(identity, repository, digest).await?,
+            Known::No => false,
+        })
+    }
+
+    async fn is_open(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        Ok(matches!(self.reach(identity, repository, digest, Reaching::Opens).await?, Reach::Open(_)))
     }
 
     /// The row of a blob that can be read.
@@ -224,24 +258,20 @@ impl Registry {
         Ok(db::blob(self.db(), digest).await?.filter(BlobRow::is_present).map(|row| row.size))
     }
 
-    /// Whether a pusher could read the blob: its bytes came from them, or a manifest opens it. One that neither is so
-    /// of is not here.
+    /// [`Registry::is_readable`]; what they may not name at all is not here. What nothing reaches yet, a manifest may by
+    /// the time that the transaction looks.
     pub(crate) async fn may_open(
         &self,
         identity: &Identity,
         repository: &RepoName,
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
-        if self.is_linked(identity, repository, digest).await? {
-            return Ok(true);
-        }
-        Ok(match self.reach(identity, repository, digest, Reaching::Opens).await? {
-            Reach::Open(_) => true,
-            // What nothing reaches yet, a manifest may by the time that the transaction looks.
-            Reach::None => {
+        Ok(match self.known(identity, repository, digest).await? {
+            Known::Brought => true,
+            Known::Named => self.is_open(identity, repository, digest).await?,
+            Known::No => {
                 return Err(RegistryError::BlobMissing { repository: repository.clone(), digest: *digest });
             }
-            Reach::Refused(..) | Reach::Locked(_) => false,
         })
     }
 
@@ -428,13 +458,8 @@ impl Registry {
         from: &RepoName,
     ) -> Result<bool, RegistryError> {
         // What is not seen there is not looked for: the answer takes as long whether it is anywhere else or not.
-        if !self.is_nameable(identity, from, digest).await?
-            || !db::blob(self.db(), digest).await?.is_some_and(|row| row.is_present())
-        {
-            return Ok(false);
-        }
-        Ok(self.is_linked(identity, from, digest).await?
-            || matches!(self.reach(identity, from, digest, Reaching::Opens).await?, Reach::Open(_)))
+        Ok(self.is_readable(identity, from, digest).await?
+            && db::blob(self.db(), digest).await?.is_some_and(|row| row.is_present()))
     }
 
     /// Links and pins a blob; false when it went since it was looked at.
@@ -500,6 +525,17 @@ impl Registry {
 pub(crate) async fn check_writable(tx: &mut Tx<'_>, repository: &RepoName) -> Result<(), RegistryError> {
     let locks = db::held_locks(tx, repository).await?.unwrap_or_default();
     Ok(lock::check_write(locks, repository.as_str())?)
+}
+
+/// How a pusher may name a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// They brought or mounted it.
+    Brought,
+    /// A manifest names it that is not locked against reading; whether it may be pulled is another question.
+    Named,
+    /// In no way.
+    No,
 }
 
 /// How a blob is reached.

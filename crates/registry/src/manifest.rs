@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    Door, Registry, RegistryError,
+    Door, Refusal, Registry, RegistryError,
     cache::Served,
     conditional::Precondition,
     db::{self, StoredManifest},
@@ -152,9 +152,7 @@ impl Registry {
         let Manifest::Index(_) = manifest else { return Ok(blobs) };
         let named: BTreeSet<Digest> = named_blobs(manifest).into_iter().map(|(digest, _)| digest).collect();
         for digest in named {
-            if self.is_nameable(identity, repository, &digest).await?
-                && self.may_open(identity, repository, &digest).await?
-            {
+            if self.is_readable(identity, repository, &digest).await? {
                 blobs.push(digest);
             }
         }
@@ -245,15 +243,9 @@ impl Registry {
                 self.fill_behind(repository, &stored.digest).await?;
             }
         }
-        if is_asked
-            && let Some(refusal) =
-                self.inner.config.gate.check(repository, &stored.digest, Door::Manifest).await?
-        {
-            let scope = Scope::repository(repository);
-            if !self.access().allows(identity, Permission::Quarantine, &scope).await? {
-                self.inner.refusals.record(&identity.actor, repository, &stored.digest, &refusal).await?;
-                return Err(refusal.problem.into());
-            }
+        if is_asked && let Some(refusal) = self.refused(identity, repository, &stored.digest).await? {
+            self.inner.refusals.record(&identity.actor, repository, &stored.digest, &refusal).await?;
+            return Err(refusal.problem.into());
         }
         let bytes = self.inner.reads.bytes(&stored.digest).await?.ok_or_else(|| {
             // Deleted between the two reads.
@@ -261,6 +253,21 @@ impl Registry {
         })?;
         self.count_pull(repository, &stored.digest);
         Ok(PulledManifest { stored, bytes, served })
+    }
+
+    /// Why the caller may not pull a manifest of the repository.
+    pub(crate) async fn refused(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<Option<Refusal>, RegistryError> {
+        let Some(refusal) = self.inner.config.gate.check(repository, digest, Door::Manifest).await? else {
+            return Ok(None);
+        };
+        let scope = Scope::repository(repository);
+        let may_all = self.access().allows(identity, Permission::Quarantine, &scope).await?;
+        Ok((!may_all).then_some(refusal))
     }
 
     /// The digest a reference stands for, without asking for rights: for rooms that have decided them.

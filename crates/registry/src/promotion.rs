@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Door, Refusal, Registry, RegistryError, SparseIndexes, db, limit,
+    Registry, RegistryError, SparseIndexes, db, limit,
     lock::{self, Locks},
     path::ManifestName,
     push::{NamedBlobs, Push, describe},
@@ -82,6 +82,7 @@ impl Registry {
             if hides && !locks.has_passed() {
                 return Err(quarantine::hidden(source, &ManifestName::Digest(name)).into());
             }
+            // Who may not pull it here would pull it there.
             if let Some(refusal) = self.refused(identity, source, &name).await? {
                 self.inner.refusals.record(&identity.actor, source, &name, &refusal).await?;
                 return Err(refusal.problem.into());
@@ -124,21 +125,6 @@ impl Registry {
             }
         }
         Ok(parts)
-    }
-
-    /// Why the caller may not pull a manifest from the source: who may not would pull it from the destination.
-    async fn refused(
-        &self,
-        identity: &Identity,
-        source: &RepoName,
-        digest: &Digest,
-    ) -> Result<Option<Refusal>, RegistryError> {
-        let Some(refusal) = self.inner.config.gate.check(source, digest, Door::Manifest).await? else {
-            return Ok(None);
-        };
-        let scope = Scope::repository(source);
-        let may_all = self.access().allows(identity, Permission::Quarantine, &scope).await?;
-        Ok((!may_all).then_some(refusal))
     }
 
     async fn part(&self, source: &RepoName, digest: &Digest) -> Result<Option<(Part, Locks)>, RegistryError> {

@@ -98,20 +98,7 @@ const FIRST: Migration = Migration {
             primary_key: &["repository", "name"],
             indexes: &[Index::on(&["repository", "digest"])],
         }),
-        Step::Create(Table {
-            name: "registry_uploads",
-            columns: &[
-                Column::bytes("id"),
-                Column::text("repository"),
-                Column::text("principal"),
-                Column::int("received"),
-                Column::bytes("hash_state"),
-                Column::int("version"),
-                Column::int("expires_at"),
-            ],
-            primary_key: &["id"],
-            indexes: &[Index::on(&["expires_at"]), Index::on(&["principal"])],
-        }),
+        Step::Create(Table { indexes: &[Index::on(&["expires_at"]), Index::on(&["principal"])], ..UPLOADS }),
     ],
 };
 
