@@ -137,6 +137,7 @@ impl Subject {
     }
 }
 
+/// Names a manifest. An index that is pushed again may wait for less: what it names is a blob by then.
 pub(crate) async fn insert_subject(
     tx: &mut Tx<'_>,
     repository: &RepoName,
@@ -151,7 +152,8 @@ pub(crate) async fn insert_subject(
     let related = serde_json::to_string(&related).unwrap_or_default();
     tx.execute(
         "INSERT INTO clearance_subjects (repository, digest, kind, related) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (repository, digest) DO NOTHING",
+         ON CONFLICT (repository, digest) DO UPDATE SET related = excluded.related
+         WHERE clearance_subjects.kind = 'index' AND clearance_subjects.related <> excluded.related",
         args![repository.as_str(), &digest.to_string(), subject.kind(), &related],
     )
     .await

@@ -341,6 +341,13 @@ async fn an_index_needs_one_allowed_image(test: TestDb) {
         world.tell(world.pushed("prod/web", name, children)).await;
         assert_eq!(world.verdict("prod/web", name).await, expected, "{name}");
     }
+    // Pushed again, when what it named turned out to be no image.
+    let Event::ManifestPushed(mut again) = world.pushed("prod/web", "nothing here", &["absent"]) else {
+        panic!("kind")
+    };
+    again.children.clear();
+    world.tell(Event::ManifestPushed(again)).await;
+    assert_eq!(world.verdict("prod/web", "nothing here").await, Verdict::Allowed);
     world.tell(world.pushed("dev/web", "nothing here", &["absent"])).await;
     assert_eq!(world.verdict("dev/web", "nothing here").await, Verdict::Allowed, "nothing enforces there");
     world.tell(world.pushed("prod/web", "uninspected", &[])).await;
