@@ -109,11 +109,16 @@ impl Sequencer {
             if let Err(error) = self.step().await {
                 self.unless_evidence(error)?;
             }
+            let grew = self.edge.size() != before;
             if cancel.is_cancelled() {
+                if grew {
+                    // Something may have come meanwhile.
+                    continue;
+                }
                 self.release().await;
                 return Ok(());
             }
-            if self.edge.size() != before {
+            if grew {
                 next = begun + Duration::from_millis(limit::CHECKPOINT_MS);
             }
             tokio::select! {
@@ -158,7 +163,8 @@ impl Sequencer {
         }
     }
 
-    /// Numbers, writes and signs whatever is waiting; false when another replica has the lease.
+    /// Numbers, writes and signs what is waiting when it begins; false when another replica has the lease. What comes
+    /// meanwhile is for the next one: under a load there is always something.
     pub async fn step(&mut self) -> Result<bool, LedgerError> {
         self.lease = self.db.acquire_lease(LEASE, &self.owner, limit::LEASE_SECONDS).await?;
         let Some(lease) = self.lease.clone() else { return Ok(false) };
@@ -168,12 +174,16 @@ impl Sequencer {
             self.look().await?;
         }
         loop {
+            let from = self.edge.size();
             let numbered = db::number_leaves(&self.db, &lease).await?;
-            if numbered == self.edge.size() {
+            if numbered == from {
                 self.publish_missing(head.as_ref())?;
                 return Ok(true);
             }
             self.extend(&lease, numbered).await?;
+            if numbered - from < limit::BATCH.unsigned_abs() {
+                return Ok(true);
+            }
         }
     }
 

@@ -29,7 +29,7 @@ db_tests!(&[seaworthy_ledger::SCHEMA]; a_whole_ledger_verifies_and_proves, a_cha
     a_head_that_says_otherwise_than_its_checkpoint_is_evidence, what_was_signed_is_missed, a_numbered_record_that_is_missing_is_evidence,
     a_record_that_cannot_be_read_ends_the_look, a_look_that_fails_is_tried_again_and_ends,
     a_leaf_ends_at_its_limit, lists_by_actor_action_and_object, every_list_is_what_a_look_at_all_finds, crashes_between_steps_are_finished,
-    an_older_checkpoint_stays_readable, more_than_one_batch_is_numbered, revisions_grow_with_their_acts);
+    an_older_checkpoint_stays_readable, more_than_one_batch_is_numbered, a_step_ends_while_others_append, revisions_grow_with_their_acts);
 
 fn signer() -> Arc<Signer> {
     Arc::new(Signer::from_seed("ledger.test", &[1; 32]).expect("seed"))
@@ -58,6 +58,32 @@ async fn sequencer(test: &TestDb, db: &Db, owner: &str) -> Result<Sequencer, Led
 
 async fn check(test: &TestDb, db: &Db) -> Report {
     verify(db, test.path(), &signer().verifier()).await.expect("verification runs")
+}
+
+/// Checkpoints cost files: under a load there would be one after the other.
+async fn a_step_ends_while_others_append(test: TestDb) {
+    let db = &test.db;
+    let mut sequencer = sequencer(&test, db, "a").await.expect("opens");
+    append(db, 0, 3).await;
+    let signed = async {
+        assert!(sequencer.step().await.expect("step"));
+        check(&test, db).await
+    };
+    let others = async {
+        for from in (3..).step_by(3) {
+            append(db, from, from + 3).await;
+        }
+    };
+    let most = std::time::Duration::from_secs(60);
+    let report = tokio::time::timeout(most, async {
+        tokio::select! {
+            report = signed => report,
+            () = others => unreachable!("it goes on"),
+        }
+    });
+    let report = report.await.expect("it ends");
+    assert!(report.size >= 3, "{report:?}");
+    assert_eq!(report.broken, []);
 }
 
 async fn a_whole_ledger_verifies_and_proves(test: TestDb) {
