@@ -58,8 +58,8 @@ pub(crate) use caches::{
 };
 pub(crate) use catalog::{held, push_of, repository_names, tags_to_show};
 pub(crate) use deleted::{
-    DeletedManifest, DeletedRow, deleted_manifest, deleted_page, deleted_tag, purge_manifest, purge_tags,
-    undelete_manifest, undelete_tag, undelete_tags,
+    DeletedManifest, DeletedRow, deleted_manifest, deleted_page, deleted_parts, deleted_tag, purge_manifest,
+    purge_tags, undelete_manifest, undelete_tag, undelete_tags,
 };
 pub(crate) use deletion::{
     COLLECTED, Emptied, Removal, delete_manifest, delete_repository, delete_tag, names_in, unlink_blob,
@@ -70,7 +70,8 @@ pub(crate) use holdings::{
 };
 pub(crate) use locks::{
     children, held_alone, held_locks, held_tag, kept, lock_manifest, lock_repository, lock_tag,
-    locks_of_manifest, locks_of_tag, quarantine, quarantine_details, repository_locks, touch_repository,
+    locks_of_manifest, locks_of_tag, quarantine, quarantine_details, quarantine_details_in, repository_locks,
+    touch_repository,
 };
 pub(crate) use mirrors::{
     MirrorKey, claim_mirror, hold_mirror, mirrors, put_mirrors, remove_mirrors, settle_mirror,
@@ -83,14 +84,14 @@ pub(crate) use replications::{
     remove_replication, replications, seed, seed_again, send, settle_outgoing,
 };
 pub(crate) use retention::{
-    count_retention, remove_retention, retention, set_retention, tag_to_judge, tags_to_judge,
+    count_retention, remove_retention, retention, retention_of, set_retention, tag_to_judge, tags_to_judge,
 };
 pub(crate) use reviews::{
     Review, Subject, claim, enqueue, enqueue_named, first_due, loosen, postpone, settle, touch,
 };
 pub(crate) use rules::{
-    RULES_IN, count_rules, put_rules, remove_rules, rules, rules_at, rules_for, tags_on, tags_on_manifest,
-    target_of,
+    RULES_IN, count_rules, hold_rules, hold_rules_alone, put_rules, remove_rules, rules, rules_at, rules_for,
+    tags_on, tags_on_manifest, target_of,
 };
 pub(crate) use running::put_running;
 pub use schema::SCHEMA;
@@ -365,7 +366,13 @@ pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
         .await?;
     // Only what has bytes can have been deleted.
     let locks = match fresh {
-        0 => undelete_manifest(tx, &pushed.repository, &pushed.digest).await?.unwrap_or_default(),
+        0 => {
+            // The engine's look for a conflict is no read of a transaction: without one, these bytes may be removed by
+            // another that does not see this manifest.
+            let sql = "SELECT 1 FROM registry_manifest_bytes WHERE digest = $1";
+            tx.fetch_optional(sql, args![&digest]).await?;
+            undelete_manifest(tx, &pushed.repository, &pushed.digest, new.now).await?.unwrap_or_default()
+        }
         _ => Locks::default(),
     };
     let subject = pushed.subject.map(|subject| subject.to_string());
@@ -449,16 +456,17 @@ pub(crate) async fn blobs_of_index_in(
     read_blobs(&tx.fetch_all(BLOBS_OF_INDEX, args![repository.as_str(), &index.to_string()]).await?)
 }
 
-/// The same of an index that was deleted and can be restored.
-pub(crate) async fn deleted_blobs_of_index(
+/// The blobs of a manifest that was deleted and can be restored: what an index named as `blob`, or what an image said
+/// to be elsewhere and was held all the same, as `held`.
+pub(crate) async fn deleted_blobs(
     tx: &mut Tx<'_>,
-    repository: &RepoName,
-    index: &Digest,
+    (repository, manifest): (&RepoName, &Digest),
+    kind: &str,
 ) -> Result<Vec<(Digest, u64)>, DbError> {
     let sql = "SELECT r.digest, b.size FROM registry_deleted_references AS r
          JOIN registry_blobs AS b ON b.digest = r.digest
-         WHERE r.repository = $1 AND r.manifest = $2 AND r.kind = 'blob' ORDER BY r.digest";
-    read_blobs(&tx.fetch_all(sql, args![repository.as_str(), &index.to_string()]).await?)
+         WHERE r.repository = $1 AND r.manifest = $2 AND r.kind = $3 AND b.state <> 'deleting' ORDER BY r.digest";
+    read_blobs(&tx.fetch_all(sql, args![repository.as_str(), &manifest.to_string(), kind]).await?)
 }
 
 fn read_blobs(rows: &[Row]) -> Result<Vec<(Digest, u64)>, DbError> {
@@ -486,8 +494,8 @@ pub(crate) async fn absent_children(
     if row.count(0)? == 0 { Ok(None) } else { Ok(Some((row.count(0)?, row.parsed(1)?))) }
 }
 
-/// Sets a tag; returns what its repository holds more. One that was deleted lately has the locks that it had,
-/// whatever it points at.
+/// Sets a tag; returns what its repository holds more. One that was deleted and can be restored has the locks that it
+/// had, whatever it points at, and is not deleted if it points there.
 pub(crate) async fn set_tag(
     tx: &mut Tx<'_>,
     repository: &RepoName,
@@ -496,17 +504,18 @@ pub(crate) async fn set_tag(
     now: Timestamp,
 ) -> Result<Change, DbError> {
     send(tx, repository, &ManifestName::Tag(tag.clone()), now).await?;
-    let digest = digest.to_string();
-    let args = args![repository.as_str(), tag.as_str(), &digest, now.as_micros()];
+    let text = digest.to_string();
+    let args = args![repository.as_str(), tag.as_str(), &text, now.as_micros()];
     let inserted = tx.execute(
         "INSERT INTO registry_tags (repository, name, digest, updated_at, created_at, locks) VALUES ($1, $2, $3, $4, $4,
              (SELECT locks FROM registry_deleted WHERE repository = $1 AND kind = 'tag' AND name = $2
-              ORDER BY deleted_at DESC, digest LIMIT 1))
+                AND until > $4 ORDER BY deleted_at DESC, digest LIMIT 1))
          ON CONFLICT (repository, name) DO NOTHING",
         args,
     )
     .await?;
     if inserted == 1 {
+        undelete_tag(tx, repository, tag, digest).await?;
         return Ok(Change::TAG);
     }
     let sql = "UPDATE registry_tags SET digest = $3, updated_at = $4 WHERE repository = $1 AND name = $2";

@@ -55,7 +55,8 @@ impl Registry {
         seaworthy_ledger::write(self.db(), &identity.actor, context, |context, tx| {
             Box::pin(async move {
                 let (repository, name, condition, removal) = context;
-                // First of all: whoever deletes beside it waits here.
+                db::hold_rules(tx).await?;
+                // Whoever deletes beside it waits here.
                 check_repository(tx, repository).await?;
                 rules::check_deletion(tx, repository, Some(name)).await?;
                 match name {
@@ -98,6 +99,7 @@ impl Registry {
         let context = (repository.clone(), self.removal(identity));
         seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, removal), tx| {
             Box::pin(async move {
+                db::hold_rules(tx).await?;
                 // Its row goes for good, and its own locks with it: one against reading must not be lost.
                 let Some(locks) = db::held_alone(tx, repository).await? else {
                     return Err(RegistryError::from(manifest::unknown(repository)));

@@ -129,6 +129,8 @@ pub const DAMAGED_SECONDS: i64 = 24 * 3600;
 pub const RETENTION_PREFIXES: i64 = 1_000;
 /// Tags of a repository that rules are asked about; with more, no rule applies.
 pub const RETENTION_TAGS: usize = 100_000;
+/// Tags that are removed by a rule before the repository's are judged anew.
+pub const EXPIRED_AT_ONCE: usize = 1_000;
 /// Patterns of tags in one set of rules.
 pub const PATTERNS: usize = 100;
 /// Longest pattern of tags, in bytes: as long as a tag.

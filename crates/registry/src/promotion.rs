@@ -218,6 +218,7 @@ async fn copy(
     promotion: &Promotion,
     pushes: &[Push],
 ) -> Result<(Promoted, Vec<Act>), RegistryError> {
+    db::hold_rules(tx).await?;
     let (mut acts, mut manifests) = (Vec::new(), Vec::new());
     for push in pushes {
         let digest = push.pushed.digest;

@@ -146,6 +146,7 @@ impl Push {
     ) -> Result<(Option<(u64, Digest)>, Vec<Act>), RegistryError> {
         let repository = &self.pushed.repository;
         let now = self.pushed.pushed_at;
+        db::hold_rules(tx).await?;
         let left = self.check_locks(tx).await?;
         if let Some((name, condition)) = &self.only_if {
             condition.check(current(tx, repository, name).await?.as_ref())?;

@@ -125,14 +125,19 @@ impl Registry {
             context,
             |(repository, digest, finding, now), tx| {
                 Box::pin(async move {
-                    let mut acts = Vec::new();
+                    db::hold_rules(tx).await?;
+                    let rules = db::rules_for(tx, repository).await?;
+                    let is_quarantined = rules.iter().any(|rules| rules.quarantine);
+                    let (mut acts, mut is_here) = (Vec::new(), false);
                     let mut known = BTreeSet::from([*digest]);
                     let mut next = vec![*digest];
                     while let Some(digest) = next.pop() {
-                        let Some(act) = judge(tx, repository, &digest, (finding, *now)).await? else {
+                        let finding = (finding, is_quarantined, *now);
+                        let Some(act) = judge(tx, repository, &digest, finding).await? else {
                             continue;
                         };
-                        acts.push(act);
+                        is_here = true;
+                        acts.extend(act);
                         for child in db::children(tx, repository, &digest).await? {
                             if known.insert(child) {
                                 next.push(child);
@@ -146,7 +151,7 @@ impl Registry {
                             return Err(Problem::new(ErrorCode::TooLarge, message).hint(hint).into());
                         }
                     }
-                    if acts.is_empty() {
+                    if !is_here {
                         let message = format!("`{repository}` has no manifest `{digest}`");
                         return Err(RegistryError::from(Problem::new(ErrorCode::ManifestUnknown, message)));
                     }
@@ -158,15 +163,18 @@ impl Registry {
     }
 }
 
-/// `None` when the repository does not have it.
+/// `None` when the repository does not have it; no act when just that was said before.
 async fn judge(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: &Digest,
-    (finding, now): (&Finding, Timestamp),
-) -> Result<Option<Act>, RegistryError> {
-    let Some(locks) = db::locks_of_manifest(tx, repository, digest).await? else { return Ok(None) };
-    let locks = locks.in_quarantine(finding.state);
+    (finding, is_quarantined, now): (&Finding, bool, Timestamp),
+) -> Result<Option<Option<Act>>, RegistryError> {
+    let Some(before) = db::locks_of_manifest(tx, repository, digest).await? else { return Ok(None) };
+    let locks = before.in_quarantine(finding.state);
+    if locks == before && db::quarantine_details_in(tx, repository, digest).await? == finding.details {
+        return Ok(Some(None));
+    }
     let pushed = db::quarantine(tx, (repository, digest), locks, &finding.details).await?;
     for tag in &pushed.tags {
         // What was held back may go to other registries now.
@@ -179,8 +187,10 @@ async fn judge(
     let details = json!({
         "tag": pushed.tags.first(), "tags": pushed.tags, "media_type": pushed.media_type, "bytes": pushed.bytes,
         "details": finding.details,
+        // Whether anybody notices.
+        "effective": is_quarantined && locks != before,
     });
-    Ok(Some(Act::new(action, object(repository, digest)).details(details)))
+    Ok(Some(Some(Act::new(action, object(repository, digest)).details(details))))
 }
 
 /// A tag is as if it were not there; a digest is known to who asks for it. The words are ACR's.

@@ -61,12 +61,12 @@ impl Registry {
     ) -> Result<Vec<Deleted>, RegistryError> {
         let most = most.min(limit::PAGE) as usize;
         let mut after = (after.0.to_owned(), after.1.to_owned(), after.2.to_owned());
-        let mut out = Vec::new();
+        let (mut out, now) = (Vec::new(), self.inner.clock.now());
         for range in self.ranges(identity, prefix).await? {
             let mut more = most > 0;
             while more {
                 let from = (after.0.as_str(), after.1.as_str(), after.2.as_str());
-                let rows = db::deleted_page(self.db(), &range, from, limit::PAGE.into()).await?;
+                let rows = db::deleted_page(self.db(), (&range, now), from, limit::PAGE.into()).await?;
                 more = rows.len() == limit::PAGE as usize;
                 for row in rows {
                     let tag = row.tag.clone().unwrap_or_default();
@@ -84,8 +84,9 @@ impl Registry {
         Ok(out)
     }
 
-    /// Brings a deleted tag back with its manifest, or a deleted manifest with the tags that went with it.
-    /// A tag that points elsewhere now stays there. It is a push, by rights and by rules.
+    /// Brings a deleted tag back with its manifest, or a deleted manifest with the tags that went with it; and what
+    /// the manifest is made of, with what referred to it and went with it. A tag that points elsewhere now stays there.
+    /// It is a push by rights, and by rules what it was when it came: what promotion let in comes back.
     pub async fn restore(
         &self,
         identity: &Identity,
@@ -98,18 +99,19 @@ impl Registry {
         let context = (repository.clone(), name, self.inner.clock.now());
         seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, name, now), tx| {
             Box::pin(async move {
+                db::hold_rules(tx).await?;
                 blob::check_writable(tx, repository).await?;
                 let (restored, action) = match name {
                     ManifestName::Tag(tag) => {
                         (tag_back(tx, repository, tag, *now).await?, Action::TagRestore)
                     }
                     ManifestName::Digest(digest) => {
-                        let tags = manifest_back(tx, repository, digest, *now).await?;
-                        let restored = tags.map(|tags| Restored { digest: *digest, tags });
+                        let back = manifest_back(tx, repository, digest, *now).await?;
+                        let restored = back.map(|(tags, acts)| (Restored { digest: *digest, tags }, acts));
                         (restored, Action::ManifestRestore)
                     }
                 };
-                let restored = restored.ok_or_else(|| {
+                let (restored, mut acts) = restored.ok_or_else(|| {
                     let message = format!("`{repository}` has no deleted `{name}` that can be restored");
                     Problem::new(ErrorCode::ManifestUnknown, message).hint("see `seaworthy image deleted`")
                 })?;
@@ -117,11 +119,12 @@ impl Registry {
                 let what = (restored.tags.as_slice(), &restored.digest);
                 // What came from an upstream comes back below its cache, where nothing is pushed.
                 let is_cached = db::filled_in(tx, repository, &restored.digest).await?.is_some();
-                let way = if is_cached { Way::Cache } else { Way::Push };
+                let way = if is_cached { Way::Cache } else { Way::Promotion };
                 rules::check_push(tx, repository, way, what).await?;
                 let act = Act::new(action, object(repository, &restored.digest))
                     .details(json!({"tags": restored.tags}));
-                Ok::<_, RegistryError>((restored, vec![act]))
+                acts.insert(0, act);
+                Ok::<_, RegistryError>((restored, acts))
             })
         })
         .await
@@ -133,37 +136,37 @@ async fn tag_back(
     repository: &RepoName,
     tag: &Tag,
     now: Timestamp,
-) -> Result<Option<Restored>, RegistryError> {
-    let Some(digest) = db::deleted_tag(tx, repository, tag).await? else { return Ok(None) };
+) -> Result<Option<(Restored, Vec<Act>)>, RegistryError> {
+    let Some(digest) = db::deleted_tag(tx, repository, tag, now).await? else { return Ok(None) };
     if let Some(other) = db::target_of(tx, repository, tag).await? {
         let message = format!("`{repository}:{tag}` points at {other} now");
         let hint = "delete the tag first, or restore the manifest by its digest";
         return Err(Problem::new(ErrorCode::Conflict, message).hint(hint).into());
     }
     let is_here = db::manifest_facts(tx, repository, &digest).await?.is_some();
-    let mut tags = Vec::new();
+    let (mut tags, mut acts) = (Vec::new(), Vec::new());
     if !is_here {
         match manifest_back(tx, repository, &digest, now).await? {
-            Some(back) => tags = back,
+            Some(back) => (tags, acts) = back,
             None => return Ok(None),
         }
     }
     if !tags.contains(tag) {
         let held = db::set_tag(tx, repository, tag, &digest, now).await?;
         quota::charge(tx, repository, held).await?;
-        db::undelete_tag(tx, repository, tag, &digest).await?;
         tags.push(tag.clone());
     }
-    Ok(Some(Restored { digest, tags }))
+    Ok(Some((Restored { digest, tags }, acts)))
 }
 
-/// Brings a deleted manifest back; returns the tags that came with it. `None` when it was not deleted.
+/// Brings a deleted manifest back; returns the tags that came with it, and what is to be said of its parts. `None` when
+/// it was not deleted.
 async fn manifest_back(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: &Digest,
     now: Timestamp,
-) -> Result<Option<Vec<Tag>>, RegistryError> {
+) -> Result<Option<(Vec<Tag>, Vec<Act>)>, RegistryError> {
     let Some(deleted) = db::deleted_manifest(tx, repository, digest).await? else { return Ok(None) };
     let tags = db::undelete_tags(tx, repository, digest, deleted.deleted_at).await?;
     if !rows_back(tx, (repository, digest), &deleted, now).await? {
@@ -172,12 +175,36 @@ async fn manifest_back(
     for tag in &tags {
         let held = db::set_tag(tx, repository, tag, digest, now).await?;
         quota::charge(tx, repository, held).await?;
-        db::undelete_tag(tx, repository, tag, digest).await?;
     }
     if tags.is_empty() {
         db::enqueue(tx, &db::Subject::Manifest(repository.clone(), *digest), now, "restored").await?;
     }
-    Ok(Some(tags))
+    let acts = parts_back(tx, repository, (*digest, deleted.deleted_at), now).await?;
+    Ok(Some((tags, acts)))
+}
+
+/// Brings back what a manifest is made of, whoever deleted it: an index without its images is none. What referred to it
+/// or to a part comes with it if it went with it, as a repository's signatures do.
+async fn parts_back(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    whole: (Digest, Timestamp),
+    now: Timestamp,
+) -> Result<Vec<Act>, RegistryError> {
+    let (mut acts, mut next) = (Vec::new(), vec![whole]);
+    while let Some((digest, deleted_at)) = next.pop() {
+        for part in db::deleted_parts(tx, repository, (&digest, deleted_at)).await? {
+            let Some(deleted) = db::deleted_manifest(tx, repository, &part).await? else { continue };
+            if !rows_back(tx, (repository, &part), &deleted, now).await? {
+                continue;
+            }
+            db::enqueue(tx, &db::Subject::Manifest(repository.clone(), part), now, "restored").await?;
+            let act = Act::new(Action::ManifestRestore, object(repository, &part));
+            acts.push(act.details(json!({"tags": [], "part_of": digest})));
+            next.push((part, deleted.deleted_at));
+        }
+    }
+    Ok(acts)
 }
 
 /// Brings a manifest back that was collected, for an index that wants it after all. What somebody deleted
@@ -220,10 +247,14 @@ async fn rows_back(
         now,
         is_cached: db::filled_in(tx, repository, digest).await?.is_some(),
     };
-    let blobs = db::deleted_blobs_of_index(tx, repository, digest).await?;
+    let named = db::deleted_blobs(tx, (repository, digest), "blob").await?;
+    let elsewhere = db::deleted_blobs(tx, (repository, digest), "held").await?;
     let mut held = db::insert_manifest(tx, &new).await?;
-    for (blob, size) in blobs {
+    for (blob, size) in named {
         held = held.and(db::name_in_index(tx, (repository, digest), (&blob, size)).await?);
+    }
+    for (blob, size) in elsewhere {
+        held = held.and(db::hold_blob(tx, repository, &blob, size).await?);
     }
     quota::charge(tx, repository, held).await?;
     Ok(true)

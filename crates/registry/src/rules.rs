@@ -120,7 +120,7 @@ pub(crate) enum Way {
 }
 
 /// Refuses a write of tags that a rule forbids, and of anything where a cache is; true when what is written is in
-/// quarantine.
+/// quarantine. Behind [`db::hold_rules`].
 pub(crate) async fn check_push(
     tx: &mut Tx<'_>,
     repository: &RepoName,
@@ -148,7 +148,8 @@ pub(crate) async fn check_push(
     Ok(hides)
 }
 
-/// Refuses to delete what an immutable tag names: the tag, its manifest or a child of it, its repository.
+/// Refuses to delete what an immutable tag names: the tag, its manifest or a child of it, its repository. Behind
+/// [`db::hold_rules`].
 pub(crate) async fn check_deletion(
     tx: &mut Tx<'_>,
     repository: &RepoName,
@@ -244,7 +245,10 @@ impl Registry {
     pub async fn set_rules(&self, identity: &Identity, rules: RepositoryRules) -> Result<(), RegistryError> {
         self.may_rule(identity, &rules.prefix).await?;
         seaworthy_ledger::write(self.db(), &identity.actor, rules, |rules, tx| {
-            Box::pin(async move { Ok::<_, RegistryError>(((), vec![put(tx, rules).await?])) })
+            Box::pin(async move {
+                db::hold_rules_alone(tx).await?;
+                Ok::<_, RegistryError>(((), vec![put(tx, rules).await?]))
+            })
         })
         .await
     }
@@ -258,6 +262,7 @@ impl Registry {
         self.may_rule(identity, &change.prefix).await?;
         seaworthy_ledger::write(self.db(), &identity.actor, change, |change, tx| {
             Box::pin(async move {
+                db::hold_rules_alone(tx).await?;
                 let before = db::rules_at(tx, &change.prefix).await?;
                 let rules =
                     change.clone().of(before.unwrap_or_else(|| RepositoryRules::none(&change.prefix)));
@@ -273,6 +278,7 @@ impl Registry {
         self.may_rule(identity, prefix).await?;
         seaworthy_ledger::write(self.db(), &identity.actor, prefix.clone(), |prefix, tx| {
             Box::pin(async move {
+                db::hold_rules_alone(tx).await?;
                 if !db::remove_rules(tx, &prefix.to_string()).await? {
                     let message = format!("there are no rules for `{prefix}`");
                     return Err(RegistryError::from(Problem::new(ErrorCode::NotFound, message)));

@@ -444,7 +444,21 @@ async fn an_index_leaves_quarantine_with_its_images(test: TestDb) {
         let put = format!("/v2/a/manifests/{digest}?{}", part.trim_start_matches('&'));
         assert_eq!(client.put_as(&put, INDEX, &index).await.status, StatusCode::CREATED, "{put}");
     }
-    assert_eq!(client.send("PATCH", &path, &[], passed.clone()).await.status, StatusCode::OK);
+    // What was said before is said once; other details are news that change nothing for who pulls.
+    let releases = async || {
+        let sql = "SELECT leaf FROM ledger_leaves WHERE action = 'manifest.release' ORDER BY id";
+        let rows = world.test.db.fetch_all(sql, &[]).await.expect("query");
+        let leaves =
+            rows.iter().map(|row| row.json::<Value>(0).expect("a leaf")["details"]["effective"].clone());
+        leaves.collect::<Vec<_>>()
+    };
+    assert_eq!(releases().await, [true, true, true]);
+    for (details, count) in [("", 3), ("looked at", 6), ("looked at", 6)] {
+        let again = json!({"quarantineState": "Passed", "quarantineDetails": details}).to_string();
+        assert_eq!(client.send("PATCH", &path, &[], again).await.status, StatusCode::OK);
+        let told = releases().await;
+        assert_eq!((told.len(), told[3..].iter().all(|it| it == false)), (count, true), "{details}");
+    }
     let sql = "SELECT leaf FROM ledger_leaves WHERE action = 'manifest.release' AND object LIKE $1 ORDER BY id DESC LIMIT 1";
     let like = format!("%{digest}");
     let rows = world.test.db.fetch_all(sql, seaworthy_store::args![&like]).await.expect("query");
@@ -471,6 +485,11 @@ async fn an_index_leaves_quarantine_with_its_images(test: TestDb) {
     }
     let path = format!("/acr/v1/a/_manifests/{}", below[0]);
     assert_eq!(client.send("PATCH", &path, &[], passed.clone()).await.status, StatusCode::OK);
+    // Nor is anything let out where nothing is held.
+    quarantine(&world, "*", false).await;
+    let path = format!("/acr/v1/a/_manifests/{}", below[1]);
+    assert_eq!(client.send("PATCH", &path, &[], passed.clone()).await.status, StatusCode::OK);
+    assert_eq!(releases().await.last(), Some(&json!(false)));
     let none = format!("/acr/v1/a/_manifests/{}", Digest::sha256(b"none"));
     assert_eq!(client.send("PATCH", &none, &[], passed).await.status, StatusCode::NOT_FOUND);
 }

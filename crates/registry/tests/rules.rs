@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::client::{INDEX, ROOMS, World, artifact};
 
 db_tests!(super::ROOMS; an_index_is_promoted_with_all_its_parts, a_promotion_is_bounded, rules_are_bounded,
-    a_rule_that_came_before_wins, some_rules_change_and_others_stay);
+    a_rule_that_came_before_wins, some_rules_change_and_others_stay, a_rule_that_is_told_holds);
 
 fn rules(value: serde_json::Value) -> RepositoryRules {
     serde_json::from_value(value).expect("rules")
@@ -45,6 +45,45 @@ async fn some_rules_change_and_others_stay(test: TestDb) {
     let none = serde_json::from_value(json!({"prefix": "a", "promotion_only": false})).expect("a change");
     assert!(world.registry.change_rules(&pusher, none).await.is_err(), "a right on policies");
     assert_eq!(world.registry.rules(&operator).await.expect("listed"), listed);
+}
+
+/// Whoever was told of a rule may count on it: a write that began before it ends before it, or not at all.
+async fn a_rule_that_is_told_holds(test: TestDb) {
+    const ROUNDS: usize = 40;
+    const AT_ONCE: usize = 6;
+    let world = World::new(test).await;
+    let (client, operator) = (world.operator(), Identity::operator(0));
+    let lanes = (0..AT_ONCE).map(|lane| {
+        let (client, operator, registry) = (client.clone(), operator.clone(), world.registry.clone());
+        async move {
+            for round in 0..ROUNDS {
+                let (repository, name) = (format!("r{lane}"), format!("{lane}-{round}"));
+                client.put_image(&format!("{repository}:1"), &[name.as_bytes()]).await;
+                let (_, other) =
+                    client.put_image(&format!("{repository}:2"), &[name.as_bytes(), b"more"]).await;
+                let path = format!("/v2/{repository}/manifests/1");
+                let held = rules(json!({"prefix": repository, "immutable": ["1"]}));
+                let points = async || client.get(&path).await.header("docker-content-digest").to_owned();
+                let write = async {
+                    match round % 2 {
+                        0 => client.put_manifest(&repository, "1", &other).await.status,
+                        _ => client.send("DELETE", &path, &[], "").await.status,
+                    }
+                };
+                let told = async {
+                    registry.set_rules(&operator, held).await.expect("set");
+                    points().await
+                };
+                let (seen, status) = tokio::join!(told, write);
+                assert_eq!(seen, points().await, "{status}");
+                registry
+                    .remove_rules(&operator, &repository.parse().expect("a prefix"))
+                    .await
+                    .expect("removed");
+            }
+        }
+    });
+    futures_util::future::join_all(lanes).await;
 }
 
 fn promotion(digest: Digest, to: &str, tag: Option<&str>) -> Promotion {

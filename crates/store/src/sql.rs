@@ -253,6 +253,15 @@ impl<'c> Tx<'c> {
         self.fetch_all(sql, args).await
     }
 
+    /// Runs a `LOCK TABLE` until this transaction ends, on PostgreSQL: SQLite's one writer has all tables. It takes no
+    /// snapshot, so who waits here sees what was committed meanwhile; behind a query, it would not.
+    pub async fn lock_table(&mut self, sql: &'static str) -> Result<(), DbError> {
+        match self.conn {
+            Conn::Sqlite(_) => Ok(()),
+            Conn::Postgres(_) => self.execute(sql, &[]).await.map(|_| ()),
+        }
+    }
+
     fn failed(&mut self, sql: &str, error: sqlx::Error) -> DbError {
         let source = DriverError::from(error);
         self.lost_race |= source.is_lost_race();

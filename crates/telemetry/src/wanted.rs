@@ -164,8 +164,12 @@ impl Told {
         Some(Subject { repository: repository.parse().ok()?, digest, tag })
     }
 
-    /// The messages that a format makes of it: Azure's registry names one tag in each.
+    /// The messages that a format makes of it: Azure's registry names one tag in each, and tells of no push when what is
+    /// let out was not hidden.
     pub(crate) fn messages(&self, format: Format) -> Vec<Self> {
+        if format == Format::Acr && self.record.details.get("effective") == Some(&Value::Bool(false)) {
+            return Vec::new();
+        }
         let names_tags = matches!(acr_action(self.record.action), Some("push" | "quarantine"));
         let tags = match self.record.details.get("tags") {
             Some(Value::Array(tags)) if format == Format::Acr && names_tags && tags.len() > 1 => tags,

@@ -118,11 +118,14 @@ async fn azure_is_told_of_each_tag(test: TestDb) {
             tagged(Action::ManifestPush, json!(["a", "b", "c"])),
             tagged(Action::ManifestRelease, json!(["d", "e"])),
             tagged(Action::ManifestRelease, json!(["f"])),
+            // Nothing was held there.
+            tagged(Action::ManifestRelease, json!(["g"]))
+                .details(json!({"tag": "g", "tags": ["g"], "effective": false})),
             tagged(Action::ManifestDelete, json!(["a", "b"])),
         ])
         .await;
     world.read_all(&world.room).await;
-    assert_eq!(world.told(&all).await.iter().filter(|it| it.tag.is_none()).count(), 5, "each at once");
+    assert_eq!(world.told(&all).await.iter().filter(|it| it.tag.is_none()).count(), 6, "each at once");
     let mut told = world.told(&azure).await;
     told.sort_by(|a, b| (a.index, &a.tag).cmp(&(b.index, &b.tag)));
     let tags: Vec<Option<&str>> = told.iter().map(|it| it.tag.as_deref()).collect();

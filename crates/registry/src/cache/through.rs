@@ -337,6 +337,7 @@ impl Errand {
 
 /// True when a lock or a rule keeps a tag from deletion.
 async fn is_kept(tx: &mut Tx<'_>, repository: &RepoName, tag: &Tag) -> Result<bool, RegistryError> {
+    db::hold_rules(tx).await?;
     let (of_repository, of_tag) = (
         db::held_alone(tx, repository).await?.unwrap_or_default(),
         db::locks_of_tag(tx, repository, tag).await?.unwrap_or_default(),

@@ -68,8 +68,16 @@ impl Look {
             return Ok(vec![]);
         };
         match fate::decide(&facts, self.untagged, now) {
-            Fate::Kept(_) => db::settle(tx, &self.review).await?,
-            Fate::KeptUntil(_, due) => db::postpone(tx, &self.review, due).await?,
+            // Its deleted tags end all the same.
+            Fate::Kept(_) => match facts.tag_until {
+                Some(until) => db::postpone(tx, &self.review, until).await?,
+                None => db::settle(tx, &self.review).await?,
+            },
+            // The rule may be another by then.
+            Fate::KeptUntil(_, due) => {
+                let again = now.plus_seconds(limit::RECHECK_SECONDS);
+                db::postpone(tx, &self.review, due.min(again)).await?;
+            }
             Fate::Goes => {
                 let until = self.collection.until(now);
                 let by = Actor::system().name;

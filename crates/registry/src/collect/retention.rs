@@ -205,11 +205,7 @@ impl Registry {
             None => None,
         };
         if let Some(rules) = &rules {
-            let judged = self.judge_tags(repository, rules).await?;
-            self.pause(Point::Judged).await;
-            for (tag, ruling) in judged.into_iter().filter(|(_, ruling)| !ruling.keeps) {
-                self.expire(repository, tag, ruling).await?;
-            }
+            self.expire_by(repository, rules).await?;
         }
         let again = self.inner.clock.now().plus_seconds(limit::RECHECK_SECONDS);
         let context = (review.clone(), rules.is_some(), again);
@@ -224,37 +220,61 @@ impl Registry {
         .await
     }
 
-    /// Removes a tag that is still what was judged: not moved, locked, pulled or started since.
+    /// Removes what rules do not keep, as long as they are the repository's. It takes a while where that is much, so
+    /// what the others are by then is judged anew again and again.
+    async fn expire_by(&self, repository: &RepoName, rules: &RetentionRules) -> Result<(), RegistryError> {
+        let mut after = String::new();
+        loop {
+            let judged = self.judge_tags(repository, rules).await?;
+            self.pause(Point::Judged).await;
+            let goes = |(tag, ruling): &(TagFacts, Ruling)| !ruling.keeps && tag.name > after;
+            let some: Vec<_> = judged.into_iter().filter(goes).take(limit::EXPIRED_AT_ONCE).collect();
+            let Some((last, _)) = some.last() else { return Ok(()) };
+            after.clone_from(&last.name);
+            for (tag, ruling) in some {
+                if !self.expire(repository, (tag, ruling), rules).await? {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Removes a tag that is still what was judged: not moved, locked, pulled or started since. False when the rules
+    /// are not the repository's any more.
     async fn expire(
         &self,
         repository: &RepoName,
-        judged: TagFacts,
-        ruling: Ruling,
-    ) -> Result<(), RegistryError> {
+        (judged, ruling): (TagFacts, Ruling),
+        rules: &RetentionRules,
+    ) -> Result<bool, RegistryError> {
         self.flush_pulls().await?;
-        let Ok(name) = judged.name.parse::<Tag>() else { return Ok(()) };
+        let Ok(name) = judged.name.parse::<Tag>() else { return Ok(true) };
         let at = self.inner.clock.now();
         let until = self.inner.config.collection.until(at);
         let removal = Removal { by: Actor::system().name, reason: "retention", at, until };
-        let context = (repository.clone(), name, judged, ruling, removal);
+        let context = (repository.clone(), name, judged, ruling, removal, rules.clone());
         seaworthy_ledger::write(self.db(), &Actor::system(), context, |context, tx| {
             Box::pin(async move {
-                let (repository, name, judged, ruling, removal) = context;
+                let (repository, name, judged, ruling, removal, rules) = context;
                 let named = ManifestName::Tag(name.clone());
+                db::hold_rules(tx).await?;
                 // What is judged holds until it is done.
                 db::held_alone(tx, repository).await?;
+                if db::retention_of(tx, repository).await?.as_ref() != Some(rules) {
+                    return Ok::<_, RegistryError>((false, vec![]));
+                }
                 match rules::check_deletion(tx, repository, Some(&named)).await {
-                    Err(RegistryError::Refused(_)) => return Ok::<_, RegistryError>(((), vec![])),
+                    Err(RegistryError::Refused(_)) => return Ok((true, vec![])),
                     checked => checked?,
                 }
                 let now = db::tag_to_judge(tx, repository, name).await?;
                 if now.as_ref() != Some(judged) || db::runs(tx, repository, &judged.digest).await? {
-                    return Ok(((), vec![]));
+                    return Ok((true, vec![]));
                 }
                 db::delete_tag(tx, repository, name, removal).await?;
                 let act = Act::new(Action::TagExpire, format!("repositories/{repository}:{name}"))
                     .details(json!({"digest": judged.digest, "rule": ruling.rule}));
-                Ok(((), vec![act]))
+                Ok((true, vec![act]))
             })
         })
         .await

@@ -197,7 +197,7 @@ pub(crate) async fn hold_on(tx: &mut Tx<'_>, row: &BlobRow, now: Timestamp) -> R
                    WHERE h.repository = f.repository AND h.digest = f.digest))
              UNION ALL
              SELECT 1 FROM registry_deleted_references
-             WHERE digest = $1 AND kind <> 'child' AND kind <> 'foreign' LIMIT 1",
+             WHERE digest = $1 AND kind NOT IN ('child', 'foreign', 'subject') LIMIT 1",
             args![&digest],
         )
         .await?;
@@ -293,8 +293,8 @@ pub(crate) async fn insert_link(
 }
 
 /// Length of a blob that a manifest of `repository` by `pusher` may name: a manifest there that is not locked against
-/// reading names it already, or the pusher brought it. What only a manifest of an upstream names is not, until its bytes
-/// came. One that was condemned is taken back.
+/// reading names it already, or did so lately (who asked was told that it is here), or the pusher brought it. What only a
+/// manifest of an upstream names is not, until its bytes came. One that was condemned is taken back.
 pub(crate) async fn name_blob(
     tx: &mut Tx<'_>,
     repository: &RepoName,
@@ -314,8 +314,23 @@ pub(crate) async fn name_blob(
                         AND (NOT EXISTS (SELECT 1 FROM registry_cached AS c
                                 WHERE c.repository = $1 AND c.digest = f.manifest)
                              OR EXISTS (SELECT 1 FROM registry_links AS l
+                                WHERE l.repository = $1 AND l.digest = $2 AND l.reader = 1)))
+                  OR EXISTS (SELECT 1 FROM registry_deleted_references AS f
+                      JOIN registry_deleted AS d ON d.repository = $1 AND d.digest = f.manifest
+                          AND d.kind = 'manifest' AND d.name = ''
+                      WHERE f.repository = $1 AND f.digest = $2 AND f.kind IN ('config', 'layer', 'blob')
+                        AND d.deleted_at > $5 AND (COALESCE(d.locks, 0) & $4) = 0
+                        AND (NOT EXISTS (SELECT 1 FROM registry_cached AS c
+                                WHERE c.repository = $1 AND c.digest = f.manifest)
+                             OR EXISTS (SELECT 1 FROM registry_links AS l
                                 WHERE l.repository = $1 AND l.digest = $2 AND l.reader = 1))))",
-            args![repository.as_str(), &digest.to_string(), pusher, Ability::Read.bit()],
+            args![
+                repository.as_str(),
+                &digest.to_string(),
+                pusher,
+                Ability::Read.bit(),
+                now.plus_seconds(-limit::LEASE_SECONDS / 2).as_micros(),
+            ],
         )
         .await?;
     let Some(row) = row else { return Ok(None) };

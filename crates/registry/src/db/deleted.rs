@@ -48,23 +48,49 @@ pub(crate) async fn deleted_tag(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     tag: &Tag,
+    now: Timestamp,
 ) -> Result<Option<Digest>, DbError> {
     let row = tx
         .fetch_optional(
-            "SELECT digest FROM registry_deleted WHERE repository = $1 AND kind = 'tag' AND name = $2
+            "SELECT digest FROM registry_deleted WHERE repository = $1 AND kind = 'tag' AND name = $2 AND until > $3
              ORDER BY deleted_at DESC, digest LIMIT 1",
-            args![repository.as_str(), tag.as_str()],
+            args![repository.as_str(), tag.as_str(), now.as_micros()],
         )
         .await?;
     row.map(|row| row.parsed(0)).transpose()
 }
 
-/// A manifest is back: forgets that it was deleted, and returns the locks that it had. `None` when it was
-/// not deleted.
+/// What is of a manifest and was deleted too, with the time of its deletion: what it names as its children, and what
+/// referred to it and went with it, `deleted_at`.
+pub(crate) async fn deleted_parts(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    (manifest, deleted_at): (&Digest, Timestamp),
+) -> Result<Vec<Digest>, DbError> {
+    let rows = tx
+        .fetch_all(
+            "SELECT d.digest FROM registry_references AS f
+             JOIN registry_deleted AS d ON d.repository = f.repository AND d.digest = f.digest
+                 AND d.kind = 'manifest' AND d.name = ''
+             WHERE f.repository = $1 AND f.manifest = $2 AND f.kind = 'child'
+             UNION SELECT d.digest FROM registry_deleted_references AS f
+             JOIN registry_deleted AS d ON d.repository = f.repository AND d.digest = f.manifest
+                 AND d.kind = 'manifest' AND d.name = ''
+             WHERE f.digest = $2 AND f.repository = $1 AND f.kind = 'subject' AND d.deleted_at = $3
+             ORDER BY 1",
+            args![repository.as_str(), &manifest.to_string(), deleted_at.as_micros()],
+        )
+        .await?;
+    rows.iter().map(|row| row.parsed(0)).collect()
+}
+
+/// A manifest is back, or over: forgets that it was deleted, and returns the locks that it had. `None` when it was
+/// not deleted. What only it kept is looked at.
 pub(crate) async fn undelete_manifest(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: &Digest,
+    now: Timestamp,
 ) -> Result<Option<Locks>, DbError> {
     let (name, text) = (repository.as_str(), digest.to_string());
     let sql = "DELETE FROM registry_deleted
@@ -72,6 +98,16 @@ pub(crate) async fn undelete_manifest(
          RETURNING COALESCE(locks, 0)";
     let rows = tx.fetch_all(sql, args![name, &text]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
+    tx.execute(
+        "INSERT INTO registry_reviews (kind, repository, digest, due, tries, reason, epoch)
+         SELECT DISTINCT 'blob', '', digest, CAST($3 AS BIGINT), 0, 'manifest', 0 FROM registry_deleted_references
+         WHERE repository = $1 AND manifest = $2 AND kind NOT IN ('child', 'subject')
+         ON CONFLICT (kind, repository, digest) DO UPDATE SET reason = excluded.reason,
+             epoch = registry_reviews.epoch + 1,
+             due = CASE WHEN registry_reviews.due < excluded.due THEN registry_reviews.due ELSE excluded.due END",
+        args![name, &text, now.as_micros()],
+    )
+    .await?;
     let sql = "DELETE FROM registry_deleted_references WHERE repository = $1 AND manifest = $2";
     tx.execute(sql, args![name, &text]).await?;
     Ok(Some(Locks::from_bits(row.int(0)?)))
@@ -133,18 +169,8 @@ pub(crate) async fn purge_manifest(
     now: Timestamp,
 ) -> Result<(), DbError> {
     let (name, text) = (repository.as_str(), digest.to_string());
-    tx.execute(
-        "INSERT INTO registry_reviews (kind, repository, digest, due, tries, reason, epoch)
-         SELECT DISTINCT 'blob', '', digest, CAST($3 AS BIGINT), 0, 'manifest', 0 FROM registry_deleted_references
-         WHERE repository = $1 AND manifest = $2 AND kind <> 'child'
-         ON CONFLICT (kind, repository, digest) DO UPDATE SET reason = excluded.reason,
-             epoch = registry_reviews.epoch + 1,
-             due = CASE WHEN registry_reviews.due < excluded.due THEN registry_reviews.due ELSE excluded.due END",
-        args![name, &text, now.as_micros()],
-    )
-    .await?;
     enqueue_followers(tx, repository, digest, now).await?;
-    undelete_manifest(tx, repository, digest).await?;
+    undelete_manifest(tx, repository, digest, now).await?;
     for sql in [
         // A tag alone cannot come back.
         "DELETE FROM registry_deleted WHERE repository = $1 AND digest = $2 AND kind = 'tag'",
@@ -176,10 +202,10 @@ pub(crate) struct DeletedRow {
     pub(crate) until: Timestamp,
 }
 
-/// A page of what was deleted in repositories that begin with `prefix`: after (repository, tag, digest).
+/// A page of what was deleted in a range of repositories and can be restored `now`: after (repository, tag, digest).
 pub(crate) async fn deleted_page(
     db: &Db,
-    range: &NameRange,
+    (range, now): (&NameRange, Timestamp),
     after: (&str, &str, &str),
     most: i64,
 ) -> Result<Vec<DeletedRow>, DbError> {
@@ -191,9 +217,9 @@ pub(crate) async fn deleted_page(
         .fetch_all(
             "SELECT repository, name, digest, media_type, deleted_at, deleted_by, reason, until
              FROM registry_deleted WHERE repository >= $1 AND repository < $2
-               AND (repository, name, digest) > ($3, $4, $5)
+               AND (repository, name, digest) > ($3, $4, $5) AND until > $7
              ORDER BY repository, name, digest LIMIT $6",
-            args![first, range.end.as_str(), after.0, after.1, after.2, most],
+            args![first, range.end.as_str(), after.0, after.1, after.2, most, now.as_micros()],
         )
         .await?;
     rows.iter().map(read_deleted).collect()

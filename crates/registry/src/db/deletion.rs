@@ -147,9 +147,13 @@ async fn set_aside(
     )
     .await?;
     tx.execute(
+        // What is said to be elsewhere and is held here is held again when it is restored, and kept until then.
         "INSERT INTO registry_deleted_references (repository, manifest, kind, digest)
-         SELECT repository, manifest, kind, digest FROM registry_references
-         WHERE repository = $1 AND manifest >= $2 AND manifest <= $3
+         SELECT f.repository, f.manifest, CASE WHEN f.kind = 'foreign' AND EXISTS (SELECT 1 FROM registry_holdings AS h
+             WHERE h.repository = f.repository AND h.digest = f.digest) THEN 'held' ELSE f.kind END, f.digest
+         FROM registry_references AS f WHERE f.repository = $1 AND f.manifest >= $2 AND f.manifest <= $3
+         UNION SELECT repository, digest, 'subject', subject FROM registry_manifests
+         WHERE repository = $1 AND digest >= $2 AND digest <= $3 AND subject IS NOT NULL
          ON CONFLICT (repository, manifest, kind, digest) DO NOTHING",
         args![name, &first, &last],
     )

@@ -39,20 +39,26 @@ pub(super) async fn hold_named(
     (repository, manifest): (&RepoName, &Digest),
     is_cached: bool,
 ) -> Result<Change, DbError> {
+    // Read and not left to a conflict, of which another transaction that lets go of one is not told.
     let rows = tx
         .fetch_all(
-            "INSERT INTO registry_holdings (repository, digest, size)
-             SELECT DISTINCT f.repository, f.digest, b.size FROM registry_references AS f
+            "SELECT DISTINCT f.digest, b.size FROM registry_references AS f
              JOIN registry_blobs AS b ON b.digest = f.digest
              WHERE f.repository = $1 AND f.manifest = $2 AND b.state <> 'deleting'
                AND f.kind <> 'child' AND f.kind <> 'foreign'
+               AND NOT EXISTS (SELECT 1 FROM registry_holdings AS h
+                   WHERE h.repository = f.repository AND h.digest = f.digest)
                AND ($3 = 0 OR EXISTS (SELECT 1 FROM registry_links AS l
                    WHERE l.repository = f.repository AND l.digest = f.digest AND l.reader = 1))
-             ON CONFLICT (repository, digest) DO NOTHING RETURNING size",
+             ORDER BY f.digest",
             args![repository.as_str(), &manifest.to_string(), is_cached],
         )
         .await?;
-    sum(&rows, 0)
+    let mut held = Change::default();
+    for row in &rows {
+        held = held.and(hold_blob(tx, repository, &row.parsed(0)?, row.count(1)?).await?);
+    }
+    Ok(held)
 }
 
 fn sum(rows: &[Row], column: usize) -> Result<Change, DbError> {
@@ -137,7 +143,9 @@ pub(crate) async fn is_brought_in_vain(tx: &mut Tx<'_>, digest: &Digest) -> Resu
         .fetch_optional(
             "SELECT 1 FROM registry_links AS l WHERE l.digest = $1 AND NOT EXISTS
                  (SELECT 1 FROM registry_references AS f
-                  WHERE f.repository = l.repository AND f.digest = $1 AND f.kind <> 'child') LIMIT 1",
+                  WHERE f.repository = l.repository AND f.digest = $1 AND f.kind <> 'child')
+             AND NOT EXISTS (SELECT 1 FROM registry_deleted_references AS d
+                  WHERE d.repository = l.repository AND d.digest = $1 AND d.kind NOT IN ('child', 'subject')) LIMIT 1",
             args![&digest.to_string()],
         )
         .await?;
@@ -149,7 +157,9 @@ pub(crate) async fn forget_brought(tx: &mut Tx<'_>, digest: &Digest) -> Result<(
     tx.execute(
         "DELETE FROM registry_links WHERE digest = $1 AND NOT EXISTS
              (SELECT 1 FROM registry_references AS f WHERE f.repository = registry_links.repository
-               AND f.digest = $1 AND f.kind <> 'child')",
+               AND f.digest = $1 AND f.kind <> 'child')
+         AND NOT EXISTS (SELECT 1 FROM registry_deleted_references AS d WHERE d.repository = registry_links.repository
+               AND d.digest = $1 AND d.kind NOT IN ('child', 'subject'))",
         args![&digest.to_string()],
     )
     .await?;

@@ -171,15 +171,26 @@ pub(crate) async fn quarantine(
     })
 }
 
+const DETAILS: &str = "SELECT COALESCE(quarantine_details, '') FROM registry_manifests
+     WHERE repository = $1 AND digest = $2";
+
 /// What was said of a manifest in quarantine.
 pub(crate) async fn quarantine_details(
     db: &Db,
     repository: &RepoName,
     digest: &Digest,
 ) -> Result<String, DbError> {
-    let sql = "SELECT COALESCE(quarantine_details, '') FROM registry_manifests
-         WHERE repository = $1 AND digest = $2";
-    let row = db.fetch_optional(sql, args![repository.as_str(), &digest.to_string()]).await?;
+    let row = db.fetch_optional(DETAILS, args![repository.as_str(), &digest.to_string()]).await?;
+    row.map_or(Ok(String::new()), |row| row.text(0).map(str::to_owned))
+}
+
+/// [`quarantine_details`] as the transaction sees it.
+pub(crate) async fn quarantine_details_in(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    digest: &Digest,
+) -> Result<String, DbError> {
+    let row = tx.fetch_optional(DETAILS, args![repository.as_str(), &digest.to_string()]).await?;
     row.map_or(Ok(String::new()), |row| row.text(0).map(str::to_owned))
 }
 

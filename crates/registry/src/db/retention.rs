@@ -54,6 +54,21 @@ pub(crate) async fn count_retention(tx: &mut Tx<'_>) -> Result<i64, DbError> {
     row.map_or(Ok(0), |row| row.int(0))
 }
 
+/// The rules of a repository, which stay until the transaction has ended.
+pub(crate) async fn retention_of(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+) -> Result<Option<RetentionRules>, DbError> {
+    let rows = tx
+        .fetch_held(
+            "SELECT rules FROM registry_retention WHERE prefix = '' OR prefix = $1
+             OR substr($1, 1, length(prefix) + 1) = prefix || '/' ORDER BY length(prefix) DESC LIMIT 1 FOR SHARE",
+            args![repository.as_str()],
+        )
+        .await?;
+    rows.first().map(|row| row.json(0)).transpose()
+}
+
 /// Sets the rules of a prefix, and has its repositories looked at.
 pub(crate) async fn set_retention(
     tx: &mut Tx<'_>,

@@ -10,6 +10,17 @@ use crate::{limit, rules::RepositoryRules};
 /// The tables that [`rules`] reads.
 pub(crate) const RULES_IN: &[&str] = &["registry_rules"];
 
+/// Holds the rules of all repositories: none is set until the transaction has ended, so what it does is done before any
+/// that is told. Before its first query, which decides what it sees.
+pub(crate) async fn hold_rules(tx: &mut Tx<'_>) -> Result<(), DbError> {
+    tx.lock_table("LOCK TABLE registry_rules IN ROW SHARE MODE").await
+}
+
+/// [`hold_rules`] for who sets some: waits for all who write by the old ones.
+pub(crate) async fn hold_rules_alone(tx: &mut Tx<'_>) -> Result<(), DbError> {
+    tx.lock_table("LOCK TABLE registry_rules IN EXCLUSIVE MODE").await
+}
+
 /// All rules, in order of their prefixes.
 pub(crate) async fn rules(db: &Db) -> Result<Vec<RepositoryRules>, DbError> {
     let sql = "SELECT prefix, promotion_only, immutable, quota_bytes, quota_tags, quota_repositories, COALESCE(quarantine, 0)

@@ -91,7 +91,8 @@ pub(crate) async fn naming(db: &Db, digest: &Digest, most: i64) -> Result<Vec<Na
     let rows = db
         .fetch_all(
             "SELECT repository, manifest, kind, 0 FROM registry_references WHERE digest = $1
-             UNION ALL SELECT repository, manifest, kind, 1 FROM registry_deleted_references WHERE digest = $1
+             UNION ALL SELECT repository, manifest, CASE WHEN kind = 'held' THEN 'foreign' ELSE kind END, 1
+                 FROM registry_deleted_references WHERE digest = $1 AND kind <> 'subject'
              ORDER BY 1, 2, 3 LIMIT $2",
             args![&digest.to_string(), most],
         )
@@ -107,7 +108,7 @@ pub(crate) async fn naming_blob(db: &Db, digest: &Digest, most: i64) -> Result<V
                  (SELECT repository, manifest, kind, digest, 0 AS deleted FROM registry_references WHERE digest = $1
                   UNION ALL SELECT repository, manifest, kind, digest, 1 FROM registry_deleted_references
                   WHERE digest = $1) AS n
-             WHERE n.kind <> 'foreign'
+             WHERE n.kind NOT IN ('foreign', 'held', 'subject')
                AND CASE WHEN EXISTS (SELECT 1 FROM registry_cached AS c
                        WHERE c.repository = n.repository AND c.digest = n.manifest)
                    THEN EXISTS (SELECT 1 FROM registry_links AS l

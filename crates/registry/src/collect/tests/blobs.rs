@@ -16,14 +16,14 @@ use tokio_util::sync::CancellationToken;
 use super::{DAY, HOUR, Still, client::ROOMS, file, manifest_of};
 use crate::{Registry, db, limit, pauses::Point};
 
-db_tests!(super::ROOMS; gc_vs_head_then_manifest, gc_vs_mount, gc_vs_reupload_while_deleting,
+db_tests!(super::ROOMS; gc_vs_head_then_manifest, gc_vs_head_of_what_another_brought, gc_vs_mount, gc_vs_reupload_while_deleting,
     small_blobs_go_in_one_step, what_is_late_is_looked_at_without_a_rest,
     a_late_deleter_hits_nothing, two_gc_workers_two_replicas, lease_survives_restart,
     crash_between_rename_and_sql, crash_after_sql_before_reply, crash_mid_gc_delete, clock_jumps_backwards,
     what_is_named_stays, a_batch_is_bounded, pins_are_prolonged_at_half,
     a_broken_body_leaves_nothing, a_cut_request_ends_before_the_next, a_cut_request_keeps_its_blob, small_blobs_make_no_file, what_another_server_ends_without_a_file_leaves_none,
     a_session_is_finished_twice,
-    foreign_layers_that_were_pushed_stay, foreign_layers_keep_nothing_elsewhere,
+    foreign_layers_that_were_pushed_stay, foreign_layers_keep_nothing_elsewhere, foreign_layers_come_back,
     what_is_named_meanwhile_was_not_checked, a_large_end_leaves_what_another_server_took_in);
 
 /// Two blobs that nobody names any more: `file(1)` is in a file, `b"small"` in the database.
@@ -78,6 +78,44 @@ async fn gc_vs_head_then_manifest(test: TestDb) {
             .await
             .expect("no")
     );
+}
+
+/// So is who asks for what another brought, whatever becomes of the manifest that names it.
+async fn gc_vs_head_of_what_another_brought(test: TestDb) {
+    let still = Still::with(test, crate::Collection::default()).await;
+    let (digest, _) = still.client.put_image("a:1", &[&file(1)]).await;
+    let other = still.world.service("other", "AcrPush", "/repositories/a").await;
+    still.pass(2 * DAY).await;
+    let layer = Digest::sha256(&file(1));
+    for blob in [&layer, &Digest::sha256(super::CONFIG)] {
+        let head = other.send("HEAD", &format!("/v2/a/blobs/{blob}"), &[], "").await;
+        assert_eq!(head.status, StatusCode::OK);
+    }
+    still.delete(&format!("a/manifests/{digest}")).await;
+    still.pass(limit::LEASE_SECONDS / 2 - 1).await;
+    let elsewhere = still.world.service("elsewhere", "AcrPush", "/repositories/b").await;
+    let refused = elsewhere.put_manifest("b", "2", &manifest_of(&file(1))).await;
+    assert_eq!(refused.code(), "MANIFEST_BLOB_UNKNOWN", "in another repository nobody was told");
+    let named = other.put_manifest("a", "2", &manifest_of(&file(1)).replace(":[", ": [")).await;
+    assert_eq!(named.status, StatusCode::CREATED, "{}", named.text());
+    still.pass(30 * DAY).await;
+    still.reads("a", &file(1)).await;
+    // Not for ever, nor when it was locked against reading.
+    for (locked, seconds) in [(false, limit::LEASE_SECONDS / 2), (true, 1)] {
+        let put = still.client.put_manifest("a", "2", &manifest_of(&file(1))).await;
+        if locked {
+            still.client.send("PATCH", "/acr/v1/a/_tags/2", &[], r#"{"writeEnabled":true}"#).await;
+            let path = format!("/acr/v1/a/_manifests/{}", put.header("docker-content-digest"));
+            still.client.send("PATCH", &path, &[], r#"{"readEnabled":false}"#).await;
+        }
+        let gone = still.client.send("DELETE", "/acr/v1/a", &[], "").await;
+        assert_eq!(gone.status, StatusCode::ACCEPTED, "{}", gone.text());
+        still.pass(seconds).await;
+        let late = other.put_manifest("a", "3", &manifest_of(&file(1)).replace(":[", ":  [")).await;
+        assert_eq!(late.code(), "MANIFEST_BLOB_UNKNOWN", "{locked}");
+        still.client.put_blob("a", &file(1)).await;
+        still.client.put_blob("a", super::CONFIG).await;
+    }
 }
 
 async fn gc_vs_mount(test: TestDb) {
@@ -677,6 +715,26 @@ async fn foreign_layers_that_were_pushed_stay(test: TestDb) {
     still.pass(DAY).await;
     still.pass(limit::CONDEMNED_SECONDS).await;
     assert_eq!(still.state(&digest).await, "", "nothing keeps it");
+}
+
+/// They do also while it can be restored, and when it was.
+async fn foreign_layers_come_back(test: TestDb) {
+    let still = Still::with(test, crate::Collection::default()).await;
+    let digest = Digest::sha256(&file(1));
+    still.client.put_blob("a", &file(1)).await;
+    still.client.put_blob("a", super::CONFIG).await;
+    let kind = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+    let manifest = manifest_of(&file(1)).replace("application/vnd.oci.image.layer.v1.tar", kind);
+    let pushed = still.push("a", super::client::IMAGE, &manifest).await;
+    still.delete(&format!("a/manifests/{pushed}")).await;
+    still.pass(3 * DAY).await;
+    still.pass(limit::CONDEMNED_SECONDS).await;
+    assert_eq!(still.state(&digest).await, "live", "it can be restored");
+    still.restore("a", Err(pushed)).await.expect("restored");
+    still.client.put_blob("b", &file(1)).await;
+    still.pass(3 * DAY).await;
+    still.pass(limit::CONDEMNED_SECONDS).await;
+    still.reads("a", &file(1)).await;
 }
 
 /// A layer that may stay away is kept where it was brought, and nowhere else.

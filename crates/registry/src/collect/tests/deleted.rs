@@ -1,24 +1,29 @@
 //! What was deleted: gone for everybody, and back when it is wanted.
 
+use std::sync::Mutex;
+
 use http::StatusCode;
 use seaworthy_access::Identity;
 use seaworthy_model::ErrorCode;
 use seaworthy_oci::{Digest, Tag};
-use seaworthy_store::args;
-use seaworthy_testkit::{TestDb, db_tests};
+use seaworthy_store::{DbError, args};
+use seaworthy_testkit::{Engine, TestDb, db_tests};
+use tokio::sync::oneshot;
 
 use super::{
     DAY, Still,
     client::{IMAGE, INDEX, ROOMS, artifact},
     file, index_of,
 };
-use crate::{Collection, RegistryError, RepositoryRules, Restored, limit};
+use crate::{Collection, RegistryError, RepositoryRules, Restored, db, limit};
 
 db_tests!(super::ROOMS; soft_delete_then_push_same_digest, what_an_index_names_stays, deleted_is_gone_on_every_path,
     a_manifest_comes_back_with_its_tags, a_tag_comes_back, a_repository_comes_back, time_is_over_at_its_second,
     deleted_things_are_listed_in_pages, restoring_needs_its_right,
     what_was_locked_comes_back_locked, a_repository_is_unlocked_before_it_goes,
-    an_index_brings_back_what_was_collected, restoring_follows_the_rules);
+    an_index_brings_back_what_was_collected, restoring_follows_the_rules, an_index_comes_back_with_its_images,
+    deleted_tags_end, what_came_from_an_upstream_comes_back_with_its_blobs, what_a_pushed_index_does_not_name_again_goes,
+    a_push_beside_a_deletion_keeps_its_bytes);
 
 impl Still {
     pub(super) async fn restore(
@@ -370,13 +375,10 @@ async fn restoring_follows_the_rules(test: TestDb) {
     };
     let operator = Identity::operator(0);
     still.registry().set_rules(&operator, rules("a", true)).await.expect("set");
-    for reference in [Ok(tag("1")), Err(digest)] {
-        let error = still.restore("a", reference).await.expect_err("promotion alone writes there");
-        assert_eq!(code(error), ErrorCode::Denied);
-    }
-    assert_eq!(still.get(&format!("a/manifests/{digest}")).await, StatusCode::NOT_FOUND, "nothing is back");
+    let pushed = still.client.send("POST", "/v2/a/blobs/uploads/", &[], "").await;
+    assert_eq!(pushed.status, StatusCode::FORBIDDEN, "promotion alone writes there");
+    still.restore("a", Err(digest)).await.expect("it was there; an immutable tag is set once");
     still.registry().set_rules(&operator, rules("a", false)).await.expect("set");
-    still.restore("a", Err(digest)).await.expect("an immutable tag is set once");
     assert_eq!(still.get("a/manifests/1").await, StatusCode::OK);
     // A child of what an immutable tag names stays with it, at any of two levels.
     let child = still.untagged("b", &file(2)).await;
@@ -394,4 +396,195 @@ async fn restoring_follows_the_rules(test: TestDb) {
     }
     still.registry().remove_rules(&operator, &"b".parse().expect("prefix")).await.expect("removed");
     assert_eq!(delete(&child).await, StatusCode::ACCEPTED);
+}
+
+/// An index without its images is none, and what is signed comes back signed.
+async fn an_index_comes_back_with_its_images(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    let children = [still.untagged("a", &file(1)).await, still.untagged("a", &file(2)).await];
+    let inner = still.push("a", INDEX, &index_of(&children[..1])).await;
+    let index = index_of(&[inner, children[1]]);
+    let put = still.client.put_as("/v2/a/manifests/1", INDEX, &index).await;
+    assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+    let index = Digest::sha256(index.as_bytes());
+    let mut signatures = Vec::new();
+    still.client.put_blob("a", b"{}").await;
+    for subject in [index, children[0]] {
+        signatures.push(still.push("a", IMAGE, &artifact(&subject, "test/signature", "{}")).await);
+    }
+    let all = [index, inner, children[0], children[1], signatures[0], signatures[1]];
+    let whole = async |what: &str| {
+        for digest in &all {
+            assert_eq!(still.get(&format!("a/manifests/{digest}")).await, StatusCode::OK, "{what}: {digest}");
+        }
+        for (subject, signature) in [(index, signatures[0]), (children[0], signatures[1])] {
+            let list = still.client.get(&format!("/v2/a/referrers/{subject}")).await;
+            assert!(list.text().contains(&signature.to_string()), "{what}: {}", list.text());
+        }
+        for seed in [1, 2] {
+            still.reads("a", &file(seed)).await;
+        }
+    };
+    whole("pushed").await;
+    let gone = still.client.send("DELETE", "/acr/v1/a", &[], "").await;
+    assert_eq!(gone.status, StatusCode::ACCEPTED);
+    still.pass(2 * DAY).await;
+    let restored = still.restore("a", Ok(tag("1"))).await.expect("restored");
+    assert_eq!(restored, Restored { digest: index, tags: vec![tag("1")] });
+    whole("the repository was deleted").await;
+    assert_eq!(still.acts("manifest.restore").await, 5, "each of its parts");
+    still.pass(60 * DAY).await;
+    whole("after its time").await;
+    // One by one, as scripts that clean up do; a signature that was deleted on its own stays so.
+    still.delete(&format!("a/manifests/{}", signatures[0])).await;
+    still.clock.advance(1);
+    for digest in [&index, &inner, &children[0], &children[1]] {
+        still.delete(&format!("a/manifests/{digest}")).await;
+        still.clock.advance(1);
+    }
+    still.restore("a", Ok(tag("1"))).await.expect("restored");
+    for digest in &all[..4] {
+        assert_eq!(still.get(&format!("a/manifests/{digest}")).await, StatusCode::OK, "{digest}");
+    }
+    assert_eq!(still.get(&format!("a/manifests/{}", signatures[0])).await, StatusCode::NOT_FOUND);
+    still.pass(60 * DAY).await;
+    for digest in &all[..4] {
+        assert_eq!(still.get(&format!("a/manifests/{digest}")).await, StatusCode::OK, "{digest}");
+    }
+}
+
+/// Also those of a manifest that something keeps.
+async fn deleted_tags_end(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    let (digest, manifest) = still.client.put_image("a:keep", &[&file(1)]).await;
+    for name in ["gone", "again"] {
+        still.client.put_manifest("a", name, &manifest).await;
+    }
+    let listed = async || {
+        let operator = Identity::operator(0);
+        let page = still.registry().deleted(&operator, "", ("", "", ""), 100).await.expect("listed");
+        page.into_iter().filter_map(|it| it.tag).collect::<Vec<_>>()
+    };
+    still.client.send("PATCH", "/acr/v1/a/_tags/gone", &[], r#"{"listEnabled":false}"#).await;
+    still.delete("a/manifests/gone").await;
+    still.delete("a/manifests/again").await;
+    assert_eq!(listed().await, ["again", "gone"]);
+    assert_eq!(still.client.put_manifest("a", "again", &manifest).await.status, StatusCode::CREATED);
+    assert_eq!(listed().await, ["gone"], "what is here is not deleted");
+    still.pass(DAY).await;
+    still.clock.advance(6 * DAY);
+    assert!(listed().await.is_empty(), "its time is over, whether that was looked at or not");
+    assert_eq!(
+        code(still.restore("a", Ok(tag("gone"))).await.expect_err("over")),
+        ErrorCode::ManifestUnknown
+    );
+    assert_eq!(still.client.put_manifest("a", "gone", &manifest).await.status, StatusCode::CREATED);
+    let tags = still.client.get("/v2/a/tags/list").await;
+    assert!(tags.text().contains("gone"), "and so are its locks: {}", tags.text());
+    still.collect().await;
+    let left = "SELECT 1 FROM registry_deleted WHERE digest = $1";
+    assert!(still.query(left, &digest).await.is_none(), "it is forgotten");
+    assert_eq!(still.get("a/manifests/keep").await, StatusCode::OK);
+}
+
+async fn what_came_from_an_upstream_comes_back_with_its_blobs(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    let (digest, _) = still.client.put_image("a:1", &[&file(1)]).await;
+    still
+        .alter(format!(
+            "INSERT INTO registry_cached (repository, digest, filled, tries) VALUES ('a', '{digest}', 1, 0)"
+        ))
+        .await;
+    still.delete(&format!("a/manifests/{digest}")).await;
+    // What was brought is looked at when its pin ends.
+    still.pass(2 * DAY).await;
+    still.restore("a", Err(digest)).await.expect("restored");
+    let reader = still.world.service("reader", "AcrPull", "/repositories").await;
+    let path = format!("/v2/a/blobs/{}", Digest::sha256(&file(1)));
+    assert_eq!(reader.get(&path).await.status, StatusCode::OK, "its bytes are here");
+    assert!(
+        still
+            .query("SELECT 1 FROM registry_holdings WHERE digest = $1", &Digest::sha256(&file(1)))
+            .await
+            .is_some()
+    );
+}
+
+/// Who pushes a deleted index anew and may not name its blobs has an index without them: nothing keeps those.
+async fn what_a_pushed_index_does_not_name_again_goes(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    let digest = still.client.put_blob("a", &file(1)).await;
+    let index = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{digest}","size":20000}}]}}"#
+    );
+    assert_eq!(still.client.put_as("/v2/a/manifests/1", INDEX, &index).await.status, StatusCode::CREATED);
+    still.pass(2 * DAY).await;
+    assert_eq!(still.state(&digest).await, "live");
+    still.delete(&format!("a/manifests/{}", Digest::sha256(index.as_bytes()))).await;
+    still.pass(2 * DAY).await;
+    let other = still.world.service("other", "AcrPush", "/repositories/a").await;
+    assert_eq!(other.put_as("/v2/a/manifests/1", INDEX, &index).await.status, StatusCode::CREATED);
+    still.pass(2 * DAY).await;
+    still.pass(limit::CONDEMNED_SECONDS).await;
+    assert_eq!(still.state(&digest).await, "", "it would stay for ever");
+}
+
+/// The bytes of a manifest are one row, whoever has it: who deletes the last that is seen does not see the next.
+async fn a_push_beside_a_deletion_keeps_its_bytes(test: TestDb) {
+    if test.engine == Engine::Sqlite {
+        // Nothing is beside its one writer.
+        return;
+    }
+    let still = Still::new(test).await;
+    // A scan of a whole table reads all of it, and hides what its index would not: none is small.
+    for sql in [
+        "INSERT INTO registry_manifests (repository, digest, media_type, size, pushed_at, pushed_by)
+         SELECT 'z' || n, 'sha256:' || md5('' || n) || md5('' || n), 'x', 1, 0, 'x' FROM generate_series(1, 5000) AS n",
+        "INSERT INTO registry_references (repository, manifest, kind, digest)
+         SELECT repository, digest, 'layer', digest FROM registry_manifests",
+        "INSERT INTO registry_tags (repository, name, digest, updated_at)
+         SELECT repository, 'x', digest, 0 FROM registry_manifests",
+        "ANALYZE",
+        // By it, each push would read the rows of all repositories that have the manifest.
+        "DROP INDEX registry_manifests_digest",
+    ] {
+        still.alter(sql.to_owned()).await;
+    }
+    let (digest, manifest) = still.client.put_image("a:1", &[&file(1)]).await;
+    for blob in [super::CONFIG, &file(1)] {
+        still.client.put_blob("b", blob).await;
+    }
+    let ((begun, is_begun), (go, gone)) = (oneshot::channel(), oneshot::channel::<()>());
+    let waits = Mutex::new(Some((begun, gone)));
+    let removal = db::Removal {
+        by: "test".to_owned(),
+        reason: "request",
+        at: still.world.test.db.now(),
+        until: still.world.test.db.now(),
+    };
+    let context = (waits, digest, removal);
+    let deletion = still.world.test.db.upkeep(context, |(waits, digest, removal), tx| {
+        Box::pin(async move {
+            let repository = "a".parse().expect("name");
+            let seen = db::names_in(tx, &repository, 10).await?;
+            let waits = waits.lock().expect("lock").take();
+            if let Some((begun, gone)) = waits {
+                begun.send(()).expect("awaited");
+                gone.await.expect("told");
+            }
+            db::delete_manifest(tx, &repository, digest, removal).await?;
+            Ok::<_, DbError>(seen.manifests.len())
+        })
+    });
+    let push = async {
+        is_begun.await.expect("it begins");
+        let put = still.client.put_manifest("b", "1", &manifest).await;
+        go.send(()).expect("it waits");
+        put.status
+    };
+    let (deleted, put) = futures_util::future::join(deletion, push).await;
+    assert_eq!((deleted.expect("deleted"), put), (1, StatusCode::CREATED));
+    let got = still.client.get("/v2/b/manifests/1").await;
+    assert!(got.status == StatusCode::OK && got.body == manifest, "{}", got.text());
+    assert_eq!(still.get(&format!("a/manifests/{digest}")).await, StatusCode::NOT_FOUND);
 }

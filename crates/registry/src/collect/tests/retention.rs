@@ -16,7 +16,8 @@ use crate::{Collection, RetentionRules, limit, pauses::Point};
 
 db_tests!(super::ROOMS; retention_races_pull, rules_are_applied_every_day, the_preview_names_the_rules,
     removed_tags_come_back, rules_need_rights, prefixes_have_their_own_time_for_untagged,
-    too_many_tags_are_left_alone, prefixes_are_counted, immutable_tags_stay, signatures_stay_with_their_images);
+    too_many_tags_are_left_alone, prefixes_are_counted, immutable_tags_stay, signatures_stay_with_their_images,
+    a_rule_that_is_gone_removes_nothing, what_others_are_is_judged_anew, a_shorter_time_holds_for_what_waits);
 
 fn rules(text: &str) -> RetentionRules {
     serde_json::from_str(text).expect("rules")
@@ -75,6 +76,60 @@ async fn retention_races_pull(test: TestDb) {
     for name in ["goes", "new"] {
         assert_eq!(still.get(&format!("a/manifests/{name}")).await, StatusCode::NOT_FOUND, "{name}");
     }
+}
+
+/// Who takes a rule back, or sets another, takes it back for what was judged by it.
+async fn a_rule_that_is_gone_removes_nothing(test: TestDb) {
+    let still = Still::new(test).await;
+    for seed in 0..5 {
+        still.client.put_image(&format!("a/b:{seed}"), &[&file(seed)]).await;
+    }
+    still.pass(31 * DAY).await;
+    let operator = Identity::operator(0);
+    for change in ["removed", "changed", "longer"] {
+        still.set_rules("a", r#"{"remove_older_than_days":30}"#).await;
+        let (judged, go) = still.registry().hold_at(Point::Judged);
+        let meanwhile = async {
+            judged.await.expect("held");
+            match change {
+                "removed" => still.registry().remove_retention(&operator, "a").await.expect("removed"),
+                "changed" => still.set_rules("a", r#"{"remove_older_than_days":300}"#).await,
+                _ => still.set_rules("a/b", r#"{"keep_last":5,"remove_older_than_days":30}"#).await,
+            }
+            go.send(()).expect("held");
+        };
+        futures_util::future::join(meanwhile, still.collect()).await;
+        for seed in 0..5 {
+            assert_eq!(still.get(&format!("a/b/manifests/{seed}")).await, StatusCode::OK, "{change}: {seed}");
+        }
+    }
+}
+
+/// What the last ones are is judged again and again while others are removed.
+async fn what_others_are_is_judged_anew(test: TestDb) {
+    let still = Still::new(test).await;
+    let most = limit::EXPIRED_AT_ONCE;
+    let (digest, _) = still.client.put_image("a:x", &[&file(1)]).await;
+    let sql = format!(
+        "WITH RECURSIVE counted(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < {})
+         INSERT INTO registry_tags (repository, name, digest, updated_at, created_at)
+         SELECT 'a', 't' || (100000 + n), '{digest}', n, n FROM counted",
+        most + 2
+    );
+    still.alter(sql).await;
+    still.pass(31 * DAY).await;
+    // The last one that is set is `x`; then those with the highest numbers.
+    still.set_rules("a", r#"{"keep_last":1,"remove_older_than_days":30}"#).await;
+    let (judged, go) = still.registry().hold_at(Point::Judged);
+    let meanwhile = async {
+        judged.await.expect("held");
+        // It was judged by now, and is looked at once more behind those that go at once.
+        still.delete("a/manifests/x").await;
+        go.send(()).expect("held");
+    };
+    futures_util::future::join(meanwhile, still.collect()).await;
+    let tags = still.client.get("/v2/a/tags/list").await.text();
+    assert!(tags.contains(&format!(r#"["t{}"]"#, 100_000 + most + 2)), "one is the last: {tags}");
 }
 
 async fn rules_are_applied_every_day(test: TestDb) {
@@ -306,6 +361,18 @@ async fn prefixes_have_their_own_time_for_untagged(test: TestDb) {
     assert_eq!(there().await, ["keep"]);
     still.pass(100 * DAY).await;
     assert_eq!(there().await, ["keep"]);
+}
+
+/// A rule that changed is seen by what waits by the old one.
+async fn a_shorter_time_holds_for_what_waits(test: TestDb) {
+    let still = Still::new(test).await;
+    still.set_rules("a", r#"{"untagged_days":3650}"#).await;
+    let digest = still.untagged("a", &file(1)).await;
+    still.pass(2 * DAY).await;
+    still.set_rules("a", r#"{"untagged_days":1}"#).await;
+    still.pass(DAY).await;
+    let head = still.client.send("HEAD", &format!("/v2/a/manifests/{digest}"), &[], "").await;
+    assert_eq!(head.status, StatusCode::NOT_FOUND);
 }
 
 async fn immutable_tags_stay(test: TestDb) {
