@@ -251,6 +251,9 @@ fn check_table(value: &Value, language: Language) {
         None => cell(value.get("repository")),
     };
     out(&format!("{name}: {}\n", word.say(language)));
+    for digest in value.get("left_behind").and_then(Value::as_array).into_iter().flatten() {
+        out(&format!("({}: {})\n", Text::LeftBehind.say(language), cell(Some(digest))));
+    }
     if value.get("recorded") == Some(&Value::Bool(false)) {
         out(&format!("({})\n", Text::NotRecorded.say(language)));
     }

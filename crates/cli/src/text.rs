@@ -76,6 +76,7 @@ texts! {
     VerdictsChange: "verdicts that would change:", "変わる判定:";
     Judged: "images judged", "件のイメージを判定";
     Inspecting: "inspecting", "検査中";
+    LeftBehind: "not copied: refers to it, and may not be there", "コピーしません: これを参照しますが、コピー先では許可されません";
     Exporting: "exporting from the engine", "エンジンから書き出しています";
     ExportingImages: "exporting", "書き出しています";
     Measuring: "measuring", "計測しています";

@@ -68,6 +68,13 @@ impl Image {
         Self { manifest: manifest.to_string().into_bytes(), ..self.clone() }
     }
 
+    /// That says of itself that it refers to another.
+    pub(crate) fn about(&self, subject: &Self) -> Self {
+        let mut manifest: Value = serde_json::from_slice(&self.manifest).expect("JSON");
+        manifest["subject"] = descriptor(MANIFEST, &subject.manifest);
+        Self { manifest: manifest.to_string().into_bytes(), ..self.clone() }
+    }
+
     /// With another config, whatever it says.
     pub(crate) fn configured(&self, config: &[u8]) -> Self {
         let mut manifest: Value = serde_json::from_slice(&self.manifest).expect("JSON");

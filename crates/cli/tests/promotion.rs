@@ -2,7 +2,12 @@
 
 use serde_json::json;
 
-use crate::{agent::until, http::Door, image::Image, server::Place};
+use crate::{
+    agent::until,
+    http::Door,
+    image::{Image, TAR},
+    server::Place,
+};
 
 const EXAMPLE: &str = "application/vnd.example.sbom";
 
@@ -96,6 +101,39 @@ fn an_image_is_promoted_where_it_may_be() {
     let refused = place.cli(&["image", "promote", "dev/app:1.4", "stage/locked"]);
     assert!(refused.code != 0 && refused.err.contains("disallowed"), "{refused:?}");
     assert_eq!(place.cli(&["image", "promote", &by_digest, "stage/locked"]).code, 0);
+}
+
+/// What refers to an image goes along with it, and is asked about when it could run.
+#[test]
+fn an_image_takes_no_other_along_that_may_not_be_there() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let door = place.login(server.port);
+    let policy = place.path("gate.yaml");
+    let text = "policy: gate\nselects: [\"gate/**\"]\nmode: enforce\nrules:\n  - inspected: {}\n";
+    std::fs::write(&policy, text).expect("written");
+    assert_eq!(place.cli(&["policy", "apply", "-f", policy.to_str().expect("text")]).code, 0);
+    assert_eq!(place.cli(&["registry", "rules", "set", "gate", "--promotion-only"]).code, 0);
+    let image = Image::debian("expat", "2.5.0-1", "good");
+    image.push(&door, "dev/app", "1");
+    let broken = b"no archive";
+    let broken = Image::new(broken, TAR, &seaworthy_oci::Digest::sha256(broken), "broken").about(&image);
+    broken.push(&door, "dev/app", "broken");
+    let fine = Image::debian("expat", "2.5.0-2", "also good").about(&image);
+    fine.push(&door, "dev/app", "fine");
+    for (name, code) in [("broken", 1), ("fine", 0)] {
+        let said = place.cli(&["image", "promote", &format!("dev/app:{name}"), &format!("gate/{name}")]);
+        assert_eq!(said.code, code, "{said:?}");
+    }
+    let promoted = place.cli(&["image", "promote", "dev/app:1", "gate/app", "-o", "json"]);
+    assert_eq!(promoted.code, 0, "{promoted:?}");
+    let said = promoted.json();
+    let [image, broken, fine] = [&image, &broken, &fine].map(|it| it.digest().to_string());
+    assert_eq!((&said["manifests"], &said["left_behind"]), (&json!([image, fine]), &json!([broken])));
+    let referrers = door.get("GET", &format!("/v2/gate/app/referrers/{image}")).json();
+    assert_eq!(referrers["manifests"].as_array().map(Vec::len), Some(1), "{referrers}");
+    let told = place.cli(&["image", "promote", "dev/app:1", "gate/app:2"]);
+    assert!(told.code == 0 && told.out.contains(&broken), "{told:?}");
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub struct Promotion {
 pub struct Parts {
     /// Manifests of single images and artifacts that it consists of; itself, if it is no index.
     pub manifests: Vec<Digest>,
+    /// Images that refer to it, or that what refers to it consists of: nobody asked for them by name.
+    pub referring: Vec<Digest>,
     /// All of it, what is named before what names it, what refers after what it refers to.
     all: Vec<Part>,
 }
@@ -59,9 +61,16 @@ pub struct Promoted {
     pub manifests: Vec<Digest>,
 }
 
+impl Parts {
+    /// Leaves something behind that refers to it.
+    pub fn leave(&mut self, digest: &Digest) {
+        self.all.retain(|part| part.digest != *digest);
+    }
+}
+
 impl Registry {
     /// The manifests that are copied with `digest`: of an index its children that are here, and whatever
-    /// refers to any of them. At most [`limit::PROMOTED_MANIFESTS`].
+    /// refers to any of them, with what that consists of. At most [`limit::PROMOTED_MANIFESTS`].
     pub async fn parts(
         &self,
         identity: &Identity,
@@ -72,7 +81,7 @@ impl Registry {
         let scope = Scope::repository(source);
         let hides = self.is_quarantined(source).await?
             && !self.access().allows(identity, Permission::Quarantine, &scope).await?;
-        let mut parts = Parts { manifests: Vec::new(), all: Vec::new() };
+        let mut parts = Parts { manifests: Vec::new(), referring: Vec::new(), all: Vec::new() };
         // An index before its children in this list, and the other way around afterwards.
         let mut names = vec![stored.digest];
         let mut next = 0;
@@ -104,18 +113,7 @@ impl Registry {
             loop {
                 let page = (after.as_str(), limit::REFERRERS);
                 let referring = db::referring(self.db(), source, &subject, page).await?;
-                let before = names.len();
-                add(&mut names, referring.iter().copied())?;
-                for name in names.iter().skip(before) {
-                    let part = self.part(source, name).await?;
-                    // What refers to it and is hidden or refused stays behind.
-                    let Some((part, _)) = part.filter(|(_, locks)| !hides || locks.has_passed()) else {
-                        continue;
-                    };
-                    if self.refused(identity, source, name).await?.is_none() {
-                        parts.all.push(part);
-                    }
-                }
+                self.refer(identity, source, hides, (&mut names, &mut parts), &referring).await?;
                 match referring.last() {
                     Some(last) if referring.len() as u64 >= limit::REFERRERS.unsigned_abs() => {
                         after = last.to_string();
@@ -125,6 +123,42 @@ impl Registry {
             }
         }
         Ok(parts)
+    }
+
+    /// Adds what refers to something, with what it consists of. What is locked, hidden or refused stays behind.
+    async fn refer(
+        &self,
+        identity: &Identity,
+        source: &RepoName,
+        hides: bool,
+        (names, parts): (&mut Vec<Digest>, &mut Parts),
+        referring: &[Digest],
+    ) -> Result<(), RegistryError> {
+        let (mut next, mut more) = (names.len(), Vec::new());
+        add(names, referring.iter().copied())?;
+        while let Some(name) = names.get(next).copied() {
+            next += 1;
+            let (part, locks) = match self.part(source, &name).await {
+                Ok(Some(found)) => found,
+                Ok(None) | Err(RegistryError::Refused(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            if hides && !locks.has_passed() || self.refused(identity, source, &name).await?.is_some() {
+                continue;
+            }
+            match Manifest::parse(&part.bytes, Some(&part.media_type))? {
+                Manifest::Index(index) => add(names, index.manifests.iter().map(|child| child.digest))?,
+                Manifest::Image(image) => {
+                    if image.is_image() || self.may_be_run(&image.config.digest).await? {
+                        parts.referring.push(name);
+                    }
+                }
+            }
+            more.push(part);
+        }
+        more.reverse();
+        parts.all.append(&mut more);
+        Ok(())
     }
 
     async fn part(&self, source: &RepoName, digest: &Digest) -> Result<Option<(Part, Locks)>, RegistryError> {

@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::client::{INDEX, ROOMS, World, artifact};
 
 db_tests!(super::ROOMS; an_index_is_promoted_with_all_its_parts, a_promotion_is_bounded, rules_are_bounded,
-    a_rule_that_came_before_wins, some_rules_change_and_others_stay, a_rule_that_is_told_holds);
+    a_rule_that_came_before_wins, some_rules_change_and_others_stay, a_rule_that_is_told_holds,
+    what_refers_goes_along_whole);
 
 fn rules(value: serde_json::Value) -> RepositoryRules {
     serde_json::from_value(value).expect("rules")
@@ -168,6 +169,43 @@ async fn an_index_is_promoted_with_all_its_parts(test: TestDb) {
     let late = world.registry.promote(&operator, promotion(one, "late/app", None), parts).await;
     assert!(late.is_err());
     assert_eq!(client.get(&format!("/v2/late/app/manifests/{one}")).await.status, StatusCode::NOT_FOUND);
+}
+
+/// An index that refers to an image goes along with its own, which are judged; what is locked stays behind alone.
+async fn what_refers_goes_along_whole(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, operator) = (world.operator(), Identity::operator(0));
+    let (image, _) = client.put_image("dev/app:1", &[b"1"]).await;
+    let (child, _) = client.put_image("dev/app:2", &[b"2"]).await;
+    let index = json!({
+        "schemaVersion": 2, "mediaType": INDEX,
+        "manifests": [{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": child.to_string(), "size": 1}],
+        "subject": {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": image.to_string(), "size": 1},
+    });
+    let index = index.to_string();
+    assert_eq!(client.put_as("/v2/dev/app/manifests/all", INDEX, &index).await.status, StatusCode::CREATED);
+    client.put_blob("dev/app", b"{}").await;
+    let locked = artifact(&image, "application/vnd.example.signature", "{}");
+    assert_eq!(client.put_manifest("dev/app", "locked", &locked).await.status, StatusCode::CREATED);
+    let path = format!("/acr/v1/dev/app/_manifests/{}", Digest::sha256(locked.as_bytes()));
+    assert_eq!(client.send("PATCH", &path, &[], r#"{"readEnabled":false}"#).await.status, StatusCode::OK);
+    let source = "dev/app".parse().expect("a name");
+    let parts = world.registry.parts(&operator, &source, &image).await.expect("parts");
+    assert_eq!((&parts.manifests, &parts.referring), (&vec![image], &vec![child]));
+    let mut without = parts.clone();
+    without.leave(&child);
+    let index = Digest::sha256(index.as_bytes());
+    for (to, parts, copied) in
+        [("all/app", parts, vec![image, child, index]), ("some/app", without, vec![image, index])]
+    {
+        let promoted =
+            world.registry.promote(&operator, promotion(image, to, None), parts).await.expect("promoted");
+        assert_eq!(promoted.manifests, copied);
+        for digest in [image, index, child] {
+            let status = client.get(&format!("/v2/{to}/manifests/{digest}")).await.status;
+            assert_eq!(status == StatusCode::OK, copied.contains(&digest), "{to} {digest}");
+        }
+    }
 }
 
 async fn a_promotion_is_bounded(test: TestDb) {

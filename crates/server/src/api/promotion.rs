@@ -131,7 +131,7 @@ async fn copy(
     for (permission, repository) in [(Permission::Pull, &source), (Permission::Push, &destination)] {
         require(rooms, identity, permission, &Scope::repository(repository)).await?;
     }
-    let parts = rooms.registry.parts(identity, &source, &digest).await?;
+    let mut parts = rooms.registry.parts(identity, &source, &digest).await?;
     let judged = judged(rooms, (&source, &parts), &destination, wait).await?;
     let mut value = match &judged {
         // An artifact, or an index of artifacts: there is nothing that could run.
@@ -145,6 +145,15 @@ async fn copy(
             report::check_unrecorded(judged, Some(&digest), None, language)
         }
     };
+    // What refers to it and could run needs a clearance of its own.
+    let mut left = Vec::new();
+    for image in parts.referring.clone() {
+        let answer = rooms.clearance.judge_as(&source, &image, &destination).await.map_err(Problem::from)?;
+        if answer.is_some_and(|answer| answer.decision.verdict != Verdict::Allowed) {
+            parts.leave(&image);
+            left.push(image);
+        }
+    }
     let policies = value.get("policies").cloned().unwrap_or_else(|| json!([]));
     let because = json!({"verdict": Verdict::Allowed, "policies": policies});
     let promotion = Promotion { source, digest, destination: destination.clone(), tag: tag.clone(), because };
@@ -154,6 +163,7 @@ async fn copy(
         map.insert("tag".into(), json!(tag));
         map.insert("digest".into(), json!(digest));
         map.insert("manifests".into(), json!(promoted.manifests));
+        map.insert("left_behind".into(), json!(left));
     }
     Ok((StatusCode::CREATED, Json(value)))
 }
