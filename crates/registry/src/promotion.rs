@@ -113,7 +113,7 @@ impl Registry {
             loop {
                 let page = (after.as_str(), limit::REFERRERS);
                 let referring = db::referring(self.db(), source, &subject, page).await?;
-                self.refer(identity, source, hides, (&mut names, &mut parts), &referring).await?;
+                self.refer((identity, source, hides), (&mut names, &mut parts), &referring).await?;
                 match referring.last() {
                     Some(last) if referring.len() as u64 >= limit::REFERRERS.unsigned_abs() => {
                         after = last.to_string();
@@ -128,9 +128,7 @@ impl Registry {
     /// Adds what refers to something, with what it consists of. What is locked, hidden or refused stays behind.
     async fn refer(
         &self,
-        identity: &Identity,
-        source: &RepoName,
-        hides: bool,
+        (identity, source, hides): (&Identity, &RepoName, bool),
         (names, parts): (&mut Vec<Digest>, &mut Parts),
         referring: &[Digest],
     ) -> Result<(), RegistryError> {
