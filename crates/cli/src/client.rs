@@ -189,7 +189,13 @@ fn of_token_service(status: StatusCode, said: &Value) -> Option<Problem> {
 /// An answer that says nothing we understand.
 pub(crate) fn unnamed(status: StatusCode, body: &[u8]) -> Problem {
     let text: String = String::from_utf8_lossy(body).chars().take(300).collect();
-    Problem::new(ErrorCode::Invalid, format!("the server answered {status}: {text}"))
+    let code = match status {
+        StatusCode::TOO_MANY_REQUESTS => ErrorCode::TooManyRequests,
+        StatusCode::INSUFFICIENT_STORAGE => ErrorCode::NoSpace,
+        _ if status.is_server_error() => ErrorCode::Unavailable,
+        _ => ErrorCode::Invalid,
+    };
+    Problem::new(code, format!("the server answered {status}: {text}"))
 }
 
 fn basic(login: &Login) -> String {

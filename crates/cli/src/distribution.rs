@@ -340,7 +340,11 @@ async fn refused(response: Response<Incoming>) -> Result<Problem, Problem> {
 fn problem_of(status: StatusCode, wait: Option<u64>, body: &[u8]) -> Problem {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |key: &str| value.pointer(&format!("/errors/0/{key}")).and_then(Value::as_str);
-    let Some(message) = text("message") else { return unnamed(status, body) };
+    let later = |problem: Problem| match wait.map(u32::try_from) {
+        Some(Ok(seconds)) if problem.code != ErrorCode::Pending => problem.retry_after(seconds),
+        _ => problem,
+    };
+    let Some(message) = text("message") else { return later(unnamed(status, body)) };
     let code = match (status.as_u16(), text("code").unwrap_or_default()) {
         (401, _) => ErrorCode::Unauthorized,
         (403, _) if wait.is_some() => ErrorCode::Pending,
@@ -357,7 +361,7 @@ fn problem_of(status: StatusCode, wait: Option<u64>, body: &[u8]) -> Problem {
         (500.., _) => ErrorCode::Unavailable,
         _ => ErrorCode::Invalid,
     };
-    Problem::new(code, message)
+    later(Problem::new(code, message))
 }
 
 #[cfg(test)]

@@ -415,6 +415,34 @@ fn an_index_of_layers_goes_along() {
     }
 }
 
+/// What an index names and the registry does not have stays away, and so does what refers and may not be pulled.
+#[test]
+fn what_is_not_there_is_left_out_and_said() {
+    let (from, to) = (Registry::new(), Registry::new());
+    let (one, other) = (image("amd64", "2.5.0-1", "one"), image("arm64", "2.5.0-1", "other"));
+    let index = from.index("dev/app", "1", &[("amd64", &one), ("arm64", &other)]);
+    from.is_judged(&format!("dev/app@{}", one.digest()));
+    let (locked, sbom) =
+        (from.refer("dev/app", &index, b"locked"), from.refer("dev/app", &index, b"an sbom"));
+    let gone = from.door.get("DELETE", &format!("/v2/dev/app/manifests/{}", other.digest()));
+    assert_eq!(gone.status, 202, "{}", gone.text());
+    let path = format!("/acr/v1/dev/app/_manifests/{}", locked.digest);
+    let lock = from.door.ask("PATCH", &path, "application/json", br#"{"readEnabled":false}"#).expect("sent");
+    assert_eq!(lock.status, 200, "{}", lock.text());
+    let archive = from.file("sparse.tar");
+    let said = from.cli(&["image", "export", "dev/app:1", "--to", &archive]);
+    assert_eq!(said.code, 0, "{said:?}");
+    for digest in [other.digest(), locked.digest] {
+        assert!(said.err.contains(&digest.to_string()), "{digest}: {said:?}");
+    }
+    assert_eq!(said.json()[0]["referrers"], 1);
+    to.done(&["image", "import", &archive]);
+    assert_eq!(to.digest("dev/app", "1"), Some(index.digest));
+    assert_eq!(to.referrers("dev/app", &index.digest), [sbom.digest.to_string()]);
+    assert_eq!(to.digest("dev/app", &one.digest().to_string()), Some(one.digest()));
+    assert_eq!(to.digest("dev/app", &other.digest().to_string()), None);
+}
+
 #[test]
 fn digests_of_the_longer_kind_stay() {
     let (from, to) = (Registry::new(), Registry::new());

@@ -52,6 +52,19 @@ pub(super) struct Root {
     /// All manifests, its own first.
     manifests: Vec<Digest>,
     pub(super) referrers: Vec<Digest>,
+    /// What its indexes name and its repository does not have.
+    pub(super) absent: Vec<Digest>,
+    /// What refers to it and may not be pulled.
+    pub(super) left: Vec<Digest>,
+}
+
+/// How a manifest belongs to an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// It is a part of it.
+    Part,
+    /// It refers to it, or is a part of what does.
+    Referrer,
 }
 
 /// All that goes into a layout. A manifest and a blob are in it once.
@@ -80,36 +93,48 @@ impl Collection {
             platform,
             manifests: Vec::new(),
             referrers: Vec::new(),
+            absent: Vec::new(),
+            left: Vec::new(),
         };
         let mut seen = HashSet::from([first.digest]);
-        let (mut open, mut first) = (vec![(first.digest, 0)], Some(first));
-        while let Some((digest, depth)) = open.pop() {
+        let (mut open, mut first) = (vec![(first.digest, 0, Role::Part)], Some(first));
+        while let Some((digest, depth, role)) = open.pop() {
             if depth > limit::DEPTH {
                 return Err(too_deep(&digest));
             }
             let pulled = match first.take() {
                 Some(first) => first,
-                None => remote
-                    .manifest(repository, &Name::Digest(digest))
-                    .await
-                    .map_err(|problem| absent(problem, &digest))?,
+                None => match (remote.manifest(repository, &Name::Digest(digest)).await, role) {
+                    (Ok(pulled), _) => pulled,
+                    // An index may name what its repository does not have.
+                    (Err(problem), Role::Part) if problem.code == ErrorCode::ManifestUnknown => {
+                        root.absent.push(digest);
+                        continue;
+                    }
+                    (Err(problem), Role::Referrer) if is_refusal(problem.code) => {
+                        root.left.push(digest);
+                        continue;
+                    }
+                    (Err(problem), _) => return Err(problem),
+                },
             };
-            let mut next: Vec<Digest> = Vec::new();
+            let mut next: Vec<(Digest, Role)> = Vec::new();
             if let Manifest::Index(index) = &pulled.manifest {
                 let images = index.manifests.iter().filter(|child| media::is_manifest(&child.media_type));
-                next.extend(images.map(|child| child.digest));
+                next.extend(images.map(|child| (child.digest, role)));
             }
             if extent.referrers == Referrers::Along {
                 let referrers = remote.referrers(repository, &pulled.digest).await?;
                 let fresh = referrers.iter().map(|it| it.digest).filter(|digest| !seen.contains(digest));
                 root.referrers.extend(fresh.clone());
-                next.extend(fresh);
+                next.extend(fresh.map(|digest| (digest, Role::Referrer)));
             }
             root.manifests.push(pulled.digest);
             self.keep(pulled)?;
-            next.retain(|digest| seen.insert(*digest));
-            open.extend(next.into_iter().map(|digest| (digest, depth + 1)));
+            next.retain(|(digest, _)| seen.insert(*digest));
+            open.extend(next.into_iter().map(|(digest, role)| (digest, depth + 1, role)));
         }
+        root.referrers.retain(|digest| !root.left.contains(digest));
         root.referrers.sort_unstable();
         root.referrers.dedup();
         self.roots.push(root);
@@ -273,13 +298,10 @@ fn too_deep(digest: &Digest) -> Problem {
     Problem::new(ErrorCode::ManifestInvalid, message)
 }
 
-/// An index may name what its repository does not have.
-fn absent(problem: Problem, digest: &Digest) -> Problem {
-    if problem.code != ErrorCode::ManifestUnknown {
-        return problem;
-    }
-    Problem::new(problem.code, format!("the index names {digest}, which its repository does not have"))
-        .hint("export one image of it with `--platform`")
+/// It is gone, or not given out: another attempt says the same.
+const fn is_refusal(code: ErrorCode) -> bool {
+    use ErrorCode::{Blocked, Denied, Locked, ManifestUnknown, Pending};
+    matches!(code, ManifestUnknown | Blocked | Denied | Locked | Pending)
 }
 
 /// What an image is called, and where it was.

@@ -1,6 +1,7 @@
 //! `image export`: images of the registry to a layout.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read},
     time::Duration,
 };
@@ -13,7 +14,7 @@ use seaworthy_oci::{Digest, Platform, Reference};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::collect::{Collection, Extent, Needed, Referrers, Wanted};
+use super::collect::{Collection, Extent, Needed, Referrers, Root, Wanted};
 use crate::{
     client::{Server, broke},
     distribution::{Name, Remote},
@@ -55,6 +56,17 @@ pub(crate) async fn export(global: &Global, flags: &ExportFlags) -> Outcome {
     written?.finish(&collection.entries(registry.as_deref()), &collection.docker(registry.as_deref()))?;
     if collection.foreign > 0 {
         render::note(&format!("{} {}", Text::ForeignLeftOut.say(language()), collection.foreign));
+    }
+    let of = |list: fn(&Root) -> &Vec<Digest>| -> BTreeSet<String> {
+        collection.roots.iter().flat_map(list).map(Digest::to_string).collect()
+    };
+    for (why, left) in
+        [(Text::AbsentLeftOut, of(|root| &root.absent)), (Text::RefusedLeftOut, of(|root| &root.left))]
+    {
+        if !left.is_empty() {
+            let left: Vec<String> = left.into_iter().collect();
+            render::note(&format!("{} {}", why.say(language()), left.join(", ")));
+        }
     }
     say(global, &collection, &to);
     Ok(())
@@ -195,7 +207,7 @@ async fn send(remote: &mut Remote, blob: Needed<'_>, sender: mpsc::Sender<Bytes>
 }
 
 /// Before another attempt: a quarter of a second, then longer.
-fn pause(attempt: u32) -> Duration {
+pub(super) fn pause(attempt: u32) -> Duration {
     Duration::from_millis(125 << attempt.min(limit::ATTEMPTS))
 }
 

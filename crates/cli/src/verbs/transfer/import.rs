@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,7 +18,10 @@ use seaworthy_oci::{Descriptor, Digest, Manifest, RepoName};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::plan::{Image, Part, Plan, Wish};
+use super::{
+    export::pause,
+    plan::{Image, Part, Plan, Wish},
+};
 use crate::{
     client::{Body, Server},
     distribution::{Begun, Name, Remote},
@@ -234,8 +238,27 @@ struct Carried<'c> {
 }
 
 impl Carried<'_> {
-    /// Returns the bytes that were uploaded.
+    /// Returns the bytes that were uploaded. What breaks off or is refused for a while is begun anew.
     async fn bring(&self, remote: &mut Remote, from: Option<&RepoName>, way: Way) -> Result<u64, Problem> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let problem = match self.try_once(remote, from, way).await {
+                Ok(uploaded) => return Ok(uploaded),
+                Err(problem) => problem,
+            };
+            let passes = matches!(problem.code, ErrorCode::Unavailable | ErrorCode::TooManyRequests);
+            if !passes || attempt >= limit::ATTEMPTS {
+                return Err(problem);
+            }
+            let asked = problem.retry_after_seconds.map(|it| u64::from(it).min(limit::RETRY_SECONDS));
+            tokio::time::sleep(asked.map_or_else(|| pause(attempt), Duration::from_secs)).await;
+            // It may be away for longer: the next attempt says so.
+            drop(remote.reconnect().await);
+        }
+    }
+
+    async fn try_once(&self, remote: &mut Remote, from: Option<&RepoName>, way: Way) -> Result<u64, Problem> {
         let digest = &self.blob.digest;
         if way == Way::Sparing && remote.has_blob(self.repository, digest).await? {
             self.bar.inc(self.blob.size);
@@ -269,9 +292,10 @@ impl Carried<'_> {
                 remote.cancel(place).await;
                 Err(failed(ErrorCode::DigestInvalid, &error))
             }
-            Ok(Ok(())) => match sent {
+            Ok(Ok(read)) => match sent {
                 Ok(()) => Ok(size),
                 Err(problem) => {
+                    self.bar.dec(read);
                     Err(Problem { message: failed(problem.code, &problem.message).message, ..problem })
                 }
             },
@@ -280,18 +304,20 @@ impl Carried<'_> {
     }
 }
 
-/// Reads a blob piece by piece. One that is not its digest ends in an error before its last piece.
+/// Reads a blob piece by piece; how many bytes that were. One that is not its digest ends in an error before its last
+/// piece.
 fn pieces(
     blob: &Blob,
     digest: Digest,
     sender: &mpsc::Sender<std::io::Result<Bytes>>,
     bar: &ProgressBar,
-) -> std::io::Result<()> {
+) -> std::io::Result<u64> {
+    let mut all = 0;
     let mut reader = Verified::new(blob.reader(), digest, blob.bytes);
     loop {
         let mut piece = vec![0; PIECE_BYTES];
         let count = match reader.read(&mut piece) {
-            Ok(0) => return Ok(()),
+            Ok(0) => return Ok(all),
             Ok(count) => count,
             Err(error) => {
                 // The request ends here, so that the registry does not take it for whole.
@@ -304,8 +330,9 @@ fn pieces(
         piece.truncate(count);
         if sender.blocking_send(Ok(piece.into())).is_err() {
             // The server has answered already; its answer says why.
-            return Ok(());
+            return Ok(all);
         }
+        all += count as u64;
         bar.inc(count as u64);
     }
 }
@@ -398,6 +425,77 @@ mod tests {
                     .await
             });
         }
+    }
+
+    /// A registry that takes a blob the last time that it may be sent, if not one more refusal is `asked` for: it is
+    /// busy, broken, or cuts the connection.
+    async fn pushed_to_a_registry_that_fails(failures: usize, status: Option<StatusCode>) -> Option<u64> {
+        let made = Made::new();
+        let layout = made.listing(&[named(made.image(&[], None), "a:1")]);
+        let plan = Plan::read(&layout, &Wish::default()).expect("a plan");
+        let listener = UnixListener::bind(made.socket()).expect("a socket");
+        let left = Arc::new(AtomicUsize::new(failures));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let left = left.clone();
+                let answer = service_fn(move |request: Request<Incoming>| {
+                    let left = left.clone();
+                    async move {
+                        let is_blob = request.uri().path().contains("/blobs/uploads/");
+                        let mut response = Response::new(crate::client::whole(Bytes::new()));
+                        *response.status_mut() = match *request.method() {
+                            Method::POST => StatusCode::ACCEPTED,
+                            Method::PUT if is_blob => {
+                                request.into_body().collect().await.expect("a body");
+                                let fails = left
+                                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |it| it.checked_sub(1));
+                                match (fails, status) {
+                                    (Err(_), _) => StatusCode::CREATED,
+                                    (Ok(_), Some(status)) => status,
+                                    (Ok(_), None) => return Err("cut"),
+                                }
+                            }
+                            Method::PUT => StatusCode::CREATED,
+                            _ => StatusCode::NOT_FOUND,
+                        };
+                        let headers = response.headers_mut();
+                        headers.insert(
+                            header::LOCATION,
+                            header::HeaderValue::from_static("/v2/a/blobs/uploads/1"),
+                        );
+                        headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("0"));
+                        Ok(response)
+                    }
+                });
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer),
+                );
+            }
+        });
+        let bar = ProgressBar::new(1_000);
+        let mut pusher = Pusher {
+            layout: Arc::new(layout),
+            server: Server::Socket(made.socket()),
+            idle: Vec::new(),
+            sources: HashMap::new(),
+            bar: bar.clone(),
+        };
+        let image = plan.images.first().expect("an image");
+        let uploaded = pusher.push(&plan, image).await.ok()?;
+        assert_eq!((uploaded, bar.position()), (plan.bytes_of(image), plan.bytes_of(image)), "told once");
+        Some(uploaded)
+    }
+
+    #[tokio::test]
+    async fn what_fails_for_a_while_is_sent_again() {
+        let last = limit::ATTEMPTS as usize - 1;
+        assert!(pushed_to_a_registry_that_fails(1, None).await.is_some());
+        for status in [Some(StatusCode::TOO_MANY_REQUESTS), Some(StatusCode::SERVICE_UNAVAILABLE)] {
+            assert!(pushed_to_a_registry_that_fails(last, status).await.is_some(), "{status:?}");
+            assert!(pushed_to_a_registry_that_fails(last + 1, status).await.is_none(), "{status:?}");
+        }
+        let refused = Some(StatusCode::INSUFFICIENT_STORAGE);
+        assert!(pushed_to_a_registry_that_fails(1, refused).await.is_none(), "that does not pass");
     }
 
     #[tokio::test]

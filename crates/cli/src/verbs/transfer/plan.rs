@@ -56,10 +56,17 @@ impl Part {
 impl Plan {
     pub(super) fn read(layout: &Layout, wish: &Wish) -> Result<Self, Problem> {
         let mut plan = Self { images: Vec::new(), manifests: HashMap::new(), left: Vec::new() };
-        let mut reading =
-            Reading { layout, plan: &mut plan, held: Held::default(), referrers: HashMap::new() };
+        let mut reading = Reading {
+            layout,
+            plan: &mut plan,
+            held: Held::default(),
+            referrers: HashMap::new(),
+            lists: HashSet::new(),
+        };
         reading.find_referrers()?;
-        for (entry, place) in chosen(layout, wish, &reading.referrers)? {
+        let others = reading.referrers.values().flatten().map(|entry| entry.digest);
+        let others = others.chain(reading.lists.iter().copied()).collect();
+        for (entry, place) in chosen(layout, wish, &others)? {
             reading.add(&entry, place)?;
         }
         let nameless: HashSet<Digest> =
@@ -97,8 +104,10 @@ struct Reading<'l> {
     layout: &'l Layout,
     plan: &'l mut Plan,
     held: Held,
-    /// Entries without a name of their own, by what they refer to.
+    /// Entries without a name of their own, by what they refer to; and those of lists that are named after it.
     referrers: HashMap<Digest, Vec<Descriptor>>,
+    /// Lists of referrers: a registry makes its own.
+    lists: HashSet<Digest>,
 }
 
 /// A step of the walk: what a manifest needs is done before the manifest is.
@@ -123,6 +132,19 @@ impl Reading<'_> {
                 let subject = subject.digest;
                 self.referrers.entry(subject).or_default().push(entry.clone());
             }
+        }
+        for entry in layout.entries() {
+            let Some(subject) = tag_of(entry).and_then(|tag| listed_after(&tag)) else { continue };
+            let Some(Manifest::Index(list)) = self.part(entry)?.map(|part| &part.manifest) else { continue };
+            for referrer in list.manifests.clone() {
+                let about =
+                    self.part(&referrer)?.and_then(|part| part.manifest.subject().map(|it| it.digest));
+                let known = self.referrers.entry(subject).or_default();
+                if about == Some(subject) && known.iter().all(|it| it.digest != referrer.digest) {
+                    known.push(referrer);
+                }
+            }
+            self.lists.insert(entry.digest);
         }
         Ok(())
     }
@@ -194,11 +216,13 @@ impl Reading<'_> {
 fn chosen(
     layout: &Layout,
     wish: &Wish,
-    referrers: &HashMap<Digest, Vec<Descriptor>>,
+    others: &HashSet<Digest>,
 ) -> Result<Vec<(Descriptor, Place)>, Problem> {
-    let refers: HashSet<Digest> = referrers.values().flatten().map(|entry| entry.digest).collect();
-    let mut roots: Vec<&Descriptor> =
-        layout.entries().iter().filter(|entry| !refers.contains(&entry.digest)).collect();
+    let is_root = |entry: &&Descriptor| {
+        let is_list = || tag_of(entry).and_then(|tag| listed_after(&tag)).is_some();
+        !(others.contains(&entry.digest) && (is_nameless(entry) || is_list()))
+    };
+    let mut roots: Vec<&Descriptor> = layout.entries().iter().filter(is_root).collect();
     if let Some(name) = &wish.name {
         roots = layout.entries().iter().filter(|entry| is_called(entry, name)).collect();
     }
@@ -247,6 +271,12 @@ fn is_called(entry: &Descriptor, name: &str) -> bool {
         || name.parse() == Ok(entry.digest)
 }
 
+/// The manifest whose referrers a tag lists where there is no API for that (distribution spec, "Referrers Tag Schema").
+fn listed_after(tag: &Tag) -> Option<Digest> {
+    let (algorithm, hex) = tag.as_str().split_once('-')?;
+    format!("{algorithm}:{hex}").parse().ok()
+}
+
 fn is_nameless(entry: &Descriptor) -> bool {
     Place::of(entry).is_none() && tag_of(entry).is_none()
 }
@@ -275,6 +305,33 @@ mod tests {
         assert_eq!(order(&plan), [wanted]);
         assert_eq!(plan.images.first().map(|image| image.referrers), Some(2));
         assert_eq!(plan.left, [digest(&stray)]);
+    }
+
+    /// As clients leave it that wrote for registries without a list of referrers.
+    #[test]
+    fn lists_that_are_named_after_their_subject_are_followed() {
+        let made = Made::new();
+        let image = made.image(&[b"one"], None);
+        let (sbom, other) = (made.image(&[b"sbom"], Some(&image)), made.image(&[b"other"], None));
+        let named = called(made.image(&[b"named"], Some(&image)), "mine");
+        let list = made.index(&[&sbom, &other, &named]);
+        let tag = digest(&image).to_string().replace(':', "-");
+        let layout = made.listing(&[called(image.clone(), "v1"), called(list.clone(), &tag), named.clone()]);
+        let wish = |name: Option<&str>| Wish {
+            name: name.map(str::to_owned),
+            destination: Place::parse("a:1"),
+            below: None,
+        };
+        let plan = Plan::read(&layout, &wish(Some("v1"))).expect("a plan");
+        let mut pushed = order(&plan).concat();
+        assert_eq!(pushed.first(), Some(&digest(&image)));
+        pushed.sort();
+        let mut expected = [&image, &sbom, &named].map(digest);
+        expected.sort();
+        assert_eq!(pushed, expected, "what does not refer to it does not come along");
+        assert!(Plan::read(&layout, &wish(None)).is_err(), "`v1` and `mine` are two images");
+        let asked = Plan::read(&layout, &wish(Some(&tag))).expect("a plan");
+        assert_eq!(asked.images.first().map(|image| image.digest), Some(digest(&list)));
     }
 
     #[test]
