@@ -252,7 +252,7 @@ fn check_table(value: &Value, language: Language) {
     };
     out(&format!("{name}: {}\n", word.say(language)));
     for digest in value.get("left_behind").and_then(Value::as_array).into_iter().flatten() {
-        out(&format!("({}: {})\n", Text::LeftBehind.say(language), cell(Some(digest))));
+        out(&format!("({}: {})\n", Text::LeftBehind.say(language), cell(digest.get("digest"))));
     }
     if value.get("recorded") == Some(&Value::Bool(false)) {
         out(&format!("({})\n", Text::NotRecorded.say(language)));

@@ -106,19 +106,15 @@ impl Sequencer {
             tokio::pin!(rung);
             rung.as_mut().enable();
             let (begun, before) = (Instant::now(), self.edge.size());
+            let is_last = cancel.is_cancelled();
             if let Err(error) = self.step().await {
                 self.unless_evidence(error)?;
             }
-            let grew = self.edge.size() != before;
-            if cancel.is_cancelled() {
-                if grew {
-                    // Something may have come meanwhile.
-                    continue;
-                }
+            if is_last {
                 self.release().await;
                 return Ok(());
             }
-            if grew {
+            if self.edge.size() != before {
                 next = begun + Duration::from_millis(limit::CHECKPOINT_MS);
             }
             tokio::select! {

@@ -84,7 +84,8 @@ pub(crate) use replications::{
     remove_replication, replications, seed, seed_again, send, settle_outgoing,
 };
 pub(crate) use retention::{
-    count_retention, remove_retention, retention, retention_of, set_retention, tag_to_judge, tags_to_judge,
+    count_retention, hold_retention, hold_retention_alone, remove_retention, retention, retention_of,
+    set_retention, tag_to_judge, tags_to_judge,
 };
 pub(crate) use reviews::{
     Review, Subject, claim, enqueue, enqueue_named, first_due, loosen, postpone, settle, touch,
@@ -364,17 +365,12 @@ pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
             args![&digest, new.bytes],
         )
         .await?;
+    let mut locks = Locks::default();
     // Only what has bytes can have been deleted.
-    let locks = match fresh {
-        0 => {
-            // The engine's look for a conflict is no read of a transaction: without one, these bytes may be removed by
-            // another that does not see this manifest.
-            let sql = "SELECT 1 FROM registry_manifest_bytes WHERE digest = $1";
-            tx.fetch_optional(sql, args![&digest]).await?;
-            undelete_manifest(tx, &pushed.repository, &pushed.digest, new.now).await?.unwrap_or_default()
-        }
-        _ => Locks::default(),
-    };
+    if fresh == 0 {
+        let (back, more) = undelete(tx, (&pushed.repository, &pushed.digest), new.now).await?;
+        (locks, held) = (back, held.and(more));
+    }
     let subject = pushed.subject.map(|subject| subject.to_string());
     let inserted = tx
         .execute(
@@ -417,6 +413,23 @@ pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
         send(tx, &pushed.repository, &ManifestName::Digest(pushed.digest), new.now).await?;
     }
     Ok(held.and(holdings::hold_named(tx, (&pushed.repository, &pushed.digest), new.is_cached).await?))
+}
+
+/// A manifest whose bytes are here is back, if it was deleted: its locks, and what its repository holds more.
+async fn undelete(
+    tx: &mut Tx<'_>,
+    (repository, digest): (&RepoName, &Digest),
+    now: Timestamp,
+) -> Result<(Locks, Change), DbError> {
+    // The engine's look for a conflict is no read of a transaction: without one, these bytes may be removed by another
+    // that does not see this manifest.
+    let sql = "SELECT 1 FROM registry_manifest_bytes WHERE digest = $1";
+    tx.fetch_optional(sql, args![&digest.to_string()]).await?;
+    let mut held = Change::default();
+    for (blob, size) in deleted_blobs(tx, (repository, digest), "held").await? {
+        held = held.and(hold_blob(tx, repository, &blob, size).await?);
+    }
+    Ok((undelete_manifest(tx, repository, digest, now).await?.unwrap_or_default(), held))
 }
 
 /// Names a blob that is here in a stored index; returns what the repository holds more.
@@ -514,8 +527,8 @@ pub(crate) async fn set_tag(
         args,
     )
     .await?;
+    undelete_tag(tx, repository, tag, digest).await?;
     if inserted == 1 {
-        undelete_tag(tx, repository, tag, digest).await?;
         return Ok(Change::TAG);
     }
     let sql = "UPDATE registry_tags SET digest = $3, updated_at = $4 WHERE repository = $1 AND name = $2";

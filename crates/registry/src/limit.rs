@@ -80,9 +80,9 @@ pub const REVIEW_BATCH: i64 = 256;
 /// Reviews claimed in one statement when there is time.
 pub const REVIEW_BATCH_GENTLE: i64 = 32;
 /// Reviews that are due for longer are late, in seconds: they are looked at without a rest.
-pub const COLLECT_LATE_SECONDS: i64 = 600;
+pub const COLLECT_LATE_SECONDS: i64 = 3600;
 /// How much longer than a review the rest behind it is.
-pub const COLLECT_REST: u32 = 3;
+pub const COLLECT_REST: u32 = 9;
 /// Longest rest behind a review, in milliseconds.
 pub const COLLECT_REST_MS: u64 = 250;
 /// Reviews under way at once: on SQLite they share commits.
@@ -129,6 +129,8 @@ pub const DAMAGED_SECONDS: i64 = 24 * 3600;
 pub const RETENTION_PREFIXES: i64 = 1_000;
 /// Tags of a repository that rules are asked about; with more, no rule applies.
 pub const RETENTION_TAGS: usize = 100_000;
+/// Manifests that one restoration brings back with the one that was asked for.
+pub const RESTORED_MANIFESTS: usize = 1_000;
 /// Tags that are removed by a rule before the repository's are judged anew.
 pub const EXPIRED_AT_ONCE: usize = 1_000;
 /// Patterns of tags in one set of rules.

@@ -88,9 +88,12 @@ impl Registry {
         if let Manifest::Image(image) = &manifest
             && !pushed.is_image
         {
-            // What may not be named here is refused as such, and not looked at.
-            pushed.is_image = !self.is_nameable(identity, repository, &image.config.digest).await?
-                || self.may_be_run(&image.config.digest).await?;
+            // What may not be named here is not looked at.
+            if !self.is_nameable(identity, repository, &image.config.digest).await? {
+                let (repository, digest) = (repository.clone(), image.config.digest);
+                return Err(RegistryError::BlobMissing { repository, digest });
+            }
+            pushed.is_image = self.may_be_run(&image.config.digest).await?;
         }
         if !pushed.is_image {
             self.check_readable(identity, repository, &manifest).await?;

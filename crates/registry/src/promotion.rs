@@ -50,6 +50,7 @@ pub struct Parts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Part {
     digest: Digest,
+    subject: Option<Digest>,
     bytes: Bytes,
     media_type: String,
 }
@@ -62,9 +63,17 @@ pub struct Promoted {
 }
 
 impl Parts {
-    /// Leaves something behind that refers to it.
+    /// Leaves something behind that refers to it, with what refers to that.
     pub fn leave(&mut self, digest: &Digest) {
-        self.all.retain(|part| part.digest != *digest);
+        let mut left = vec![*digest];
+        while let Some(gone) = left.pop() {
+            self.all.retain(|part| {
+                if part.subject == Some(gone) {
+                    left.push(part.digest);
+                }
+                part.digest != gone
+            });
+        }
     }
 }
 
@@ -163,9 +172,10 @@ impl Registry {
         let name = ManifestName::Digest(*digest);
         let Some(stored) = self.inner.reads.named(source, &name).await? else { return Ok(None) };
         lock::check_read(stored.locks, &format!("{source}@{digest}"))?;
-        let bytes = self.inner.reads.bytes(digest).await?;
-        let part = |bytes| Part { digest: *digest, bytes, media_type: stored.media_type };
-        Ok(bytes.map(|bytes| (part(bytes), stored.locks)))
+        let Some(bytes) = self.inner.reads.bytes(digest).await? else { return Ok(None) };
+        let manifest = Manifest::parse(&bytes, Some(&stored.media_type))?;
+        let subject = manifest.subject().map(|subject| subject.digest);
+        Ok(Some((Part { digest: *digest, subject, bytes, media_type: stored.media_type }, stored.locks)))
     }
 
     /// Copies them. Who asks may pull there and push here; rules and locks of the destination hold.

@@ -86,7 +86,7 @@ impl Registry {
 
     /// Brings a deleted tag back with its manifest, or a deleted manifest with the tags that went with it; and what
     /// the manifest is made of, with what referred to it and went with it. A tag that points elsewhere now stays there.
-    /// It is a push by rights, and by rules what it was when it came: what promotion let in comes back.
+    /// It is a push, by rights and by rules.
     pub async fn restore(
         &self,
         identity: &Identity,
@@ -119,7 +119,7 @@ impl Registry {
                 let what = (restored.tags.as_slice(), &restored.digest);
                 // What came from an upstream comes back below its cache, where nothing is pushed.
                 let is_cached = db::filled_in(tx, repository, &restored.digest).await?.is_some();
-                let way = if is_cached { Way::Cache } else { Way::Promotion };
+                let way = if is_cached { Way::Cache } else { Way::Push };
                 rules::check_push(tx, repository, way, what).await?;
                 let act = Act::new(action, object(repository, &restored.digest))
                     .details(json!({"tags": restored.tags}));
@@ -167,7 +167,8 @@ async fn manifest_back(
     digest: &Digest,
     now: Timestamp,
 ) -> Result<Option<(Vec<Tag>, Vec<Act>)>, RegistryError> {
-    let Some(deleted) = db::deleted_manifest(tx, repository, digest).await? else { return Ok(None) };
+    let deleted = db::deleted_manifest(tx, repository, digest).await?.filter(|it| it.until > now);
+    let Some(deleted) = deleted else { return Ok(None) };
     let tags = db::undelete_tags(tx, repository, digest, deleted.deleted_at).await?;
     if !rows_back(tx, (repository, digest), &deleted, now).await? {
         return Ok(None);
@@ -193,8 +194,14 @@ async fn parts_back(
 ) -> Result<Vec<Act>, RegistryError> {
     let (mut acts, mut next) = (Vec::new(), vec![whole]);
     while let Some((digest, deleted_at)) = next.pop() {
-        for part in db::deleted_parts(tx, repository, (&digest, deleted_at)).await? {
+        for part in db::deleted_parts(tx, repository, (&digest, deleted_at), now).await? {
             let Some(deleted) = db::deleted_manifest(tx, repository, &part).await? else { continue };
+            if acts.len() >= limit::RESTORED_MANIFESTS {
+                let most = limit::RESTORED_MANIFESTS;
+                let message = format!("more than {most} manifests would come back at once");
+                let hint = "restore some of them by their digests first";
+                return Err(Problem::new(ErrorCode::TooLarge, message).hint(hint).into());
+            }
             if !rows_back(tx, (repository, &part), &deleted, now).await? {
                 continue;
             }
@@ -208,17 +215,15 @@ async fn parts_back(
 }
 
 /// Brings a manifest back that was collected, for an index that wants it after all. What somebody deleted
-/// stays deleted: a push is no restoration.
+/// stays deleted: a push is no restoration. What it is made of is here as long as it can be restored.
 pub(crate) async fn collected_back(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: &Digest,
     now: Timestamp,
 ) -> Result<Option<Act>, RegistryError> {
-    let Some(deleted) = db::deleted_manifest(tx, repository, digest).await?.filter(|it| it.is_collected)
-    else {
-        return Ok(None);
-    };
+    let deleted = db::deleted_manifest(tx, repository, digest).await?;
+    let Some(deleted) = deleted.filter(|it| it.is_collected && it.until > now) else { return Ok(None) };
     if !rows_back(tx, (repository, digest), &deleted, now).await? {
         return Ok(None);
     }
@@ -248,13 +253,9 @@ async fn rows_back(
         is_cached: db::filled_in(tx, repository, digest).await?.is_some(),
     };
     let named = db::deleted_blobs(tx, (repository, digest), "blob").await?;
-    let elsewhere = db::deleted_blobs(tx, (repository, digest), "held").await?;
     let mut held = db::insert_manifest(tx, &new).await?;
     for (blob, size) in named {
         held = held.and(db::name_in_index(tx, (repository, digest), (&blob, size)).await?);
-    }
-    for (blob, size) in elsewhere {
-        held = held.and(db::hold_blob(tx, repository, &blob, size).await?);
     }
     quota::charge(tx, repository, held).await?;
     Ok(true)

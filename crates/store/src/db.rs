@@ -91,6 +91,8 @@ impl Db {
             place: "postgres".into(),
             source: Arc::new(error.into()),
         })?;
+        // A server that hangs in a transaction must not hold its locks for ever.
+        let options = options.options([("idle_in_transaction_session_timeout", "60s")]);
         let pool = PgPoolOptions::new()
             .max_connections(limit::POSTGRES_CONNECTIONS)
             .acquire_timeout(Duration::from_secs(30))

@@ -28,7 +28,8 @@ impl DriverError {
     /// PostgreSQL: serialisation failure and deadlock; a unique violation may be the same race seen
     /// earlier, but it is left to the caller, whose `ON CONFLICT` decides.
     pub(crate) fn is_lost_race(&self) -> bool {
-        matches!(self.code().as_deref(), Some("40001" | "40P01"))
+        // Serialisation, deadlock, and a lock that did not come in time.
+        matches!(self.code().as_deref(), Some("40001" | "40P01" | "55P03"))
     }
 }
 

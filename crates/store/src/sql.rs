@@ -262,12 +262,22 @@ impl<'c> Tx<'c> {
         }
     }
 
+    /// [`Tx::lock_table`] in a mode that others wait behind, as it waits for them: given up for a while when it does not
+    /// come soon, so that one long transaction does not hold up all others through this one.
+    pub async fn lock_table_alone(&mut self, sql: &'static str) -> Result<(), DbError> {
+        self.lock_table(LOCK_TIMEOUT).await?;
+        self.lock_table(sql).await
+    }
+
     fn failed(&mut self, sql: &str, error: sqlx::Error) -> DbError {
         let source = DriverError::from(error);
         self.lost_race |= source.is_lost_race();
         DbError::statement(sql, source)
     }
 }
+
+/// For the rest of the transaction: row locks end by it as well, and are tried again as well.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
 
 pub(crate) fn head(sql: &str) -> String {
     let mut words: String = sql.split_whitespace().take(5).collect::<Vec<_>>().join(" ");

@@ -25,12 +25,24 @@ pub struct UploadState {
     pub offset: u64,
     /// [`Hasher::state`] at `offset`.
     pub hash_state: Vec<u8>,
+    /// The run of the machine that wrote the bytes. They are not made durable before the upload ends: what another run, or
+    /// another machine, finds in the file may be something else, and is hashed again.
+    pub boot: String,
+}
+
+/// The run of this machine (proc(5), `boot_id`); what cannot be told is another one each time.
+fn boot() -> &'static str {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    BOOT.get_or_init(|| {
+        let told = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        told.map_or_else(|_| UploadId::generate().to_string(), |text| text.trim().to_owned())
+    })
 }
 
 impl UploadState {
     /// Of an upload that nothing was received of. It has no file.
     pub fn fresh(id: UploadId, algorithm: Algorithm) -> Self {
-        Self { id, offset: 0, hash_state: Hasher::new(algorithm).state() }
+        Self { id, offset: 0, hash_state: Hasher::new(algorithm).state(), boot: boot().to_owned() }
     }
 }
 
@@ -40,15 +52,16 @@ impl Blobs {
     /// the state stands, and each cuts off what is beyond it first. The bytes are hashed from the file, so whatever
     /// a power failure made of them, a digest is that of what is there.
     pub async fn recover(&self, state: UploadState, lock: UploadLock) -> Result<UploadState, BlobError> {
-        let UploadState { id, offset, hash_state } = state;
-        let lost = |found| BlobError::UploadLost { found, expected: offset };
-        let mut hasher = Hasher::from_state(&hash_state).ok_or_else(|| lost(0))?;
+        let lost = |found| BlobError::UploadLost { found, expected: state.offset };
+        let mut hasher = Hasher::from_state(&state.hash_state).ok_or_else(|| lost(0))?;
         let turn = self.reread_turn().await;
         blocking(move || {
-            let offset = hash_from(&lock.file.0, offset, &mut hasher)
-                .map_err(|source| failed("read", Path::new(&id.to_string()), source))?;
+            let path = PathBuf::from(state.id.to_string());
+            check_earlier(&lock.file.0, &path, &state)?;
+            let offset = hash_from(&lock.file.0, state.offset, &mut hasher)
+                .map_err(|source| failed("read", &path, source))?;
             drop(turn);
-            Ok(UploadState { id, offset, hash_state: hasher.state() })
+            Ok(UploadState { id: state.id, offset, hash_state: hasher.state(), boot: boot().to_owned() })
         })
         .await
     }
@@ -284,9 +297,10 @@ impl Upload {
         lock: Option<UploadLock>,
     ) -> Result<Self, BlobError> {
         let path = blobs.upload_path(room, state.id);
-        let (offset, at) = (state.offset, path.clone());
+        let (id, offset, at) = (state.id, state.offset, path.clone());
         let lost = move |found| BlobError::UploadLost { found, expected: offset };
         let hasher = Hasher::from_state(&state.hash_state).ok_or_else(|| lost(0))?;
+        let turn = if is_of_this_run(&state) { None } else { blobs.reread_turn().await };
         let sink = blocking(move || {
             if offset == 0 && !at.exists() {
                 return Ok(Sink { hasher, file: None, lock });
@@ -299,6 +313,8 @@ impl Upload {
             file.set_len(offset)
                 .and_then(|()| file.seek(SeekFrom::End(0)))
                 .map_err(|source| failed("truncate", &at, source))?;
+            check_earlier(&file, &at, &state)?;
+            drop(turn);
             Ok(Sink { hasher, file: Some(file), lock })
         })
         .await?;
@@ -306,7 +322,7 @@ impl Upload {
             open: blobs.open_upload(),
             blobs,
             room,
-            id: state.id,
+            id,
             path,
             sink: Some(sink),
             pending: Pending::default(),
@@ -360,7 +376,7 @@ impl Upload {
     pub async fn suspend(mut self) -> Result<UploadState, BlobError> {
         self.flush().await?;
         let hash_state = self.sink.as_ref().map(|sink| sink.hasher.state()).unwrap_or_default();
-        Ok(UploadState { id: self.id, offset: self.offset, hash_state })
+        Ok(UploadState { id: self.id, offset: self.offset, hash_state, boot: boot().to_owned() })
     }
 
     /// Leaves what was taken in for [`Blobs::recover`].
@@ -497,11 +513,35 @@ fn hash_again(file: Option<&File>, algorithm: Algorithm, path: &Path) -> Result<
     Ok(hasher)
 }
 
+/// Nothing is left to be looked at: this run wrote the bytes, and reads them back, or there are none.
+fn is_of_this_run(state: &UploadState) -> bool {
+    state.offset == 0 || state.boot == boot()
+}
+
+/// Whether the acknowledged bytes are those that were hashed, when another run of the machine wrote them.
+fn check_earlier(file: &File, path: &Path, state: &UploadState) -> Result<(), BlobError> {
+    if is_of_this_run(state) {
+        return Ok(());
+    }
+    let lost = || BlobError::UploadLost { found: 0, expected: state.offset };
+    let acknowledged = Hasher::from_state(&state.hash_state).ok_or_else(lost)?;
+    let mut found = Hasher::new(acknowledged.algorithm());
+    let end = hash_range(file, 0..state.offset, &mut found).map_err(|source| failed("read", path, source))?;
+    if end == state.offset && found.finish() == acknowledged.finish() { Ok(()) } else { Err(lost()) }
+}
+
 /// Hashes the rest of a file from `at` on; returns where it ends.
-fn hash_from(file: &File, mut at: u64, hasher: &mut Hasher) -> std::io::Result<u64> {
+fn hash_from(file: &File, at: u64, hasher: &mut Hasher) -> std::io::Result<u64> {
+    hash_range(file, at..u64::MAX, hasher)
+}
+
+/// Hashes a range of a file; returns where it or the file ends.
+fn hash_range(file: &File, range: Range<u64>, hasher: &mut Hasher) -> std::io::Result<u64> {
     let mut buffer = vec![0; limit::UPLOAD_CHUNK_BYTES];
+    let mut at = range.start;
     loop {
-        let length = file.read_at(&mut buffer, at)?;
+        let most = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buffer.len());
+        let length = file.read_at(buffer.get_mut(..most).unwrap_or_default(), at)?;
         let Some(chunk) = buffer.get(..length).filter(|chunk| !chunk.is_empty()) else { return Ok(at) };
         hasher.update(chunk);
         at += length as u64;

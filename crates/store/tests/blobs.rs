@@ -6,12 +6,12 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use seaworthy_model::UploadId;
 use seaworthy_oci::{Algorithm, Digest};
-use seaworthy_store::{BlobCopy, BlobError, Blobs, DbError, Found, Stored, UploadState, limit};
+use seaworthy_store::{BlobCopy, BlobError, Blobs, DbError, Found, Hold, Stored, UploadState, limit};
 use seaworthy_testkit::{TestDb, db_tests};
 
 db_tests!(&[]; bytes_come_back, a_wrong_digest_stores_nothing, a_suspended_upload_goes_on,
     others_read_an_upload_as_far_as_it_is_written,
-    what_was_not_acknowledged_is_cut_off, the_floor_refuses, pieces_of_any_length_keep_their_order,
+    what_was_not_acknowledged_is_cut_off, what_another_run_wrote_is_hashed_again, the_floor_refuses, pieces_of_any_length_keep_their_order,
     what_is_stored_is_looked_after, many_at_once_keep_apart, copies_have_names_of_their_own);
 
 async fn store(test: &TestDb, blobs: &Blobs, bytes: &[u8]) -> (Digest, u64) {
@@ -133,6 +133,40 @@ async fn what_was_not_acknowledged_is_cut_off(test: TestDb) {
     assert!(matches!(lost, Err(BlobError::UploadLost { found: 5, expected: 100_000 })));
     let garbage = UploadState { hash_state: vec![9], ..state };
     assert!(matches!(blobs.resume("t", garbage, None).await, Err(BlobError::UploadLost { .. })));
+}
+
+/// What a power failure left of bytes that were acknowledged is not what was hashed; nor need it be what another machine
+/// sees.
+async fn what_another_run_wrote_is_hashed_again(test: TestDb) {
+    let blobs = Blobs::new(test.path().to_owned(), test.db.clone(), 0);
+    let id = UploadId::generate();
+    for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+        let mut upload = blobs.begin("t", id, algorithm).expect("begin");
+        upload.write(pattern(3_000_001).into()).await.expect("write");
+        let state = upload.suspend().await.expect("suspend");
+        let file = test.path().join("uploads/t").join(id.to_string());
+        let other = UploadState { boot: "another run".to_owned(), ..state.clone() };
+        let mut resumed = blobs.resume("t", other.clone(), None).await.expect("they are the same");
+        resumed.write(b"more".as_slice().into()).await.expect("write");
+        let further = resumed.suspend().await.expect("suspend");
+        assert_eq!(further.boot, state.boot, "it was looked at");
+        let lock = async || match blobs.hold("t", id).await.expect("asked") {
+            Hold::Taken(lock) => lock,
+            held => panic!("{held:?}"),
+        };
+        let whole = blobs.recover(other.clone(), lock().await).await.expect("they are the same");
+        assert_eq!((whole.offset, whole.hash_state), (further.offset, further.hash_state));
+        // A page that was not written back.
+        let mut bytes = std::fs::read(&file).expect("read");
+        bytes[1_000_000..1_004_096].fill(0);
+        std::fs::write(&file, &bytes).expect("write");
+        for lost in [
+            blobs.resume("t", other.clone(), None).await.map(|_| ()),
+            blobs.recover(other, lock().await).await.map(|_| ()),
+        ] {
+            assert!(matches!(lost, Err(BlobError::UploadLost { found: 0, expected: 3_000_001 })), "{lost:?}");
+        }
+    }
 }
 
 async fn the_floor_refuses(test: TestDb) {

@@ -61,6 +61,7 @@ impl Registry {
         let context = (prefix.to_owned(), json!(rules), identity.actor.name.clone(), self.inner.clock.now());
         seaworthy_ledger::write(self.db(), &identity.actor, context, |(prefix, rules, by, now), tx| {
             Box::pin(async move {
+                db::hold_retention_alone(tx).await?;
                 db::set_retention(tx, (prefix, &rules.to_string()), by, *now).await?;
                 if db::count_retention(tx).await? > limit::RETENTION_PREFIXES {
                     let message =
@@ -79,6 +80,7 @@ impl Registry {
         self.check_retention(identity, prefix, Permission::Delete).await?;
         seaworthy_ledger::write(self.db(), &identity.actor, prefix.to_owned(), |prefix, tx| {
             Box::pin(async move {
+                db::hold_retention_alone(tx).await?;
                 if !db::remove_retention(tx, prefix).await? {
                     let message = format!("there are no rules for `{prefix}`");
                     return Err(RegistryError::from(Problem::new(ErrorCode::NotFound, message)));
@@ -122,15 +124,23 @@ impl Registry {
         };
         let judged = self.judge_tags(repository, &rules).await?;
         let page = judged.into_iter().filter(|(tag, _)| tag.name.as_str() > after);
-        let preview = |(tag, ruling): (TagFacts, Ruling)| Preview {
-            tag: tag.name,
-            digest: tag.digest,
-            set_at: tag.set_at,
-            last_pull: tag.last_pull,
-            action: if ruling.keeps { "keep" } else { "remove" },
-            rule: ruling.rule,
-        };
-        Ok(page.take(most.min(limit::PAGE) as usize).map(preview).collect())
+        let mut shown = Vec::new();
+        for (mut tag, mut ruling) in page.take(most.min(limit::PAGE) as usize) {
+            if !ruling.keeps && !db::runners(self.db(), repository, &tag.digest, 1).await?.is_empty() {
+                tag.exception = Some(Exception::Runs);
+                let alone = std::slice::from_ref(&tag);
+                ruling = retention::decide(&rules, alone, self.inner.clock.now()).pop().unwrap_or(ruling);
+            }
+            shown.push(Preview {
+                tag: tag.name,
+                digest: tag.digest,
+                set_at: tag.set_at,
+                last_pull: tag.last_pull,
+                action: if ruling.keeps { "keep" } else { "remove" },
+                rule: ruling.rule,
+            });
+        }
+        Ok(shown)
     }
 
     async fn rules_of(&self, repository: &RepoName) -> Result<Option<RetentionRules>, RegistryError> {
@@ -149,7 +159,8 @@ impl Registry {
         Ok(self.rules_of(repository).await?.map_or(configured, |rules| rules.untagged(configured)))
     }
 
-    /// All tags of a repository, and what the rules say of them.
+    /// All tags of a repository, and what the rules say of them. What runs is asked of those that would go: no other's
+    /// lot depends on it.
     async fn judge_tags(
         &self,
         repository: &RepoName,
@@ -181,15 +192,7 @@ impl Registry {
                 tag.exception = Some(Exception::Immutable);
             }
         }
-        let now = self.inner.clock.now();
-        let first = retention::decide(rules, &tags, now);
-        // What is costly to find out is asked of what would go.
-        for (tag, _) in tags.iter_mut().zip(&first).filter(|(_, ruling)| !ruling.keeps) {
-            if !db::runners(self.db(), repository, &tag.digest, 1).await?.is_empty() {
-                tag.exception = Some(Exception::Runs);
-            }
-        }
-        let rulings = retention::decide(rules, &tags, now);
+        let rulings = retention::decide(rules, &tags, self.inner.clock.now());
         Ok(tags.into_iter().zip(rulings).collect())
     }
 
@@ -258,6 +261,7 @@ impl Registry {
                 let (repository, name, judged, ruling, removal, rules) = context;
                 let named = ManifestName::Tag(name.clone());
                 db::hold_rules(tx).await?;
+                db::hold_retention(tx).await?;
                 // What is judged holds until it is done.
                 db::held_alone(tx, repository).await?;
                 if db::retention_of(tx, repository).await?.as_ref() != Some(rules) {

@@ -293,8 +293,9 @@ pub(crate) async fn insert_link(
 }
 
 /// Length of a blob that a manifest of `repository` by `pusher` may name: a manifest there that is not locked against
-/// reading names it already, or did so lately (who asked was told that it is here), or the pusher brought it. What only a
-/// manifest of an upstream names is not, until its bytes came. One that was condemned is taken back.
+/// reading names it already; or one did until lately and the blob is pinned, so who asked was told that it is here; or the
+/// pusher brought it. What only a manifest of an upstream names is not, until its bytes came. One that was condemned is
+/// taken back.
 pub(crate) async fn name_blob(
     tx: &mut Tx<'_>,
     repository: &RepoName,
@@ -315,9 +316,10 @@ pub(crate) async fn name_blob(
                                 WHERE c.repository = $1 AND c.digest = f.manifest)
                              OR EXISTS (SELECT 1 FROM registry_links AS l
                                 WHERE l.repository = $1 AND l.digest = $2 AND l.reader = 1)))
-                  OR EXISTS (SELECT 1 FROM registry_deleted_references AS f
+                  OR pinned_until > $6 AND EXISTS (SELECT 1 FROM registry_deleted_references AS f
                       JOIN registry_deleted AS d ON d.repository = $1 AND d.digest = f.manifest
                           AND d.kind = 'manifest' AND d.name = ''
+                      JOIN registry_repositories AS r ON r.path = $1 AND r.created_at <= d.deleted_at
                       WHERE f.repository = $1 AND f.digest = $2 AND f.kind IN ('config', 'layer', 'blob')
                         AND d.deleted_at > $5 AND (COALESCE(d.locks, 0) & $4) = 0
                         AND (NOT EXISTS (SELECT 1 FROM registry_cached AS c
@@ -330,6 +332,7 @@ pub(crate) async fn name_blob(
                 pusher,
                 Ability::Read.bit(),
                 now.plus_seconds(-limit::LEASE_SECONDS / 2).as_micros(),
+                now.as_micros(),
             ],
         )
         .await?;

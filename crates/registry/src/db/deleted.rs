@@ -60,25 +60,27 @@ pub(crate) async fn deleted_tag(
     row.map(|row| row.parsed(0)).transpose()
 }
 
-/// What is of a manifest and was deleted too, with the time of its deletion: what it names as its children, and what
-/// referred to it and went with it, `deleted_at`.
+/// What belongs to a manifest, was deleted and can be restored `now`: its children, and what referred to it and was
+/// deleted at the same time.
 pub(crate) async fn deleted_parts(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     (manifest, deleted_at): (&Digest, Timestamp),
+    now: Timestamp,
 ) -> Result<Vec<Digest>, DbError> {
     let rows = tx
         .fetch_all(
             "SELECT d.digest FROM registry_references AS f
              JOIN registry_deleted AS d ON d.repository = f.repository AND d.digest = f.digest
                  AND d.kind = 'manifest' AND d.name = ''
-             WHERE f.repository = $1 AND f.manifest = $2 AND f.kind = 'child'
+             WHERE f.repository = $1 AND f.manifest = $2 AND f.kind = 'child' AND d.until > $4
              UNION SELECT d.digest FROM registry_deleted_references AS f
              JOIN registry_deleted AS d ON d.repository = f.repository AND d.digest = f.manifest
                  AND d.kind = 'manifest' AND d.name = ''
              WHERE f.digest = $2 AND f.repository = $1 AND f.kind = 'subject' AND d.deleted_at = $3
+                 AND d.until > $4
              ORDER BY 1",
-            args![repository.as_str(), &manifest.to_string(), deleted_at.as_micros()],
+            args![repository.as_str(), &manifest.to_string(), deleted_at.as_micros(), now.as_micros()],
         )
         .await?;
     rows.iter().map(|row| row.parsed(0)).collect()

@@ -16,6 +16,11 @@ pub(crate) async fn hold_blob(
     digest: &Digest,
     size: u64,
 ) -> Result<Change, DbError> {
+    // Read and not left to a conflict, of which another transaction that lets go of it is not told.
+    let sql = "SELECT 1 FROM registry_holdings WHERE repository = $1 AND digest = $2";
+    if tx.fetch_optional(sql, args![repository.as_str(), &digest.to_string()]).await?.is_some() {
+        return Ok(Change::default());
+    }
     let added = tx
         .execute(
             "INSERT INTO registry_holdings (repository, digest, size) VALUES ($1, $2, $3)
@@ -39,7 +44,6 @@ pub(super) async fn hold_named(
     (repository, manifest): (&RepoName, &Digest),
     is_cached: bool,
 ) -> Result<Change, DbError> {
-    // Read and not left to a conflict, of which another transaction that lets go of one is not told.
     let rows = tx
         .fetch_all(
             "SELECT DISTINCT f.digest, b.size FROM registry_references AS f
@@ -143,16 +147,14 @@ pub(crate) async fn is_brought_in_vain(tx: &mut Tx<'_>, digest: &Digest) -> Resu
         .fetch_optional(
             "SELECT 1 FROM registry_links AS l WHERE l.digest = $1 AND NOT EXISTS
                  (SELECT 1 FROM registry_references AS f
-                  WHERE f.repository = l.repository AND f.digest = $1 AND f.kind <> 'child')
-             AND NOT EXISTS (SELECT 1 FROM registry_deleted_references AS d
-                  WHERE d.repository = l.repository AND d.digest = $1 AND d.kind NOT IN ('child', 'subject')) LIMIT 1",
+                  WHERE f.repository = l.repository AND f.digest = $1 AND f.kind <> 'child') LIMIT 1",
             args![&digest.to_string()],
         )
         .await?;
     Ok(row.is_some())
 }
 
-/// Forgets that a blob was brought to repositories where no manifest names it.
+/// Forgets that a blob was brought to repositories where no manifest names it, nor would if it were restored.
 pub(crate) async fn forget_brought(tx: &mut Tx<'_>, digest: &Digest) -> Result<(), DbError> {
     tx.execute(
         "DELETE FROM registry_links WHERE digest = $1 AND NOT EXISTS

@@ -54,19 +54,29 @@ pub(crate) async fn count_retention(tx: &mut Tx<'_>) -> Result<i64, DbError> {
     row.map_or(Ok(0), |row| row.int(0))
 }
 
-/// The rules of a repository, which stay until the transaction has ended.
+/// Holds the rules: none is set or removed until the transaction has ended. As [`super::hold_rules`].
+pub(crate) async fn hold_retention(tx: &mut Tx<'_>) -> Result<(), DbError> {
+    tx.lock_table("LOCK TABLE registry_retention IN ROW SHARE MODE").await
+}
+
+/// [`hold_retention`] for who sets or removes some.
+pub(crate) async fn hold_retention_alone(tx: &mut Tx<'_>) -> Result<(), DbError> {
+    tx.lock_table_alone("LOCK TABLE registry_retention IN EXCLUSIVE MODE").await
+}
+
+/// The rules of a repository. Behind [`hold_retention`].
 pub(crate) async fn retention_of(
     tx: &mut Tx<'_>,
     repository: &RepoName,
 ) -> Result<Option<RetentionRules>, DbError> {
-    let rows = tx
-        .fetch_held(
+    let row = tx
+        .fetch_optional(
             "SELECT rules FROM registry_retention WHERE prefix = '' OR prefix = $1
-             OR substr($1, 1, length(prefix) + 1) = prefix || '/' ORDER BY length(prefix) DESC LIMIT 1 FOR SHARE",
+             OR substr($1, 1, length(prefix) + 1) = prefix || '/' ORDER BY length(prefix) DESC LIMIT 1",
             args![repository.as_str()],
         )
         .await?;
-    rows.first().map(|row| row.json(0)).transpose()
+    row.map(|row| row.json(0)).transpose()
 }
 
 /// Sets the rules of a prefix, and has its repositories looked at.

@@ -18,7 +18,7 @@ pub(crate) async fn hold_rules(tx: &mut Tx<'_>) -> Result<(), DbError> {
 
 /// [`hold_rules`] for who sets some: waits for all who write by the old ones.
 pub(crate) async fn hold_rules_alone(tx: &mut Tx<'_>) -> Result<(), DbError> {
-    tx.lock_table("LOCK TABLE registry_rules IN EXCLUSIVE MODE").await
+    tx.lock_table_alone("LOCK TABLE registry_rules IN EXCLUSIVE MODE").await
 }
 
 /// All rules, in order of their prefixes.

@@ -16,6 +16,7 @@ pub const SCHEMA: RoomSchema = RoomSchema {
         MIRRORS,
         FEWER_INDEXES,
         CLUSTERED,
+        BOOTS,
     ],
 };
 
@@ -385,6 +386,20 @@ const CLUSTERED: Migration = Migration {
         Step::AddIndex("registry_uploads", UPLOADS_OF_PRINCIPAL),
         Step::Cluster(UPLOADS),
         Step::Cluster(REVIEWS),
+    ],
+};
+
+/// Which run of which machine wrote an upload's bytes; NULL: not known. And deleted tags of manifests that stay are looked
+/// at when their time is over.
+const BOOTS: Migration = Migration {
+    id: 13,
+    steps: &[
+        Step::AddColumn("registry_uploads", Column::text("boot").optional()),
+        Step::Sql(
+            "INSERT INTO registry_reviews (kind, repository, digest, due, tries, reason, epoch)
+             SELECT 'manifest', repository, digest, MIN(until), 0, 'deleted', 0 FROM registry_deleted
+             WHERE kind = 'tag' GROUP BY repository, digest ON CONFLICT (kind, repository, digest) DO NOTHING",
+        ),
     ],
 };
 

@@ -28,8 +28,8 @@ pub(crate) async fn insert_upload(
     expires_at: Timestamp,
 ) -> Result<(), DbError> {
     tx.execute(
-        "INSERT INTO registry_uploads (id, repository, principal, received, hash_state, version, expires_at)
-         VALUES ($1, $2, $3, $4, $5, 1, $6)",
+        "INSERT INTO registry_uploads (id, repository, principal, received, hash_state, version, expires_at, boot)
+         VALUES ($1, $2, $3, $4, $5, 1, $6, $7)",
         args![
             state.id.as_bytes(),
             repository.as_str(),
@@ -37,6 +37,7 @@ pub(crate) async fn insert_upload(
             state.offset,
             &state.hash_state,
             expires_at.as_micros(),
+            &state.boot,
         ],
     )
     .await
@@ -52,13 +53,14 @@ pub(crate) async fn upload(
 ) -> Result<Option<UploadRow>, DbError> {
     let row = db
         .fetch_optional(
-            "SELECT received, hash_state, version FROM registry_uploads
+            "SELECT received, hash_state, version, COALESCE(boot, '') FROM registry_uploads
              WHERE id = $1 AND repository = $2 AND principal = $3 AND expires_at > $4",
             args![id.as_bytes(), repository.as_str(), principal, db.now().as_micros()],
         )
         .await?;
     row.map(|row| {
-        let state = UploadState { id, offset: row.count(0)?, hash_state: row.bytes(1)?.to_vec() };
+        let boot = row.text(3)?.to_owned();
+        let state = UploadState { id, offset: row.count(0)?, hash_state: row.bytes(1)?.to_vec(), boot };
         Ok(UploadRow { state, version: row.int(2)? })
     })
     .transpose()
@@ -73,9 +75,16 @@ pub(crate) async fn advance_upload(
 ) -> Result<bool, DbError> {
     let changed = tx
         .execute(
-            "UPDATE registry_uploads SET received = $1, hash_state = $2, version = version + 1, expires_at = $3
+            "UPDATE registry_uploads SET received = $1, hash_state = $2, version = version + 1, expires_at = $3, boot = $6
              WHERE id = $4 AND version = $5",
-            args![state.offset, &state.hash_state, expires_at.as_micros(), state.id.as_bytes(), version],
+            args![
+                state.offset,
+                &state.hash_state,
+                expires_at.as_micros(),
+                state.id.as_bytes(),
+                version,
+                &state.boot,
+            ],
         )
         .await?;
     Ok(changed == 1)

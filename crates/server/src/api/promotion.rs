@@ -12,7 +12,7 @@ use seaworthy_clearance::Unrecorded;
 use seaworthy_model::{Problem, Scope};
 use seaworthy_oci::{Digest, Reference, RepoName, Tag};
 use seaworthy_policy::{Language, Verdict};
-use seaworthy_registry::{Finding, Parts, Prefix, Promotion, QuarantineState, RepositoryRules, RulesChange};
+use seaworthy_registry::{Finding, Prefix, Promotion, QuarantineState, RepositoryRules, RulesChange};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
@@ -132,8 +132,9 @@ async fn copy(
         require(rooms, identity, permission, &Scope::repository(repository)).await?;
     }
     let mut parts = rooms.registry.parts(identity, &source, &digest).await?;
-    let judged = judged(rooms, (&source, &parts), &destination, wait).await?;
-    let mut value = match &judged {
+    let deadline = Instant::now() + wait;
+    let answer = judged(rooms, (&source, &parts.manifests), &destination, deadline).await?;
+    let mut value = match &answer {
         // An artifact, or an index of artifacts: there is nothing that could run.
         None => json!({"verdict": Verdict::Allowed, "policies": [], "reasons": [], "recorded": false}),
         Some(judged) => {
@@ -148,10 +149,12 @@ async fn copy(
     // What refers to it and could run needs a clearance of its own.
     let mut left = Vec::new();
     for image in parts.referring.clone() {
-        let answer = rooms.clearance.judge_as(&source, &image, &destination).await.map_err(Problem::from)?;
-        if answer.is_some_and(|answer| answer.decision.verdict != Verdict::Allowed) {
+        let alone = std::slice::from_ref(&image);
+        if let Some(answer) = judged(rooms, (&source, alone), &destination, deadline).await?
+            && answer.decision.verdict != Verdict::Allowed
+        {
             parts.leave(&image);
-            left.push(image);
+            left.push(json!({"digest": image, "verdict": answer.decision.verdict}));
         }
     }
     let policies = value.get("policies").cloned().unwrap_or_else(|| json!([]));
@@ -172,14 +175,13 @@ async fn copy(
 /// of an image that is allowed, if there is one, else of one that is pending. `None` when there is no image.
 async fn judged(
     rooms: &Rooms,
-    (source, parts): (&RepoName, &Parts),
+    (source, manifests): (&RepoName, &[Digest]),
     destination: &RepoName,
-    wait: Duration,
+    deadline: Instant,
 ) -> Result<Option<Unrecorded>, Problem> {
-    let deadline = Instant::now() + wait;
     loop {
         let mut best: Option<Unrecorded> = None;
-        for manifest in &parts.manifests {
+        for manifest in manifests {
             let Some(answer) = rooms.clearance.judge_as(source, manifest, destination).await? else {
                 continue;
             };

@@ -107,7 +107,7 @@ impl Collection {
                 None => match (remote.manifest(repository, &Name::Digest(digest)).await, role) {
                     (Ok(pulled), _) => pulled,
                     // An index may name what its repository does not have.
-                    (Err(problem), Role::Part) if problem.code == ErrorCode::ManifestUnknown => {
+                    (Err(problem), _) if problem.code == ErrorCode::ManifestUnknown => {
                         root.absent.push(digest);
                         continue;
                     }
@@ -134,7 +134,7 @@ impl Collection {
             next.retain(|(digest, _)| seen.insert(*digest));
             open.extend(next.into_iter().map(|(digest, role)| (digest, depth + 1, role)));
         }
-        root.referrers.retain(|digest| !root.left.contains(digest));
+        root.referrers.retain(|digest| !root.left.contains(digest) && !root.absent.contains(digest));
         root.referrers.sort_unstable();
         root.referrers.dedup();
         self.roots.push(root);
@@ -298,10 +298,9 @@ fn too_deep(digest: &Digest) -> Problem {
     Problem::new(ErrorCode::ManifestInvalid, message)
 }
 
-/// It is gone, or not given out: another attempt says the same.
+/// It is not given out: another attempt says the same.
 const fn is_refusal(code: ErrorCode) -> bool {
-    use ErrorCode::{Blocked, Denied, Locked, ManifestUnknown, Pending};
-    matches!(code, ManifestUnknown | Blocked | Denied | Locked | Pending)
+    matches!(code, ErrorCode::Blocked | ErrorCode::Denied | ErrorCode::Locked | ErrorCode::Pending)
 }
 
 /// What an image is called, and where it was.

@@ -101,7 +101,7 @@ fn say(global: &Global, collection: &Collection, to: &Destination) {
         };
         json!({
             "reference": name, "digest": root.digest, "bytes": collection.bytes_of(root),
-            "referrers": root.referrers.len(),
+            "referrers": root.referrers.len(), "absent": root.absent, "refused": root.left,
         })
     });
     let rows = rows.collect();

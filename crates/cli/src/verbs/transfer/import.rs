@@ -296,6 +296,7 @@ impl Carried<'_> {
                 Ok(()) => Ok(size),
                 Err(problem) => {
                     self.bar.dec(read);
+                    remote.cancel(place).await;
                     Err(Problem { message: failed(problem.code, &problem.message).message, ..problem })
                 }
             },

@@ -136,15 +136,18 @@ impl Reading<'_> {
         for entry in layout.entries() {
             let Some(subject) = tag_of(entry).and_then(|tag| listed_after(&tag)) else { continue };
             let Some(Manifest::Index(list)) = self.part(entry)?.map(|part| &part.manifest) else { continue };
-            for referrer in list.manifests.clone() {
-                let about =
-                    self.part(&referrer)?.and_then(|part| part.manifest.subject().map(|it| it.digest));
+            let listed = list.manifests.iter().filter(|it| media::is_manifest(&it.media_type));
+            for referrer in listed.cloned().collect::<Vec<_>>() {
+                let part = self.part(&referrer)?;
+                if part.and_then(|part| part.manifest.subject()).map(|it| it.digest) != Some(subject) {
+                    continue;
+                }
                 let known = self.referrers.entry(subject).or_default();
-                if about == Some(subject) && known.iter().all(|it| it.digest != referrer.digest) {
+                if known.iter().all(|it| it.digest != referrer.digest) {
                     known.push(referrer);
                 }
+                self.lists.insert(entry.digest);
             }
-            self.lists.insert(entry.digest);
         }
         Ok(())
     }

@@ -100,21 +100,45 @@ async fn gc_vs_head_of_what_another_brought(test: TestDb) {
     assert_eq!(named.status, StatusCode::CREATED, "{}", named.text());
     still.pass(30 * DAY).await;
     still.reads("a", &file(1)).await;
-    // Not for ever, nor when it was locked against reading.
-    for (locked, seconds) in [(false, limit::LEASE_SECONDS / 2), (true, 1)] {
-        let put = still.client.put_manifest("a", "2", &manifest_of(&file(1))).await;
-        if locked {
-            still.client.send("PATCH", "/acr/v1/a/_tags/2", &[], r#"{"writeEnabled":true}"#).await;
-            let path = format!("/acr/v1/a/_manifests/{}", put.header("docker-content-digest"));
+    // Not for ever; nor when it was locked against reading, when nobody asked, in a repository that is another by now, or
+    // for what is no image.
+    for case in ["late", "locked", "not asked for", "another repository", "artifact"] {
+        let repository = format!("r-{}", case.replace(' ', "-"));
+        let pusher =
+            still.world.service(&repository, "AcrPush", &format!("/repositories/{repository}")).await;
+        for blob in [super::CONFIG, &file(1)] {
+            still.client.put_blob(&repository, blob).await;
+        }
+        let put = still.client.put_manifest(&repository, "1", &manifest_of(&file(1))).await;
+        let digest = put.header("docker-content-digest").to_owned();
+        still.pass(limit::LEASE_SECONDS).await;
+        if case != "not asked for" {
+            for blob in [&layer, &Digest::sha256(super::CONFIG)] {
+                let head = pusher.send("HEAD", &format!("/v2/{repository}/blobs/{blob}"), &[], "").await;
+                assert_eq!(head.status, StatusCode::OK, "{case}");
+            }
+        }
+        if case == "locked" {
+            let path = format!("/acr/v1/{repository}/_manifests/{digest}");
             still.client.send("PATCH", &path, &[], r#"{"readEnabled":false}"#).await;
         }
-        let gone = still.client.send("DELETE", "/acr/v1/a", &[], "").await;
-        assert_eq!(gone.status, StatusCode::ACCEPTED, "{}", gone.text());
-        still.pass(seconds).await;
-        let late = other.put_manifest("a", "3", &manifest_of(&file(1)).replace(":[", ":  [")).await;
-        assert_eq!(late.code(), "MANIFEST_BLOB_UNKNOWN", "{locked}");
-        still.client.put_blob("a", &file(1)).await;
-        still.client.put_blob("a", super::CONFIG).await;
+        if case == "another repository" {
+            let gone = still.client.send("DELETE", &format!("/acr/v1/{repository}"), &[], "").await;
+            assert_eq!(gone.status, StatusCode::ACCEPTED, "{}", gone.text());
+            still.clock.advance(1);
+            still.client.put_image(&format!("{repository}:2"), &[&file(2)]).await;
+        } else {
+            still.delete(&format!("{repository}/manifests/{digest}")).await;
+        }
+        if case == "late" {
+            still.clock.advance(limit::LEASE_SECONDS / 2);
+        }
+        let mut manifest = manifest_of(&file(1)).replace(":[", ":  [");
+        if case == "artifact" {
+            manifest = manifest.replacen('{', r#"{"artifactType":"test/sbom","#, 1);
+        }
+        let refused = pusher.put_manifest(&repository, "3", &manifest).await;
+        assert_eq!(refused.code(), "MANIFEST_BLOB_UNKNOWN", "{case}: {}", refused.text());
     }
 }
 
@@ -731,6 +755,13 @@ async fn foreign_layers_come_back(test: TestDb) {
     still.pass(limit::CONDEMNED_SECONDS).await;
     assert_eq!(still.state(&digest).await, "live", "it can be restored");
     still.restore("a", Err(pushed)).await.expect("restored");
+    still.client.put_blob("b", &file(1)).await;
+    still.pass(3 * DAY).await;
+    still.pass(limit::CONDEMNED_SECONDS).await;
+    still.reads("a", &file(1)).await;
+    // Pushed again it is back as well.
+    still.delete(&format!("a/manifests/{pushed}")).await;
+    assert_eq!(still.client.put_manifest("a", "1", &manifest).await.status, StatusCode::CREATED);
     still.client.put_blob("b", &file(1)).await;
     still.pass(3 * DAY).await;
     still.pass(limit::CONDEMNED_SECONDS).await;

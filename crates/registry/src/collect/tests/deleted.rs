@@ -23,6 +23,7 @@ db_tests!(super::ROOMS; soft_delete_then_push_same_digest, what_an_index_names_s
     what_was_locked_comes_back_locked, a_repository_is_unlocked_before_it_goes,
     an_index_brings_back_what_was_collected, restoring_follows_the_rules, an_index_comes_back_with_its_images,
     deleted_tags_end, what_came_from_an_upstream_comes_back_with_its_blobs, what_a_pushed_index_does_not_name_again_goes,
+    a_restoration_is_bounded,
     a_push_beside_a_deletion_keeps_its_bytes);
 
 impl Still {
@@ -221,7 +222,12 @@ async fn time_is_over_at_its_second(test: TestDb) {
     still.pass(i64::from(days) * DAY - 1).await;
     still.restore("a", Err(digest)).await.expect("restored");
     still.delete(&format!("a/manifests/{digest}")).await;
-    still.pass(i64::from(days) * DAY).await;
+    still.clock.advance(i64::from(days) * DAY);
+    assert_eq!(
+        code(still.restore("a", Err(digest)).await.expect_err("not looked at")),
+        ErrorCode::ManifestUnknown
+    );
+    still.collect().await;
     assert_eq!(code(still.restore("a", Err(digest)).await.expect_err("over")), ErrorCode::ManifestUnknown);
     assert_eq!(code(still.restore("a", Ok(tag("1"))).await.expect_err("over")), ErrorCode::ManifestUnknown);
     still.pass(limit::CONDEMNED_SECONDS).await;
@@ -362,6 +368,38 @@ async fn an_index_brings_back_what_was_collected(test: TestDb) {
     still.restore("a", Err(deleted)).await.expect("restored");
 }
 
+async fn a_restoration_is_bounded(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    let most = limit::RESTORED_MANIFESTS;
+    let leaf = still.untagged("a", &file(1)).await;
+    let mut all = vec![leaf];
+    while all.len() <= most {
+        let inner = index_of(&[leaf]).replace("\"size\":500", &format!("\"size\":{}", all.len()));
+        all.push(still.push("a", INDEX, &inner).await);
+    }
+    for (count, comes_back) in [(most, true), (most + 1, false)] {
+        let name = format!("of{count}");
+        let put =
+            still.client.put_as(&format!("/v2/a/manifests/{name}"), INDEX, &index_of(&all[..count])).await;
+        assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+        let gone = still.client.send("DELETE", "/acr/v1/a", &[], "").await;
+        assert_eq!(gone.status, StatusCode::ACCEPTED, "{}", gone.text());
+        let back = still.restore("a", Ok(tag(&name))).await;
+        assert_eq!(back.is_ok(), comes_back, "{count}: {:?}", back.as_ref().err());
+        if let Err(error) = back {
+            assert_eq!(code(error), ErrorCode::TooLarge);
+            assert_eq!(
+                still.get(&format!("a/manifests/{leaf}")).await,
+                StatusCode::NOT_FOUND,
+                "nothing is back"
+            );
+        } else {
+            // All of them are here again for the next.
+            still.restore("a", Err(all[most])).await.expect("the one that was in none");
+        }
+    }
+}
+
 async fn restoring_follows_the_rules(test: TestDb) {
     let still = Still::with(test, Collection::default()).await;
     let (digest, _) = still.client.put_image("a:1", &[&file(1)]).await;
@@ -375,10 +413,13 @@ async fn restoring_follows_the_rules(test: TestDb) {
     };
     let operator = Identity::operator(0);
     still.registry().set_rules(&operator, rules("a", true)).await.expect("set");
-    let pushed = still.client.send("POST", "/v2/a/blobs/uploads/", &[], "").await;
-    assert_eq!(pushed.status, StatusCode::FORBIDDEN, "promotion alone writes there");
-    still.restore("a", Err(digest)).await.expect("it was there; an immutable tag is set once");
+    for reference in [Ok(tag("1")), Err(digest)] {
+        let error = still.restore("a", reference).await.expect_err("promotion alone writes there");
+        assert_eq!(code(error), ErrorCode::Denied);
+    }
+    assert_eq!(still.get(&format!("a/manifests/{digest}")).await, StatusCode::NOT_FOUND, "nothing is back");
     still.registry().set_rules(&operator, rules("a", false)).await.expect("set");
+    still.restore("a", Err(digest)).await.expect("an immutable tag is set once");
     assert_eq!(still.get("a/manifests/1").await, StatusCode::OK);
     // A child of what an immutable tag names stays with it, at any of two levels.
     let child = still.untagged("b", &file(2)).await;
@@ -471,6 +512,12 @@ async fn deleted_tags_end(test: TestDb) {
     assert_eq!(listed().await, ["again", "gone"]);
     assert_eq!(still.client.put_manifest("a", "again", &manifest).await.status, StatusCode::CREATED);
     assert_eq!(listed().await, ["gone"], "what is here is not deleted");
+    // Nor when it was another in between.
+    still.delete("a/manifests/again").await;
+    still.client.put_image("a:again", &[&file(2)]).await;
+    assert_eq!(listed().await, ["again", "gone"], "what it was");
+    assert_eq!(still.client.put_manifest("a", "again", &manifest).await.status, StatusCode::CREATED);
+    assert_eq!(listed().await, ["gone"]);
     still.pass(DAY).await;
     still.clock.advance(6 * DAY);
     assert!(listed().await.is_empty(), "its time is over, whether that was looked at or not");

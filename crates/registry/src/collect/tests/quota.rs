@@ -19,7 +19,7 @@ use crate::{Change, Collection, Usage};
 
 db_tests!(super::ROOMS; quota_parallel_push_never_exceeds, tags_and_repositories_are_counted,
     what_is_used_is_what_is_held, a_quota_counts_what_was_there, a_body_that_does_not_fit_is_not_taken,
-    a_session_that_does_not_fit_ends, what_was_brought_in_vain_is_let_go, a_smaller_quota_lets_things_go);
+    a_session_that_does_not_fit_ends, what_was_brought_in_vain_is_let_go, what_a_deleted_image_names_is_brought_in_vain, a_smaller_quota_lets_things_go);
 
 impl World {
     async fn quota(&self, prefix: &str, quota: serde_json::Value) {
@@ -354,6 +354,21 @@ async fn what_was_brought_in_vain_is_let_go(test: TestDb) {
     still.pass(25 * HOUR).await;
     still.pass(HOUR).await;
     assert_eq!((still.state(&digest).await.as_str(), still.world.usage("team").await.used.bytes), ("", 0));
+}
+
+/// Whoever could restore an image has not brought its layers again for nothing, and is charged for them as long as that.
+async fn what_a_deleted_image_names_is_brought_in_vain(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    still.world.quota("team", json!({"bytes": 100_000})).await;
+    let (image, _) = still.client.put_image("team/a:1", &[&file(1)]).await;
+    still.delete(&format!("team/a/manifests/{image}")).await;
+    assert_eq!(still.world.usage("team").await.used.bytes, 0);
+    still.client.put_blob("team/a", &file(1)).await;
+    let held = i64::try_from(file(1).len()).expect("small");
+    still.pass(23 * HOUR).await;
+    assert_eq!(still.world.usage("team").await.used.bytes, held);
+    still.pass(2 * HOUR).await;
+    assert_eq!(still.world.usage("team").await.used.bytes, 0);
 }
 
 async fn a_smaller_quota_lets_things_go(test: TestDb) {
