@@ -72,15 +72,22 @@ impl Registry {
     ) -> Result<AttributesPage, RegistryError> {
         self.check_known(repository).await?;
         let rows = db::manifests_page(self.db(), repository, order, i64::from(most) + 1).await?;
-        let mut items = Vec::with_capacity(rows.len());
-        let page = rows.get(..most as usize);
-        for row in page.unwrap_or(&rows) {
-            items.push(self.manifest_value(repository, row).await?);
+        let (mut items, mut names) = (Vec::with_capacity(rows.len()), 0);
+        for row in rows.iter().take(most as usize) {
+            let value = self.manifest_value(repository, row).await?;
+            names += ["tags", "references"]
+                .iter()
+                .filter_map(|key| Some(value.get(key)?.as_array()?.len()))
+                .sum::<usize>();
+            items.push(value);
+            if names >= limit::ATTRIBUTES_NAMES {
+                break;
+            }
         }
-        let next = page
-            .and_then(<[_]>::last)
+        let last = items.len().checked_sub(1).and_then(|last| rows.get(last));
+        let next = last
             .map(|row| order.after(row.pushed_at.as_micros(), &row.digest.to_string()))
-            .filter(|_| rows.len() > most as usize);
+            .filter(|_| rows.len() > items.len());
         Ok(AttributesPage { items, next })
     }
 
@@ -121,12 +128,12 @@ impl Registry {
         if let Some(fields) = value.as_object_mut() {
             for name in ["architecture", "os"] {
                 if let Some(Value::String(text)) = config.get(name) {
-                    fields.insert(name.to_owned(), text.clone().into());
+                    fields.insert(name.to_owned(), short(text).into());
                 }
             }
             match self.parsed(&row.digest, &row.media_type).await? {
                 Some(Manifest::Image(image)) => {
-                    fields.insert("configMediaType".to_owned(), image.config.media_type.into());
+                    fields.insert("configMediaType".to_owned(), short(&image.config.media_type).into());
                 }
                 Some(Manifest::Index(index)) => {
                     let references: Vec<Value> = index.manifests.iter().map(reference).collect();
@@ -155,6 +162,11 @@ impl Registry {
         }
         Ok(serde_json::from_slice(&blob.read_all().await?).unwrap_or_default())
     }
+}
+
+/// What somebody wrote into a config, as long as such words are.
+fn short(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(limit::TYPE_BYTES)).unwrap_or_default()
 }
 
 impl Order {

@@ -129,6 +129,10 @@ pub const DAMAGED_SECONDS: i64 = 24 * 3600;
 pub const RETENTION_PREFIXES: i64 = 1_000;
 /// Tags of a repository that rules are asked about; with more, no rule applies.
 pub const RETENTION_TAGS: usize = 100_000;
+/// Longest name of a type that a manifest says of itself, in bytes (RFC 6838 section 4.2: 127 for each part).
+pub const TYPE_BYTES: usize = 255;
+/// Tags and references after which a page of manifests ends in ACR's lists.
+pub const ATTRIBUTES_NAMES: usize = 10_000;
 /// Manifests that one restoration brings back with the one that was asked for.
 pub const RESTORED_MANIFESTS: usize = 1_000;
 /// Tags that are removed by a rule before the repository's are judged anew.

@@ -146,6 +146,10 @@ impl Push {
     ) -> Result<(Option<(u64, Digest)>, Vec<Act>), RegistryError> {
         let repository = &self.pushed.repository;
         let now = self.pushed.pushed_at;
+        if self.artifact_type.as_ref().is_some_and(|name| name.len() > limit::TYPE_BYTES) {
+            let message = format!("the type of the artifact is longer than {} bytes", limit::TYPE_BYTES);
+            return Err(Problem::new(ErrorCode::ManifestInvalid, message).into());
+        }
         db::hold_rules(tx).await?;
         let left = self.check_locks(tx).await?;
         if let Some((name, condition)) = &self.only_if {

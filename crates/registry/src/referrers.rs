@@ -269,7 +269,7 @@ fn fitting(rows: &[ReferrerRow]) -> usize {
     let mut bytes = 0u64;
     let most = usize::try_from(limit::REFERRERS).unwrap_or(usize::MAX);
     let too_many = rows.iter().take(most).position(|row| {
-        bytes = bytes.saturating_add(row.annotation_bytes);
+        bytes = bytes.saturating_add(row.bytes());
         bytes > limit::REFERRERS_BYTES
     });
     too_many.map_or(rows.len().min(most), |position| position.max(1))
@@ -279,18 +279,18 @@ fn fitting(rows: &[ReferrerRow]) -> usize {
 #[derive(Default)]
 struct Gathered {
     rows: Vec<ReferrerRow>,
-    annotation_bytes: u64,
+    bytes: u64,
 }
 
 impl Gathered {
     /// True when [`fitting`] leaves one out.
     fn are_enough(&self) -> bool {
         let most = usize::try_from(limit::REFERRERS).unwrap_or(usize::MAX);
-        self.rows.len() > most || (self.rows.len() > 1 && self.annotation_bytes > limit::REFERRERS_BYTES)
+        self.rows.len() > most || (self.rows.len() > 1 && self.bytes > limit::REFERRERS_BYTES)
     }
 
     fn add(&mut self, row: ReferrerRow) {
-        self.annotation_bytes = self.annotation_bytes.saturating_add(row.annotation_bytes);
+        self.bytes = self.bytes.saturating_add(row.bytes());
         self.rows.push(row);
     }
 }
@@ -394,6 +394,8 @@ mod tests {
         assert_eq!(rows(&[most - 1, 1, 0]), 3, "at the limit");
         assert_eq!(rows(&[most - 1, 2]), 1, "one past it");
         assert_eq!(rows(&[most + 1, 0]), 1, "one is always on it");
+        let long = ReferrerRow { artifact_type: "x".repeat(usize::try_from(most).expect("small")), ..row(1) };
+        assert_eq!(fitting(&[long, row(0)]), 1, "its type counts");
         let count = usize::try_from(limit::REFERRERS).expect("small");
         assert_eq!(rows(&vec![0; count]), count);
         assert_eq!(rows(&vec![0; count + 1]), count);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Client, IMAGE, INDEX, ROOMS, World};
 
 db_tests!(super::ROOMS; attributes_as_acr_says_them, pages_in_every_order, pages_of_manifests_are_bounded,
-    a_repository_goes_with_all_it_holds, deleted_names_are_bounded, strangers_learn_nothing, tokens_do_what_their_map_says, what_is_in_quarantine_is_hidden, an_index_leaves_quarantine_with_its_images, challenges_ask_for_the_least);
+    a_repository_goes_with_all_it_holds, deleted_names_are_bounded, strangers_learn_nothing, tokens_do_what_their_map_says, what_is_in_quarantine_is_hidden, an_index_leaves_quarantine_with_its_images, a_list_of_manifests_is_bounded, challenges_ask_for_the_least);
 
 fn json_of(answer: &Answer) -> Value {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
@@ -419,6 +419,58 @@ async fn what_is_in_quarantine_is_hidden(test: TestDb) {
     assert_eq!(reader.get(&by_digest).await.status, StatusCode::FORBIDDEN);
     quarantine(&world, "team", false).await;
     assert_eq!(reader.get("/v2/team/web/manifests/old").await.status, StatusCode::OK);
+}
+
+const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+
+/// What somebody wrote into configs and indexes makes no list of them long.
+async fn a_list_of_manifests_is_bounded(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let long = "x".repeat(limit::TYPE_BYTES + 1);
+    let config = json!({"os": long, "architecture": "amd64"}).to_string();
+    let config = (client.put_blob("a", config.as_bytes()).await, config.len());
+    let manifest = |artifact_type: Option<&str>, config_type: &str| {
+        let mut manifest = json!({"schemaVersion": 2, "mediaType": IMAGE, "layers": [],
+            "config": {"mediaType": config_type, "digest": config.0.to_string(), "size": config.1}});
+        if let Some(artifact_type) = artifact_type {
+            manifest["artifactType"] = json!(artifact_type);
+            manifest["subject"] = json!({"mediaType": IMAGE, "digest": config.0.to_string(), "size": 1});
+        }
+        manifest.to_string()
+    };
+    let put = async |manifest: &str| client.put_manifest("a", "1", manifest).await.code();
+    assert_eq!(put(&manifest(Some(&long), CONFIG_TYPE)).await, "MANIFEST_INVALID");
+    assert_eq!(put(&manifest(None, &long)).await, "MANIFEST_INVALID");
+    let longest = &long[1..];
+    assert_eq!(
+        client.put_manifest("a", "2", &manifest(Some(longest), CONFIG_TYPE)).await.status,
+        StatusCode::CREATED
+    );
+    let pushed = client.put_manifest("a", "1", &manifest(None, CONFIG_TYPE)).await;
+    let path = format!("/acr/v1/a/_manifests/{}", pushed.header("docker-content-digest"));
+    assert_eq!(json_of(&client.get(&path).await)["manifest"]["os"], json!(longest));
+    let children = |number: usize| {
+        let all = (0..limit::ATTRIBUTES_NAMES).map(|child| {
+            let digest = Digest::sha256(format!("{number}-{child}").as_bytes());
+            json!({"mediaType": IMAGE, "digest": digest.to_string(), "size": 1})
+        });
+        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": all.collect::<Vec<_>>()}).to_string()
+    };
+    for number in 0..3 {
+        let put = client.put_as(&format!("/v2/b/manifests/{number}"), INDEX, &children(number)).await;
+        assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+    }
+    let (mut path, mut pages) = ("/acr/v1/b/_manifests?n=2".to_owned(), Vec::new());
+    loop {
+        let page = client.get(&path).await;
+        pages.push(json_of(&page)["manifests"].as_array().expect("a list").len());
+        path = page.next();
+        if path.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(pages, [1, 1, 1]);
 }
 
 async fn an_index_leaves_quarantine_with_its_images(test: TestDb) {

@@ -29,6 +29,13 @@ pub(crate) struct ReferrerRow {
     pub(crate) is_here: bool,
 }
 
+impl ReferrerRow {
+    /// What it adds to a page, where that may be much.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.annotation_bytes.saturating_add(self.artifact_type.len() as u64)
+    }
+}
+
 /// Those that lists leave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unlisted {
