@@ -26,7 +26,7 @@ use crate::{
     refused::RefusedSignIns,
     snapshot::{Reach, Snapshot},
     throttle::Throttle,
-    token::{Claims, TokenKey},
+    token::{self, Claims, TokenKey},
 };
 
 /// Identity and access: cheap to clone, one per server.
@@ -218,7 +218,8 @@ impl Access {
 
     /// Issues a token for what `identity` may do of what is asked: a subset, never a failure. Who is
     /// nobody gets one for what the principal `anonymous` may read, if there is one; who shows a token
-    /// gets no wider one. None outlasts the secret or the token that it was bought with.
+    /// gets no wider one. None outlasts the secret or the token that it was bought with. What would make it longer than
+    /// [`limit::TOKEN_BYTES`] is left out, the last first.
     pub async fn issue_token(
         &self,
         identity: &Identity,
@@ -241,7 +242,7 @@ impl Access {
         let lasts = limit::TOKEN_SECONDS;
         let left = identity.ends.map_or(lasts, |ends| ends.as_seconds() - now.as_seconds());
         let expires_in = Some(left.min(lasts)).filter(|left| *left > 0).ok_or(AccessError::BadCredential)?;
-        let claims = Claims {
+        let mut claims = Claims {
             iss: self.inner.service.clone(),
             aud: self.inner.service.clone(),
             sub,
@@ -251,11 +252,12 @@ impl Access {
             iat: now.as_seconds(),
             jti: CredentialId::generate().to_string(),
             epoch: principal.epoch,
-            access: access.clone(),
+            access,
             secret_ends: identity.secret_ends.map(Timestamp::as_seconds),
         };
+        while !token::fits(&claims) && claims.access.pop().is_some() {}
         let token = self.inner.key.sign(&claims)?;
-        Ok(Token { token, expires_in, issued_at: now, access })
+        Ok(Token { token, expires_in, issued_at: now, access: claims.access })
     }
 
     // --- Deciding ----------------------------------------------------------------------

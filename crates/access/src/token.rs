@@ -135,6 +135,14 @@ pub(crate) struct TokenKey {
 
 const HEADER: &str = r#"{"alg":"ES256","typ":"JWT"}"#;
 
+/// True when a token with these claims is no longer than [`limit::TOKEN_BYTES`], which [`TokenKey::open`] takes.
+pub(crate) fn fits(claims: &impl Serialize) -> bool {
+    // The header, the signature of 64 bytes, and two dots.
+    let rest = (HEADER.len() + 64).div_ceil(3) * 4 + 4;
+    let payload = serde_json::to_vec(claims).map_or(usize::MAX, |payload| payload.len());
+    payload.div_ceil(3).saturating_mul(4).saturating_add(rest) <= limit::TOKEN_BYTES
+}
+
 impl TokenKey {
     /// A new key, as PKCS #8.
     pub(crate) fn generate() -> Result<Vec<u8>, AccessError> {

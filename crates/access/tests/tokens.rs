@@ -15,7 +15,7 @@ use crate::{open, scope, service};
 
 db_tests!(&[seaworthy_seal::SCHEMA, seaworthy_ledger::SCHEMA, seaworthy_access::SCHEMA]; token_scope_subset,
     token_replay_other_service, refresh_token_revoked, refresh_tokens_are_for_the_registry,
-    everybody_reads_what_anonymous_may, a_secret_that_was_right_is_right_no_longer_than_it_is);
+    everybody_reads_what_anonymous_may, a_token_is_no_longer_than_is_looked_at, a_secret_that_was_right_is_right_no_longer_than_it_is);
 
 fn asked(text: &str) -> Vec<DockerScope> {
     DockerScope::parse_all(std::iter::once(text))
@@ -68,6 +68,28 @@ async fn token_scope_subset(test: TestDb) {
     let (_, granted) = issued(&access, &refreshed, wide).await;
     assert_eq!(granted, ["dev/a:pull,push,metadata_read,metadata_write", "dev/b:pull"]);
     assert!(refused(&exchanged(&access, &refreshed).await), "no token prolongs itself");
+}
+
+/// Builds collect scopes: a token that the server does not take would be fetched again for ever.
+async fn a_token_is_no_longer_than_is_looked_at(test: TestDb) {
+    let access = open(&test, &test.db).await;
+    let (_, secret) = service(&access, "ci").await;
+    access.assign(&Actor::system(), "ci", "Contributor", scope("/repositories/dev")).await.expect("assigned");
+    let ci = access.authenticate_secret("ci", &secret, None).await.expect("authenticated");
+    for length in [1, 60, 200] {
+        let names = (0..limit::TOKEN_SCOPES).map(|number| format!("dev/{number:0>length$}"));
+        let scopes: Vec<String> = names.map(|name| format!("repository:{name}:pull,push,delete")).collect();
+        let (token, granted) = issued(&access, &ci, &scopes.join(" ")).await;
+        assert!(token.len() <= limit::TOKEN_BYTES, "{length}: {}", token.len());
+        assert!(access.authenticate_token(&token, None).await.is_ok(), "{length}");
+        let most = granted.len();
+        assert!(
+            most >= 10 && granted[0].starts_with(&format!("dev/{:0>length$}", 0)),
+            "the first: {granted:?}"
+        );
+        let all = length == 1 || token.len() + 400 > limit::TOKEN_BYTES;
+        assert!(all, "{length}: no fewer than fit: {most} in {}", token.len());
+    }
 }
 
 async fn token_replay_other_service(test: TestDb) {

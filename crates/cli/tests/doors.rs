@@ -329,6 +329,38 @@ fn who_asks_too_much_is_told_when_to_come_back() {
     let refused = refused.unwrap_or_else(|| panic!("an account of its own: {answers:?}"));
     assert!(refused.text().contains("anonymous_requests_per_minute"), "{}", refused.text());
     assert_eq!(nobody.get("GET", "/livez").status, 200);
+    // What is wrong counts where nobody does, wherever it is shown.
+    for (path, authorization) in
+        [("/api/v1/images", "Basic YTpi"), ("/api/v1/images", "Bearer x"), ("/oauth2/token", "Basic YTpi")]
+    {
+        let wrong =
+            Door::Page { port: server.port, headers: vec![("authorization", authorization.to_owned())] };
+        assert_eq!(wrong.get("GET", path).status, 429, "{path} {authorization}");
+    }
+    // Who signs in by a form is who it says, whatever nobody did from there; who guesses is not.
+    let form = |secret: &str| {
+        let form = format!("grant_type=password&service=localhost&username=ci&password={secret}");
+        let kind = "application/x-www-form-urlencoded";
+        nobody.ask("POST", "/oauth2/token", kind, form.as_bytes()).expect("an answer")
+    };
+    let made = place.cli(&[
+        "principal",
+        "create",
+        "ci",
+        "--role",
+        "AcrPull",
+        "--scope",
+        "/repositories",
+        "-o",
+        "json",
+    ]);
+    let made = made.json();
+    let secret = made["client_secret"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+    let signed: Vec<_> = (0..30).map(|_| form(&secret).status).collect();
+    assert!(signed.iter().take(3).all(|status| *status == 200), "{signed:?}");
+    assert!(signed.contains(&429), "its own rate: {signed:?}");
+    let guessed: Vec<_> = (0..5).map(|_| form("wrong").status).collect();
+    assert!(guessed[0] == 401 && guessed.contains(&429), "{guessed:?}");
     for _ in 0..20 {
         assert_eq!(place.socket().get("GET", "/api/v1/whoami").status, 200, "the operator is not counted");
     }

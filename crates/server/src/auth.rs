@@ -1,5 +1,5 @@
 //! Authentication: who is asking, before any route is looked at. A credential that is given
-//! and wrong is refused: below `/v2/` by the registry's own 401, which nobody passes. A cookie of
+//! and wrong is refused, behind the rate: below `/v2/` by the registry's own 401, which nobody passes. A cookie of
 //! a session that ended is no mistake: its bearer is nobody.
 
 use axum::{
@@ -20,8 +20,8 @@ use crate::{
     cookie,
     group::{Accounts, OperatorGroup, is_operator},
     limit,
+    rate::Rejected,
     tls::Caller,
-    token,
 };
 
 /// The uid of the operator socket's other end, as the kernel reports it.
@@ -150,8 +150,11 @@ pub(crate) async fn network(
             request.extensions_mut().insert(CredentialRejected);
             next.run(request).await
         }
-        Err(error) if request.uri().path().starts_with("/oauth2/") => token::failed(error),
-        Err(error) => ApiError(error.into()).into_response(),
+        Err(error) => {
+            request.extensions_mut().insert(Identity::anonymous(None));
+            request.extensions_mut().insert(Rejected(error.into()));
+            next.run(request).await
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! How many requests somebody may send: a steady rate, and a burst of some seconds of it.
 //!
 //! Counted is whoever asks: a principal, however many credentials and connections it has; whoever signs in as
-//! nobody, by network address. One number for each is kept, the time at which it would have used up its
+//! nobody, or with what is wrong, by network address. Who signs in by a form is told by the form: until then the
+//! address is counted apart, so that who reads as nobody keeps nobody from signing in. One number for each is kept, the time at which it would have used up its
 //! rate (the generic cell rate algorithm), in a bounded cache: who asked long ago is forgotten.
 
 use std::{
@@ -27,13 +28,33 @@ use seaworthy_model::{ErrorCode, PrincipalId, Problem};
 use seaworthy_registry::{Told, body_of};
 use tokio::time::Instant;
 
-use crate::{api::ApiError, auth::RemoteHost, connections::network, limit, tls::Caller};
+use crate::{api::ApiError, auth::RemoteHost, connections::network, limit, tls::Caller, token};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Asker {
     Principal(PrincipalId),
     Address(IpAddr),
+    /// That sends a form to sign in with.
+    Form(IpAddr),
 }
+
+/// What was wrong with the credentials of a request, on their way past the rate.
+#[derive(Clone)]
+pub(crate) struct Rejected(pub(crate) Problem);
+
+impl Rejected {
+    fn answer(&self, path: &str) -> Response {
+        if path.starts_with("/oauth2/") {
+            token::failed(self.0.clone())
+        } else {
+            ApiError(self.0.clone()).into_response()
+        }
+    }
+}
+
+/// Who signed in by a form, on the way back.
+#[derive(Clone, Copy)]
+pub(crate) struct SignedIn(pub(crate) PrincipalId);
 
 /// Counts requests. Cheap to clone.
 #[derive(Clone)]
@@ -94,7 +115,7 @@ impl Rates {
     fn of(&self, asker: Asker) -> Option<Rate> {
         match asker {
             Asker::Principal(_) => self.0.principals,
-            Asker::Address(_) => self.0.nobody,
+            Asker::Address(_) | Asker::Form(_) => self.0.nobody,
         }
     }
 
@@ -127,28 +148,45 @@ pub(crate) async fn limited(
 ) -> Response {
     // Who watches over the server must not be kept out by what it serves; agents have limits of their own.
     let is_watch = ["/livez", "/readyz", "/metrics"].contains(&request.uri().path());
+    let path = request.uri().path().to_owned();
+    let rejected = request.extensions().get::<Rejected>().cloned();
+    let go_on = async |request| match &rejected {
+        Some(rejected) => rejected.answer(&path),
+        None => next.run(request).await,
+    };
     if is_watch || request.extensions().get::<RemoteHost>().is_some() {
-        return next.run(request).await;
+        return go_on(request).await;
     }
+    let bears = [header::AUTHORIZATION, header::COOKIE].iter().any(|it| request.headers().contains_key(it));
+    let is_form = request.method() == Method::POST && path.starts_with("/oauth2/") && !bears;
+    let address = network(caller.address.ip());
     let asker = match identity.principal() {
         Some(principal) => Asker::Principal(principal),
-        None => Asker::Address(network(caller.address.ip())),
+        None if is_form => Asker::Form(address),
+        None => Asker::Address(address),
     };
     // Not what guesses in a form, nor who sends a body to be read.
     let is_question = [Method::GET, Method::HEAD].contains(request.method())
-        && ["/v2", "/acr/v1"].iter().any(|it| request.uri().path().starts_with(it))
-        && ![header::AUTHORIZATION, header::COOKIE].iter().any(|it| request.headers().contains_key(it));
+        && ["/v2", "/acr/v1"].iter().any(|it| path.starts_with(it))
+        && !bears;
     match rates.take(asker) {
         Ok(()) => {
-            let answer = next.run(request).await;
+            let answer = go_on(request).await;
             // Who signs in asks first where to: that is not what nobody may read so much of.
             if is_question && answer.status() == StatusCode::UNAUTHORIZED {
                 rates.give_back(asker);
             }
+            if let (Asker::Form(_), Some(SignedIn(principal))) = (asker, answer.extensions().get()) {
+                let principal = Asker::Principal(*principal);
+                rates.give_back(asker);
+                return rates
+                    .take(principal)
+                    .map_or_else(|wait| refused(&path, principal, wait), |()| answer);
+            }
             answer
         }
         Err(wait) => {
-            let answer = refused(request.uri().path(), asker, wait);
+            let answer = refused(&path, asker, wait);
             seaworthy_registry::drain(request).await;
             answer
         }
@@ -162,7 +200,7 @@ fn refused(path: &str, asker: Asker, wait: Duration) -> Response {
             Asker::Principal(_) => {
                 "wait as long as `Retry-After` says; `requests_per_minute` in `seaworthy.toml` is the limit"
             }
-            Asker::Address(_) => {
+            Asker::Address(_) | Asker::Form(_) => {
                 "sign in, or wait as long as `Retry-After` says; `anonymous_requests_per_minute` in `seaworthy.toml` is the limit"
             }
         })

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     api::{ApiError, decode_form},
     japanese, limit,
+    rate::SignedIn,
     route::Routes,
 };
 
@@ -72,7 +73,7 @@ async fn by_form(
         }
         Some("client_credentials") => {
             return match form.secret(&access, ("client_id", "client_secret"), source).await {
-                Ok(identity) => exchangeable(&access, &identity).await,
+                Ok(identity) => signed_in(&identity, exchangeable(&access, &identity).await),
                 Err(error) => disbelieved(error, "invalid_client", language),
             };
         }
@@ -89,9 +90,17 @@ async fn by_form(
         None => return refuse("invalid_request", "`grant_type` is missing", language),
     };
     match identity {
-        Ok(identity) => issue(&access, &identity, &form.0).await,
+        Ok(identity) => signed_in(&identity, issue(&access, &identity, &form.0).await),
         Err(error) => disbelieved(error, "invalid_grant", language),
     }
+}
+
+/// An answer to whom a form proved to be somebody.
+fn signed_in(identity: &Identity, mut answer: Response) -> Response {
+    if let Some(principal) = identity.principal() {
+        answer.extensions_mut().insert(SignedIn(principal));
+    }
+    answer
 }
 
 /// A refresh token for a proof: an access token of the grant `client_credentials`, or a secret.
@@ -122,11 +131,11 @@ async fn exchange(
         None => return refuse("invalid_request", "`grant_type` is missing", language),
     };
     let issued = match proved {
-        Ok(identity) => access.issue_refresh_token(&identity).await,
+        Ok(identity) => access.issue_refresh_token(&identity).await.map(|token| (identity, token)),
         Err(error) => Err(error),
     };
     match issued {
-        Ok(token) => secret(&json!({"refresh_token": token.expose()})),
+        Ok((identity, token)) => signed_in(&identity, secret(&json!({"refresh_token": token.expose()}))),
         Err(error) => disbelieved(error, "invalid_grant", language),
     }
 }
@@ -226,8 +235,8 @@ fn secret(body: &Value) -> Response {
 }
 
 /// Said by [`told`] in the caller's language. A 401 says how else to prove who asks (RFC 9110 §15.5.2).
-pub(crate) fn failed(error: AccessError) -> Response {
-    let mut response = ApiError(Problem::from(error)).into_response();
+pub(crate) fn failed(error: impl Into<Problem>) -> Response {
+    let mut response = ApiError(error.into()).into_response();
     if response.status() == StatusCode::UNAUTHORIZED {
         let challenge = http::HeaderValue::from_static("Basic realm=\"seaworthy\"");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
