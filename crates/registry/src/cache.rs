@@ -11,9 +11,11 @@ mod import;
 mod known;
 mod lists;
 mod mirror;
+mod pace;
 mod served;
 mod tasks;
 mod through;
+mod turn;
 
 use std::{fmt, sync::Arc};
 
@@ -35,6 +37,7 @@ pub(crate) use self::{
     served::Served,
     tasks::Tasks,
     through::{Outcome, absent, checks},
+    turn::Turns,
 };
 use crate::{
     HostName, Origin, Prefix, Registry, RegistryError,

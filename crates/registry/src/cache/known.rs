@@ -7,10 +7,9 @@ use std::{
 
 use seaworthy_oci::RepoName;
 use seaworthy_store::{Db, Watch};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
-use super::CacheSettings;
+use super::{CacheSettings, Turns};
 use crate::{
     RegistryError, UpstreamAccess,
     db::{self, CacheRow},
@@ -22,8 +21,7 @@ use crate::{
 pub(crate) struct Cache {
     pub(crate) settings: CacheSettings,
     pub(crate) upstream: Upstream,
-    /// For lists, of both kinds.
-    pub(crate) list_permits: Semaphore,
+    pub(crate) turns: Turns,
     row: CacheRow,
 }
 
@@ -124,7 +122,7 @@ impl Caches {
             patience: self.access.patience,
             clock: self.db.clock(),
         });
-        Cache { settings, upstream, list_permits: Semaphore::new(limit::CACHE_LISTS_AT_ONCE), row }
+        Cache { settings, upstream, turns: Turns::of_cache(), row }
     }
 }
 

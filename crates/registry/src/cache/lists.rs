@@ -18,6 +18,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use super::{
     Cache, Served,
     flight::{Flights, Part},
+    turn::Turns,
 };
 use crate::{
     Registry, RegistryError, db::ReferrerRow, limit, lock::Locks, path::ManifestName, upstream::UpstreamError,
@@ -153,7 +154,6 @@ impl<T: Entry> Told<T> {
 pub(crate) struct Lists<K, T> {
     kept: Arc<Kept<K, T>>,
     open: Flights<K, Option<Arc<Told<T>>>>,
-    permits: Arc<Semaphore>,
 }
 
 type Kept<K, T> = quick_cache::sync::Cache<K, Arc<Told<T>>, Weight>;
@@ -179,11 +179,7 @@ where
     T: Entry + Send + Sync + 'static,
 {
     fn default() -> Self {
-        Self {
-            kept: Arc::new(kept()),
-            open: Flights::default(),
-            permits: Arc::new(Semaphore::new(limit::LISTS_AT_ONCE)),
-        }
+        Self { kept: Arc::new(kept()), open: Flights::default() }
     }
 }
 
@@ -210,7 +206,7 @@ where
             let served = told.served(Served::Kept);
             return Ok((told, served));
         }
-        let (kept, permits) = (self.kept.clone(), self.permits.clone());
+        let kept = self.kept.clone();
         let (registry, key) = (errand.registry.clone(), errand.key.clone());
         let work = async move {
             let before = known(&kept, &errand);
@@ -218,7 +214,12 @@ where
             if let Some(told) = before.as_ref().filter(|told| told.holds(now, seconds)) {
                 return told.clone();
             }
-            let asked = in_turn((&errand.cache.list_permits, &permits), ask).await;
+            let turn = errand.registry.turn(&errand.cache, errand.turns).await;
+            // However slow it is, others wait for this.
+            let asked = match &turn {
+                Ok(_) => timeout(Duration::from_secs(limit::ERRAND_SECONDS), ask).await.ok(),
+                Err(_) => None,
+            };
             let late = || UpstreamError::Late { host: errand.cache.upstream.host().to_owned() };
             let (told, holds) = errand.learnt(before.as_deref(), asked.unwrap_or_else(|| Err(late())));
             let told = Arc::new(told);
@@ -233,16 +234,6 @@ where
     }
 }
 
-/// What `ask` says, in the turn of its upstream and in that of all; `None` when its turn or its answer does not come in
-/// time: however slow it is, others wait for this.
-async fn in_turn<T>((own, all): (&Semaphore, &Semaphore), ask: impl Future<Output = T>) -> Option<T> {
-    let patience = Duration::from_secs(limit::ERRAND_SECONDS);
-    // Its own first: who waits for a slow upstream takes no turn from others.
-    let turn = async { (own.acquire().await, all.acquire().await) };
-    let _turn = timeout(patience, turn).await.ok()?;
-    timeout(patience, ask).await.ok()
-}
-
 /// True when nobody was told of this trouble yet: that an upstream is left alone is said when that begins.
 fn is_news<T>(error: &UpstreamError, before: Option<&Told<T>>) -> bool {
     !matches!(error, UpstreamError::Resting { .. }) && before.is_none_or(|before| before.trouble.is_none())
@@ -254,6 +245,7 @@ struct ListErrand<K> {
     cache: Arc<Cache>,
     repository: RepoName,
     key: K,
+    turns: fn(&Turns) -> &Arc<Semaphore>,
 }
 
 impl<K> ListErrand<K> {
@@ -314,8 +306,13 @@ impl Registry {
     ) -> Result<(Arc<Told<Tag>>, Served), RegistryError> {
         let remote = cache.settings.remote(repository);
         let remote = remote.ok_or_else(|| crate::manifest::unknown(repository))?;
-        let key = repository.clone();
-        let errand = self.list_errand(cache, repository, key);
+        let errand = ListErrand {
+            registry: self.clone(),
+            cache: cache.clone(),
+            repository: repository.clone(),
+            key: repository.clone(),
+            turns: |turns| &turns.tags,
+        };
         let asked = cache.clone();
         let ask = Box::pin(async move {
             let mut tags = asked.upstream.tags(&remote, limit::LISTED_TAGS, |_| true).await?;
@@ -336,8 +333,13 @@ impl Registry {
     ) -> Result<(Arc<Told<Referrer>>, Served), RegistryError> {
         let remote = cache.settings.remote(repository);
         let remote = remote.ok_or_else(|| crate::manifest::unknown(repository))?;
-        let key = (repository.clone(), *subject);
-        let errand = self.list_errand(cache, repository, key);
+        let errand = ListErrand {
+            registry: self.clone(),
+            cache: cache.clone(),
+            repository: repository.clone(),
+            key: (repository.clone(), *subject),
+            turns: |turns| &turns.referrers,
+        };
         let (asked, subject) = (cache.clone(), *subject);
         let ask = Box::pin(async move {
             let mut listed: Vec<Referrer> =
@@ -348,10 +350,6 @@ impl Registry {
             Ok(listed)
         });
         Ok(self.inner.referrer_lists.told(errand, seconds, ask).await?)
-    }
-
-    fn list_errand<K>(&self, cache: &Arc<Cache>, repository: &RepoName, key: K) -> ListErrand<K> {
-        ListErrand { registry: self.clone(), cache: cache.clone(), repository: repository.clone(), key }
     }
 }
 
@@ -388,26 +386,6 @@ mod tests {
         let at = Timestamp::from_seconds(0);
         let entries = Some(entries.into());
         Arc::new(Told { by: Weak::new(), entries, said_at: at, asked_at: at, trouble: None })
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn waiting_for_a_turn_takes_no_time_from_the_answer() {
-        let seconds = |less: u64| tokio::time::sleep(Duration::from_secs(limit::ERRAND_SECONDS - less));
-        let (own, all) = (Semaphore::new(1), Semaphore::new(1));
-        let first = in_turn((&own, &all), seconds(1));
-        let second = in_turn((&own, &all), seconds(1));
-        assert_eq!(tokio::join!(first, second), (Some(()), Some(())));
-        assert_eq!(in_turn((&own, &all), std::future::pending::<()>()).await, None, "no answer");
-        for (own, all) in [(0, 1), (1, 0)].map(|(own, all)| (Semaphore::new(own), Semaphore::new(all))) {
-            assert_eq!(in_turn((&own, &all), async {}).await, None, "no turn");
-        }
-        // Who waits for its upstream holds nobody else up.
-        let (slow, all) = (Semaphore::new(0), Semaphore::new(1));
-        let waits = in_turn((&slow, &all), async {});
-        assert_eq!(
-            tokio::join!(waits, in_turn((&own, &all), async { all.available_permits() })),
-            (None, Some(0))
-        );
     }
 
     #[test]
