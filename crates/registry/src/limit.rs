@@ -200,6 +200,14 @@ pub const CACHE_FETCHES: usize = 16;
 /// Slowest pace that a blob comes at, in bytes a second (4 KiB): an upstream that sends more slowly for a minute is given
 /// up.
 pub const FETCH_BYTES_PER_SECOND: u64 = 4 * 1024;
+/// Manifests that are asked for at once; more wait.
+pub const ERRANDS: usize = 128;
+/// Of those, manifests of one cache.
+pub const CACHE_ERRANDS: usize = 32;
+/// Blobs at once for which images are fetched that may name them; more wait.
+pub const SEARCHES: usize = 32;
+/// Of those, blobs of one cache.
+pub const CACHE_SEARCHES: usize = 8;
 /// How long a request waits for its turn to ask an upstream, in seconds.
 pub const TURN_SECONDS: u64 = 60;
 /// Blobs of one image that are fetched at once without anybody waiting for them.

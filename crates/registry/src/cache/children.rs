@@ -36,7 +36,10 @@ impl Registry {
             digest: *digest,
         };
         let key = (repository.clone(), *digest);
-        let (found, _) = self.inner.searches.join(&self.inner.tasks, key, search.run(indexes)).await?;
+        let turn = self.turn(cache, |turns| &turns.searches);
+        let search = Box::pin(search.run(indexes));
+        let searching = self.inner.searches.join_in_turn(&self.inner.tasks, key, turn, search);
+        let (found, _) = searching.await?;
         Ok(found?)
     }
 }

@@ -88,14 +88,17 @@ impl Registry {
         }
         let errand = Errand {
             registry: self.clone(),
-            cache,
+            cache: cache.clone(),
             remote,
             repository: repository.clone(),
             name: name.clone(),
             held: held.as_ref().map(|held| held.digest),
             actor: identity.actor.clone(),
         };
-        let (outcome, part) = self.inner.errands.join(&self.inner.tasks, key, errand.run()).await?;
+        let turn = self.turn(&cache, |turns| &turns.errands);
+        let asked =
+            self.inner.errands.join_in_turn(&self.inner.tasks, key, turn, Box::pin(errand.run())).await;
+        let (outcome, part) = asked.unwrap_or_else(|problem| (Outcome::Away(problem), Part::Began));
         match outcome {
             Outcome::Same => Ok(Some(Served::Checked)),
             Outcome::Stored if part == Part::Joined => Ok(Some(Served::Joined)),

@@ -17,6 +17,11 @@ pub(crate) struct Turns {
     pub(super) fetches: Arc<Semaphore>,
     /// For images that nobody waits for.
     pub(super) fills: Arc<Semaphore>,
+    /// For manifests.
+    pub(super) errands: Arc<Semaphore>,
+    /// For manifests that name a blob; each is an errand besides.
+    pub(super) searches: Arc<Semaphore>,
+    /// For lists: of one cache those of both kinds together.
     pub(super) tags: Arc<Semaphore>,
     pub(super) referrers: Arc<Semaphore>,
 }
@@ -28,6 +33,8 @@ impl Turns {
         Self {
             fetches: room(limit::CACHE_FETCHES),
             fills: room(limit::CACHE_FILLS),
+            errands: room(limit::CACHE_ERRANDS),
+            searches: room(limit::CACHE_SEARCHES),
             tags: lists.clone(),
             referrers: lists,
         }
@@ -38,6 +45,8 @@ impl Turns {
         Self {
             fetches: room(limit::FETCHES),
             fills: room(limit::FILLS),
+            errands: room(limit::ERRANDS),
+            searches: room(limit::SEARCHES),
             tags: room(limit::LISTS_AT_ONCE),
             referrers: room(limit::LISTS_AT_ONCE),
         }
