@@ -32,7 +32,7 @@ pub(crate) use self::{
     fill::Fetches,
     flight::{Flights, Part},
     follow::{Begun, Follower},
-    known::{Cache, Caches},
+    known::{Cache, CacheId, Caches, Said},
     lists::{Lists, Referrer, Told, abreast},
     served::Served,
     tasks::Tasks,
@@ -281,10 +281,11 @@ impl Registry {
         Ok(())
     }
 
-    /// Another upstream may have what the one before had not.
+    /// Another upstream may have what the one before had not, and something else under the same tags.
     fn forget_caches(&self) {
         self.inner.caches.forget();
         self.inner.absent.clear();
+        self.inner.checks.clear();
     }
 
     /// What a path means with `ns=`, by which containerd tells a mirror whose repository it is: the one in the

@@ -21,7 +21,7 @@ db_tests!(super::ROOMS; an_image_is_pulled_through, a_real_registry_is_pulled_th
     an_upstream_that_fails_is_left_alone, a_tag_is_asked_for_once_in_its_time, a_tag_moves_with_its_upstream,
     a_tag_that_is_gone_is_gone, what_was_deleted_comes_back, an_immutable_tag_stays, proxy_ns_ssrf, a_mirror_may_name_the_prefix, a_cache_takes_no_pushes, caches_are_bounded,
     what_is_not_there_is_not_found, an_absent_manifest_is_asked_for_now_and_then, so_many_manifests_are_asked_for_at_once,
-    so_many_blobs_are_searched_for_at_once, who_has_gone_asks_for_nothing);
+    so_many_blobs_are_searched_for_at_once, who_has_gone_asks_for_nothing, another_upstream_is_asked_at_once, an_errand_to_another_upstream_counts_for_nothing);
 
 /// A time that stands still.
 pub(crate) async fn still(mut test: TestDb) -> (World, Arc<FixedClock>) {
@@ -675,4 +675,50 @@ async fn who_has_gone_asks_for_nothing(test: TestDb) {
     upstream.put_image("b:1", &[b"layer"]);
     assert_eq!(world.operator().get("/v2/hub/b/manifests/1").await.status, StatusCode::OK);
     assert_eq!(asked(), limit::CACHE_ERRANDS);
+}
+
+/// By this server, and by others that have checked the tag.
+async fn another_upstream_is_asked_at_once(test: TestDb) {
+    let (world, one, two) = (World::new(test).await, Upstream::new().await, Upstream::new().await);
+    let long = json!({"check_seconds": limit::CHECK_SECONDS_MAX});
+    let (first, second) = (one.put_image("a:1", &[b"first"]), two.put_image("a:1", &[b"second"]));
+    one.cached(&world, long.clone()).await;
+    let (here, there) = (world.operator(), world.replica(|_| {}));
+    for client in [&here, &there] {
+        let answer = client.get("/v2/hub/a/manifests/1").await;
+        assert_eq!(answer.header("docker-content-digest"), first.digest.to_string());
+    }
+    two.cached(&world, long).await;
+    let answer = here.get("/v2/hub/a/manifests/1").await;
+    assert_eq!(answer.header("docker-content-digest"), second.digest.to_string());
+    // It looked before the tag was another's, and hears of the change soon.
+    until(async || {
+        there.get("/v2/hub/a/manifests/1").await;
+        two.count("HEAD /v2/a/manifests/1") == 2
+    })
+    .await;
+}
+
+async fn an_errand_to_another_upstream_counts_for_nothing(test: TestDb) {
+    let (world, one, two) = (World::new(test).await, Upstream::new().await, Upstream::new().await);
+    let long = json!({"check_seconds": limit::CHECK_SECONDS_MAX});
+    let (first, second) = (one.put_image("a:1", &[b"first"]), two.put_image("a:1", &[b"second"]));
+    one.cached(&world, long.clone()).await;
+    let (drops, source) = tokio::sync::mpsc::channel(1);
+    one.fault("GET /v2/a/manifests/1", Fault::Drip(source));
+    let client = world.operator();
+    let get = async || client.get("/v2/hub/a/manifests/1").await.header("docker-content-digest").to_owned();
+    let early = {
+        let client = client.clone();
+        tokio::spawn(async move { client.get("/v2/hub/a/manifests/1").await.status })
+    };
+    until(async || one.count("GET /v2/a/manifests/1") == 1).await;
+    two.cached(&world, long).await;
+    // Nobody joins it, and what it brings is looked at once more.
+    assert_eq!(get().await, second.digest.to_string());
+    drops.send(first.manifest.clone().into()).await.expect("asked for");
+    drop(drops);
+    assert_eq!(early.await.expect("an answer"), StatusCode::OK);
+    assert_eq!(get().await, second.digest.to_string());
+    assert_eq!(one.count("GET /v2/a/manifests/1"), 1);
 }

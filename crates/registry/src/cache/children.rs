@@ -35,7 +35,7 @@ impl Registry {
             remote,
             digest: *digest,
         };
-        let key = (repository.clone(), *digest);
+        let key = (cache.id, repository.clone(), *digest);
         let turn = self.turn(cache, |turns| &turns.searches);
         let search = Box::pin(search.run(indexes));
         let searching = self.inner.searches.join_in_turn(&self.inner.tasks, key, turn, search);

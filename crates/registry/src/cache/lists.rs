@@ -2,13 +2,7 @@
 //! seldom as about a tag, once for all who wait, and its answer is kept in memory: what is named there and is not
 //! here could not be pulled anyway while the upstream is away, and what is here is known without a list.
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    hash::Hash,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, hash::Hash, sync::Arc, time::Duration};
 
 use quick_cache::Weighter;
 use seaworthy_model::{Problem, Timestamp};
@@ -16,7 +10,7 @@ use seaworthy_oci::{Descriptor, Digest, RepoName, Tag, limit::REPO_NAME_BYTES};
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
-    Cache, Served,
+    Cache, CacheId, Said, Served,
     flight::{Flights, Part},
     turn::Turns,
 };
@@ -109,7 +103,7 @@ impl Referrer {
 /// What is known of an upstream's list.
 pub(crate) struct Told<T> {
     /// Whose answer it is: a cache that was changed learns anew.
-    by: Weak<Cache>,
+    by: CacheId,
     /// Each once, in order; `None` when it has none, or never said so.
     entries: Option<Arc<[T]>>,
     /// When it said that.
@@ -133,8 +127,9 @@ impl<T: Entry> Told<T> {
         self.entries.is_some() && self.trouble.is_none()
     }
 
-    pub(crate) const fn said_at(&self) -> Timestamp {
-        self.said_at
+    /// True when the same upstream said something else since.
+    pub(crate) fn is_before(&self, said: Said) -> bool {
+        said.by == self.by && self.said_at < said.at
     }
 
     fn holds(&self, now: Timestamp, seconds: u32) -> bool {
@@ -199,7 +194,7 @@ where
         F: Future<Output = Result<Vec<T>, UpstreamError>> + Send + 'static,
     {
         let known = |kept: &Kept<K, T>, errand: &ListErrand<K>| {
-            kept.get(&errand.key).filter(|told| told.by.ptr_eq(&Arc::downgrade(&errand.cache)))
+            kept.get(&errand.key).filter(|told| told.by == errand.cache.id)
         };
         let now = errand.registry.inner.clock.now();
         if let Some(told) = known(&self.kept, &errand).filter(|told| told.holds(now, seconds)) {
@@ -257,13 +252,8 @@ impl<K> ListErrand<K> {
         answer: Result<Vec<T>, UpstreamError>,
     ) -> (Told<T>, bool) {
         let now = self.registry.inner.clock.now();
-        let told = |entries, said_at, trouble| Told {
-            by: Arc::downgrade(&self.cache),
-            entries,
-            said_at,
-            asked_at: now,
-            trouble,
-        };
+        let told =
+            |entries, said_at, trouble| Told { by: self.cache.id, entries, said_at, asked_at: now, trouble };
         let known = before.and_then(|before| before.entries.clone());
         match answer {
             Ok(entries) => {
@@ -385,7 +375,7 @@ mod tests {
     fn told<T>(entries: Vec<T>) -> Arc<Told<T>> {
         let at = Timestamp::from_seconds(0);
         let entries = Some(entries.into());
-        Arc::new(Told { by: Weak::new(), entries, said_at: at, asked_at: at, trouble: None })
+        Arc::new(Told { by: CacheId::NONE, entries, said_at: at, asked_at: at, trouble: None })
     }
 
     #[test]
@@ -395,7 +385,7 @@ mod tests {
         let wrong = UpstreamError::Wrong { host: host(), why: String::new() };
         let well = told(vec![tag(1)]);
         let problem = Some(wrong.problem());
-        let ill = Told { by: Weak::new(), entries: None, trouble: problem, ..*well };
+        let ill = Told { by: CacheId::NONE, entries: None, trouble: problem, ..*well };
         for (before, is_told) in [(None, true), (Some(&*well), true), (Some(&ill), false)] {
             assert_eq!(is_news(&wrong, before), is_told);
             assert!(!is_news(&resting, before), "its breaker says so");
