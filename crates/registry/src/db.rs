@@ -78,8 +78,8 @@ pub(crate) use mirrors::{
 use referrers::insert_referrer;
 pub(crate) use referrers::{ReferrerRow, Unlisted, annotations, manifests_among, referrers, referring};
 pub(crate) use replications::{
-    OutgoingKey, ReplicationRow, Settled, behind, claim_outgoing, count_replications, due_outgoing,
-    gone_manifests, gone_tag, hold_outgoing, is_so, outgoing_page, prefix_of, put_replication,
+    Claimed, OutgoingKey, ReplicationRow, Settled, behind, claim_outgoing, count_replications, due_outgoing,
+    gone_manifests, gone_tag, hold_outgoing, is_so, note_sent, outgoing_page, prefix_of, put_replication,
     remove_replication, replications, seed, seed_again, send, settle_outgoing,
 };
 pub(crate) use retention::{

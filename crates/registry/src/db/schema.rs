@@ -16,6 +16,7 @@ pub const SCHEMA: RoomSchema = RoomSchema {
         MIRRORS,
         FEWER_INDEXES,
         CLUSTERED,
+        SENT,
     ],
 };
 
@@ -385,6 +386,15 @@ const CLUSTERED: Migration = Migration {
         Step::AddIndex("registry_uploads", UPLOADS_OF_PRINCIPAL),
         Step::Cluster(UPLOADS),
         Step::Cluster(REVIEWS),
+    ],
+};
+
+/// What a replication puts there is known before it is there: a server may be killed in between, and the tag deleted here.
+const SENT: Migration = Migration {
+    id: 13,
+    steps: &[
+        // What was sent there last, as long as nobody knows whether it is there.
+        Step::AddColumn("registry_outgoing", Column::text("sent").optional()),
     ],
 };
 
