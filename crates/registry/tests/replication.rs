@@ -26,7 +26,7 @@ db_tests!(super::ROOMS; all_of_it_is_there_and_stays_so, tags_and_prefixes_choos
     a_killed_server_leaves_it_to_the_next, replications_need_their_rights, replications_are_bounded,
     what_is_locked_stays, one_that_is_made_anew_begins_anew, what_others_put_there_stays, late_images_of_an_index_follow,
     a_tag_of_another_algorithm_keeps_it, so_many_are_sent_at_once, however_many_tags_there_are, one_repository_holds_up_no_other, a_deletion_outlives_a_signature_that_is_refused, a_deletion_outlives_another_password,
-    a_deletion_outlives_what_stands_in_front, a_deletion_outlives_a_killed_server, what_came_from_an_upstream_is_sent_when_it_is_whole, quarantine_holds_it_back);
+    a_deletion_outlives_what_stands_in_front, a_deletion_outlives_a_killed_server, one_referrer_holds_up_no_other, what_came_from_an_upstream_is_sent_when_it_is_whole, quarantine_holds_it_back);
 
 /// Sends in the background until it is dropped.
 fn run(world: &World) -> DropGuard {
@@ -898,4 +898,31 @@ async fn a_deletion_outlives_a_killed_server(test: TestDb) {
     due_now(&world).await;
     let _running = run(&world);
     until(async || digest_of(&client, "mirror/web:3").await.is_none()).await;
+}
+
+async fn one_referrer_holds_up_no_other(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    let (image, _) = client.put_image("prod/web:1", &[b"layer"]).await;
+    let mut referrers = Vec::new();
+    for kind in ["application/an.sbom", "application/a.signature", "application/a.report"] {
+        referrers.push(refer(&client, "prod/web", &image, kind).await);
+    }
+    referrers.sort_unstable_by_key(Digest::to_string);
+    for _ in 0..100 {
+        far.fault(&format!("PUT /v2/mirror/web/manifests/{}", referrers[0]), Fault::Status(400));
+    }
+    let is_there = async |referrer: &Digest| {
+        let answer = client.get(&format!("/v2/mirror/web/manifests/{referrer}")).await;
+        answer.status == StatusCode::OK
+    };
+    set(&world, far.address, json!({})).await;
+    let _running = run(&world);
+    assert!(failed(&world).await.contains("400"));
+    assert_eq!(row(&world, "1").await.expect("a row").digest, Some(image));
+    assert!(!is_there(&referrers[0]).await && is_there(&referrers[1]).await && is_there(&referrers[2]).await);
+    far.lock().faults.clear();
+    again(&world).await;
+    settled(&world).await;
+    assert!(is_there(&referrers[0]).await);
 }

@@ -113,9 +113,13 @@ impl Trouble {
         }
     }
 
-    /// True of what is about one manifest alone: it may not leave, or not now.
+    /// True of what is about one manifest alone: it may not leave, or the other registry does not take it.
     const fn is_refusal(&self) -> bool {
-        matches!(self, Self::Here(RegistryError::Refused(_)))
+        match self {
+            Self::Here(error) => matches!(error, RegistryError::Refused(_)),
+            Self::Far(UpstreamError::Resting { .. } | UpstreamError::Forbidden { .. }) => false,
+            Self::Far(error) => !error.is_trouble(),
+        }
     }
 }
 
