@@ -26,7 +26,7 @@ db_tests!(super::ROOMS; all_of_it_is_there_and_stays_so, tags_and_prefixes_choos
     a_killed_server_leaves_it_to_the_next, replications_need_their_rights, replications_are_bounded,
     what_is_locked_stays, one_that_is_made_anew_begins_anew, what_others_put_there_stays, late_images_of_an_index_follow,
     a_tag_of_another_algorithm_keeps_it, so_many_are_sent_at_once, however_many_tags_there_are, one_repository_holds_up_no_other, a_deletion_outlives_a_signature_that_is_refused, a_deletion_outlives_another_password,
-    a_deletion_outlives_what_stands_in_front, a_deletion_outlives_a_killed_server, one_referrer_holds_up_no_other, what_came_from_an_upstream_is_sent_when_it_is_whole, quarantine_holds_it_back);
+    a_deletion_outlives_what_stands_in_front, a_deletion_outlives_a_killed_server, one_referrer_holds_up_no_other, what_ends_late_is_looked_at_again, what_came_from_an_upstream_is_sent_when_it_is_whole, quarantine_holds_it_back);
 
 /// Sends in the background until it is dropped.
 fn run(world: &World) -> DropGuard {
@@ -925,4 +925,46 @@ async fn one_referrer_holds_up_no_other(test: TestDb) {
     again(&world).await;
     settled(&world).await;
     assert!(is_there(&referrers[0]).await);
+}
+
+/// As by another server, which took longer: its image is there last, or the tag is deleted that was put there meanwhile.
+async fn what_ends_late_is_looked_at_again(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, far) = (world.operator(), Far::of(&world).await);
+    client.put_image("prod/web:1", &[b"first"]).await;
+    let newer = async |digest: Digest| {
+        let sql = "UPDATE registry_outgoing SET due = NULL, tries = 0, epoch = epoch + 1, error = NULL, sent = NULL,
+             digest = $1";
+        let done = world.test.db.upkeep(digest.to_string(), move |digest, tx| {
+            Box::pin(async move { tx.execute(sql, args![digest]).await.map(|_| ()) })
+        });
+        done.await.map_err(|error: seaworthy_store::DbError| error).expect("changed");
+    };
+    let put = "PUT /v2/mirror/web/manifests/1";
+    let puts = || far.lock().calls.iter().filter(|(call, _)| call == put).count();
+    let is_second = async |second: Digest| {
+        settled(&world).await;
+        assert_eq!(digest_of(&client, "mirror/web:1").await, Some(second.to_string()));
+        let row = row(&world, "1").await.expect("a row");
+        assert_eq!((row.digest, row.error), (Some(second), None));
+    };
+    let (waits, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    far.fault(put, Fault::Wait(waits.clone(), go.clone()));
+    set(&world, far.address, json!({"deletions": true})).await;
+    let _running = run(&world);
+    waits.notified().await;
+    let (second, manifest) = client.put_image("prod/web:1", &[b"second"]).await;
+    client.put_image("mirror/web:1", &[b"second"]).await;
+    newer(second).await;
+    go.notify_one();
+    until(async || puts() == 2).await;
+    is_second(second).await;
+    far.fault("DELETE /v2/mirror/web/manifests/1", Fault::Wait(waits.clone(), go.clone()));
+    delete(&client, "prod/web:1").await;
+    waits.notified().await;
+    client.put_manifest("prod/web", "1", &manifest).await;
+    newer(second).await;
+    go.notify_one();
+    until(async || puts() == 3).await;
+    is_second(second).await;
 }

@@ -345,8 +345,8 @@ pub(crate) async fn hold_outgoing(
     .map(|_| ())
 }
 
-/// Notes how an attempt ended that a replication made as it is now; false when it is another. What changed meanwhile
-/// stays due.
+/// Notes how an attempt ended that a replication made as it is now; false when it is another. What changed meanwhile, or
+/// was sent by another server, is looked at again: whose work ended last there, nobody knows.
 pub(crate) async fn settle_outgoing(
     tx: &mut Tx<'_>,
     key: &OutgoingKey,
@@ -359,22 +359,23 @@ pub(crate) async fn settle_outgoing(
         return Ok(false);
     }
     let (replication, repository, name) = (&key.replication, key.repository.as_str(), key.name.to_string());
-    match settled {
+    let changed = match settled {
         Settled::Done(digest) => {
             tx.execute(
-                "UPDATE registry_outgoing SET due = CASE WHEN epoch = $4 THEN NULL ELSE due END, tries = 0,
-                     error = NULL, digest = $5, sent = NULL, done_at = $6
-                 WHERE replication = $1 AND repository = $2 AND name = $3",
+                "UPDATE registry_outgoing SET due = NULL, tries = 0, error = NULL, digest = $5, sent = NULL,
+                     done_at = $6
+                 WHERE replication = $1 AND repository = $2 AND name = $3 AND epoch = $4",
                 args![replication, repository, &name, epoch, &digest.to_string(), now.as_micros()],
             )
-            .await?;
+            .await?
         }
         Settled::Failed { error, due, there } => {
             let there = there.map(|digest| digest.to_string());
             tx.execute(
-                "UPDATE registry_outgoing SET due = CASE WHEN epoch = $4 THEN $6 ELSE due END, error = $5,
-                     digest = COALESCE($7, digest), sent = CASE WHEN $7 IS NULL THEN sent ELSE NULL END, done_at = CASE WHEN $7 IS NULL THEN done_at ELSE $8 END
-                 WHERE replication = $1 AND repository = $2 AND name = $3",
+                "UPDATE registry_outgoing SET due = $6, error = $5, digest = COALESCE($7, digest),
+                     sent = CASE WHEN $7 IS NULL THEN sent ELSE NULL END,
+                     done_at = CASE WHEN $7 IS NULL THEN done_at ELSE $8 END
+                 WHERE replication = $1 AND repository = $2 AND name = $3 AND epoch = $4",
                 args![
                     replication,
                     repository,
@@ -386,7 +387,7 @@ pub(crate) async fn settle_outgoing(
                     now.as_micros(),
                 ],
             )
-            .await?;
+            .await?
         }
         Settled::Forgotten => {
             tx.execute(
@@ -394,8 +395,14 @@ pub(crate) async fn settle_outgoing(
                  WHERE replication = $1 AND repository = $2 AND name = $3 AND epoch = $4",
                 args![replication, repository, &name, epoch],
             )
-            .await?;
+            .await?
         }
+    };
+    if changed == 0 {
+        tx.wake(BELL);
+        let sql =
+            "UPDATE registry_outgoing SET due = $4 WHERE replication = $1 AND repository = $2 AND name = $3";
+        tx.execute(sql, args![replication, repository, &name, now.as_micros()]).await?;
     }
     Ok(true)
 }
