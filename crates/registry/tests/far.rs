@@ -17,6 +17,8 @@ pub(crate) enum Fault {
     Status(u16),
     /// Asks to be left alone for so many seconds.
     Busy(u32),
+    /// Leads elsewhere.
+    Elsewhere(String),
     /// Does it, says that it did, and never answers.
     Mute(Arc<Notify>),
     /// Waits until it is let go on, and tells that it waits.
@@ -74,6 +76,11 @@ impl Far {
             Some(Fault::Busy(seconds)) => {
                 let mut answer = plain(429);
                 answer.headers_mut().insert("retry-after", seconds.into());
+                answer
+            }
+            Some(Fault::Elsewhere(place)) => {
+                let mut answer = plain(307);
+                answer.headers_mut().insert("location", place.parse().expect("a header"));
                 answer
             }
             Some(Fault::Mute(done)) => {

@@ -26,7 +26,7 @@ db_tests!(super::ROOMS; all_of_it_is_there_and_stays_so, tags_and_prefixes_choos
     a_killed_server_leaves_it_to_the_next, replications_need_their_rights, replications_are_bounded,
     what_is_locked_stays, one_that_is_made_anew_begins_anew, what_others_put_there_stays, late_images_of_an_index_follow,
     a_tag_of_another_algorithm_keeps_it, so_many_are_sent_at_once, however_many_tags_there_are, one_repository_holds_up_no_other, a_deletion_outlives_a_signature_that_is_refused, a_deletion_outlives_another_password,
-    a_deletion_outlives_what_stands_in_front, a_deletion_outlives_a_killed_server, one_referrer_holds_up_no_other, what_ends_late_is_looked_at_again, what_came_from_an_upstream_is_sent_when_it_is_whole, quarantine_holds_it_back);
+    a_deletion_outlives_what_stands_in_front, a_deletion_outlives_a_killed_server, one_referrer_holds_up_no_other, what_ends_late_is_looked_at_again, questions_are_those_of_a_pusher, what_came_from_an_upstream_is_sent_when_it_is_whole, quarantine_holds_it_back);
 
 /// Sends in the background until it is dropped.
 fn run(world: &World) -> DropGuard {
@@ -967,4 +967,33 @@ async fn what_ends_late_is_looked_at_again(test: TestDb) {
     go.notify_one();
     until(async || puts() == 3).await;
     is_second(second).await;
+}
+
+/// A registry may keep from others whether something is there.
+async fn questions_are_those_of_a_pusher(test: TestDb) {
+    let world = World::new(test).await;
+    let (client, foreign) = (world.operator(), Upstream::new().await);
+    client.put_image("prod/web:1", &[b"layer"]).await;
+    let scope = "repository:mirror/web:pull";
+    let challenge = format!(r#"Bearer realm="{}/token",service="s",scope="{scope}""#, foreign.url());
+    foreign.guard(&challenge, "Bearer issued", "issued");
+    foreign.guard_for_pushers();
+    set(&world, foreign.address, json!({"username": "we", "password": "ours"})).await;
+    let running = run(&world);
+    // It is let in, and answers a push with 404 as what it is.
+    assert!(failed(&world).await.contains("does not have it"));
+    assert!(foreign.count("POST /v2/mirror/web/blobs/uploads/") > 0);
+    assert_eq!(foreign.count("GET /token"), 1, "for all of it");
+    drop(running);
+    // They may be led elsewhere, unlike what is pushed.
+    let far = Far::of(&world).await;
+    let layer = client.put_blob("mirror/web", b"layer").await;
+    foreign.unguard();
+    foreign.put_blob("x", b"layer");
+    let place = format!("{}/v2/x/blobs/{layer}", foreign.url());
+    far.fault(&format!("HEAD /v2/mirror/web/blobs/{layer}"), Fault::Elsewhere(place));
+    set(&world, far.address, json!({})).await;
+    let _running = run(&world);
+    settled(&world).await;
+    assert_eq!(foreign.count(&format!("HEAD /v2/x/blobs/{layer}")), 1);
 }

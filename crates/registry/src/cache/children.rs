@@ -9,7 +9,10 @@ use seaworthy_oci::{Descriptor, Digest, Manifest, RepoName, media};
 
 use super::Cache;
 use crate::{
-    Registry, RegistryError, db, limit, path::ManifestName, push::claimed_sizes, upstream::UpstreamError,
+    Registry, RegistryError, db, limit,
+    path::ManifestName,
+    push::claimed_sizes,
+    upstream::{Right, UpstreamError},
 };
 
 impl Registry {
@@ -64,7 +67,7 @@ impl Search {
     }
 
     async fn look(&self, indexes: Vec<Digest>) -> Result<bool, Problem> {
-        match self.cache.upstream.has_blob(&self.remote, &self.digest).await {
+        match self.cache.upstream.has_blob(&self.remote, &self.digest, Right::Pull).await {
             Ok(true) => {}
             // Requests for manifests are what upstreams count: they are not for guesses.
             Ok(false) => return Ok(false),

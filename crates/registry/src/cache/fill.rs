@@ -22,7 +22,7 @@ use crate::{
     ROOM, Registry, RegistryError, db, limit,
     push::{claimed_sizes, describe},
     quota,
-    upstream::{Arriving, UpstreamError},
+    upstream::{Arriving, Right, UpstreamError},
 };
 
 /// A blob as one upstream has it, with the length that a manifest says.
@@ -289,7 +289,7 @@ impl Fetch {
     /// True when the upstream says that it has the blob for this repository; false when it has to be fetched to
     /// know.
     async fn is_given(&self) -> Result<bool, UpstreamError> {
-        match self.cache.upstream.has_blob(&self.remote, &self.digest).await {
+        match self.cache.upstream.has_blob(&self.remote, &self.digest, Right::Pull).await {
             Ok(true) => Ok(true),
             Ok(false) => {
                 Err(UpstreamError::NotFound { host: self.cache.upstream.host().to_owned(), is_told: false })

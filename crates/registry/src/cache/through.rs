@@ -19,7 +19,7 @@ use crate::{
     path::ManifestName,
     push::{NamedBlobs, Push, describe},
     rules::{self, Way},
-    upstream::{Sent, UpstreamError},
+    upstream::{Right, Sent, UpstreamError},
 };
 
 /// When tags were looked at last; those that nobody asked for lately are forgotten.
@@ -205,7 +205,7 @@ impl Errand {
             return Ok(Outcome::Same);
         }
         if let (ManifestName::Tag(tag), Some(held)) = (&self.name, held.map(|held| held.digest)) {
-            let there = match upstream.digest_of(&self.remote, &self.name).await {
+            let there = match upstream.digest_of(&self.remote, &self.name, Right::Pull).await {
                 // Without a body nobody knows who says so.
                 Err(UpstreamError::NotFound { .. }) => None,
                 answered => answered?,
@@ -223,7 +223,7 @@ impl Errand {
                 return Ok(Outcome::Same);
             }
         }
-        let sent = upstream.manifest(&self.remote, &self.name).await?;
+        let sent = upstream.manifest(&self.remote, &self.name, Right::Pull).await?;
         let digest = self.verified(&sent)?;
         let tags: Vec<Tag> = match &self.name {
             ManifestName::Tag(tag) => vec![tag.clone()],

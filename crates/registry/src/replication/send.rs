@@ -21,7 +21,7 @@ use crate::{
     limit,
     path::ManifestName,
     push::claimed_sizes,
-    upstream::{Upstream, UpstreamError},
+    upstream::{Right, Upstream, UpstreamError},
 };
 
 /// A name that is to be there as it is here.
@@ -147,7 +147,7 @@ impl Shipment {
             return Ok(Sent::Nothing);
         }
         // Not by HEAD: what stands in front of a registry that is away answers 404, and only a body tells who says so.
-        let is_put = match self.to.manifest(remote, &self.key.name).await {
+        let is_put = match self.to.manifest(remote, &self.key.name, Right::Push).await {
             Ok(found) => put.iter().any(|digest| is_of(digest, &found.bytes)),
             Err(UpstreamError::NotFound { is_told: true, .. }) => false,
             Err(error) => return Err(error.into()),
@@ -376,7 +376,7 @@ impl Shipment {
         (digest, size): (Digest, u64),
         left: &Left,
     ) -> Result<(), Trouble> {
-        if self.to.has_blob(remote, &digest).await? {
+        if self.to.has_blob(remote, &digest, Right::Push).await? {
             return Ok(());
         }
         let reader = self.registry.open_for_inspection(&digest).await?;
