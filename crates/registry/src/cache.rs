@@ -11,9 +11,11 @@ mod import;
 mod known;
 mod lists;
 mod mirror;
+mod pace;
 mod served;
 mod tasks;
 mod through;
+mod turn;
 
 use std::{fmt, sync::Arc};
 
@@ -30,11 +32,12 @@ pub(crate) use self::{
     fill::Fetches,
     flight::{Flights, Part},
     follow::{Begun, Follower},
-    known::{Cache, Caches},
+    known::{Cache, CacheId, Caches, Said},
     lists::{Lists, Referrer, Told, abreast},
     served::Served,
     tasks::Tasks,
     through::{Outcome, absent, checks},
+    turn::Turns,
 };
 use crate::{
     HostName, Origin, Prefix, Registry, RegistryError,
@@ -278,10 +281,11 @@ impl Registry {
         Ok(())
     }
 
-    /// Another upstream may have what the one before had not.
+    /// Another upstream may have what the one before had not, and something else under the same tags.
     fn forget_caches(&self) {
         self.inner.caches.forget();
         self.inner.absent.clear();
+        self.inner.checks.clear();
     }
 
     /// What a path means with `ns=`, by which containerd tells a mirror whose repository it is: the one in the

@@ -54,7 +54,7 @@ pub(crate) use blobs::{
 pub(crate) use caches::{
     CACHES_IN, CacheRow, cache_of, caches, count_caches, due_fills, fill_from, fill_tries, filled, filled_in,
     indexes_lacking, lacks_children, link_again, mark_cached, ns_of_caches, pushed_below, put_cache,
-    remove_cache, set_filled, stop_caching, stop_fill, was_given,
+    put_off_fill, remove_cache, set_filled, stop_caching, stop_fill, was_given,
 };
 pub(crate) use catalog::{held, push_of, repository_names, tags_to_show};
 pub(crate) use deleted::{
@@ -79,8 +79,8 @@ pub(crate) use mirrors::{
 use referrers::insert_referrer;
 pub(crate) use referrers::{ReferrerRow, Unlisted, annotations, manifests_among, referrers, referring};
 pub(crate) use replications::{
-    OutgoingKey, ReplicationRow, Settled, behind, claim_outgoing, count_replications, due_outgoing,
-    gone_manifests, gone_tag, hold_outgoing, is_so, outgoing_page, prefix_of, put_replication,
+    Claimed, OutgoingKey, ReplicationRow, Settled, behind, claim_outgoing, count_replications, due_outgoing,
+    gone_manifests, gone_tag, hold_outgoing, is_so, note_sent, outgoing_page, prefix_of, put_replication,
     remove_replication, replications, seed, seed_again, send, settle_outgoing,
 };
 pub(crate) use retention::{

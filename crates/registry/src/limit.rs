@@ -203,10 +203,27 @@ pub const CHILDREN: usize = 64;
 pub const INDEXES: i64 = 16;
 /// Blobs that come from upstreams at once; more wait.
 pub const FETCHES: usize = 64;
+/// Of those, blobs of one cache: one slow upstream leaves turns for others.
+pub const CACHE_FETCHES: usize = 16;
+/// Slowest pace that a blob comes at, in bytes a second (4 KiB): an upstream that sends more slowly for a minute is given
+/// up.
+pub const FETCH_BYTES_PER_SECOND: u64 = 4 * 1024;
+/// Manifests that are asked for at once; more wait.
+pub const ERRANDS: usize = 128;
+/// Of those, manifests of one cache.
+pub const CACHE_ERRANDS: usize = 32;
+/// Blobs at once for which images are fetched that may name them; more wait.
+pub const SEARCHES: usize = 32;
+/// Of those, blobs of one cache.
+pub const CACHE_SEARCHES: usize = 8;
+/// How long a request waits for its turn to ask an upstream, in seconds.
+pub const TURN_SECONDS: u64 = 60;
 /// Blobs of one image that are fetched at once without anybody waiting for them.
 pub const FILLS_PER_IMAGE: usize = 3;
 /// Images that are fetched at once without anybody waiting for them.
-pub const FILLS: usize = 8;
+pub const FILLS: usize = 16;
+/// Of those, images of one cache.
+pub const CACHE_FILLS: usize = 4;
 /// Longest wait between two attempts of one, in seconds (one hour).
 pub const FILL_SECONDS_MAX: i64 = 3600;
 /// Attempts of one fetch that get nowhere; one that brought bytes begins to count anew.

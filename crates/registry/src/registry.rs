@@ -6,7 +6,7 @@ use std::{
 
 use quick_cache::sync::Cache;
 use seaworthy_access::{Access, Identity, Permission};
-use seaworthy_model::{Clock, ErrorCode, Problem, Scope, Timestamp, UploadId};
+use seaworthy_model::{Clock, ErrorCode, Problem, Scope, UploadId};
 use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_seal::Seal;
 use seaworthy_store::{Blobs, Db, DbError, Hold, Tx, TxFuture, UploadLock};
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Collection, NameRange, PullGate, RegistryError,
-    cache::{Caches, Fetches, Flights, Lists, Outcome, Referrer, Tasks},
+    cache::{CacheId, Caches, Fetches, Flights, Lists, Outcome, Referrer, Said, Tasks, Turns},
     db, limit,
     path::ManifestName,
     pulls::Pulls,
@@ -67,6 +67,8 @@ pub struct UpstreamAccess {
     pub tls: Arc<rustls::ClientConfig>,
     /// How long the head of an answer may take, and how long a body may stand still.
     pub patience: Duration,
+    /// How long a request waits for its turn.
+    pub turn_patience: Duration,
 }
 
 impl UpstreamAccess {
@@ -77,7 +79,9 @@ impl UpstreamAccess {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { seal, tls: Arc::new(tls), patience: Duration::from_secs(limit::UPSTREAM_SECONDS) })
+        let patience = Duration::from_secs(limit::UPSTREAM_SECONDS);
+        let turn_patience = Duration::from_secs(limit::TURN_SECONDS);
+        Ok(Self { seal, tls: Arc::new(tls), patience, turn_patience })
     }
 }
 
@@ -100,16 +104,17 @@ pub(crate) struct Inner {
     pub(crate) pulls: Pulls,
     pub(crate) caches: Caches,
     /// When the upstream was asked about a tag last.
-    pub(crate) checks: Cache<(RepoName, Tag), Timestamp>,
+    pub(crate) checks: Cache<(RepoName, Tag), Said>,
     /// When an upstream said last that it has no such manifest.
-    pub(crate) absent: Cache<(RepoName, ManifestName), Timestamp>,
+    pub(crate) absent: Cache<(RepoName, ManifestName), Said>,
+    pub(crate) turns: Turns,
     pub(crate) tag_lists: Lists<RepoName, Tag>,
     pub(crate) referrer_lists: Lists<(RepoName, Digest), Referrer>,
-    pub(crate) errands: Flights<(RepoName, ManifestName), Option<Outcome>>,
+    pub(crate) errands: Flights<(CacheId, RepoName, ManifestName), Option<Outcome>>,
     pub(crate) fills: Flights<(RepoName, Digest), Option<()>>,
     pub(crate) fetches: Fetches,
     /// For manifests that name a blob.
-    pub(crate) searches: Flights<(RepoName, Digest), Option<Result<bool, Problem>>>,
+    pub(crate) searches: Flights<(CacheId, RepoName, Digest), Option<Result<bool, Problem>>>,
     pub(crate) sending: Sending,
     pub(crate) tasks: Tasks,
     #[cfg(test)]
@@ -137,6 +142,7 @@ impl Registry {
                 caches,
                 checks: crate::cache::checks(),
                 absent: crate::cache::absent(),
+                turns: Turns::of_all(),
                 tag_lists: Lists::default(),
                 referrer_lists: Lists::default(),
                 errands: Flights::default(),

@@ -218,6 +218,12 @@ impl ReplicationSettings {
         fits && self.prefix.covers(repository)
     }
 
+    /// True when everything has the same place there.
+    pub(crate) fn is_to_same_place(&self, other: &Self) -> bool {
+        let is_moved = self.remote_prefix.is_some() && self.prefix != other.prefix;
+        self.to == other.to && self.remote_prefix == other.remote_prefix && !is_moved
+    }
+
     /// What its user name and password are sealed for: nobody who writes rows can have them sent elsewhere.
     fn sealed_for(&self) -> String {
         let realms: Vec<&str> = self.realms.iter().map(HostName::as_str).collect();

@@ -81,11 +81,11 @@ impl View<'_> {
         is_told: bool,
     ) -> Result<bool, RegistryError> {
         let Ok(tag) = name.parse::<Tag>() else { return Ok(locks.is_some()) };
-        let (inner, repository, said_at) = (&self.registry.inner, self.repository, self.told.said_at());
+        let (inner, repository) = (&self.registry.inner, self.repository);
         let Some(locks) = locks else {
             // It may have been asked for since, in vain.
             let absent = inner.absent.get(&(repository.clone(), ManifestName::Tag(tag)));
-            return Ok(absent.is_none_or(|at| at <= said_at));
+            return Ok(absent.is_none_or(|said| !self.told.is_before(said)));
         };
         if !locks.allow(Ability::List) {
             return Ok(false);
@@ -95,7 +95,7 @@ impl View<'_> {
         }
         // What the upstream has no more goes when somebody asks for it, unless it stays here.
         let checked = inner.checks.get(&(repository.clone(), tag.clone()));
-        Ok(checked.is_some_and(|at| at > said_at)
+        Ok(checked.is_some_and(|said| self.told.is_before(said))
             || !locks.allow_deletion()
             || !self.locks.allow_deletion()
             || self.registry.is_frozen(repository, &tag).await?)

@@ -20,7 +20,8 @@ db_tests!(super::ROOMS; an_image_is_pulled_through, a_real_registry_is_pulled_th
     many_clients_one_upstream_fetch, upstream_away_serves_the_cache_and_says_so, a_hanging_upstream_is_not_waited_for,
     an_upstream_that_fails_is_left_alone, a_tag_is_asked_for_once_in_its_time, a_tag_moves_with_its_upstream,
     a_tag_that_is_gone_is_gone, what_was_deleted_comes_back, an_immutable_tag_stays, proxy_ns_ssrf, a_mirror_may_name_the_prefix, a_cache_takes_no_pushes, caches_are_bounded,
-    what_is_not_there_is_not_found, an_absent_manifest_is_asked_for_now_and_then);
+    what_is_not_there_is_not_found, an_absent_manifest_is_asked_for_now_and_then, so_many_manifests_are_asked_for_at_once,
+    so_many_blobs_are_searched_for_at_once, who_has_gone_asks_for_nothing, another_upstream_is_asked_at_once, an_errand_to_another_upstream_counts_for_nothing);
 
 /// A time that stands still.
 pub(crate) async fn still(mut test: TestDb) -> (World, Arc<FixedClock>) {
@@ -586,4 +587,138 @@ async fn an_absent_manifest_is_asked_for_now_and_then(test: TestDb) {
     assert_eq!(get().await, StatusCode::NOT_FOUND);
     upstream.put_image("c:1", &[b"layer"]);
     assert_eq!(get().await, StatusCode::OK);
+}
+
+async fn in_a_hurry(test: TestDb) -> World {
+    World::set_up(test, |config| config.upstreams.turn_patience = Duration::from_millis(50)).await
+}
+
+/// Has `own` and one more of each of so many caches asked for that all `turns` are taken; `hang` says what, and lets its
+/// upstream never answer. Who has no turn is told so.
+async fn at_once(
+    world: &World,
+    (own, turns): (usize, usize),
+    hang: impl AsyncFn(&Upstream, &str) -> Vec<(String, String)>,
+) {
+    let mut all = Vec::new();
+    for number in 0..=turns / own {
+        let (upstream, prefix) = (Upstream::new().await, format!("hub{number}"));
+        upstream.cached(world, json!({"prefix": prefix, "check_seconds": 60})).await;
+        let (paths, calls): (Vec<_>, Vec<_>) = hang(&upstream, &prefix).await.into_iter().unzip();
+        let asked = || calls.iter().map(|call| upstream.count(call)).sum::<usize>();
+        let most = if number < turns / own { own } else { 0 };
+        let mut asking = tokio::task::JoinSet::new();
+        for path in paths {
+            let client = world.operator();
+            asking.spawn(async move { client.get(&path).await });
+        }
+        for _ in most..calls.len() {
+            let late = asking.join_next().await.expect("one").expect("an answer");
+            assert_eq!(late.status, StatusCode::SERVICE_UNAVAILABLE, "{}", late.text());
+            assert_eq!(late.header("retry-after"), limit::UPSTREAM_RETRY_SECONDS.to_string());
+        }
+        until(async || asked() == most).await;
+        all.push((upstream, asking));
+    }
+}
+
+async fn so_many_manifests_are_asked_for_at_once(test: TestDb) {
+    let world = in_a_hurry(test).await;
+    at_once(&world, (limit::CACHE_ERRANDS, limit::ERRANDS), async |upstream, prefix| {
+        let hang = |tag: usize| {
+            let call = format!("GET /v2/a/manifests/{tag}");
+            upstream.fault(&call, Fault::Hang);
+            (format!("/v2/{prefix}/a/manifests/{tag}"), call)
+        };
+        (0..=limit::CACHE_ERRANDS).map(hang).collect()
+    })
+    .await;
+}
+
+async fn so_many_blobs_are_searched_for_at_once(test: TestDb) {
+    let world = in_a_hurry(test).await;
+    at_once(&world, (limit::CACHE_SEARCHES, limit::SEARCHES), async |upstream, prefix| {
+        let child = json!({"mediaType": crate::client::IMAGE, "digest": Digest::sha256(b"child"), "size": 9});
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [child]}).to_string();
+        upstream.put_manifest("a", "1", INDEX, &index);
+        world.operator().send("HEAD", &format!("/v2/{prefix}/a/manifests/1"), &[], "").await;
+        let hang = |number: usize| {
+            let digest = Digest::sha256(format!("blob {number}").as_bytes());
+            let call = format!("HEAD /v2/a/blobs/{digest}");
+            upstream.fault(&call, Fault::Hang);
+            (format!("/v2/{prefix}/a/blobs/{digest}"), call)
+        };
+        (0..=limit::CACHE_SEARCHES).map(hang).collect()
+    })
+    .await;
+}
+
+async fn who_has_gone_asks_for_nothing(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    upstream.cached(&world, json!({})).await;
+    let count = limit::CACHE_ERRANDS + 50;
+    let mut held = Vec::new();
+    let mut asking = tokio::task::JoinSet::new();
+    for tag in 0..count {
+        upstream.put_image(&format!("a:{tag}"), &[b"layer"]);
+        let (drops, source) = tokio::sync::mpsc::channel(1);
+        upstream.fault(&format!("GET /v2/a/manifests/{tag}"), Fault::Drip(source));
+        held.push(drops);
+        let client = world.operator();
+        asking.spawn(async move { client.get(&format!("/v2/hub/a/manifests/{tag}")).await });
+    }
+    let asked = || (0..count).map(|tag| upstream.count(&format!("GET /v2/a/manifests/{tag}"))).sum::<usize>();
+    until(async || asked() == limit::CACHE_ERRANDS).await;
+    asking.shutdown().await;
+    // What they began ends; what they waited for is not begun, or would be before what comes now.
+    held.clear();
+    upstream.put_image("b:1", &[b"layer"]);
+    assert_eq!(world.operator().get("/v2/hub/b/manifests/1").await.status, StatusCode::OK);
+    assert_eq!(asked(), limit::CACHE_ERRANDS);
+}
+
+/// By this server, and by others that have checked the tag.
+async fn another_upstream_is_asked_at_once(test: TestDb) {
+    let (world, one, two) = (World::new(test).await, Upstream::new().await, Upstream::new().await);
+    let long = json!({"check_seconds": limit::CHECK_SECONDS_MAX});
+    let (first, second) = (one.put_image("a:1", &[b"first"]), two.put_image("a:1", &[b"second"]));
+    one.cached(&world, long.clone()).await;
+    let (here, there) = (world.operator(), world.replica(|_| {}));
+    for client in [&here, &there] {
+        let answer = client.get("/v2/hub/a/manifests/1").await;
+        assert_eq!(answer.header("docker-content-digest"), first.digest.to_string());
+    }
+    two.cached(&world, long).await;
+    let answer = here.get("/v2/hub/a/manifests/1").await;
+    assert_eq!(answer.header("docker-content-digest"), second.digest.to_string());
+    // It looked before the tag was another's, and hears of the change soon.
+    until(async || {
+        there.get("/v2/hub/a/manifests/1").await;
+        two.count("HEAD /v2/a/manifests/1") == 2
+    })
+    .await;
+}
+
+async fn an_errand_to_another_upstream_counts_for_nothing(test: TestDb) {
+    let (world, one, two) = (World::new(test).await, Upstream::new().await, Upstream::new().await);
+    let long = json!({"check_seconds": limit::CHECK_SECONDS_MAX});
+    let (first, second) = (one.put_image("a:1", &[b"first"]), two.put_image("a:1", &[b"second"]));
+    one.cached(&world, long.clone()).await;
+    let (drops, source) = tokio::sync::mpsc::channel(1);
+    one.fault("GET /v2/a/manifests/1", Fault::Drip(source));
+    let client = world.operator();
+    let get = async || client.get("/v2/hub/a/manifests/1").await.header("docker-content-digest").to_owned();
+    let early = {
+        let client = client.clone();
+        tokio::spawn(async move { client.get("/v2/hub/a/manifests/1").await.status })
+    };
+    until(async || one.count("GET /v2/a/manifests/1") == 1).await;
+    two.cached(&world, long).await;
+    // Nobody joins it, and what it brings is looked at once more.
+    assert_eq!(get().await, second.digest.to_string());
+    drops.send(first.manifest.clone().into()).await.expect("asked for");
+    drop(drops);
+    assert_eq!(early.await.expect("an answer"), StatusCode::OK);
+    assert_eq!(get().await, second.digest.to_string());
+    assert_eq!(one.count("GET /v2/a/manifests/1"), 1);
 }

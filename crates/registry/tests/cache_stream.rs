@@ -20,7 +20,8 @@ use crate::{
 
 db_tests!(super::ROOMS; pull_through_streams_from_the_first_byte, a_wrong_digest_is_never_served_whole,
     a_cut_upstream_goes_on_where_it_stood, a_reader_that_goes_away_ends_nothing, ranges_wait_for_all_of_it,
-    a_fetch_that_gets_nowhere_ends, an_upstream_without_ranges_is_not_asked_in_vain, so_many_are_fetched_at_once, so_many_are_filled_at_once, lengths_are_what_the_manifest_says, a_head_downloads_nothing);
+    a_fetch_that_gets_nowhere_ends, an_upstream_without_ranges_is_not_asked_in_vain, so_many_are_fetched_at_once, so_many_are_filled_at_once,
+    a_slow_upstream_holds_no_other_up, an_upstream_that_drips_is_given_up, what_had_no_turn_is_filled_later, lengths_are_what_the_manifest_says, a_head_downloads_nothing);
 
 const SIZE: usize = 600_000;
 
@@ -317,38 +318,120 @@ fn asked(upstream: &Upstream, wanted: &[seaworthy_oci::Digest]) -> usize {
     seen.iter().filter(|seen| seen.call.starts_with("GET ") && is_wanted(&seen.call)).count()
 }
 
-async fn so_many_are_fetched_at_once(test: TestDb) {
-    let (world, upstream) = (World::new(test).await, Upstream::new().await);
-    let bytes = layers(limit::FETCHES + 1, "layer");
+/// A cache of its own whose upstream holds back so many blobs, all of which somebody waits for; their digests, and what
+/// lets them go.
+async fn held(
+    world: &World,
+    prefix: &str,
+    count: usize,
+) -> (Upstream, Vec<seaworthy_oci::Digest>, Vec<mpsc::Sender<Bytes>>) {
+    let upstream = Upstream::new().await;
+    let bytes = layers(count, "layer");
     let image = upstream.put_image("a:1", &bytes.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    upstream.cached(&world, json!({})).await;
+    upstream.cached(world, json!({"prefix": prefix})).await;
     let client = world.operator();
-    client.send("HEAD", "/v2/hub/a/manifests/1", &[], "").await;
-    let mut held: Vec<_> =
-        image.layers.iter().map(|digest| dripping(&upstream, &format!("GET /v2/a/blobs/{digest}"))).collect();
+    client.send("HEAD", &format!("/v2/{prefix}/a/manifests/1"), &[], "").await;
+    let hold = |digest| dripping(&upstream, &format!("GET /v2/a/blobs/{digest}"));
+    let held = image.layers.iter().map(hold).collect();
     for digest in &image.layers {
-        let (client, path) = (client.clone(), format!("/v2/hub/a/blobs/{digest}"));
+        let (client, path) = (client.clone(), format!("/v2/{prefix}/a/blobs/{digest}"));
         tokio::spawn(async move { client.get(&path).await });
     }
-    until(async || asked(&upstream, &image.layers) >= limit::FETCHES).await;
-    assert_eq!(asked(&upstream, &image.layers), limit::FETCHES);
-    // When one ends, whichever it was, the last one's turn has come.
+    (upstream, image.layers, held)
+}
+
+async fn so_many_are_fetched_at_once(test: TestDb) {
+    let world = World::new(test).await;
+    let (own, caches) = (limit::CACHE_FETCHES, limit::FETCHES / limit::CACHE_FETCHES);
+    let mut all = Vec::new();
+    for number in 0..=caches {
+        let (upstream, layers, held) = held(&world, &format!("hub{number}"), own + 1).await;
+        // All turns that are left are taken: of the last one's none.
+        let most = if number < caches { own } else { 0 };
+        until(async || asked(&upstream, &layers) >= most).await;
+        // What else is asked goes on meanwhile, and what others want, too.
+        for number in 0..=number {
+            let answer = world.operator().get(&format!("/v2/hub{number}/b/manifests/1")).await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND);
+        }
+        assert_eq!(asked(&upstream, &layers), most, "{number}");
+        all.push((upstream, layers, held));
+    }
+    // When one ends, whichever it was, another's turn of that cache has come; when those of one cache do, that of the
+    // last.
+    let (first, layers, mut held) = all.remove(0);
     while let Some(one) = held.pop() {
         drop(one);
-        if asked(&upstream, &image.layers) > limit::FETCHES {
+        if asked(&first, &layers) > own {
             break;
         }
     }
-    until(async || asked(&upstream, &image.layers) > limit::FETCHES).await;
+    until(async || asked(&first, &layers) > own).await;
+    held.clear();
+    let (last, layers, _) = all.last().expect("one");
+    until(async || asked(last, layers) == own).await;
 }
 
-async fn so_many_are_filled_at_once(test: TestDb) {
-    let (world, upstream) = (World::new(test).await, Upstream::new().await);
-    upstream.cached(&world, json!({})).await;
+/// However slow one is, and whoever waits for it.
+async fn a_slow_upstream_holds_no_other_up(test: TestDb) {
+    let world = World::set_up(test, |config| {
+        config.upstreams.turn_patience = std::time::Duration::from_millis(50);
+    })
+    .await;
+    let (slow, layers, _held) = held(&world, "slow", limit::CACHE_FETCHES).await;
+    until(async || asked(&slow, &layers) == limit::CACHE_FETCHES).await;
     let client = world.operator();
-    let mut held = Vec::new();
-    let mut all = Vec::new();
-    for number in 0..=limit::FILLS {
+    let more = slow.put_image("b:1", &[b"more"]);
+    client.send("HEAD", "/v2/slow/b/manifests/1", &[], "").await;
+    let late = client.get(&format!("/v2/slow/b/blobs/{}", more.layers[0])).await;
+    assert_eq!(late.status, StatusCode::SERVICE_UNAVAILABLE, "no turn of its own");
+    assert_eq!(late.header("retry-after"), limit::UPSTREAM_RETRY_SECONDS.to_string());
+    assert!(late.text().contains("no turn"), "{}", late.text());
+    // The other gives all that it has, also what nobody waits for.
+    let upstream = Upstream::new().await;
+    let bytes = self::layers(limit::FILLS_PER_IMAGE + 1, "well");
+    let image = upstream.put_image("a:1", &bytes.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    upstream.cached(&world, json!({})).await;
+    assert_eq!(client.get("/v2/hub/a/manifests/1").await.status, StatusCode::OK);
+    for (digest, bytes) in image.layers.iter().zip(bytes) {
+        assert!(client.get(&format!("/v2/hub/a/blobs/{digest}")).await.body == bytes);
+    }
+    until(async || crate::upstream::is_filled(&world, &image.digest).await).await;
+}
+
+async fn an_upstream_that_drips_is_given_up(test: TestDb) {
+    let world = World::set_up(test, |config| {
+        config.upstreams.patience = std::time::Duration::from_millis(100);
+    })
+    .await;
+    let upstream = Upstream::new().await;
+    let (client, path, call) = begun(&world, &upstream).await;
+    let drops = dripping(&upstream, &call);
+    let drip = tokio::spawn(async move {
+        let mut turns = tokio::time::interval(std::time::Duration::from_millis(20));
+        while drops.send(Bytes::from_static(b"x")).await.is_ok() {
+            turns.tick().await;
+        }
+    });
+    let asked = tokio::spawn(async move { client.send("GET", &path, &[("range", "bytes=0-9")], "").await });
+    until(async || asked.is_finished()).await;
+    let answer = asked.await.expect("an answer");
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.text().contains("in time"), "{}", answer.text());
+    assert_eq!(upstream.count(&call), 1, "it is not asked for the rest");
+    drip.await.expect("nobody listens any more");
+}
+
+/// Has `count` images of a new cache fetched whose layers its upstream holds back.
+async fn held_images(
+    world: &World,
+    prefix: &str,
+    count: usize,
+) -> (Upstream, Vec<seaworthy_oci::Digest>, Vec<mpsc::Sender<Bytes>>) {
+    let upstream = Upstream::new().await;
+    upstream.cached(world, json!({"prefix": prefix})).await;
+    let (mut held, mut all) = (Vec::new(), Vec::new());
+    for number in 0..count {
         let bytes = layers(limit::FILLS_PER_IMAGE + 1, &format!("image {number}"));
         let image =
             upstream.put_image(&format!("a{number}:1"), &bytes.iter().map(Vec::as_slice).collect::<Vec<_>>());
@@ -356,13 +439,40 @@ async fn so_many_are_filled_at_once(test: TestDb) {
             held.push(dripping(&upstream, &format!("GET /v2/a{number}/blobs/{digest}")));
         }
         all.extend(image.layers);
-        let answer = client.get(&format!("/v2/hub/a{number}/manifests/1")).await;
+        let answer = world.operator().get(&format!("/v2/{prefix}/a{number}/manifests/1")).await;
         assert_eq!(answer.status, StatusCode::OK);
     }
-    let most = limit::FILLS * limit::FILLS_PER_IMAGE;
-    until(async || asked(&upstream, &all) >= most).await;
-    assert_eq!(asked(&upstream, &all), most);
-    drop(held);
+    (upstream, all, held)
+}
+
+async fn so_many_are_filled_at_once(test: TestDb) {
+    let world = World::new(test).await;
+    let (own, caches) = (limit::CACHE_FILLS, limit::FILLS / limit::CACHE_FILLS);
+    let mut all = Vec::new();
+    for number in 0..=caches {
+        let (upstream, layers, held) = held_images(&world, &format!("hub{number}"), own + 1).await;
+        let most = if number < caches { own * limit::FILLS_PER_IMAGE } else { 0 };
+        until(async || asked(&upstream, &layers) >= most).await;
+        assert_eq!(asked(&upstream, &layers), most, "{number}");
+        all.push((upstream, layers, held));
+    }
+    all.remove(0).2.clear();
+    let (last, layers, _) = all.last().expect("one");
+    until(async || asked(last, layers) == own * limit::FILLS_PER_IMAGE).await;
+}
+
+/// It is due by the clock, behind others.
+async fn what_had_no_turn_is_filled_later(test: TestDb) {
+    let world = World::set_up(test, |config| {
+        config.upstreams.turn_patience = std::time::Duration::from_millis(50);
+    })
+    .await;
+    let (_upstream, _, _held) = held_images(&world, "hub", limit::CACHE_FILLS + 1).await;
+    until(async || {
+        let sql = "SELECT 1 FROM registry_cached WHERE due IS NOT NULL AND tries = 0";
+        world.test.db.fetch_all(sql, args![]).await.expect("rows").len() == 1
+    })
+    .await;
 }
 
 async fn a_head_downloads_nothing(test: TestDb) {

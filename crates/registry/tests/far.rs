@@ -15,6 +15,12 @@ use crate::client::{Client, World};
 /// What it does instead of answering.
 pub(crate) enum Fault {
     Status(u16),
+    /// Asks to be left alone for so many seconds.
+    Busy(u32),
+    /// Leads elsewhere.
+    Elsewhere(String),
+    /// Does it, says that it did, and never answers.
+    Mute(Arc<Notify>),
     /// Waits until it is let go on, and tells that it waits.
     Wait(Arc<Notify>, Arc<Notify>),
     /// Answers, with another header.
@@ -67,6 +73,21 @@ impl Far {
         let plain = |status: u16| Response::builder().status(status).body(Body::empty()).expect("an answer");
         let answer = match fault {
             Some(Fault::Status(status)) => plain(status),
+            Some(Fault::Busy(seconds)) => {
+                let mut answer = plain(429);
+                answer.headers_mut().insert("retry-after", seconds.into());
+                answer
+            }
+            Some(Fault::Elsewhere(place)) => {
+                let mut answer = plain(307);
+                answer.headers_mut().insert("location", place.parse().expect("a header"));
+                answer
+            }
+            Some(Fault::Mute(done)) => {
+                client.open(request).await;
+                done.notify_one();
+                std::future::pending().await
+            }
             Some(Fault::Wait(waits, go)) => {
                 waits.notify_one();
                 go.notified().await;

@@ -2,7 +2,8 @@
 
 use http::StatusCode;
 use seaworthy_access::Identity;
-use seaworthy_registry::{MirrorShown, limit};
+use seaworthy_oci::Digest;
+use seaworthy_registry::{MirrorShown, Promotion, limit};
 use seaworthy_store::args;
 use seaworthy_testkit::{TestDb, db_tests};
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use crate::{
 
 db_tests!(super::ROOMS; what_fits_is_here_before_anybody_asks, what_refers_comes_along, an_index_comes_whole,
     what_is_gone_there_is_gone_here, a_failure_is_told_and_tried_again, lists_are_not_believed, a_killed_server_looks_again,
-    mirrors_are_bounded, so_many_are_looked_at_once);
+    mirrors_are_bounded, so_many_are_looked_at_once, what_an_index_lacks_there_is_noted, an_index_of_blobs_comes_whole);
 
 fn run(world: &World) -> DropGuard {
     let cancel = CancellationToken::new();
@@ -325,4 +326,70 @@ async fn so_many_are_looked_at_once(test: TestDb) {
     let sql = "SELECT 1 FROM registry_mirrors WHERE tries > 0";
     let claimed = world.test.db.fetch_all(sql, args![]).await.expect("rows");
     assert_eq!(claimed.len(), limit::MIRRORS_AT_ONCE);
+}
+
+fn index_of(children: &[Value]) -> String {
+    json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}).to_string()
+}
+
+async fn what_an_index_lacks_there_is_noted(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let image = upstream.put_image("a:amd64", &[b"layer"]);
+    let gone = Digest::sha256(b"gone");
+    let child = |digest: &Digest| json!({"mediaType": IMAGE, "digest": digest, "size": 9});
+    let index = index_of(&[child(&gone), child(&image.digest)]);
+    let index = upstream.put_manifest("a", "1", INDEX, &index);
+    let signature = artifact(&index, "application/a.signature", "{}");
+    upstream.put_blob("a", b"{}");
+    upstream.put_manifest("a", "unused", IMAGE, &signature);
+    upstream.list_referrers(&format!("/v2/a/referrers/{index}"), &[&signature]);
+    upstream.list_tags("a", &["1"]);
+    let _running = mirrored(&world, &upstream, &["a"]).await;
+    let mirror = looked(&world).await.remove(0);
+    let note = mirror.error.expect("a note");
+    assert!(note.starts_with("1: ") && note.contains(&gone.to_string()), "{note}");
+    assert!(is_filled(&world, &image.digest).await, "the others are here");
+    assert!(is_filled(&world, &Digest::sha256(signature.as_bytes())).await);
+    // It is as it is there: nothing is due before its time.
+    let wait = mirror.due.as_micros() - mirror.looked_at.expect("looked at").as_micros();
+    assert_eq!(wait, i64::from(limit::MIRROR_SECONDS) * 1_000_000);
+    let source = "hub/a".parse().expect("a name");
+    let tag = Ok("1".parse().expect("a tag"));
+    let fetched = world.registry.fetch_whole(&Identity::operator(0), &source, tag).await;
+    assert_eq!(fetched.expect("what there is"), index);
+}
+
+/// As `BuildKit` exports a cache of a build: its config and layers are children.
+async fn an_index_of_blobs_comes_whole(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let layer = upstream.put_blob("a", b"layer");
+    let gone = Digest::sha256(b"gone");
+    let kind = "application/vnd.oci.image.layer.v1.tar+gzip";
+    let child = |digest: &Digest, size: usize| json!({"mediaType": kind, "digest": digest, "size": size});
+    let index = upstream.put_manifest("a", "1", INDEX, &index_of(&[child(&layer, 5), child(&gone, 4)]));
+    upstream.list_tags("a", &["1"]);
+    let _running = mirrored(&world, &upstream, &["a"]).await;
+    let note = looked(&world).await.remove(0).error.expect("a note");
+    assert!(note.contains(&gone.to_string()), "{note}");
+    upstream.put_blob("a", b"gone");
+    again(&world).await;
+    assert_eq!(looked(&world).await[0].error, None);
+    let operator = Identity::operator(0);
+    let source = "hub/a".parse().expect("a name");
+    world.registry.fetch_whole(&operator, &source, Err(index)).await.expect("fetched");
+    for digest in [&layer, &gone] {
+        assert_eq!(upstream.count(&format!("GET /v2/a/manifests/{digest}")), 0);
+    }
+    assert_eq!(upstream.count(&format!("GET /v2/a/blobs/{layer}")), 1);
+    upstream.down(Some(500));
+    let parts = world.registry.parts(&operator, &source, &index).await.expect("parts");
+    let destination = "mine/a".parse().expect("a name");
+    let promotion = Promotion { source, digest: index, destination, tag: None, because: json!({}) };
+    world.registry.promote(&operator, promotion, parts).await.expect("promoted");
+    for (digest, bytes) in [(&layer, "layer"), (&gone, "gone")] {
+        for repository in ["hub/a", "mine/a"] {
+            let answer = world.operator().get(&format!("/v2/{repository}/blobs/{digest}")).await;
+            assert_eq!((answer.status, answer.text().as_str()), (StatusCode::OK, bytes), "{repository}");
+        }
+    }
 }

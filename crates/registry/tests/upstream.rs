@@ -58,6 +58,8 @@ struct State {
     guard: Option<(String, String)>,
     /// What the token service gives.
     token: String,
+    /// It gives another to who does not want to push.
+    is_for_pushers: bool,
 }
 
 #[derive(Clone)]
@@ -202,6 +204,11 @@ impl Upstream {
         token.clone_into(&mut state.token);
     }
 
+    /// Only who may push is answered.
+    pub(crate) fn guard_for_pushers(&self) {
+        self.lock().is_for_pushers = true;
+    }
+
     pub(crate) fn unguard(&self) {
         self.lock().guard = None;
     }
@@ -218,6 +225,7 @@ impl Upstream {
     async fn answer(&self, head: Parts) -> Response {
         let (method, path, headers) = (head.method.to_string(), head.uri.path().to_owned(), head.headers);
         let call = format!("{method} {path}");
+        let query = head.uri.query().unwrap_or_default();
         let fault = {
             let mut state = self.lock();
             state.seen.push(Seen { call: call.clone(), headers: headers.clone() });
@@ -225,7 +233,9 @@ impl Upstream {
                 return plain(status, &[]);
             }
             if path == "/token" {
-                let token = json!({"token": state.token, "expires_in": 300}).to_string();
+                let is_enough = !state.is_for_pushers || query.contains("push");
+                let token = if is_enough { state.token.as_str() } else { "less" };
+                let token = json!({"token": token, "expires_in": 300}).to_string();
                 return Response::new(Body::from(token));
             }
             if let Some((challenge, wanted)) = &state.guard

@@ -186,6 +186,7 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ),
     ("the server's port stays in use", "サーバーのポートが使用中のままです"),
     ("no log: {}", "ログを作成できません: {0}"),
+    ("no turn to ask upstream `{}` came in time", "取得元 `{0}` に要求する順番が時間内に来ませんでした"),
     ("query has `{}` twice", "クエリーに `{0}` が 2 つあります"),
     ("request has the header `{}` twice", "要求にヘッダー `{0}` が 2 つあります"),
 ];

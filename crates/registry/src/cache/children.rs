@@ -9,7 +9,10 @@ use seaworthy_oci::{Descriptor, Digest, Manifest, RepoName, media};
 
 use super::Cache;
 use crate::{
-    Registry, RegistryError, db, limit, path::ManifestName, push::claimed_sizes, upstream::UpstreamError,
+    Registry, RegistryError, db, limit,
+    path::ManifestName,
+    push::claimed_sizes,
+    upstream::{Right, UpstreamError},
 };
 
 impl Registry {
@@ -35,8 +38,11 @@ impl Registry {
             remote,
             digest: *digest,
         };
-        let key = (repository.clone(), *digest);
-        let (found, _) = self.inner.searches.join(&self.inner.tasks, key, search.run(indexes)).await?;
+        let key = (cache.id, repository.clone(), *digest);
+        let turn = self.turn(cache, |turns| &turns.searches);
+        let search = Box::pin(search.run(indexes));
+        let searching = self.inner.searches.join_in_turn(&self.inner.tasks, key, turn, search);
+        let (found, _) = searching.await?;
         Ok(found?)
     }
 }
@@ -61,7 +67,7 @@ impl Search {
     }
 
     async fn look(&self, indexes: Vec<Digest>) -> Result<bool, Problem> {
-        match self.cache.upstream.has_blob(&self.remote, &self.digest).await {
+        match self.cache.upstream.has_blob(&self.remote, &self.digest, Right::Pull).await {
             Ok(true) => {}
             // Requests for manifests are what upstreams count: they are not for guesses.
             Ok(false) => return Ok(false),

@@ -1,45 +1,40 @@
 //! Blobs through a cache: each is fetched once, however many want it, and kept when it is what its digest says.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::{Buf as _, Bytes};
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use seaworthy_model::{ErrorCode, Event, ManifestPushed, Problem, UploadId, consumer};
 use seaworthy_oci::{Digest, Manifest, RepoName};
 use seaworthy_store::Upload;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Cache, Follower, flight::Flights, follow::Progress, through::Trouble};
+use super::{Cache, Follower, flight::Flights, follow::Progress, pace::in_pace, through::Trouble};
 use crate::{
     ROOM, Registry, RegistryError, db, limit,
     push::{claimed_sizes, describe},
     quota,
-    upstream::{Arriving, UpstreamError},
+    upstream::{Arriving, Right, UpstreamError},
 };
 
 /// A blob as one upstream has it, with the length that a manifest says.
 type Key = (String, Digest, u64);
 
 /// Blobs on their way.
+#[derive(Default)]
 pub(crate) struct Fetches {
     /// For whom: an upstream gives to each repository for itself.
     open: Flights<(RepoName, Key), Progress>,
     /// Whose bytes come now: once, however many repositories of a cache want them.
     coming: Flights<Key, Progress>,
-    permits: Arc<Semaphore>,
-    images: Arc<Semaphore>,
-}
-
-impl Default for Fetches {
-    fn default() -> Self {
-        Self {
-            open: Flights::default(),
-            coming: Flights::default(),
-            permits: Arc::new(Semaphore::new(limit::FETCHES)),
-            images: Arc::new(Semaphore::new(limit::FILLS)),
-        }
-    }
 }
 
 impl Registry {
@@ -64,6 +59,7 @@ impl Registry {
             remote,
             digest,
             size,
+            received: AtomicU64::new(0),
         };
         let (progress, part) = self.inner.fetches.open.follow(&self.inner.tasks, key, |flight| {
             let fetch = fetch();
@@ -109,11 +105,30 @@ impl Registry {
     }
 
     async fn fill(self, repository: RepoName, digest: Digest) {
-        let Ok(_permit) = self.inner.fetches.images.clone().acquire_owned().await else { return };
-        if let Err(error) = self.fill_now(&repository, &digest).await {
+        if let Err(error) = self.fill_in_turn(&repository, &digest).await {
             let reason = seaworthy_store::chain(&error);
             tracing::warn!(%repository, %digest, reason, "an image could not be fetched as a whole");
         }
+    }
+
+    async fn fill_in_turn(&self, repository: &RepoName, digest: &Digest) -> Result<(), RegistryError> {
+        let turn = match self.inner.caches.of(repository).await? {
+            Some(cache) => self.turn(&cache, |turns| &turns.fills).await.map(Some),
+            None => Ok(None),
+        };
+        match turn {
+            Ok(_turn) => self.fill_now(repository, digest).await,
+            Err(_) => self.put_off(repository, digest).await,
+        }
+    }
+
+    /// Has an image fetched later, behind those that are due by then.
+    async fn put_off(&self, repository: &RepoName, digest: &Digest) -> Result<(), RegistryError> {
+        let due = self.inner.clock.now().plus_seconds(again(0));
+        self.in_upkeep((repository.clone(), *digest, due), |(repository, digest, due), tx| {
+            Box::pin(async move { db::put_off_fill(tx, repository, digest, *due).await })
+        })
+        .await
     }
 
     /// Fetches all of an image that is not here.
@@ -218,6 +233,8 @@ struct Fetch {
     remote: RepoName,
     digest: Digest,
     size: u64,
+    /// Bytes that came, whatever came of them.
+    received: AtomicU64,
 }
 
 impl Fetch {
@@ -243,7 +260,7 @@ impl Fetch {
     }
 
     async fn bring(&self, told: &watch::Sender<Progress>) -> Result<(), Trouble> {
-        let _permit = self.registry.inner.fetches.permits.clone().acquire_owned().await;
+        let _turn = self.registry.turn(&self.cache, |turns| &turns.fetches).await?;
         let mut is_given = false;
         loop {
             let key = (self.cache.settings.bearer(), self.digest, self.size);
@@ -272,7 +289,7 @@ impl Fetch {
     /// True when the upstream says that it has the blob for this repository; false when it has to be fetched to
     /// know.
     async fn is_given(&self) -> Result<bool, UpstreamError> {
-        match self.cache.upstream.has_blob(&self.remote, &self.digest).await {
+        match self.cache.upstream.has_blob(&self.remote, &self.digest, Right::Pull).await {
             Ok(true) => Ok(true),
             Ok(false) => {
                 Err(UpstreamError::NotFound { host: self.cache.upstream.host().to_owned(), is_told: false })
@@ -290,7 +307,10 @@ impl Fetch {
         let id = UploadId::generate();
         let mut upload =
             self.registry.blobs().begin(ROOM, id, self.digest.algorithm()).map_err(RegistryError::Blob)?;
-        if let Err(trouble) = self.receive(&mut upload, told).await {
+        let patience = self.registry.inner.config.upstreams.patience;
+        let received = in_pace(self.receive(&mut upload, told), &self.received, patience).await;
+        let late = || UpstreamError::Late { host: self.cache.upstream.host().to_owned() };
+        if let Err(trouble) = received.unwrap_or_else(|| Err(late().into())) {
             self.registry.blobs().discard(ROOM, id).await.map_err(RegistryError::Blob)?;
             return Err(trouble);
         }
@@ -388,6 +408,7 @@ impl Fetch {
     }
 
     async fn take(&self, upload: &mut Upload, mut bytes: Bytes, known: &mut u64) -> Result<(), Trouble> {
+        self.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let again = usize::try_from(*known).unwrap_or(usize::MAX).min(bytes.len());
         bytes.advance(again);
         *known -= again as u64;

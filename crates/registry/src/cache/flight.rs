@@ -111,10 +111,33 @@ where
     where
         W: Future<Output = T> + Send + 'static,
     {
-        let (mut outcome, part) = self.begin(tasks, key, work);
-        let ended = || Problem::new(ErrorCode::Unavailable, "the server is shutting down").retry_after(5);
-        let outcome = outcome.wait_for(Option::is_some).await.map_err(|_| ended())?;
-        outcome.clone().map(|outcome| (outcome, part)).ok_or_else(ended)
+        let (outcome, part) = self.begin(tasks, key, work);
+        Ok((ended(outcome).await?, part))
+    }
+
+    /// [`Flights::join`], where who begins needs a `turn`: it is waited for here, by nobody who has gone.
+    pub(crate) async fn join_in_turn<W, G>(
+        &self,
+        tasks: &Tasks,
+        key: K,
+        turn: impl Future<Output = Result<G, Problem>>,
+        work: W,
+    ) -> Result<(T, Part), Problem>
+    where
+        W: Future<Output = T> + Send + 'static,
+        G: Send + 'static,
+    {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let (outcome, part) = if let Some(outcome) = known {
+            (outcome, Part::Joined)
+        } else {
+            let turn = turn.await?;
+            self.begin(tasks, key, async move {
+                let _turn = turn;
+                work.await
+            })
+        };
+        Ok((ended(outcome).await?, part))
     }
 
     /// Begins the work for `key` unless it is under way.
@@ -127,6 +150,13 @@ where
             flight.end(|it| *it = Some(outcome));
         })
     }
+}
+
+/// The outcome, when there is one.
+async fn ended<T: Clone>(mut outcome: watch::Receiver<Option<T>>) -> Result<T, Problem> {
+    let ended = || Problem::new(ErrorCode::Unavailable, "the server is shutting down").retry_after(5);
+    let outcome = outcome.wait_for(Option::is_some).await.map_err(|_| ended())?;
+    outcome.clone().ok_or_else(ended)
 }
 
 #[cfg(test)]
@@ -151,6 +181,12 @@ mod tests {
         assert_eq!(first.expect("an outcome"), (1, Part::Began));
         assert_eq!(second.expect("an outcome"), (1, Part::Joined));
         assert_eq!(flights.join(&tasks, "a", async { 4 }).await.expect("an outcome"), (4, Part::Began));
+        let no_turn = || async { Err::<(), _>(Problem::new(ErrorCode::Unavailable, "none")) };
+        let under_way = flights.begin(&tasks, "c", async { 5 });
+        let joined = flights.join_in_turn(&tasks, "c", no_turn(), async { 6 }).await;
+        assert_eq!(joined.expect("an outcome"), (5, Part::Joined), "who joins needs none");
+        drop(under_way);
+        assert!(flights.join_in_turn(&tasks, "d", no_turn(), async { 7 }).await.is_err());
         let gone = flights.begin(&tasks, "a", std::future::pending());
         tasks.end().await;
         assert!(gone.0.has_changed().is_err(), "who waits is let go");

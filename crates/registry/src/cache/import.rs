@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 
+use futures_util::{StreamExt as _, stream};
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, Problem};
-use seaworthy_oci::{Digest, Manifest, RepoName, Tag};
+use seaworthy_oci::{Digest, Manifest, RepoName, Tag, media};
 
 use super::{Cache, Referrer};
-use crate::{Registry, RegistryError, limit, path::ManifestName};
+use crate::{
+    Registry, RegistryError, db, limit,
+    path::ManifestName,
+    push::named_blobs,
+    quota::{self, Change},
+};
 
 impl Registry {
     /// Where a cache has what a host calls `repository`; without a host, where it is called so here.
@@ -38,8 +44,8 @@ impl Registry {
         })?)
     }
 
-    /// Has all of an image fetched that is below a cache, of an index all its images, with what refers to them;
-    /// returns its digest. At most [`limit::PROMOTED_MANIFESTS`].
+    /// Has all of an image fetched that is below a cache, of an index all its images and blobs that the upstream has,
+    /// with what refers to them; returns its digest. At most [`limit::PROMOTED_MANIFESTS`].
     pub async fn fetch_whole(
         &self,
         identity: &Identity,
@@ -53,20 +59,25 @@ impl Registry {
         let cache = self.inner.caches.of(repository).await?;
         let cache = cache.ok_or_else(|| crate::manifest::unknown(repository))?;
         let seconds = cache.settings.check_seconds;
-        self.fetch_all_of(identity, (&cache, repository), root.digest, seconds).await?;
+        let absent = self.fetch_all_of(identity, (&cache, repository), root.digest, seconds).await?;
+        if let Some(first) = absent.first() {
+            let count = absent.len();
+            tracing::info!(%repository, digest = %root.digest, %first, count, "an upstream has not all of an index");
+        }
         Ok(root.digest)
     }
 
     /// Has all of a manifest fetched that is here, and what refers to it in turn, by lists that are no older than
-    /// `seconds`.
+    /// `seconds`; returns what indexes name and the upstream does not have.
     pub(crate) async fn fetch_all_of(
         &self,
         identity: &Identity,
         (cache, repository): (&Arc<Cache>, &RepoName),
         root: Digest,
         seconds: u32,
-    ) -> Result<(), RegistryError> {
-        let mut subjects = self.fetch_below(identity, repository, root).await?;
+    ) -> Result<Vec<Digest>, RegistryError> {
+        let Below { manifests: mut subjects, mut absent } =
+            self.fetch_below(identity, (cache, repository), root).await?;
         let mut next = 0;
         while let Some(subject) = subjects.get(next).copied() {
             next += 1;
@@ -82,15 +93,18 @@ impl Registry {
                     let message = format!("more than {} manifests belong to it", limit::PROMOTED_MANIFESTS);
                     return Err(Problem::new(ErrorCode::TooLarge, message).into());
                 }
-                match self.fetch_below(identity, repository, *referrer).await {
-                    Ok(manifests) => subjects.extend(manifests),
+                match self.fetch_below(identity, (cache, repository), *referrer).await {
+                    Ok(below) => {
+                        subjects.extend(below.manifests);
+                        absent.extend(below.absent);
+                    }
                     // A list by tag names what was deleted.
                     Err(RegistryError::Refused(problem)) if problem.code == ErrorCode::ManifestUnknown => {}
                     Err(error) => return Err(error),
                 }
             }
         }
-        Ok(())
+        Ok(absent)
     }
 
     /// Has the upstream asked whatever it lacked a moment ago: who wants all of an image knows that it is there.
@@ -98,43 +112,113 @@ impl Registry {
         self.inner.absent.remove(&(repository.clone(), name.clone()));
     }
 
-    /// Has all of a manifest fetched that is here, of an index all its images; returns its manifests.
+    /// Has all of a manifest fetched that is here, of an index all its images and blobs.
     async fn fetch_below(
         &self,
         identity: &Identity,
-        repository: &RepoName,
+        (cache, repository): (&Arc<Cache>, &RepoName),
         root: Digest,
-    ) -> Result<Vec<Digest>, RegistryError> {
+    ) -> Result<Below, RegistryError> {
+        let mut below = Below { manifests: Vec::new(), absent: Vec::new() };
         let (mut names, mut next) = (vec![root], 0);
         while let Some(digest) = names.get(next).copied() {
             next += 1;
             let name = ManifestName::Digest(digest);
             self.ask_again(repository, &name);
             self.bring(identity, repository, &name).await?;
-            let stored = self.manifest_bytes(repository, &digest).await?;
-            let (bytes, media_type) = stored.ok_or_else(|| {
-                let message = format!("`{repository}` has no manifest `{digest}`");
-                Problem::new(ErrorCode::ManifestUnknown, message)
-            })?;
-            match Manifest::parse(&bytes, Some(&media_type))? {
-                Manifest::Index(index) => {
-                    let new = index.manifests.iter().map(|child| child.digest);
-                    for digest in new {
-                        if !names.contains(&digest) {
-                            names.push(digest);
-                        }
-                    }
-                    if names.len() > limit::PROMOTED_MANIFESTS {
-                        let most = limit::PROMOTED_MANIFESTS;
-                        let message = format!("more than {most} manifests would be copied at once");
-                        return Err(Problem::new(ErrorCode::TooLarge, message)
-                            .hint("promote the images of the index one by one")
-                            .into());
-                    }
+            let Some((bytes, media_type)) = self.manifest_bytes(repository, &digest).await? else {
+                if digest == root {
+                    let message = format!("`{repository}` has no manifest `{digest}`");
+                    return Err(Problem::new(ErrorCode::ManifestUnknown, message).into());
                 }
-                Manifest::Image(_) => self.fill_now(repository, &digest).await?,
+                below.absent.push(digest);
+                continue;
+            };
+            below.manifests.push(digest);
+            let manifest = Manifest::parse(&bytes, Some(&media_type))?;
+            let Manifest::Index(index) = &manifest else {
+                self.fill_now(repository, &digest).await?;
+                continue;
+            };
+            for child in index.manifests.iter().filter(|child| media::is_manifest(&child.media_type)) {
+                if !names.contains(&child.digest) {
+                    names.push(child.digest);
+                }
+            }
+            if names.len() > limit::PROMOTED_MANIFESTS {
+                let most = limit::PROMOTED_MANIFESTS;
+                let message = format!("more than {most} manifests would be copied at once");
+                return Err(Problem::new(ErrorCode::TooLarge, message)
+                    .hint("promote the images of the index one by one")
+                    .into());
+            }
+            below.absent.extend(self.fetch_named((cache, repository), &digest, &manifest).await?);
+        }
+        Ok(below)
+    }
+
+    /// Has the blobs fetched that an index names; returns those that the upstream does not have.
+    async fn fetch_named(
+        &self,
+        (cache, repository): (&Arc<Cache>, &RepoName),
+        index: &Digest,
+        manifest: &Manifest,
+    ) -> Result<Vec<Digest>, RegistryError> {
+        let known = db::blobs_of_index(self.db(), repository, index).await?;
+        let wanted: Vec<_> = named_blobs(manifest).into_iter().filter(|blob| !known.contains(blob)).collect();
+        let (mut here, mut absent) = (Vec::new(), Vec::new());
+        let fetch =
+            |blob: (Digest, u64)| async move { (blob.0, self.fetched(cache, repository, blob).await) };
+        let mut fetched = stream::iter(wanted).map(fetch).buffer_unordered(limit::FILLS_PER_IMAGE);
+        while let Some((digest, outcome)) = fetched.next().await {
+            match outcome {
+                Ok(()) => here.push(digest),
+                Err(RegistryError::Refused(problem)) if problem.code == ErrorCode::BlobUnknown => {
+                    absent.push(digest);
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(names)
+        if !here.is_empty() {
+            self.name_fetched((cache, repository), index, here).await?;
+        }
+        Ok(absent)
     }
+
+    /// Names blobs in an index that came for it: they stay as long as it does, and are copied with it.
+    async fn name_fetched(
+        &self,
+        (cache, repository): (&Cache, &RepoName),
+        index: &Digest,
+        blobs: Vec<Digest>,
+    ) -> Result<(), RegistryError> {
+        let place = (repository.clone(), *index);
+        let context = (place, blobs, cache.settings.bearer(), self.inner.clock.now());
+        self.db()
+            .upkeep(context, |((repository, index), blobs, bearer, now), tx| {
+                Box::pin(async move {
+                    db::held_locks(tx, repository).await?;
+                    if db::locks_of_manifest(tx, repository, index).await?.is_none() {
+                        return Ok(());
+                    }
+                    let mut held = Change::default();
+                    for digest in blobs {
+                        if let Some(size) = db::name_blob(tx, repository, digest, bearer, *now).await? {
+                            let named = db::name_in_index(tx, (repository, index), (digest, size));
+                            held = held.and(named.await?);
+                        }
+                    }
+                    quota::charge(tx, repository, held).await
+                })
+            })
+            .await
+    }
+}
+
+/// What came of fetching a manifest with all that it names.
+struct Below {
+    /// Those that are here.
+    manifests: Vec<Digest>,
+    /// What an index names and the upstream does not have.
+    absent: Vec<Digest>,
 }

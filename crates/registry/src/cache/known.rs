@@ -1,16 +1,19 @@
 //! The caches that there are, each with what was learnt of its upstream.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use seaworthy_model::Timestamp;
 use seaworthy_oci::RepoName;
 use seaworthy_store::{Db, Watch};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
-use super::CacheSettings;
+use super::{CacheSettings, Turns};
 use crate::{
     RegistryError, UpstreamAccess,
     db::{self, CacheRow},
@@ -18,12 +21,29 @@ use crate::{
     upstream::{Upstream, UpstreamConfig},
 };
 
+/// Which cache, as it was set last: one that was changed is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CacheId(u64);
+
+impl CacheId {
+    /// Of none.
+    #[cfg(test)]
+    pub(super) const NONE: Self = Self(u64::MAX);
+}
+
+/// When a cache's upstream said something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said {
+    pub(crate) by: CacheId,
+    pub(crate) at: Timestamp,
+}
+
 /// A cache and its upstream.
 pub(crate) struct Cache {
+    pub(crate) id: CacheId,
     pub(crate) settings: CacheSettings,
     pub(crate) upstream: Upstream,
-    /// For lists, of both kinds.
-    pub(crate) list_permits: Semaphore,
+    pub(crate) turns: Turns,
     row: CacheRow,
 }
 
@@ -53,12 +73,20 @@ pub(crate) struct Caches {
     access: UpstreamAccess,
     tls: TlsConnector,
     slot: Mutex<Option<Slot>>,
+    opened: AtomicU64,
 }
 
 impl Caches {
     pub(crate) fn new(db: Db, access: UpstreamAccess) -> Self {
         let tls = TlsConnector::from(access.tls.clone());
-        Self { watch: db.watch(db::CACHES_IN), access, tls, slot: Mutex::default(), db }
+        Self {
+            watch: db.watch(db::CACHES_IN),
+            access,
+            tls,
+            slot: Mutex::default(),
+            opened: AtomicU64::new(0),
+            db,
+        }
     }
 
     /// All of them, in order of their prefixes. Those that did not change keep what was learnt.
@@ -124,7 +152,8 @@ impl Caches {
             patience: self.access.patience,
             clock: self.db.clock(),
         });
-        Cache { settings, upstream, list_permits: Semaphore::new(limit::CACHE_LISTS_AT_ONCE), row }
+        let id = CacheId(self.opened.fetch_add(1, Ordering::Relaxed));
+        Cache { id, settings, upstream, turns: Turns::of_cache(), row }
     }
 }
 

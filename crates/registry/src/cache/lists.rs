@@ -2,13 +2,7 @@
 //! seldom as about a tag, once for all who wait, and its answer is kept in memory: what is named there and is not
 //! here could not be pulled anyway while the upstream is away, and what is here is known without a list.
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    hash::Hash,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, hash::Hash, sync::Arc, time::Duration};
 
 use quick_cache::Weighter;
 use seaworthy_model::{Problem, Timestamp};
@@ -16,8 +10,9 @@ use seaworthy_oci::{Descriptor, Digest, RepoName, Tag, limit::REPO_NAME_BYTES};
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
-    Cache, Served,
+    Cache, CacheId, Said, Served,
     flight::{Flights, Part},
+    turn::Turns,
 };
 use crate::{
     Registry, RegistryError, db::ReferrerRow, limit, lock::Locks, path::ManifestName, upstream::UpstreamError,
@@ -108,7 +103,7 @@ impl Referrer {
 /// What is known of an upstream's list.
 pub(crate) struct Told<T> {
     /// Whose answer it is: a cache that was changed learns anew.
-    by: Weak<Cache>,
+    by: CacheId,
     /// Each once, in order; `None` when it has none, or never said so.
     entries: Option<Arc<[T]>>,
     /// When it said that.
@@ -132,8 +127,9 @@ impl<T: Entry> Told<T> {
         self.entries.is_some() && self.trouble.is_none()
     }
 
-    pub(crate) const fn said_at(&self) -> Timestamp {
-        self.said_at
+    /// True when the same upstream said something else since.
+    pub(crate) fn is_before(&self, said: Said) -> bool {
+        said.by == self.by && self.said_at < said.at
     }
 
     fn holds(&self, now: Timestamp, seconds: u32) -> bool {
@@ -153,7 +149,6 @@ impl<T: Entry> Told<T> {
 pub(crate) struct Lists<K, T> {
     kept: Arc<Kept<K, T>>,
     open: Flights<K, Option<Arc<Told<T>>>>,
-    permits: Arc<Semaphore>,
 }
 
 type Kept<K, T> = quick_cache::sync::Cache<K, Arc<Told<T>>, Weight>;
@@ -179,11 +174,7 @@ where
     T: Entry + Send + Sync + 'static,
 {
     fn default() -> Self {
-        Self {
-            kept: Arc::new(kept()),
-            open: Flights::default(),
-            permits: Arc::new(Semaphore::new(limit::LISTS_AT_ONCE)),
-        }
+        Self { kept: Arc::new(kept()), open: Flights::default() }
     }
 }
 
@@ -203,14 +194,14 @@ where
         F: Future<Output = Result<Vec<T>, UpstreamError>> + Send + 'static,
     {
         let known = |kept: &Kept<K, T>, errand: &ListErrand<K>| {
-            kept.get(&errand.key).filter(|told| told.by.ptr_eq(&Arc::downgrade(&errand.cache)))
+            kept.get(&errand.key).filter(|told| told.by == errand.cache.id)
         };
         let now = errand.registry.inner.clock.now();
         if let Some(told) = known(&self.kept, &errand).filter(|told| told.holds(now, seconds)) {
             let served = told.served(Served::Kept);
             return Ok((told, served));
         }
-        let (kept, permits) = (self.kept.clone(), self.permits.clone());
+        let kept = self.kept.clone();
         let (registry, key) = (errand.registry.clone(), errand.key.clone());
         let work = async move {
             let before = known(&kept, &errand);
@@ -218,7 +209,12 @@ where
             if let Some(told) = before.as_ref().filter(|told| told.holds(now, seconds)) {
                 return told.clone();
             }
-            let asked = in_turn((&errand.cache.list_permits, &permits), ask).await;
+            let turn = errand.registry.turn(&errand.cache, errand.turns).await;
+            // However slow it is, others wait for this.
+            let asked = match &turn {
+                Ok(_) => timeout(Duration::from_secs(limit::ERRAND_SECONDS), ask).await.ok(),
+                Err(_) => None,
+            };
             let late = || UpstreamError::Late { host: errand.cache.upstream.host().to_owned() };
             let (told, holds) = errand.learnt(before.as_deref(), asked.unwrap_or_else(|| Err(late())));
             let told = Arc::new(told);
@@ -233,16 +229,6 @@ where
     }
 }
 
-/// What `ask` says, in the turn of its upstream and in that of all; `None` when its turn or its answer does not come in
-/// time: however slow it is, others wait for this.
-async fn in_turn<T>((own, all): (&Semaphore, &Semaphore), ask: impl Future<Output = T>) -> Option<T> {
-    let patience = Duration::from_secs(limit::ERRAND_SECONDS);
-    // Its own first: who waits for a slow upstream takes no turn from others.
-    let turn = async { (own.acquire().await, all.acquire().await) };
-    let _turn = timeout(patience, turn).await.ok()?;
-    timeout(patience, ask).await.ok()
-}
-
 /// True when nobody was told of this trouble yet: that an upstream is left alone is said when that begins.
 fn is_news<T>(error: &UpstreamError, before: Option<&Told<T>>) -> bool {
     !matches!(error, UpstreamError::Resting { .. }) && before.is_none_or(|before| before.trouble.is_none())
@@ -254,6 +240,7 @@ struct ListErrand<K> {
     cache: Arc<Cache>,
     repository: RepoName,
     key: K,
+    turns: fn(&Turns) -> &Arc<Semaphore>,
 }
 
 impl<K> ListErrand<K> {
@@ -265,13 +252,8 @@ impl<K> ListErrand<K> {
         answer: Result<Vec<T>, UpstreamError>,
     ) -> (Told<T>, bool) {
         let now = self.registry.inner.clock.now();
-        let told = |entries, said_at, trouble| Told {
-            by: Arc::downgrade(&self.cache),
-            entries,
-            said_at,
-            asked_at: now,
-            trouble,
-        };
+        let told =
+            |entries, said_at, trouble| Told { by: self.cache.id, entries, said_at, asked_at: now, trouble };
         let known = before.and_then(|before| before.entries.clone());
         match answer {
             Ok(entries) => {
@@ -314,8 +296,13 @@ impl Registry {
     ) -> Result<(Arc<Told<Tag>>, Served), RegistryError> {
         let remote = cache.settings.remote(repository);
         let remote = remote.ok_or_else(|| crate::manifest::unknown(repository))?;
-        let key = repository.clone();
-        let errand = self.list_errand(cache, repository, key);
+        let errand = ListErrand {
+            registry: self.clone(),
+            cache: cache.clone(),
+            repository: repository.clone(),
+            key: repository.clone(),
+            turns: |turns| &turns.tags,
+        };
         let asked = cache.clone();
         let ask = Box::pin(async move {
             let mut tags = asked.upstream.tags(&remote, limit::LISTED_TAGS, |_| true).await?;
@@ -336,8 +323,13 @@ impl Registry {
     ) -> Result<(Arc<Told<Referrer>>, Served), RegistryError> {
         let remote = cache.settings.remote(repository);
         let remote = remote.ok_or_else(|| crate::manifest::unknown(repository))?;
-        let key = (repository.clone(), *subject);
-        let errand = self.list_errand(cache, repository, key);
+        let errand = ListErrand {
+            registry: self.clone(),
+            cache: cache.clone(),
+            repository: repository.clone(),
+            key: (repository.clone(), *subject),
+            turns: |turns| &turns.referrers,
+        };
         let (asked, subject) = (cache.clone(), *subject);
         let ask = Box::pin(async move {
             let mut listed: Vec<Referrer> =
@@ -348,10 +340,6 @@ impl Registry {
             Ok(listed)
         });
         Ok(self.inner.referrer_lists.told(errand, seconds, ask).await?)
-    }
-
-    fn list_errand<K>(&self, cache: &Arc<Cache>, repository: &RepoName, key: K) -> ListErrand<K> {
-        ListErrand { registry: self.clone(), cache: cache.clone(), repository: repository.clone(), key }
     }
 }
 
@@ -387,27 +375,7 @@ mod tests {
     fn told<T>(entries: Vec<T>) -> Arc<Told<T>> {
         let at = Timestamp::from_seconds(0);
         let entries = Some(entries.into());
-        Arc::new(Told { by: Weak::new(), entries, said_at: at, asked_at: at, trouble: None })
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn waiting_for_a_turn_takes_no_time_from_the_answer() {
-        let seconds = |less: u64| tokio::time::sleep(Duration::from_secs(limit::ERRAND_SECONDS - less));
-        let (own, all) = (Semaphore::new(1), Semaphore::new(1));
-        let first = in_turn((&own, &all), seconds(1));
-        let second = in_turn((&own, &all), seconds(1));
-        assert_eq!(tokio::join!(first, second), (Some(()), Some(())));
-        assert_eq!(in_turn((&own, &all), std::future::pending::<()>()).await, None, "no answer");
-        for (own, all) in [(0, 1), (1, 0)].map(|(own, all)| (Semaphore::new(own), Semaphore::new(all))) {
-            assert_eq!(in_turn((&own, &all), async {}).await, None, "no turn");
-        }
-        // Who waits for its upstream holds nobody else up.
-        let (slow, all) = (Semaphore::new(0), Semaphore::new(1));
-        let waits = in_turn((&slow, &all), async {});
-        assert_eq!(
-            tokio::join!(waits, in_turn((&own, &all), async { all.available_permits() })),
-            (None, Some(0))
-        );
+        Arc::new(Told { by: CacheId::NONE, entries, said_at: at, asked_at: at, trouble: None })
     }
 
     #[test]
@@ -417,7 +385,7 @@ mod tests {
         let wrong = UpstreamError::Wrong { host: host(), why: String::new() };
         let well = told(vec![tag(1)]);
         let problem = Some(wrong.problem());
-        let ill = Told { by: Weak::new(), entries: None, trouble: problem, ..*well };
+        let ill = Told { by: CacheId::NONE, entries: None, trouble: problem, ..*well };
         for (before, is_told) in [(None, true), (Some(&*well), true), (Some(&ill), false)] {
             assert_eq!(is_news(&wrong, before), is_told);
             assert!(!is_news(&resting, before), "its breaker says so");

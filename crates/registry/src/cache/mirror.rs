@@ -4,7 +4,7 @@ use std::{fmt, future::Future, str::FromStr, sync::Arc, time::Duration};
 
 use seaworthy_access::Identity;
 use seaworthy_model::{ErrorCode, Problem, Timestamp};
-use seaworthy_oci::{RepoName, Tag};
+use seaworthy_oci::{Digest, RepoName, Tag};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -85,7 +85,7 @@ pub struct MirrorShown {
     pub looked_at: Option<Timestamp>,
     /// How many tags fitted then.
     pub tags: Option<u64>,
-    /// Why not all of them are here.
+    /// Why not all of them are here, or what the upstream lacks of them itself.
     pub error: Option<String>,
 }
 
@@ -142,19 +142,20 @@ impl Registry {
                 .in_upkeep(context, |(key, soon), tx| Box::pin(db::hold_mirror(tx, key, *soon)))
                 .await;
         };
-        let (tags, error) = match self.held_while(key, self.bring_all(cache, mirror)).await {
-            Ok((tags, error)) => (Some(tags), error),
-            Err(error) => (None, Some(error)),
-        };
-        if let Some(reason) = &error {
+        let looked = self.held_while(key, self.bring_all(cache, mirror)).await;
+        let Looked { tags, failure, note } = looked.unwrap_or_else(Looked::failed);
+        if let Some(reason) = &failure {
             tracing::warn!(prefix = key.prefix, mirror = key.mirror, reason, "not all of a mirror is here");
         }
         let now = self.inner.clock.now();
         let every = i64::from(cache.settings.mirror_seconds);
-        let wait = if error.is_none() { every } else { super::fill::again(tries).min(every) };
-        let context = (key.clone(), tags, error, now, now.plus_seconds(wait));
-        self.in_upkeep(context, |(key, tags, error, now, due), tx| {
-            Box::pin(db::settle_mirror(tx, key, (*tags, error.as_deref()), (*now, *due)))
+        let (tries, wait) = match &failure {
+            Some(_) => (tries + 1, super::fill::again(tries).min(every)),
+            None => (0, every),
+        };
+        let context = (key.clone(), tags, failure.or(note), tries, (now, now.plus_seconds(wait)));
+        self.in_upkeep(context, |(key, tags, error, tries, times), tx| {
+            Box::pin(db::settle_mirror(tx, key, (*tags, error.as_deref()), *tries, *times))
         })
         .await
     }
@@ -177,19 +178,28 @@ impl Registry {
         }
     }
 
-    /// Fetches all tags that fit: how many there are, and why one of them is not here.
-    async fn bring_all(&self, cache: &Arc<Cache>, mirror: &Mirror) -> Result<(u64, Option<String>), String> {
-        let Some(local) = cache.settings.local(&mirror.repository) else { return Ok((0, None)) };
+    /// Fetches all tags that fit.
+    async fn bring_all(&self, cache: &Arc<Cache>, mirror: &Mirror) -> Result<Looked, String> {
+        let mut looked = Looked { tags: Some(0), ..Looked::default() };
+        let Some(local) = cache.settings.local(&mirror.repository) else { return Ok(looked) };
         let wanted = mirror.clone();
         let fits = move |tag: &Tag| wanted.fits(tag.as_str());
         let told = cache.upstream.tags(&mirror.repository, limit::MIRROR_TAGS, fits).await;
         let told = told.map_err(|error| seaworthy_store::chain(&error))?;
-        let mut failure = None;
+        looked.tags = Some(told.len() as u64);
         for tag in &told {
-            if let Err(error) = self.mirror_tag(cache, &local, tag).await {
-                failure.get_or_insert_with(|| format!("{tag}: {}", told_as(error)));
-                if cache.upstream.rests() {
-                    return Ok((told.len() as u64, failure));
+            match self.mirror_tag(cache, &local, tag).await {
+                Ok(None) => {}
+                Ok(Some(absent)) => {
+                    let note =
+                        || format!("{tag}: the upstream does not have `{absent}`, which an index names");
+                    looked.note.get_or_insert_with(note);
+                }
+                Err(error) => {
+                    looked.failure.get_or_insert_with(|| format!("{tag}: {}", told_as(error)));
+                    if cache.upstream.rests() {
+                        return Ok(looked);
+                    }
                 }
             }
         }
@@ -207,13 +217,18 @@ impl Registry {
             }
             match page.last() {
                 Some(last) if page.len() >= limit::PAGE as usize => after.clone_from(last),
-                _ => return Ok((told.len() as u64, failure)),
+                _ => return Ok(looked),
             }
         }
     }
 
-    /// Fetches one tag as a whole, and what refers to it.
-    async fn mirror_tag(&self, cache: &Arc<Cache>, local: &RepoName, tag: &Tag) -> Result<(), RegistryError> {
+    /// Fetches one tag as a whole, and what refers to it; returns something of it that the upstream does not have.
+    async fn mirror_tag(
+        &self,
+        cache: &Arc<Cache>,
+        local: &RepoName,
+        tag: &Tag,
+    ) -> Result<Option<Digest>, RegistryError> {
         let identity = Identity::system();
         let name = ManifestName::Tag(tag.clone());
         // Whenever it was asked about: this is the time.
@@ -223,8 +238,25 @@ impl Registry {
         if let Some(super::Served::Stale(why)) = served {
             return Err(Problem::new(ErrorCode::Unavailable, why).into());
         }
-        let Some(digest) = self.digest_of(local, tag).await? else { return Ok(()) };
-        self.fetch_all_of(&identity, (cache, local), digest, 0).await
+        let Some(digest) = self.digest_of(local, tag).await? else { return Ok(None) };
+        Ok(self.fetch_all_of(&identity, (cache, local), digest, 0).await?.first().copied())
+    }
+}
+
+/// What came of looking at a mirror.
+#[derive(Default)]
+struct Looked {
+    /// How many tags fit.
+    tags: Option<u64>,
+    /// Why one of them is not here.
+    failure: Option<String>,
+    /// What one of them lacks at its upstream as well: it is here as it is there.
+    note: Option<String>,
+}
+
+impl Looked {
+    fn failed(why: String) -> Self {
+        Self { failure: Some(why), ..Self::default() }
     }
 }
 

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use seaworthy_access::Identity;
 use seaworthy_ledger::{Act, Action};
-use seaworthy_model::{Actor, Problem, Timestamp};
+use seaworthy_model::{Actor, Problem};
 use seaworthy_oci::{Algorithm, Digest, Hasher, Manifest, RepoName, Tag};
 use seaworthy_store::Tx;
 use serde_json::json;
 
-use super::{Cache, Served, flight::Part};
+use super::{Cache, Said, Served, flight::Part};
 use crate::{
     Registry, RegistryError, SparseIndexes,
     db::{self, Removal, StoredManifest},
@@ -19,16 +19,16 @@ use crate::{
     path::ManifestName,
     push::{NamedBlobs, Push, describe},
     rules::{self, Way},
-    upstream::{Sent, UpstreamError},
+    upstream::{Right, Sent, UpstreamError},
 };
 
 /// When tags were looked at last; those that nobody asked for lately are forgotten.
-pub(crate) fn checks() -> quick_cache::sync::Cache<(RepoName, Tag), Timestamp> {
+pub(crate) fn checks() -> quick_cache::sync::Cache<(RepoName, Tag), Said> {
     quick_cache::sync::Cache::new(limit::CHECKS)
 }
 
 /// When it was said last that there is no such manifest.
-pub(crate) fn absent() -> quick_cache::sync::Cache<(RepoName, ManifestName), Timestamp> {
+pub(crate) fn absent() -> quick_cache::sync::Cache<(RepoName, ManifestName), Said> {
     quick_cache::sync::Cache::new(limit::ABSENT)
 }
 
@@ -88,14 +88,18 @@ impl Registry {
         }
         let errand = Errand {
             registry: self.clone(),
-            cache,
+            cache: cache.clone(),
             remote,
             repository: repository.clone(),
             name: name.clone(),
             held: held.as_ref().map(|held| held.digest),
             actor: identity.actor.clone(),
         };
-        let (outcome, part) = self.inner.errands.join(&self.inner.tasks, key, errand.run()).await?;
+        let key = (cache.id, key.0, key.1);
+        let turn = self.turn(&cache, |turns| &turns.errands);
+        let asked =
+            self.inner.errands.join_in_turn(&self.inner.tasks, key, turn, Box::pin(errand.run())).await;
+        let (outcome, part) = asked.unwrap_or_else(|problem| (Outcome::Away(problem), Part::Began));
         match outcome {
             Outcome::Same => Ok(Some(Served::Checked)),
             Outcome::Stored if part == Part::Joined => Ok(Some(Served::Joined)),
@@ -112,8 +116,7 @@ impl Registry {
     /// True when the upstream said a moment ago that it does not have it.
     fn is_absent(&self, cache: &Cache, key: &(RepoName, ManifestName)) -> bool {
         let seconds = limit::ABSENT_SECONDS.min(cache.settings.check_seconds);
-        let until = self.inner.absent.get(key).map(|at| at.plus_seconds(i64::from(seconds)));
-        until.is_some_and(|until| self.inner.clock.now() < until)
+        self.is_said(cache, self.inner.absent.get(key), seconds)
     }
 
     /// True when what is here is served without asking: it cannot be another, must not become another, or was
@@ -127,11 +130,17 @@ impl Registry {
     ) -> Result<bool, RegistryError> {
         let ManifestName::Tag(tag) = name else { return Ok(true) };
         let checked = self.inner.checks.get(&(repository.clone(), tag.clone()));
-        let until = checked.map(|at| at.plus_seconds(i64::from(cache.settings.check_seconds)));
-        if until.is_some_and(|until| self.inner.clock.now() < until) || !held.locks.allow(Ability::Write) {
+        if self.is_said(cache, checked, cache.settings.check_seconds) || !held.locks.allow(Ability::Write) {
             return Ok(true);
         }
         self.is_frozen(repository, tag).await
+    }
+
+    /// True when it was said less than `seconds` ago, by the cache as it is now.
+    fn is_said(&self, cache: &Cache, said: Option<Said>, seconds: u32) -> bool {
+        said.is_some_and(|said| {
+            said.by == cache.id && self.inner.clock.now() < said.at.plus_seconds(i64::from(seconds))
+        })
     }
 
     /// True when a rule has a tag stay what it is.
@@ -164,7 +173,7 @@ impl Errand {
                 match self.forget(is_told).await {
                     Ok(true) => {
                         let key = (self.repository.clone(), self.name.clone());
-                        self.registry.inner.absent.insert(key, self.registry.inner.clock.now());
+                        self.registry.inner.absent.insert(key, self.said());
                         Ok(Outcome::Gone)
                     }
                     // It stays, and is not what the upstream has.
@@ -196,7 +205,7 @@ impl Errand {
             return Ok(Outcome::Same);
         }
         if let (ManifestName::Tag(tag), Some(held)) = (&self.name, held.map(|held| held.digest)) {
-            let there = match upstream.digest_of(&self.remote, &self.name).await {
+            let there = match upstream.digest_of(&self.remote, &self.name, Right::Pull).await {
                 // Without a body nobody knows who says so.
                 Err(UpstreamError::NotFound { .. }) => None,
                 answered => answered?,
@@ -214,7 +223,7 @@ impl Errand {
                 return Ok(Outcome::Same);
             }
         }
-        let sent = upstream.manifest(&self.remote, &self.name).await?;
+        let sent = upstream.manifest(&self.remote, &self.name, Right::Pull).await?;
         let digest = self.verified(&sent)?;
         let tags: Vec<Tag> = match &self.name {
             ManifestName::Tag(tag) => vec![tag.clone()],
@@ -295,9 +304,12 @@ impl Errand {
     fn checked(&self) {
         self.registry.inner.absent.remove(&(self.repository.clone(), self.name.clone()));
         if let ManifestName::Tag(tag) = &self.name {
-            let now = self.registry.inner.clock.now();
-            self.registry.inner.checks.insert((self.repository.clone(), tag.clone()), now);
+            self.registry.inner.checks.insert((self.repository.clone(), tag.clone()), self.said());
         }
+    }
+
+    fn said(&self) -> Said {
+        Said { by: self.cache.id, at: self.registry.inner.clock.now() }
     }
 
     /// Takes a tag away that the upstream has no more. Its manifest stays as long as others do that nothing leads
@@ -354,19 +366,22 @@ async fn is_kept(tx: &mut Tx<'_>, repository: &RepoName, tag: &Tag) -> Result<bo
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use seaworthy_model::Timestamp;
+
+    use super::{super::CacheId, *};
 
     /// An answer that begins in time has time to end.
     const _: () = assert!(limit::ERRAND_SECONDS > 2 * limit::UPSTREAM_SECONDS);
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let (checks, absent, at) = (checks(), absent(), Timestamp::from_seconds(0));
+        let said = Said { by: CacheId::NONE, at: Timestamp::from_seconds(0) };
+        let (checks, absent) = (checks(), absent());
         let tag = Tag::latest();
         for number in 0..limit::CHECKS + limit::CHECKS / 4 {
             let repository: RepoName = format!("r{number}").parse().expect("a name");
-            checks.insert((repository.clone(), tag.clone()), at);
-            absent.insert((repository, ManifestName::Tag(tag.clone())), at);
+            checks.insert((repository.clone(), tag.clone()), said);
+            absent.insert((repository, ManifestName::Tag(tag.clone())), said);
         }
         assert!(checks.len() <= limit::CHECKS && checks.len() > limit::CHECKS / 2, "{}", checks.len());
         assert!(absent.len() <= limit::ABSENT && absent.len() > limit::ABSENT / 2, "{}", absent.len());

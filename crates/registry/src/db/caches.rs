@@ -127,6 +127,21 @@ pub(crate) async fn fill_from(
     .map(|_| ())
 }
 
+/// Has an image fetched as a whole then, which was not tried now.
+pub(crate) async fn put_off_fill(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    digest: &Digest,
+    due: Timestamp,
+) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE registry_cached SET due = $3 WHERE repository = $1 AND digest = $2 AND filled = 0",
+        args![repository.as_str(), &digest.to_string(), due.as_micros()],
+    )
+    .await
+    .map(|_| ())
+}
+
 /// Notes that an image is here as a whole; false when that was known.
 pub(crate) async fn set_filled(
     tx: &mut Tx<'_>,

@@ -70,11 +70,12 @@ pub(crate) async fn settle_mirror(
     tx: &mut Tx<'_>,
     key: &MirrorKey,
     (tags, error): (Option<u64>, Option<&str>),
+    tries: i64,
     (now, due): (Timestamp, Timestamp),
 ) -> Result<(), DbError> {
     tx.execute(
         "UPDATE registry_mirrors SET due = $3, looked_at = $4, tags = COALESCE($5, tags), error = $6,
-             tries = CASE WHEN $6 IS NULL THEN 0 ELSE tries END
+             tries = $8
          WHERE prefix = $1 AND mirror = $2 AND set_at = $7",
         args![
             &key.prefix,
@@ -84,6 +85,7 @@ pub(crate) async fn settle_mirror(
             tags.map(|tags| i64::try_from(tags).unwrap_or(i64::MAX)),
             error,
             key.set_at.as_micros(),
+            tries,
         ],
     )
     .await

@@ -25,6 +25,19 @@ pub(crate) struct OutgoingKey {
     pub(crate) name: ManifestName,
 }
 
+/// Something that was taken to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claimed {
+    /// How often it was tried before.
+    pub(crate) tries: i64,
+    /// Its epoch from now on.
+    pub(crate) epoch: i64,
+    /// What is there.
+    pub(crate) there: Option<Digest>,
+    /// What may be there instead: nobody heard what came of sending it.
+    pub(crate) sent: Option<Digest>,
+}
+
 /// How an attempt ended.
 #[derive(Clone, Debug)]
 pub(crate) enum Settled {
@@ -70,8 +83,11 @@ pub(crate) async fn is_so(db: &Db, name: &str, changed_at: Timestamp) -> Result<
     Ok(db.fetch_optional(sql, args![name, changed_at.as_micros()]).await?.is_some())
 }
 
-/// Sets a replication; all tags are then looked at. What was done may have been done elsewhere.
+/// Sets a replication; all tags are then looked at. What was put elsewhere counts for nothing.
 pub(crate) async fn put_replication(tx: &mut Tx<'_>, row: &ReplicationRow) -> Result<(), DbError> {
+    let sql = "SELECT settings FROM registry_replications WHERE name = $1";
+    let before = tx.fetch_optional(sql, args![row.settings.name.as_str()]).await?;
+    let before: Option<ReplicationSettings> = before.map(|row| row.json(0)).transpose()?;
     let settings = serde_json::to_string(&row.settings).unwrap_or_default();
     let (name, prefix) = (row.settings.name.as_str(), row.settings.prefix.to_string());
     tx.execute(
@@ -82,8 +98,11 @@ pub(crate) async fn put_replication(tx: &mut Tx<'_>, row: &ReplicationRow) -> Re
         args![name, &prefix, &settings, row.sealed.as_deref(), row.changed_at.as_micros()],
     )
     .await?;
-    let sql = "UPDATE registry_outgoing SET digest = NULL, done_at = NULL WHERE replication = $1";
-    tx.execute(sql, args![name]).await?;
+    if !before.is_some_and(|before| before.is_to_same_place(&row.settings)) {
+        let sql =
+            "UPDATE registry_outgoing SET digest = NULL, sent = NULL, done_at = NULL WHERE replication = $1";
+        tx.execute(sql, args![name]).await?;
+    }
     due_again(tx, name, row.changed_at).await
 }
 
@@ -257,18 +276,17 @@ pub(crate) async fn due_outgoing(
     rows.iter().map(read).collect()
 }
 
-/// Takes something that is due, so that nobody else does for a while: how often it was tried before, its epoch from
-/// now on, and what is there. `None` when somebody else took it.
+/// Takes something that is due, so that nobody else does for a while; `None` when somebody else took it.
 pub(crate) async fn claim_outgoing(
     tx: &mut Tx<'_>,
     key: &OutgoingKey,
     (now, until): (Timestamp, Timestamp),
-) -> Result<Option<(i64, i64, Option<Digest>)>, DbError> {
+) -> Result<Option<Claimed>, DbError> {
     let row = tx
         .fetch_optional(
             "UPDATE registry_outgoing SET due = $5, tries = tries + 1, epoch = epoch + 1
              WHERE replication = $1 AND repository = $2 AND name = $3 AND due <= $4
-             RETURNING tries, epoch, digest",
+             RETURNING tries, epoch, digest, sent",
             args![
                 &key.replication,
                 key.repository.as_str(),
@@ -278,11 +296,37 @@ pub(crate) async fn claim_outgoing(
             ],
         )
         .await?;
+    let digest = |row: &Row, at| Ok::<_, DbError>(row.text_opt(at)?.and_then(|digest| digest.parse().ok()));
     row.map(|row| {
-        let digest = row.text_opt(2)?.and_then(|digest| digest.parse().ok());
-        Ok((row.int(0)? - 1, row.int(1)?, digest))
+        let (there, sent) = (digest(&row, 2)?, digest(&row, 3)?);
+        Ok(Claimed { tries: row.int(0)? - 1, epoch: row.int(1)?, there, sent })
     })
     .transpose()
+}
+
+/// Notes what is about to be put there, where `found` is; false when what is to be there changed meanwhile.
+pub(crate) async fn note_sent(
+    tx: &mut Tx<'_>,
+    (key, epoch): (&OutgoingKey, i64),
+    found: Option<&Digest>,
+    digest: &Digest,
+) -> Result<bool, DbError> {
+    let found = found.map(Digest::to_string);
+    let changed = tx
+        .execute(
+            "UPDATE registry_outgoing SET digest = CASE WHEN sent = $5 THEN sent ELSE digest END, sent = $6
+             WHERE replication = $1 AND repository = $2 AND name = $3 AND epoch = $4",
+            args![
+                &key.replication,
+                key.repository.as_str(),
+                &key.name.to_string(),
+                epoch,
+                found.as_deref(),
+                &digest.to_string(),
+            ],
+        )
+        .await?;
+    Ok(changed == 1)
 }
 
 /// Keeps others from taking what is being sent for longer, unless it changed.
@@ -301,8 +345,8 @@ pub(crate) async fn hold_outgoing(
     .map(|_| ())
 }
 
-/// Notes how an attempt ended that a replication made as it is now; false when it is another. What changed meanwhile
-/// stays due.
+/// Notes how an attempt ended that a replication made as it is now; false when it is another. What changed meanwhile, or
+/// was sent by another server, is looked at again: whose work ended last there, nobody knows.
 pub(crate) async fn settle_outgoing(
     tx: &mut Tx<'_>,
     key: &OutgoingKey,
@@ -315,22 +359,23 @@ pub(crate) async fn settle_outgoing(
         return Ok(false);
     }
     let (replication, repository, name) = (&key.replication, key.repository.as_str(), key.name.to_string());
-    match settled {
+    let changed = match settled {
         Settled::Done(digest) => {
             tx.execute(
-                "UPDATE registry_outgoing SET due = CASE WHEN epoch = $4 THEN NULL ELSE due END, tries = 0,
-                     error = NULL, digest = $5, done_at = $6
-                 WHERE replication = $1 AND repository = $2 AND name = $3",
+                "UPDATE registry_outgoing SET due = NULL, tries = 0, error = NULL, digest = $5, sent = NULL,
+                     done_at = $6
+                 WHERE replication = $1 AND repository = $2 AND name = $3 AND epoch = $4",
                 args![replication, repository, &name, epoch, &digest.to_string(), now.as_micros()],
             )
-            .await?;
+            .await?
         }
         Settled::Failed { error, due, there } => {
             let there = there.map(|digest| digest.to_string());
             tx.execute(
-                "UPDATE registry_outgoing SET due = CASE WHEN epoch = $4 THEN $6 ELSE due END, error = $5,
-                     digest = COALESCE($7, digest), done_at = CASE WHEN $7 IS NULL THEN done_at ELSE $8 END
-                 WHERE replication = $1 AND repository = $2 AND name = $3",
+                "UPDATE registry_outgoing SET due = $6, error = $5, digest = COALESCE($7, digest),
+                     sent = CASE WHEN $7 IS NULL THEN sent ELSE NULL END,
+                     done_at = CASE WHEN $7 IS NULL THEN done_at ELSE $8 END
+                 WHERE replication = $1 AND repository = $2 AND name = $3 AND epoch = $4",
                 args![
                     replication,
                     repository,
@@ -342,7 +387,7 @@ pub(crate) async fn settle_outgoing(
                     now.as_micros(),
                 ],
             )
-            .await?;
+            .await?
         }
         Settled::Forgotten => {
             tx.execute(
@@ -350,8 +395,14 @@ pub(crate) async fn settle_outgoing(
                  WHERE replication = $1 AND repository = $2 AND name = $3 AND epoch = $4",
                 args![replication, repository, &name, epoch],
             )
-            .await?;
+            .await?
         }
+    };
+    if changed == 0 {
+        tx.wake(BELL);
+        let sql =
+            "UPDATE registry_outgoing SET due = $4 WHERE replication = $1 AND repository = $2 AND name = $3";
+        tx.execute(sql, args![replication, repository, &name, now.as_micros()]).await?;
     }
     Ok(true)
 }

@@ -17,6 +17,7 @@ pub const SCHEMA: RoomSchema = RoomSchema {
         FEWER_INDEXES,
         CLUSTERED,
         BOOTS,
+        SENT,
     ],
 };
 
@@ -400,6 +401,15 @@ const BOOTS: Migration = Migration {
              SELECT 'manifest', repository, digest, MIN(until), 0, 'deleted', 0 FROM registry_deleted
              WHERE kind = 'tag' GROUP BY repository, digest ON CONFLICT (kind, repository, digest) DO NOTHING",
         ),
+    ],
+};
+
+/// What a replication puts there is known before it is there: a server may be killed in between, and the tag deleted here.
+const SENT: Migration = Migration {
+    id: 14,
+    steps: &[
+        // What was sent there last, as long as nobody knows whether it is there.
+        Step::AddColumn("registry_outgoing", Column::text("sent").optional()),
     ],
 };
 

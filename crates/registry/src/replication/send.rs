@@ -12,14 +12,16 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use seaworthy_access::Identity;
 use seaworthy_model::{ErrorCode, Problem};
-use seaworthy_oci::{Digest, Manifest, RepoName};
+use seaworthy_oci::{Digest, Hasher, Manifest, RepoName};
 
 use super::ReplicationSettings;
 use crate::{
-    Door, Registry, RegistryError, db, limit,
+    Door, Registry, RegistryError,
+    db::{self, Claimed, OutgoingKey},
+    limit,
     path::ManifestName,
     push::claimed_sizes,
-    upstream::{Upstream, UpstreamError},
+    upstream::{Right, Upstream, UpstreamError},
 };
 
 /// A name that is to be there as it is here.
@@ -27,11 +29,8 @@ pub(crate) struct Shipment {
     pub(crate) registry: Registry,
     pub(crate) settings: ReplicationSettings,
     pub(crate) to: Arc<Upstream>,
-    pub(crate) repository: RepoName,
-    pub(crate) name: ManifestName,
-    /// What was there last.
-    pub(crate) there: Option<Digest>,
-    pub(crate) tries: i64,
+    pub(crate) key: OutgoingKey,
+    pub(crate) claimed: Claimed,
 }
 
 /// What left, however the attempt ends.
@@ -45,12 +44,31 @@ pub(crate) struct Left {
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// It is there; and why something that belongs to it is not.
-    There { digest: Digest, behind: Option<String> },
+    /// It is there, and not all that belongs to it.
+    There { digest: Digest, behind: Behind },
     /// It was taken away there.
     Gone,
     /// It is no concern of the replication.
     Nothing,
+}
+
+/// Why something that belongs to what was sent is not there; of several, the first one says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Behind {
+    pub(crate) reason: Option<String>,
+    /// For how many seconds the other registry asks to be left alone.
+    pub(crate) rest: i64,
+}
+
+impl Behind {
+    fn because(&mut self, reason: impl FnOnce() -> String) {
+        self.reason.get_or_insert_with(reason);
+    }
+
+    fn because_of(&mut self, trouble: &Trouble) {
+        self.rest = self.rest.max(trouble.rest());
+        self.because(|| trouble.reason());
+    }
 }
 
 /// Why it is not there.
@@ -95,11 +113,12 @@ impl Trouble {
         }
     }
 
-    /// Why something may not leave, or not now; any other trouble is for whoever called.
-    fn refusal(self) -> Result<String, Self> {
-        match &self {
-            Self::Here(RegistryError::Refused(_)) => Ok(self.reason()),
-            _ => Err(self),
+    /// True of what is about one manifest alone: it may not leave, or the other registry does not take it.
+    const fn is_refusal(&self) -> bool {
+        match self {
+            Self::Here(error) => matches!(error, RegistryError::Refused(_)),
+            Self::Far(UpstreamError::Resting { .. } | UpstreamError::Forbidden { .. }) => false,
+            Self::Far(error) => !error.is_trouble(),
         }
     }
 }
@@ -107,14 +126,14 @@ impl Trouble {
 impl Shipment {
     pub(crate) async fn run(&self, left: &Left) -> Result<Sent, Trouble> {
         // The settings may have changed since it was noted.
-        if !self.settings.wants(&self.repository, &self.name) {
+        if !self.settings.wants(&self.key.repository, &self.key.name) {
             return Ok(Sent::Nothing);
         }
-        let Some(remote) = self.settings.remote(&self.repository) else {
-            let message = format!("the name of `{}` would be too long there", self.repository);
+        let Some(remote) = self.settings.remote(&self.key.repository) else {
+            let message = format!("the name of `{}` would be too long there", self.key.repository);
             return Err(Trouble::Here(Problem::new(ErrorCode::NameInvalid, message).into()));
         };
-        match self.registry.inner.reads.named(&self.repository, &self.name).await? {
+        match self.registry.inner.reads.named(&self.key.repository, &self.key.name).await? {
             Some(stored) => self.bring(&remote, stored.digest, left).await,
             None => self.take_away(&remote).await,
         }
@@ -122,48 +141,69 @@ impl Shipment {
 
     /// Takes a tag away that is gone here, if it is still what was put there.
     async fn take_away(&self, remote: &RepoName) -> Result<Sent, Trouble> {
-        let (ManifestName::Tag(_), Some(there), true) = (&self.name, self.there, self.settings.deletions)
-        else {
-            return Ok(Sent::Nothing);
-        };
-        if self.to.digest_there(remote, &self.name).await? != Some(there) {
+        let put: Vec<Digest> = self.claimed.there.into_iter().chain(self.claimed.sent).collect();
+        let ManifestName::Tag(_) = &self.key.name else { return Ok(Sent::Nothing) };
+        if put.is_empty() || !self.settings.deletions {
             return Ok(Sent::Nothing);
         }
-        self.to.delete_manifest(remote, &self.name).await?;
+        // Not by HEAD: what stands in front of a registry that is away answers 404, and only a body tells who says so.
+        let is_put = match self.to.manifest(remote, &self.key.name, Right::Push).await {
+            Ok(found) => put.iter().any(|digest| is_of(digest, &found.bytes)),
+            Err(UpstreamError::NotFound { is_told: true, .. }) => false,
+            Err(error) => return Err(error.into()),
+        };
+        if !is_put {
+            return Ok(Sent::Nothing);
+        }
+        self.to.delete_manifest(remote, &self.key.name).await?;
         Ok(Sent::Gone)
     }
 
     async fn bring(&self, remote: &RepoName, digest: Digest, left: &Left) -> Result<Sent, Trouble> {
-        if let ManifestName::Digest(_) = self.name
+        if let ManifestName::Digest(_) = self.key.name
             && !self.has_subject(remote, &digest).await?
         {
             return Ok(Sent::Nothing);
         }
-        let mut behind = None;
-        let mut sent = self.send_tree(remote, (&self.name, digest), left, &mut behind).await?;
+        let mut behind = Behind::default();
+        let sent = self.send_tree(remote, (&self.key.name, digest), left, &mut behind).await?;
+        // It is there, whatever comes of the rest: who deletes it here has it deleted there.
+        if let Err(trouble) = self.send_referring(remote, sent, left, &mut behind).await {
+            behind.because_of(&trouble);
+        }
+        Ok(Sent::There { digest, behind })
+    }
+
+    /// Sends what refers to manifests that are there, and what refers to that.
+    async fn send_referring(
+        &self,
+        remote: &RepoName,
+        mut sent: Vec<Digest>,
+        left: &Left,
+        behind: &mut Behind,
+    ) -> Result<(), Trouble> {
         let mut next = 0;
         while let Some(subject) = sent.get(next).copied() {
             next += 1;
             let mut after = String::new();
             loop {
                 let page = (after.as_str(), limit::REFERRERS);
-                let referring = db::referring(self.registry.db(), &self.repository, &subject, page).await?;
+                let referring =
+                    db::referring(self.registry.db(), &self.key.repository, &subject, page).await?;
                 for referrer in &referring {
                     if sent.contains(referrer) {
                         continue;
                     }
                     if sent.len() >= limit::PROMOTED_MANIFESTS {
-                        behind.get_or_insert_with(too_many);
-                        return Ok(Sent::There { digest, behind });
+                        behind.because(too_many);
+                        return Ok(());
                     }
                     let name = ManifestName::Digest(*referrer);
-                    // An image is not held up by what refers to it.
-                    match self.send_tree(remote, (&name, *referrer), left, &mut behind).await {
+                    match self.send_tree(remote, (&name, *referrer), left, behind).await {
                         Ok(more) => sent.extend(more),
-                        Err(trouble) => {
-                            let why = trouble.refusal()?;
-                            behind.get_or_insert(why);
-                        }
+                        // It holds up no other.
+                        Err(trouble) if trouble.is_refusal() => behind.because_of(&trouble),
+                        Err(trouble) => return Err(trouble),
                     }
                 }
                 match referring.last() {
@@ -174,7 +214,7 @@ impl Shipment {
                 }
             }
         }
-        Ok(Sent::There { digest, behind })
+        Ok(())
     }
 
     /// Sends a manifest, of an index all its images before it; returns all of it.
@@ -183,7 +223,7 @@ impl Shipment {
         remote: &RepoName,
         (name, root): (&ManifestName, Digest),
         left: &Left,
-        behind: &mut Option<String>,
+        behind: &mut Behind,
     ) -> Result<Vec<Digest>, Trouble> {
         let (mut open, mut seen, mut order) = (vec![(root, false)], BTreeSet::new(), Vec::new());
         let mut blobs = BTreeSet::new();
@@ -200,9 +240,9 @@ impl Shipment {
             }
             let by_digest = ManifestName::Digest(digest);
             if digest != root
-                && self.registry.inner.reads.named(&self.repository, &by_digest).await?.is_none()
+                && self.registry.inner.reads.named(&self.key.repository, &by_digest).await?.is_none()
             {
-                behind.get_or_insert_with(|| format!("an image of the index is not here: `{digest}`"));
+                behind.because(|| format!("an image of the index is not here: `{digest}`"));
                 continue;
             }
             self.may_leave(if digest == root { name } else { &by_digest }, &digest).await?;
@@ -211,7 +251,7 @@ impl Shipment {
             }
             open.push((digest, true));
             if let Some((Manifest::Index(index), ..)) = self.manifest(&digest).await? {
-                let named = db::blobs_of_index(self.registry.db(), &self.repository, &digest).await?;
+                let named = db::blobs_of_index(self.registry.db(), &self.key.repository, &digest).await?;
                 blobs.extend(named.into_iter().map(|(digest, _)| digest));
                 open.extend(index.manifests.iter().map(|child| (child.digest, false)));
             }
@@ -224,7 +264,7 @@ impl Shipment {
     }
 
     async fn manifest(&self, digest: &Digest) -> Result<Option<(Manifest, Bytes, String)>, Trouble> {
-        let stored = self.registry.manifest_bytes(&self.repository, digest).await?;
+        let stored = self.registry.manifest_bytes(&self.key.repository, digest).await?;
         let Some((bytes, media_type)) = stored else { return Ok(None) };
         let manifest = Manifest::parse(&bytes, Some(&media_type)).map_err(RegistryError::from)?;
         Ok(Some((manifest, bytes, media_type)))
@@ -237,7 +277,8 @@ impl Shipment {
         (name, digest): (&ManifestName, &Digest),
         left: &Left,
     ) -> Result<(), Trouble> {
-        if self.to.digest_there(remote, name).await? == Some(*digest) {
+        let found = self.to.digest_there(remote, name).await?;
+        if found == Some(*digest) {
             return Ok(());
         }
         let Some((manifest, bytes, media_type)) = self.manifest(digest).await? else {
@@ -253,17 +294,34 @@ impl Shipment {
             let blobs = match &manifest {
                 Manifest::Image(_) => claimed_sizes(&manifest),
                 Manifest::Index(_) => {
-                    db::blobs_of_index(self.registry.db(), &self.repository, digest).await?
+                    db::blobs_of_index(self.registry.db(), &self.key.repository, digest).await?
                 }
             };
             self.send_blobs(remote, blobs, left).await?;
             // That may have taken long.
             self.may_leave(name, digest).await?;
         }
+        if let ManifestName::Tag(_) = name {
+            self.note_sent(name, found, *digest).await?;
+        }
         self.to.put_manifest(remote, name, (&bytes, &media_type), digest).await?;
         left.manifests.fetch_add(1, Ordering::Relaxed);
         left.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Notes what is about to stand for the tag there: nobody may live to hear that it does.
+    async fn note_sent(
+        &self,
+        name: &ManifestName,
+        found: Option<Digest>,
+        digest: Digest,
+    ) -> Result<(), Trouble> {
+        let context = (self.key.clone(), self.claimed.epoch, found, digest);
+        let noted = self.registry.in_upkeep(context, |(key, epoch, found, digest), tx| {
+            Box::pin(db::note_sent(tx, (key, *epoch), found.as_ref(), digest))
+        });
+        if noted.await? { Ok(()) } else { Err(Trouble::Here(changed(name).into())) }
     }
 
     /// True when what a manifest refers to is there; an error while it may come.
@@ -273,7 +331,7 @@ impl Shipment {
         if self.to.digest_there(remote, &ManifestName::Digest(subject)).await?.is_some() {
             return Ok(true);
         }
-        if self.tries >= limit::SENDS_WITHOUT_SUBJECT {
+        if self.claimed.tries >= limit::SENDS_WITHOUT_SUBJECT {
             return Ok(false);
         }
         let message = format!("what it refers to is not there: `{subject}`");
@@ -282,7 +340,7 @@ impl Shipment {
 
     /// Refuses what no client may pull here by that name, what is not here as a whole, and what is another by now.
     async fn may_leave(&self, name: &ManifestName, digest: &Digest) -> Result<(), Trouble> {
-        let (registry, repository) = (&self.registry, &self.repository);
+        let (registry, repository) = (&self.registry, &self.key.repository);
         let stored = registry.resolve(&Identity::system(), repository, name).await?;
         if stored.digest != *digest {
             return Err(Trouble::Here(changed(name).into()));
@@ -318,7 +376,7 @@ impl Shipment {
         (digest, size): (Digest, u64),
         left: &Left,
     ) -> Result<(), Trouble> {
-        if self.to.has_blob(remote, &digest).await? {
+        if self.to.has_blob(remote, &digest, Right::Push).await? {
             return Ok(());
         }
         let reader = self.registry.open_for_inspection(&digest).await?;
@@ -332,6 +390,12 @@ impl Shipment {
         left.bytes.fetch_add(size, Ordering::Relaxed);
         Ok(())
     }
+}
+
+fn is_of(digest: &Digest, bytes: &[u8]) -> bool {
+    let mut hasher = Hasher::new(digest.algorithm());
+    hasher.update(bytes);
+    hasher.finish() == *digest
 }
 
 fn too_many() -> String {

@@ -112,15 +112,13 @@ impl Registry {
                 Box::pin(async move { db::claim_outgoing(tx, key, (*now, *until)).await })
             })
             .await?;
-        let Some((tries, epoch, there)) = claimed else { return Ok(()) };
+        let Some(claimed) = claimed else { return Ok(()) };
         let shipment = Shipment {
             registry: self.clone(),
             settings: row.settings.clone(),
             to: self.far(row),
-            repository: key.repository.clone(),
-            name: key.name.clone(),
-            there,
-            tries,
+            key: key.clone(),
+            claimed,
         };
         self.inner.sending.lock().insert(key.clone());
         let open = Open { registry: self.clone(), key };
@@ -128,8 +126,8 @@ impl Registry {
         sending.spawn(async move {
             let (registry, key, left) = (&open.registry, &open.key, Left::default());
             let work = shipment.run(&left);
-            let outcome = registry.while_wanted((key, epoch), changed_at, work).await;
-            let settled = registry.settle(key, (epoch, changed_at), &shipment, (outcome, &left)).await;
+            let outcome = registry.while_wanted((key, claimed.epoch), changed_at, work).await;
+            let settled = registry.settle(changed_at, &shipment, (outcome, &left)).await;
             if let Err(error) = settled {
                 let reason = seaworthy_store::chain(&error);
                 tracing::warn!(reason, "how an image was replicated could not be noted");
@@ -196,13 +194,12 @@ impl Registry {
 
     async fn settle(
         &self,
-        key: &OutgoingKey,
-        (epoch, changed_at): (i64, Timestamp),
+        changed_at: Timestamp,
         shipment: &Shipment,
         (outcome, left): (Option<Result<Sent, Trouble>>, &Left),
     ) -> Result<(), RegistryError> {
-        let now = self.inner.clock.now();
-        let again = now.plus_seconds(again(shipment.tries));
+        let (key, claimed, now) = (&shipment.key, shipment.claimed, self.inner.clock.now());
+        let again = now.plus_seconds(again(claimed.tries));
         let mut is_new = left.manifests.load(Ordering::Relaxed) + left.blobs.load(Ordering::Relaxed) > 0;
         let mut acts = Vec::new();
         let settled = match outcome {
@@ -215,10 +212,13 @@ impl Registry {
             }
             Some(Ok(Sent::There { digest, behind })) => {
                 // Who put it there may have been killed before saying so.
-                is_new |= shipment.there != Some(digest);
-                Some(match behind {
+                is_new |= claimed.there != Some(digest);
+                Some(match behind.reason {
                     None => Settled::Done(digest),
-                    Some(error) => Settled::Failed { error, due: again, there: Some(digest) },
+                    Some(error) => {
+                        let due = again.max(now.plus_seconds(behind.rest));
+                        Settled::Failed { error, due, there: Some(digest) }
+                    }
                 })
             }
             Some(Err(trouble)) => {
@@ -246,7 +246,7 @@ impl Registry {
         seaworthy_ledger::write(self.db(), &Actor::system(), context, move |(key, settled, acts), tx| {
             Box::pin(async move {
                 if let Some(settled) = settled {
-                    db::settle_outgoing(tx, key, (epoch, changed_at), settled, now).await?;
+                    db::settle_outgoing(tx, key, (claimed.epoch, changed_at), settled, now).await?;
                 }
                 Ok::<_, RegistryError>(((), acts.clone()))
             })
@@ -269,7 +269,7 @@ impl Drop for Open {
 
 impl Shipment {
     fn act(&self, action: Action, mut details: serde_json::Value) -> Act {
-        let object = crate::manifest::named(&self.repository, &self.name);
+        let object = crate::manifest::named(&self.key.repository, &self.key.name);
         if let Some(fields) = details.as_object_mut() {
             fields.insert("replication".to_owned(), json!(self.settings.name));
             fields.insert("to".to_owned(), json!(self.settings.to));

@@ -88,7 +88,7 @@ impl Upstream {
         let hex = subject.hex();
         let tag = format!("{}-{}", subject.algorithm().name(), hex.get(..64).unwrap_or(&hex));
         let Ok(tag) = tag.parse() else { return Ok(Vec::new()) };
-        match self.manifest(remote, &ManifestName::Tag(tag)).await {
+        match self.manifest(remote, &ManifestName::Tag(tag), Right::Pull).await {
             Ok(sent) => self.listed(sent.bytes).await,
             Err(UpstreamError::NotFound { is_told: true, .. }) => Ok(Vec::new()),
             Err(error) => Err(error),

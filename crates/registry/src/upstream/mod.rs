@@ -98,8 +98,9 @@ pub(crate) struct Arriving {
 
 /// What is to be done there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Right {
+pub(crate) enum Right {
     Pull,
+    /// Also for the questions of who pushes: a registry need not answer others about what is not there yet.
     Push,
     Delete,
 }
@@ -168,8 +169,9 @@ impl Upstream {
         &self,
         remote: &RepoName,
         name: &ManifestName,
+        right: Right,
     ) -> Result<Option<Digest>, UpstreamError> {
-        let wanted = Wanted::manifest(Method::HEAD, remote, name);
+        let wanted = Wanted::manifest(Method::HEAD, (remote, name), right);
         let response = self.ask(remote, &wanted).await?;
         Ok(digest_in(response.headers()))
     }
@@ -179,8 +181,9 @@ impl Upstream {
         &self,
         remote: &RepoName,
         name: &ManifestName,
+        right: Right,
     ) -> Result<Sent, UpstreamError> {
-        let wanted = Wanted::manifest(Method::GET, remote, name);
+        let wanted = Wanted::manifest(Method::GET, (remote, name), right);
         let response = self.ask(remote, &wanted).await?;
         let content_type = text(response.headers(), &header::CONTENT_TYPE);
         let content_type = content_type.and_then(|it| it.split(';').next()).map(|it| it.trim().to_owned());
@@ -304,7 +307,7 @@ impl Upstream {
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok((response, is_own));
             }
-            if wanted.right != Right::Pull {
+            if !wanted.method.is_safe() {
                 return Err(astray("a push elsewhere"));
             }
             let location = text(response.headers(), &header::LOCATION);
@@ -361,7 +364,11 @@ impl Upstream {
             return Ok(self.basic());
         };
         let place = self.realm(&realm)?;
-        let scope = scope.unwrap_or_else(|| format!("repository:{remote}:{}", right.actions()));
+        let own = format!("repository:{remote}:{}", right.actions());
+        // A question is answered with a challenge to read alone.
+        let is_less =
+            |scope: &String| right == Right::Push && scope.starts_with(&format!("repository:{remote}:"));
+        let scope = scope.filter(|scope| !is_less(scope)).unwrap_or(own);
         let service = service.map(|it| format!("&service={}", encode(&it))).unwrap_or_default();
         let joint = if place.path.contains('?') { '&' } else { '?' };
         let path = format!("{}{joint}scope={}{service}", place.path, encode(&scope));
@@ -429,10 +436,10 @@ impl Upstream {
 }
 
 impl Wanted {
-    fn manifest(method: Method, remote: &RepoName, name: &ManifestName) -> Self {
+    fn manifest(method: Method, (remote, name): (&RepoName, &ManifestName), right: Right) -> Self {
         let accept = [media::OCI_INDEX, media::OCI_MANIFEST, media::DOCKER_LIST, media::DOCKER_MANIFEST];
         let accept = HeaderValue::from_str(&accept.join(", ")).ok();
-        Self { accept, ..Self::new(method, format!("/v2/{remote}/manifests/{name}"), Right::Pull) }
+        Self { accept, ..Self::new(method, format!("/v2/{remote}/manifests/{name}"), right) }
     }
 
     const fn new(method: Method, path: String, right: Right) -> Self {

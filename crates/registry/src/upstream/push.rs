@@ -24,21 +24,26 @@ use crate::{
 };
 
 impl Upstream {
-    /// The digest that a manifest has there; `None` when it is not there, or is not said to be.
+    /// The digest that a manifest has there, for who pushes; `None` when it is not there, or is not said to be.
     pub(crate) async fn digest_there(
         &self,
         remote: &RepoName,
         name: &ManifestName,
     ) -> Result<Option<Digest>, UpstreamError> {
-        match self.digest_of(remote, name).await {
+        match self.digest_of(remote, name, Right::Push).await {
             Err(UpstreamError::NotFound { .. }) => Ok(None),
             answered => answered,
         }
     }
 
     /// True when a blob is there.
-    pub(crate) async fn has_blob(&self, remote: &RepoName, digest: &Digest) -> Result<bool, UpstreamError> {
-        let wanted = Wanted::new(Method::HEAD, format!("/v2/{remote}/blobs/{digest}"), Right::Pull);
+    pub(crate) async fn has_blob(
+        &self,
+        remote: &RepoName,
+        digest: &Digest,
+        right: Right,
+    ) -> Result<bool, UpstreamError> {
+        let wanted = Wanted::new(Method::HEAD, format!("/v2/{remote}/blobs/{digest}"), right);
         match self.ask(remote, &wanted).await {
             Ok(_) => Ok(true),
             Err(UpstreamError::NotFound { .. }) => Ok(false),
