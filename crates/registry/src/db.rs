@@ -330,6 +330,23 @@ pub(crate) async fn images(
     .await
 }
 
+/// [`images`] of one manifest, in name order.
+pub(crate) async fn images_of(
+    db: &Db,
+    repository: &RepoName,
+    digest: &Digest,
+    most: i64,
+) -> Result<Vec<Row>, DbError> {
+    db.fetch_all(
+        "SELECT t.repository, t.name, t.digest, m.media_type, m.size, m.pushed_at, m.pushed_by
+         FROM registry_tags AS t
+         JOIN registry_manifests AS m ON m.repository = t.repository AND m.digest = t.digest
+         WHERE t.repository = $1 AND t.digest = $2 ORDER BY t.name LIMIT $3",
+        args![repository.as_str(), &digest.to_string(), most],
+    )
+    .await
+}
+
 /// A manifest on its way into its tables.
 pub(crate) struct NewManifest<'m> {
     pub(crate) pushed: &'m ManifestPushed,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Registry, RegistryError,
+    NameRange, Registry, RegistryError,
     db::{self, BlobState, Hold, Waiting},
     fate::{self, Fate, Keeper},
     limit,
@@ -105,9 +105,8 @@ impl Registry {
                 "repository": repository, "state": "deleted", "restorable_until": until, "containers": containers,
             }));
         }
-        let naming = db::naming(db, digest, most).await?;
-        let indexes: Vec<&Digest> =
-            naming.iter().filter(|it| it.repository == *repository).map(|it| &it.manifest).collect();
+        let naming = db::naming(db, digest, &NameRange::one(repository), most).await?;
+        let indexes: Vec<&Digest> = naming.iter().map(|it| &it.manifest).collect();
         let facts = db::facts(db, repository, digest, !runners.is_empty()).await?;
         let untagged = self.untagged(repository).await?;
         let (kept_by, at) = match facts.map(|facts| fate::decide(&facts, untagged, now)) {
@@ -135,8 +134,14 @@ impl Registry {
     ) -> Result<Option<Value>, RegistryError> {
         let (db, most) = (self.db(), limit::EXPLAINED);
         let Some(row) = db::blob(db, digest).await? else { return Ok(None) };
-        let mut named_by = Vec::new();
-        for it in db::naming_blob(db, digest, most).await? {
+        let (mut named_by, mut naming) = (Vec::new(), Vec::new());
+        for range in self.ranges(identity, "").await? {
+            naming.extend(
+                db::naming_blob(db, digest, &range, most - i64::try_from(naming.len()).unwrap_or(most))
+                    .await?,
+            );
+        }
+        for it in naming {
             if self.sees(identity, (&it.repository, &it.manifest)).await? {
                 let tags = db::tags_of(db, &it.repository, &it.manifest, most).await?;
                 let runs = db::runners(db, &it.repository, &it.manifest, most).await?;

@@ -351,6 +351,23 @@ pub(crate) fn named(repository: &RepoName, name: &ManifestName) -> String {
     }
 }
 
+impl Registry {
+    /// The tags that point at a manifest in a repository that `identity` may pull from, with what is listed of them:
+    /// the first [`limit::PAGE`].
+    pub async fn images_of(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<Vec<ImageRow>, RegistryError> {
+        if !self.access().allows(identity, Permission::Pull, &Scope::repository(repository)).await? {
+            return Ok(Vec::new());
+        }
+        let rows = db::images_of(self.db(), repository, digest, limit::PAGE.into()).await?;
+        rows.iter().map(image_row).collect::<Result<_, _>>().map_err(RegistryError::from)
+    }
+}
+
 fn image_row(row: &Row) -> Result<ImageRow, DbError> {
     Ok(ImageRow {
         repository: row.parsed(0)?,

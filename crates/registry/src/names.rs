@@ -1,4 +1,5 @@
 use seaworthy_model::Scope;
+use seaworthy_oci::RepoName;
 
 /// Names of repositories from one on, and before another, in byte order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +17,11 @@ impl NameRange {
         Self { first: String::new(), end: END.to_owned() }
     }
 
+    /// One name.
+    pub(crate) fn one(name: &RepoName) -> Self {
+        Self { first: name.to_string(), end: format!("{name}!") }
+    }
+
     /// Names with a prefix, whatever follows it.
     pub(crate) fn with_prefix(self, prefix: &str) -> Self {
         let end = format!("{prefix}{END}");
@@ -28,6 +34,7 @@ impl NameRange {
         let mut ranges: Vec<Self> = names
             .flat_map(|name| {
                 [
+                    // Before all that names have.
                     Self { first: name.to_owned(), end: format!("{name}!") },
                     // The character behind the slash; before it, one that is before all that names have.
                     Self { first: format!("{name}/"), end: format!("{name}0") },

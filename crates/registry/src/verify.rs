@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    ROOM, Registry, RegistryError,
+    NameRange, ROOM, Registry, RegistryError,
     db::{self, BlobRow, BlobState},
     limit,
 };
@@ -148,7 +148,7 @@ impl Registry {
         problem: &'static str,
         remedy: &Remedy,
     ) -> Result<StorageProblem, RegistryError> {
-        let named = db::naming(self.db(), &row.copy.digest, limit::EXPLAINED).await?;
+        let named = db::naming(self.db(), &row.copy.digest, &NameRange::all(), limit::EXPLAINED).await?;
         let mut repositories: Vec<RepoName> = named.into_iter().map(|it| it.repository).collect();
         repositories.dedup();
         let done = match remedy {

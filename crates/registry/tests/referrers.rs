@@ -148,11 +148,11 @@ async fn referrers_end_at_their_bytes(test: TestDb) {
     let client = world.operator();
     let (subject, _) = client.put_image("a:1", &[b"layer"]).await;
     let most = usize::try_from(limit::REFERRERS_BYTES).expect("small");
-    // `{"n":"…"}` of exactly half the limit, twice; then one more byte.
+    // `{"n":"…"}` and the type of exactly half the limit, twice; then one more byte.
     for (extra, pages) in [(0, vec![2]), (1, vec![1, 1])] {
         let mut found = Vec::new();
         for (letter, more) in [("a", 0), ("b", extra)] {
-            let text = letter.repeat(most / 2 - r#"{"n":""}"#.len() + more);
+            let text = letter.repeat(most / 2 - r#"{"n":""}x/0"#.len() + more);
             push(&client, "a", &artifact(&subject, &format!("x/{extra}"), &format!(r#"{{"n":"{text}"}}"#)))
                 .await;
         }

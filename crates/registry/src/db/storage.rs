@@ -5,6 +5,7 @@ use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
 use super::blobs::{BlobRow, read_blob};
+use crate::NameRange;
 
 /// Blobs after a digest, in order, whose bytes were not read since then; of damaged ones, since the second
 /// time.
@@ -86,28 +87,41 @@ pub(crate) struct Naming {
     pub(crate) is_deleted: bool,
 }
 
-/// Manifests that name a digest, in any repository.
-pub(crate) async fn naming(db: &Db, digest: &Digest, most: i64) -> Result<Vec<Naming>, DbError> {
+/// Manifests that name a digest, in a range of repositories.
+pub(crate) async fn naming(
+    db: &Db,
+    digest: &Digest,
+    range: &NameRange,
+    most: i64,
+) -> Result<Vec<Naming>, DbError> {
     let rows = db
         .fetch_all(
-            "SELECT repository, manifest, kind, 0 FROM registry_references WHERE digest = $1
+            "SELECT repository, manifest, kind, 0 FROM registry_references
+                 WHERE digest = $1 AND repository >= $3 AND repository < $4
              UNION ALL SELECT repository, manifest, CASE WHEN kind = 'held' THEN 'foreign' ELSE kind END, 1
-                 FROM registry_deleted_references WHERE digest = $1 AND kind <> 'subject'
+                 FROM registry_deleted_references
+                 WHERE digest = $1 AND kind <> 'subject' AND repository >= $3 AND repository < $4
              ORDER BY 1, 2, 3 LIMIT $2",
-            args![&digest.to_string(), most],
+            args![&digest.to_string(), most, range.first.as_str(), range.end.as_str()],
         )
         .await?;
     read_naming(&rows)
 }
 
-/// Manifests that name a blob and open it, in any repository: see [`super::Reaching::Opens`].
-pub(crate) async fn naming_blob(db: &Db, digest: &Digest, most: i64) -> Result<Vec<Naming>, DbError> {
+/// Manifests that name a blob and open it, in a range of repositories: see [`super::Reaching::Opens`].
+pub(crate) async fn naming_blob(
+    db: &Db,
+    digest: &Digest,
+    range: &NameRange,
+    most: i64,
+) -> Result<Vec<Naming>, DbError> {
     let rows = db
         .fetch_all(
             "SELECT n.repository, n.manifest, n.kind, n.deleted FROM
-                 (SELECT repository, manifest, kind, digest, 0 AS deleted FROM registry_references WHERE digest = $1
+                 (SELECT repository, manifest, kind, digest, 0 AS deleted FROM registry_references
+                  WHERE digest = $1 AND repository >= $3 AND repository < $4
                   UNION ALL SELECT repository, manifest, kind, digest, 1 FROM registry_deleted_references
-                  WHERE digest = $1) AS n
+                  WHERE digest = $1 AND repository >= $3 AND repository < $4) AS n
              WHERE n.kind NOT IN ('foreign', 'held', 'subject')
                AND CASE WHEN EXISTS (SELECT 1 FROM registry_cached AS c
                        WHERE c.repository = n.repository AND c.digest = n.manifest)
@@ -115,7 +129,7 @@ pub(crate) async fn naming_blob(db: &Db, digest: &Digest, most: i64) -> Result<V
                        WHERE l.repository = n.repository AND l.digest = n.digest AND l.reader = 1)
                    ELSE n.kind <> 'child' END
              ORDER BY 1, 2, 3 LIMIT $2",
-            args![&digest.to_string(), most],
+            args![&digest.to_string(), most, range.first.as_str(), range.end.as_str()],
         )
         .await?;
     read_naming(&rows)

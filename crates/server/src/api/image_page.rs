@@ -9,6 +9,7 @@ use axum::{
 use seaworthy_access::Identity;
 use seaworthy_model::{FindingSet, InventoryReady};
 use seaworthy_oci::{Digest, ImageManifest, Manifest, RepoName};
+use seaworthy_registry::ImageRow;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ use super::{
     Answer, ApiError, Rooms,
     images::{image_of, resolve},
 };
-use crate::{limit, route::Routes};
+use crate::route::Routes;
 
 pub(super) fn routes() -> Routes<Rooms> {
     Routes::new().get("/api/v1/images/show", show)
@@ -107,29 +108,16 @@ fn layers(manifest: Option<&ImageManifest>, ready: Option<&InventoryReady>) -> V
     pushed.iter().enumerate().map(row).collect()
 }
 
-/// Tags of the same repository that name it, and who pushed them.
+/// Tags of the same repository that name it, a page of them, and who pushed them.
 pub(super) async fn tags(
     rooms: &Rooms,
     identity: &Identity,
     repository: &RepoName,
     digest: &Digest,
 ) -> Result<Vec<Value>, ApiError> {
-    let mut tags = Vec::new();
-    let mut after = String::new();
-    loop {
-        // Names sort by their bytes: the repository's own tags come before those of longer names.
-        let from = (repository.as_str(), after.as_str());
-        let rows = rooms.registry.images(identity, repository.as_str(), from, limit::PAGE).await?;
-        let own = rows.iter().take_while(|row| row.repository == *repository);
-        let same = own.clone().filter(|row| row.digest == *digest);
-        tags.extend(
-            same.map(|row| json!({"tag": row.tag, "pushed_at": row.pushed_at, "pushed_by": row.pushed_by})),
-        );
-        match rows.last() {
-            Some(last) if own.count() == limit::PAGE as usize => after.clone_from(&last.tag),
-            _ => return Ok(tags),
-        }
-    }
+    let rows = rooms.registry.images_of(identity, repository, digest).await?;
+    let row = |row: ImageRow| json!({"tag": row.tag, "pushed_at": row.pushed_at, "pushed_by": row.pushed_by});
+    Ok(rows.into_iter().map(row).collect())
 }
 
 /// One per purpose; `pull` is the only one that is decided yet.

@@ -36,7 +36,7 @@ use crate::{
 db_tests!(super::ROOMS; what_was_written_to_meanwhile_is_not_ended, who_asks_waits_for_what_is_being_cut, who_asks_is_told_of_what_was_acknowledged, damage_is_found_and_healed_by_a_push, a_missing_file_is_no_endless_500,
     orphans_are_told_of_and_removed, a_crash_before_the_row_leaves_an_orphan, scrubbing_finds_rot,
     verification_is_in_pages, why_it_is_here, what_would_go, files_from_before_are_read_replaced_and_removed,
-    what_is_whole_again_is_served, a_disk_that_is_away_marks_nothing);
+    what_is_whole_again_is_served, a_disk_that_is_away_marks_nothing, what_many_have_is_explained_to_each);
 
 impl Still {
     /// The path of a blob's only file.
@@ -74,6 +74,23 @@ impl Still {
     async fn explain(&self, digest: &Digest) -> Value {
         self.registry().explain(&Identity::operator(0), digest).await.expect("explained")
     }
+}
+
+/// However many others have it whose names come before.
+async fn what_many_have_is_explained_to_each(test: TestDb) {
+    let still = Still::new(test).await;
+    for number in 0..=limit::EXPLAINED {
+        still.client.put_image(&format!("a/{number}:1"), &[&file(1)]).await;
+    }
+    still.client.put_image("b:1", &[&file(1)]).await;
+    let reader = still.world.identity("reader", "AcrPull", "/repositories/b").await;
+    let layer = Digest::sha256(&file(1));
+    let told = still.registry().explain(&reader, &layer).await.expect("explained");
+    let named = told["blob"]["named_by"].as_array().unwrap_or_else(|| panic!("{told}"));
+    assert_eq!((named.len(), &named[0]["repository"]), (1, &json!("b")));
+    let all = still.explain(&layer).await;
+    let count = all["blob"]["named_by"].as_array().map(Vec::len);
+    assert_eq!(count, Some(usize::try_from(limit::EXPLAINED).expect("small")));
 }
 
 fn apply() -> Remedy {
