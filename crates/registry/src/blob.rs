@@ -155,7 +155,9 @@ impl Registry {
         }
         let Some(cache) = self.inner.caches.of(repository).await? else { return Err(why) };
         let mut reach = self.reach_in_time(identity, repository, digest, Reaching::Names).await?;
-        if matches!(reach, Reach::None) && self.bring_naming(identity, &cache, (repository, digest)).await? {
+        if matches!(reach, Reach::None) {
+            // Whatever this one found: others look for manifests as well.
+            self.bring_naming(identity, &cache, (repository, digest)).await?;
             reach = self.reach_in_time(identity, repository, digest, Reaching::Names).await?;
         }
         let Some(manifest) = self.opened_by(identity, repository, reach).await? else { return Err(why) };

@@ -82,7 +82,7 @@ pub const REVIEW_BATCH_GENTLE: i64 = 32;
 /// Reviews that are due for longer are late, in seconds: they are looked at without a rest.
 pub const COLLECT_LATE_SECONDS: i64 = 3600;
 /// How much longer than a review the rest behind it is.
-pub const COLLECT_REST: u32 = 9;
+pub const COLLECT_REST: u32 = 24;
 /// Longest rest behind a review, in milliseconds.
 pub const COLLECT_REST_MS: u64 = 250;
 /// Reviews under way at once: on SQLite they share commits.
@@ -133,6 +133,8 @@ pub const RETENTION_TAGS: usize = 100_000;
 pub const TYPE_BYTES: usize = 255;
 /// Tags and references after which a page of manifests ends in ACR's lists.
 pub const ATTRIBUTES_NAMES: usize = 10_000;
+/// How often who waits for a manifest of an upstream looks whether it is here, in seconds.
+pub const LOOK_AGAIN_SECONDS: u64 = 1;
 /// Manifests that one restoration brings back with the one that was asked for.
 pub const RESTORED_MANIFESTS: usize = 1_000;
 /// Tags that are removed by a rule before the repository's are judged anew.

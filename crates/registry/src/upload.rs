@@ -168,7 +168,8 @@ impl Registry {
         if !self.has_more(&row).await? {
             return Ok(row);
         }
-        let state = self.blobs().recover(row.state, lock).await?;
+        let id = row.state.id;
+        let state = self.unless_lost(id, self.blobs().recover(row.state, lock).await).await?;
         self.store_progress(state.clone(), row.version).await?;
         Ok(UploadRow { state, version: row.version + 1 })
     }
@@ -198,6 +199,7 @@ impl Registry {
         }
         let id = row.state.id;
         if row.state.offset > 0 {
+            // Its disk may be away.
             return Err(BlobError::UploadLost { found: 0, expected: row.state.offset }.into());
         }
         held.make_file().await?;
@@ -224,7 +226,7 @@ impl Registry {
         let row = self.found(row, &held, content_range).await?;
         let expected = check_position(content_range, &row)?;
         check_length(expected, row.state.offset, &body)?;
-        let upload = self.blobs().resume(ROOM, row.state, held.lock()).await?;
+        let upload = self.resumed(row.state, &held).await?;
         let room = self.room(repository, None).await?;
         let state = take(upload, &room, (expected, body)).await?.suspend().await?;
         self.pause(Point::Received).await;
@@ -270,7 +272,7 @@ impl Registry {
         let upload = match row.state.offset {
             // Nothing is hashed yet, so the digest's own algorithm can still be chosen.
             0 => self.blobs().begin(ROOM, place, digest.algorithm())?.holding(held.lock()),
-            _ => self.blobs().resume(ROOM, row.state, held.lock()).await?,
+            _ => self.resumed(row.state, &held).await?,
         };
         let room = self.room(repository, Some(&digest)).await?;
         let taken = take(upload, &room, (expected, body)).await;
@@ -297,6 +299,19 @@ impl Registry {
                 Err(error.into())
             }
         }
+    }
+
+    async fn resumed(&self, state: UploadState, held: &Held<'_>) -> Result<Upload, RegistryError> {
+        let id = state.id;
+        self.unless_lost(id, self.blobs().resume(ROOM, state, held.lock()).await).await
+    }
+
+    /// Ends an upload whose bytes are not what was acknowledged.
+    async fn unless_lost<T>(&self, id: UploadId, outcome: Result<T, BlobError>) -> Result<T, RegistryError> {
+        if let Err(BlobError::UploadLost { .. }) = &outcome {
+            self.forget(id).await?;
+        }
+        Ok(outcome?)
     }
 
     /// Ends a session and forgets its bytes.

@@ -150,6 +150,10 @@ pub(crate) async fn network(
             request.extensions_mut().insert(CredentialRejected);
             next.run(request).await
         }
+        // What is no fault of theirs is charged to nobody.
+        Err(error) if !matches!(error, AccessError::BadCredential) => {
+            Rejected(error.into()).answer(request.uri().path())
+        }
         Err(error) => {
             request.extensions_mut().insert(Identity::anonymous(None));
             request.extensions_mut().insert(Rejected(error.into()));

@@ -43,7 +43,7 @@ enum Asker {
 pub(crate) struct Rejected(pub(crate) Problem);
 
 impl Rejected {
-    fn answer(&self, path: &str) -> Response {
+    pub(crate) fn answer(&self, path: &str) -> Response {
         if path.starts_with("/oauth2/") {
             token::failed(self.0.clone())
         } else {

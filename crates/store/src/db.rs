@@ -91,9 +91,12 @@ impl Db {
             place: "postgres".into(),
             source: Arc::new(error.into()),
         })?;
-        // A server that hangs in a transaction must not hold its locks for ever.
-        let options = options.options([("idle_in_transaction_session_timeout", "60s")]);
+        // A server that hangs in a transaction must not hold its locks for ever. Said when connected: poolers take no options.
+        let bound = "SET idle_in_transaction_session_timeout = '60s'";
         let pool = PgPoolOptions::new()
+            .after_connect(move |connection, _| {
+                Box::pin(async move { sqlx::query(bound).execute(connection).await.map(|_| ()) })
+            })
             .max_connections(limit::POSTGRES_CONNECTIONS)
             .acquire_timeout(Duration::from_secs(30))
             .connect_with(options.clone())

@@ -26,9 +26,12 @@ pub struct UploadState {
     /// [`Hasher::state`] at `offset`.
     pub hash_state: Vec<u8>,
     /// The run of the machine that wrote the bytes. They are not made durable before the upload ends: what another run, or
-    /// another machine, finds in the file may be something else, and is hashed again.
+    /// another machine, finds in the file may be something else, and is hashed again; from then on they are.
     pub boot: String,
 }
+
+/// Instead of a run: the bytes are durable.
+const DURABLE: &str = "durable";
 
 /// The run of this machine (proc(5), `boot_id`); what cannot be told is another one each time.
 fn boot() -> &'static str {
@@ -79,6 +82,8 @@ pub struct Upload {
     sink: Option<Sink>,
     pending: Pending,
     offset: u64,
+    /// Several machines write it, one after the other: what was written is made durable before the next goes on.
+    is_shared: bool,
     open: OpenUpload,
 }
 
@@ -285,7 +290,7 @@ impl Upload {
         let path = blobs.upload_path(room, id);
         let sink = Some(Sink { hasher: Hasher::new(algorithm), file: None, lock: None });
         let open = blobs.open_upload();
-        Self { blobs, room, id, path, sink, pending: Pending::default(), offset: 0, open }
+        Self { blobs, room, id, path, sink, pending: Pending::default(), offset: 0, is_shared: false, open }
     }
 
     /// Goes on where `state` ended. What the file holds beyond it was never acknowledged and is cut off;
@@ -300,12 +305,17 @@ impl Upload {
         let (id, offset, at) = (state.id, state.offset, path.clone());
         let lost = move |found| BlobError::UploadLost { found, expected: offset };
         let hasher = Hasher::from_state(&state.hash_state).ok_or_else(|| lost(0))?;
-        let turn = if is_of_this_run(&state) { None } else { blobs.reread_turn().await };
+        let is_shared = state.offset > 0 && state.boot != boot();
+        let turn = if is_believed(&state) { None } else { blobs.reread_turn().await };
         let sink = blocking(move || {
             if offset == 0 && !at.exists() {
                 return Ok(Sink { hasher, file: None, lock });
             }
-            let mut file = OpenOptions::new().read(true).write(true).open(&at).map_err(|_| lost(0))?;
+            let opened = OpenOptions::new().read(true).write(true).open(&at);
+            let mut file = opened.map_err(|source| match source.kind() {
+                std::io::ErrorKind::NotFound => lost(0),
+                _ => failed("open", &at, source),
+            })?;
             let found = file.metadata().map_err(|source| failed("inspect", &at, source))?.len();
             if found < offset {
                 return Err(lost(found));
@@ -327,6 +337,7 @@ impl Upload {
             sink: Some(sink),
             pending: Pending::default(),
             offset,
+            is_shared,
         })
     }
 
@@ -376,7 +387,12 @@ impl Upload {
     pub async fn suspend(mut self) -> Result<UploadState, BlobError> {
         self.flush().await?;
         let hash_state = self.sink.as_ref().map(|sink| sink.hasher.state()).unwrap_or_default();
-        Ok(UploadState { id: self.id, offset: self.offset, hash_state, boot: boot().to_owned() })
+        let state = UploadState { id: self.id, offset: self.offset, hash_state, boot: boot().to_owned() };
+        let file = self.sink.take().and_then(|sink| sink.file).filter(|_| self.is_shared);
+        let Some(file) = file else { return Ok(state) };
+        let path = self.path.clone();
+        blocking(move || file.sync_data().map_err(|source| failed("sync", &path, source))).await?;
+        Ok(UploadState { boot: DURABLE.to_owned(), ..state })
     }
 
     /// Leaves what was taken in for [`Blobs::recover`].
@@ -513,14 +529,14 @@ fn hash_again(file: Option<&File>, algorithm: Algorithm, path: &Path) -> Result<
     Ok(hasher)
 }
 
-/// Nothing is left to be looked at: this run wrote the bytes, and reads them back, or there are none.
-fn is_of_this_run(state: &UploadState) -> bool {
-    state.offset == 0 || state.boot == boot()
+/// This run wrote the bytes, and reads them back, or they are durable, or there are none.
+fn is_believed(state: &UploadState) -> bool {
+    state.offset == 0 || state.boot == boot() || state.boot == DURABLE
 }
 
 /// Whether the acknowledged bytes are those that were hashed, when another run of the machine wrote them.
 fn check_earlier(file: &File, path: &Path, state: &UploadState) -> Result<(), BlobError> {
-    if is_of_this_run(state) {
+    if is_believed(state) {
         return Ok(());
     }
     let lost = || BlobError::UploadLost { found: 0, expected: state.offset };

@@ -80,7 +80,11 @@ impl Search {
             for child in likely_first(index.manifests) {
                 let name = ManifestName::Digest(child.digest);
                 if self.registry.inner.reads.named(&self.repository, &name).await?.is_some() {
-                    continue;
+                    // Another search may have brought it meanwhile.
+                    match self.manifest(&child.digest).await? {
+                        Some(image @ Manifest::Image(_)) if names(&image, &self.digest) => return Ok(true),
+                        _ => continue,
+                    }
                 }
                 if left == 0 {
                     return trouble.map_or(Ok(false), Err);

@@ -260,7 +260,7 @@ impl Fetch {
     }
 
     async fn bring(&self, told: &watch::Sender<Progress>) -> Result<(), Trouble> {
-        let _turn = self.registry.turn(&self.cache, |turns| &turns.fetches).await?;
+        let _turn = self.registry.fetch_turn(&self.cache).await;
         let mut is_given = false;
         loop {
             let key = (self.cache.settings.bearer(), self.digest, self.size);

@@ -97,8 +97,19 @@ impl Registry {
         };
         let key = (cache.id, key.0, key.1);
         let turn = self.turn(&cache, |turns| &turns.errands);
-        let asked =
-            self.inner.errands.join_in_turn(&self.inner.tasks, key, turn, Box::pin(errand.run())).await;
+        let asked = self.inner.errands.join_in_turn(&self.inner.tasks, key, turn, Box::pin(errand.run()));
+        tokio::pin!(asked);
+        let asked = loop {
+            tokio::select! {
+                asked = &mut asked => break asked,
+                // Others may have brought it while this waited for a turn; and what is here need not wait for one.
+                () = tokio::time::sleep(Duration::from_secs(limit::LOOK_AGAIN_SECONDS)) => {
+                    if self.inner.reads.named(repository, name).await?.is_some() && held.is_none() {
+                        return Ok(Some(Served::Joined));
+                    }
+                }
+            }
+        };
         let (outcome, part) = asked.unwrap_or_else(|problem| (Outcome::Away(problem), Part::Began));
         match outcome {
             Outcome::Same => Ok(Some(Served::Checked)),

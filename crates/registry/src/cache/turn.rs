@@ -65,15 +65,23 @@ pub(crate) struct Turn {
 
 /// The turn of an upstream and that of all; `None` when they do not come in time.
 async fn turn(own: &Arc<Semaphore>, all: &Arc<Semaphore>, patience: Duration) -> Option<Turn> {
+    timeout(patience, any_turn(own, all)).await.ok()?
+}
+
+/// The turn of an upstream and that of all, whenever they come. They are never closed.
+async fn any_turn(own: &Arc<Semaphore>, all: &Arc<Semaphore>) -> Option<Turn> {
     // Its own first: who waits for a slow upstream takes no turn from others.
-    let turn = async {
-        let own = own.clone().acquire_owned().await.ok()?;
-        Some(Turn { _own: own, _all: all.clone().acquire_owned().await.ok()? })
-    };
-    timeout(patience, turn).await.ok()?
+    let own = own.clone().acquire_owned().await.ok()?;
+    Some(Turn { _own: own, _all: all.clone().acquire_owned().await.ok()? })
 }
 
 impl Registry {
+    /// A turn to fetch a blob. Each that is taken ends, or brings bytes at a pace: many large blobs wait for one another
+    /// for long, and none for ever.
+    pub(super) async fn fetch_turn(&self, cache: &Cache) -> Option<Turn> {
+        any_turn(&cache.turns.fetches, &self.inner.turns.fetches).await
+    }
+
     /// A turn of a cache for what `of` says.
     pub(super) async fn turn(
         &self,

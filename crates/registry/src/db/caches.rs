@@ -135,7 +135,8 @@ pub(crate) async fn put_off_fill(
     due: Timestamp,
 ) -> Result<(), DbError> {
     tx.execute(
-        "UPDATE registry_cached SET due = $3 WHERE repository = $1 AND digest = $2 AND filled = 0",
+        "UPDATE registry_cached SET due = $3 WHERE repository = $1 AND digest = $2 AND filled = 0
+           AND (due IS NULL OR due < $3)",
         args![repository.as_str(), &digest.to_string(), due.as_micros()],
     )
     .await

@@ -400,8 +400,10 @@ pub(crate) async fn settle_outgoing(
     };
     if changed == 0 {
         tx.wake(BELL);
+        // Whoever has it in hand ends late as well, and what is there is looked at when its hold is over.
         let sql =
-            "UPDATE registry_outgoing SET due = $4 WHERE replication = $1 AND repository = $2 AND name = $3";
+            "UPDATE registry_outgoing SET epoch = epoch + 1, due = CASE WHEN due > $4 THEN due ELSE $4 END
+             WHERE replication = $1 AND repository = $2 AND name = $3";
         tx.execute(sql, args![replication, repository, &name, now.as_micros()]).await?;
     }
     Ok(true)

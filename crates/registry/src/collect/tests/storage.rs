@@ -36,7 +36,7 @@ use crate::{
 db_tests!(super::ROOMS; what_was_written_to_meanwhile_is_not_ended, who_asks_waits_for_what_is_being_cut, who_asks_is_told_of_what_was_acknowledged, damage_is_found_and_healed_by_a_push, a_missing_file_is_no_endless_500,
     orphans_are_told_of_and_removed, a_crash_before_the_row_leaves_an_orphan, scrubbing_finds_rot,
     verification_is_in_pages, why_it_is_here, what_would_go, files_from_before_are_read_replaced_and_removed,
-    what_is_whole_again_is_served, a_disk_that_is_away_marks_nothing, what_many_have_is_explained_to_each);
+    what_is_whole_again_is_served, a_disk_that_is_away_marks_nothing, what_a_power_failure_took_ends_the_upload, what_many_have_is_explained_to_each);
 
 impl Still {
     /// The path of a blob's only file.
@@ -73,6 +73,44 @@ impl Still {
 
     async fn explain(&self, digest: &Digest) -> Value {
         self.registry().explain(&Identity::operator(0), digest).await.expect("explained")
+    }
+}
+
+/// Whoever sent it is told once, and begins anew.
+async fn what_a_power_failure_took_ends_the_upload(test: TestDb) {
+    let still = Still::new(test).await;
+    let client = &still.client;
+    for (asks, is_whole) in [("PATCH", true), ("PATCH", false), ("PUT", false), ("GET", false)] {
+        let location = client.begin("a").await;
+        let chunk = vec![7; 600_000];
+        assert_eq!(client.send("PATCH", &location, &[], chunk.clone()).await.status, StatusCode::ACCEPTED);
+        let (id, _) = db::oldest_uploads(still.registry().db(), "operator").await.expect("read")[0];
+        let path = still.world.test.path().join("uploads/registry").join(id.to_string());
+        still.alter("UPDATE registry_uploads SET boot = 'the run before'".to_owned()).await;
+        let mut bytes = std::fs::read(&path).expect("a file");
+        if !is_whole {
+            bytes[4096..8192].fill(0);
+        }
+        if asks == "GET" {
+            // Of a request that was cut.
+            bytes.extend([7; 1_000]);
+        }
+        std::fs::write(&path, &bytes).expect("written");
+        let query = if asks == "PUT" {
+            format!("{location}?digest={}", Digest::sha256(&chunk))
+        } else {
+            location.clone()
+        };
+        let answer = client.send(asks, &query, &[], if asks == "PATCH" { vec![7; 5] } else { vec![] }).await;
+        if is_whole {
+            assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+            assert_eq!(client.get(&location).await.header("range"), "0-600004");
+            client.send("DELETE", &location, &[], "").await;
+            continue;
+        }
+        assert_eq!(answer.code(), "BLOB_UPLOAD_UNKNOWN", "{asks}: {}", answer.text());
+        assert_eq!(client.get(&location).await.code(), "BLOB_UPLOAD_UNKNOWN", "{asks}");
+        assert!(!path.exists(), "{asks}");
     }
 }
 
