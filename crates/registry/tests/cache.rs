@@ -21,7 +21,8 @@ db_tests!(super::ROOMS; an_image_is_pulled_through, a_real_registry_is_pulled_th
     an_upstream_that_fails_is_left_alone, a_tag_is_asked_for_once_in_its_time, a_tag_moves_with_its_upstream,
     a_tag_that_is_gone_is_gone, what_was_deleted_comes_back, an_immutable_tag_stays, proxy_ns_ssrf, a_mirror_may_name_the_prefix, a_cache_takes_no_pushes, caches_are_bounded,
     what_is_not_there_is_not_found, an_absent_manifest_is_asked_for_now_and_then, so_many_manifests_are_asked_for_at_once,
-    so_many_blobs_are_searched_for_at_once, who_has_gone_asks_for_nothing, another_upstream_is_asked_at_once, an_errand_to_another_upstream_counts_for_nothing);
+    so_many_blobs_are_searched_for_at_once, who_waits_for_a_turn_sees_that_it_came,
+    who_has_gone_asks_for_nothing, another_upstream_is_asked_at_once, an_errand_to_another_upstream_counts_for_nothing);
 
 /// A time that stands still.
 pub(crate) async fn still(mut test: TestDb) -> (World, Arc<FixedClock>) {
@@ -651,6 +652,35 @@ async fn so_many_blobs_are_searched_for_at_once(test: TestDb) {
         (0..=limit::CACHE_SEARCHES).map(hang).collect()
     })
     .await;
+}
+
+/// Another server's turn is as good: who waits looks again, every [`limit::LOOK_AGAIN_SECONDS`].
+async fn who_waits_for_a_turn_sees_that_it_came(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    upstream.cached(&world, json!({})).await;
+    let mut held = Vec::new();
+    for tag in 0..limit::CACHE_ERRANDS {
+        upstream.put_image(&format!("a:{tag}"), &[b"layer"]);
+        let (drops, source) = tokio::sync::mpsc::channel(1);
+        upstream.fault(&format!("GET /v2/a/manifests/{tag}"), Fault::Drip(source));
+        let client = world.operator();
+        let asking = tokio::spawn(async move { client.get(&format!("/v2/hub/a/manifests/{tag}")).await });
+        held.push((drops, asking));
+    }
+    let asked = || {
+        (0..limit::CACHE_ERRANDS)
+            .filter(|tag| upstream.count(&format!("GET /v2/a/manifests/{tag}")) > 0)
+            .count()
+    };
+    until(async || asked() == limit::CACHE_ERRANDS).await;
+    upstream.put_image("a:new", &[b"new"]);
+    let client = world.operator();
+    let waits = tokio::spawn(async move { client.get("/v2/hub/a/manifests/new").await.status });
+    assert_eq!(world.replica(|_| {}).get("/v2/hub/a/manifests/new").await.status, StatusCode::OK);
+    assert_eq!(waits.await.expect("answered"), StatusCode::OK);
+    assert_eq!(upstream.count("GET /v2/a/manifests/new"), 1, "by the other");
+    assert!(held.iter().all(|(_, asking)| !asking.is_finished()), "no turn came");
+    held.iter().for_each(|(_, asking)| asking.abort());
 }
 
 async fn who_has_gone_asks_for_nothing(test: TestDb) {
