@@ -108,6 +108,9 @@ mod tests {
             && limit::CACHE_FILLS * limit::FILLS_PER_IMAGE < limit::CACHE_FETCHES
     );
 
+    /// Who waits has looked whether it is needed before it is given up.
+    const _: () = assert!(limit::LOOK_AGAIN_SECONDS < limit::TURN_SECONDS);
+
     #[tokio::test(start_paused = true)]
     async fn a_turn_comes_in_time_or_not_at_all() {
         for (own, all) in [(0, 1), (1, 0)] {
