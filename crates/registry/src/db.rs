@@ -79,9 +79,9 @@ pub(crate) use mirrors::{
 use referrers::insert_referrer;
 pub(crate) use referrers::{ReferrerRow, Unlisted, annotations, manifests_among, referrers, referring};
 pub(crate) use replications::{
-    Claimed, OutgoingKey, ReplicationRow, Settled, behind, claim_outgoing, count_replications, due_outgoing,
-    gone_manifests, gone_tag, hold_outgoing, is_so, note_sent, outgoing_page, prefix_of, put_replication,
-    remove_replication, replications, seed, seed_again, send, settle_outgoing,
+    Claimed, OutgoingKey, ReplicationRow, Settled, There, behind, claim_outgoing, count_replications,
+    due_outgoing, gone_manifests, gone_tag, hold_outgoing, is_so, note_sent, outgoing_page, prefix_of,
+    put_replication, remove_replication, replications, seed, seed_again, send, settle_outgoing,
 };
 pub(crate) use retention::{
     count_retention, hold_retention, hold_retention_alone, remove_retention, retention, retention_of,

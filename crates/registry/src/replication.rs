@@ -4,6 +4,7 @@
 //! then, not at what it was. Nothing is sent that the gate does not let a client pull.
 
 mod send;
+mod trouble;
 mod work;
 
 use std::{fmt, str::FromStr};

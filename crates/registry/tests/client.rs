@@ -12,7 +12,7 @@ use seaworthy_model::{Actor, ErrorCode, Problem};
 use seaworthy_oci::{Algorithm, Digest, Hasher, RepoName};
 use seaworthy_registry::{Door, PullGate, Refusal, Registry, RegistryConfig, SparseIndexes, UpstreamAccess};
 use seaworthy_seal::Seal;
-use seaworthy_store::{Blobs, schema::RoomSchema};
+use seaworthy_store::{Blobs, args, schema::RoomSchema};
 use seaworthy_testkit::TestDb;
 use tower::ServiceExt as _;
 
@@ -120,6 +120,14 @@ impl World {
         change(&mut config);
         let registry = Registry::new(config);
         Client { router: seaworthy_registry::router(registry).layer(Extension(Identity::operator(0))) }
+    }
+
+    /// Rows as no request makes them.
+    pub(crate) async fn alter(&self, sql: String) {
+        let sql: &'static str = sql.leak();
+        let done =
+            self.test.db.upkeep((), move |(), tx| Box::pin(async move { tx.execute(sql, args![]).await }));
+        done.await.map_err(|error: seaworthy_store::DbError| error).expect("changed");
     }
 
     pub(crate) fn operator(&self) -> Client {

@@ -27,6 +27,7 @@ mod protocol;
 mod queries;
 mod referrers;
 mod replication;
+mod replication_deletions;
 mod rules;
 mod uploads;
 mod upstream;

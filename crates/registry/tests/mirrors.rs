@@ -35,14 +35,7 @@ async fn looked(world: &World) -> Vec<MirrorShown> {
 }
 
 async fn again(world: &World) {
-    let sql = "UPDATE registry_mirrors SET due = 0, looked_at = NULL, error = NULL";
-    world
-        .test
-        .db
-        .upkeep((), move |(), tx| Box::pin(async move { tx.execute(sql, args![]).await.map(|_| ()) }))
-        .await
-        .map_err(|error: seaworthy_store::DbError| error)
-        .expect("changed");
+    world.alter("UPDATE registry_mirrors SET due = 0, looked_at = NULL, error = NULL".to_owned()).await;
     world.test.db.bell("mirrors").notify_waiters();
 }
 

@@ -20,16 +20,15 @@ use crate::{
     upstream::{Upstream, until},
 };
 
-db_tests!(super::ROOMS; all_of_it_is_there_and_stays_so, tags_and_prefixes_choose, deletions_go_along_if_they_may,
+db_tests!(super::ROOMS; all_of_it_is_there_and_stays_so, tags_and_prefixes_choose,
     what_nobody_may_pull_is_not_sent, what_refers_comes_later, a_tag_that_moves_while_it_is_sent,
     a_registry_that_is_away_gets_it_later, what_it_answers_is_not_believed, it_signs_in_for_pushing,
     a_killed_server_leaves_it_to_the_next, replications_need_their_rights, replications_are_bounded,
-    what_is_locked_stays, one_that_is_made_anew_begins_anew, what_others_put_there_stays, late_images_of_an_index_follow,
-    a_tag_of_another_algorithm_keeps_it, so_many_are_sent_at_once, however_many_tags_there_are, one_repository_holds_up_no_other, a_deletion_outlives_a_signature_that_is_refused, a_deletion_outlives_another_password,
-    a_deletion_outlives_what_stands_in_front, a_deletion_outlives_a_killed_server, one_referrer_holds_up_no_other, what_ends_late_is_looked_at_again, questions_are_those_of_a_pusher, what_came_from_an_upstream_is_sent_when_it_is_whole, quarantine_holds_it_back);
+    what_is_locked_stays, one_that_is_made_anew_begins_anew, late_images_of_an_index_follow,
+    a_tag_of_another_algorithm_keeps_it, so_many_are_sent_at_once, however_many_tags_there_are, one_repository_holds_up_no_other, one_referrer_holds_up_no_other, questions_are_those_of_a_pusher, what_came_from_an_upstream_is_sent_when_it_is_whole, quarantine_holds_it_back);
 
 /// Sends in the background until it is dropped.
-fn run(world: &World) -> DropGuard {
+pub(crate) fn run(world: &World) -> DropGuard {
     let cancel = CancellationToken::new();
     tokio::spawn(world.registry.clone().replicating(cancel.clone()));
     cancel.drop_guard()
@@ -42,11 +41,11 @@ fn wish(to: SocketAddr, more: &Value) -> NewReplication {
     serde_json::from_value(new).expect("a replication")
 }
 
-async fn set(world: &World, to: SocketAddr, more: Value) {
+pub(crate) async fn set(world: &World, to: SocketAddr, more: Value) {
     world.registry.set_replication(&Identity::operator(0), &wish(to, &more)).await.expect("set");
 }
 
-fn edge() -> ReplicationName {
+pub(crate) fn edge() -> ReplicationName {
     "edge".parse().expect("a name")
 }
 
@@ -54,12 +53,12 @@ async fn shown(world: &World) -> ReplicationShown {
     world.registry.replications(&Identity::operator(0)).await.expect("shown").remove(0)
 }
 
-async fn rows(world: &World) -> Vec<Outgoing> {
+pub(crate) async fn rows(world: &World) -> Vec<Outgoing> {
     world.registry.outgoing(&Identity::operator(0), &edge(), ("", ""), false).await.expect("rows")
 }
 
 /// Waits until everything is there.
-async fn settled(world: &World) {
+pub(crate) async fn settled(world: &World) {
     until(async || {
         let shown = shown(world).await;
         !shown.is_seeding && shown.waiting == 0
@@ -68,16 +67,16 @@ async fn settled(world: &World) {
 }
 
 /// Waits until something failed, and says why.
-async fn failed(world: &World) -> String {
+pub(crate) async fn failed(world: &World) -> String {
     until(async || shown(world).await.failed > 0).await;
     rows(world).await.into_iter().find_map(|row| row.error).expect("a reason")
 }
 
-async fn again(world: &World) {
+pub(crate) async fn again(world: &World) {
     world.registry.run_replication(&Identity::operator(0), &edge()).await.expect("run");
 }
 
-async fn digest_of(client: &Client, name: &str) -> Option<String> {
+pub(crate) async fn digest_of(client: &Client, name: &str) -> Option<String> {
     let (repository, tag) = name.split_once(':').expect("a tag");
     let answer = client.get(&format!("/v2/{repository}/manifests/{tag}")).await;
     (answer.status == StatusCode::OK).then(|| answer.header("docker-content-digest").to_owned())
@@ -98,7 +97,7 @@ async fn put(client: &Client, repository: &str, name: &str, media_type: &str, ma
     Digest::sha256(manifest.as_bytes())
 }
 
-async fn refer(client: &Client, repository: &str, subject: &Digest, kind: &str) -> Digest {
+pub(crate) async fn refer(client: &Client, repository: &str, subject: &Digest, kind: &str) -> Digest {
     client.put_blob(repository, b"{}").await;
     let manifest = artifact(subject, kind, "{}");
     let digest = Digest::sha256(manifest.as_bytes());
@@ -191,34 +190,6 @@ async fn tags_and_prefixes_choose(test: TestDb) {
     assert_eq!(far.writes(), [""; 0], "the same names in the same registry: all there");
     let rows = rows(&world).await;
     assert!(rows.iter().all(|row| row.name.starts_with('w')) && rows.len() == 2, "{rows:#?}");
-}
-
-async fn deletions_go_along_if_they_may(test: TestDb) {
-    let world = World::new(test).await;
-    let (client, far) = (world.operator(), Far::of(&world).await);
-    for tag in ["1", "2", "3"] {
-        client.put_image(&format!("prod/web:{tag}"), &[tag.as_bytes()]).await;
-    }
-    set(&world, far.address, json!({})).await;
-    let _running = run(&world);
-    settled(&world).await;
-    let delete = async |name: &str| {
-        let answer = client.send("DELETE", &format!("/v2/prod/web/manifests/{name}"), &[], "").await;
-        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
-    };
-    delete("1").await;
-    until(async || rows(&world).await.len() == 2).await;
-    assert!(digest_of(&client, "mirror/web:1").await.is_some(), "a copy outlives what it was made of");
-    set(&world, far.address, json!({"deletions": true})).await;
-    settled(&world).await;
-    delete("2").await;
-    until(async || digest_of(&client, "mirror/web:2").await.is_none()).await;
-    let digest = digest_of(&client, "prod/web:3").await.expect("there");
-    delete(&digest).await;
-    until(async || digest_of(&client, "mirror/web:3").await.is_none()).await;
-    settled(&world).await;
-    assert!(rows(&world).await.is_empty());
-    assert!(digest_of(&client, "mirror/web:1").await.is_some());
 }
 
 async fn what_nobody_may_pull_is_not_sent(test: TestDb) {
@@ -545,44 +516,6 @@ async fn one_that_is_made_anew_begins_anew(test: TestDb) {
     assert_eq!(rows(&world).await[0].digest, Some(image));
 }
 
-async fn what_others_put_there_stays(test: TestDb) {
-    let world = World::new(test).await;
-    let (client, far) = (world.operator(), Far::of(&world).await);
-    let (image, _) = client.put_image("prod/web:1", &[b"layer"]).await;
-    client.put_image("prod/web:2", &[b"other"]).await;
-    set(&world, far.address, json!({"deletions": true})).await;
-    let _running = run(&world);
-    settled(&world).await;
-    let delete = async |tag: &str| {
-        let answer = client.send("DELETE", &format!("/v2/prod/web/manifests/{tag}"), &[], "").await;
-        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
-    };
-    // Somebody moved it there.
-    let (theirs, _) = client.put_image("mirror/web:1", &[b"theirs"]).await;
-    delete("1").await;
-    until(async || rows(&world).await.len() == 1).await;
-    assert_eq!(digest_of(&client, "mirror/web:1").await, Some(theirs.to_string()));
-    // What stands in front of it knows nothing of it.
-    far.fault("DELETE /v2/mirror/web/manifests/2", Fault::Status(404));
-    delete("2").await;
-    assert!(failed(&world).await.contains("does not have it"));
-    again(&world).await;
-    settled(&world).await;
-    assert_eq!(digest_of(&client, "mirror/web:2").await, None);
-    // Where nothing was put yet nothing is deleted.
-    client.put_image("prod/web:3", &[b"layer"]).await;
-    until(async || digest_of(&client, "mirror/web:3").await.is_some()).await;
-    settled(&world).await;
-    let (third, _) = client.put_image("other/web:3", &[b"layer"]).await;
-    world.gate.0.lock().expect("lock").insert(("prod/web".to_owned(), image), "blocked");
-    world.gate.0.lock().expect("lock").insert(("prod/web".to_owned(), third), "blocked");
-    set(&world, far.address, json!({"deletions": true, "remote_prefix": "other"})).await;
-    assert!(failed(&world).await.ends_with("is blocked"));
-    delete("3").await;
-    until(async || rows(&world).await.is_empty()).await;
-    assert_eq!(digest_of(&client, "other/web:3").await, Some(third.to_string()));
-}
-
 async fn late_images_of_an_index_follow(test: TestDb) {
     let world = World::new(test).await;
     let (client, far) = (world.operator(), Far::of(&world).await);
@@ -752,152 +685,8 @@ async fn quarantine_holds_it_back(test: TestDb) {
     assert_eq!(digest_of(&client, "mirror/web:1").await, Some(image.to_string()));
 }
 
-async fn delete(client: &Client, name: &str) {
-    let (repository, tag) = name.split_once(':').expect("a tag");
-    let answer = client.send("DELETE", &format!("/v2/{repository}/manifests/{tag}"), &[], "").await;
-    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
-}
-
-async fn row(world: &World, name: &str) -> Option<Outgoing> {
+pub(crate) async fn row(world: &World, name: &str) -> Option<Outgoing> {
     rows(world).await.into_iter().find(|row| row.name == name)
-}
-
-/// Has all that was claimed due.
-async fn due_now(world: &World) {
-    let sql = "UPDATE registry_outgoing SET due = 0 WHERE due IS NOT NULL";
-    world
-        .test
-        .db
-        .upkeep((), move |(), tx| Box::pin(async move { tx.execute(sql, args![]).await.map(|_| ()) }))
-        .await
-        .map_err(|error: seaworthy_store::DbError| error)
-        .expect("changed");
-}
-
-async fn a_deletion_outlives_a_signature_that_is_refused(test: TestDb) {
-    let world = World::new(test).await;
-    let (client, far) = (world.operator(), Far::of(&world).await);
-    let (image, _) = client.put_image("prod/web:1", &[b"layer"]).await;
-    let signature = refer(&client, "prod/web", &image, "application/a.signature").await;
-    let call = format!("PUT /v2/mirror/web/manifests/{signature}");
-    for _ in 0..100 {
-        far.fault(&call, Fault::Status(400));
-    }
-    set(&world, far.address, json!({"deletions": true})).await;
-    let _running = run(&world);
-    until(async || row(&world, "1").await.is_some_and(|row| row.error.is_some())).await;
-    let there = row(&world, "1").await.expect("a row");
-    assert!(there.error.is_some_and(|error| error.contains("400")));
-    assert_eq!(there.digest, Some(image));
-    delete(&client, "prod/web:1").await;
-    until(async || digest_of(&client, "mirror/web:1").await.is_none()).await;
-    // What it asks for is done.
-    world.registry.remove_replication(&Identity::operator(0), &edge()).await.expect("removed");
-    let (other, _) = client.put_image("prod/web:2", &[b"other"]).await;
-    let signature = refer(&client, "prod/web", &other, "application/a.signature").await;
-    far.fault(&format!("PUT /v2/mirror/web/manifests/{signature}"), Fault::Busy(600));
-    let asked_at = world.test.db.now();
-    set(&world, far.address, json!({"deletions": true})).await;
-    until(async || row(&world, "2").await.is_some_and(|row| row.error.is_some())).await;
-    let there = row(&world, "2").await.expect("a row");
-    assert!(there.due.is_some_and(|due| due >= asked_at.plus_seconds(600)), "{there:?}");
-    assert_eq!(there.digest, Some(other));
-}
-
-async fn a_deletion_outlives_another_password(test: TestDb) {
-    let world = World::new(test).await;
-    let (client, far) = (world.operator(), Far::of(&world).await);
-    client.put_image("prod/web:1", &[b"layer"]).await;
-    client.put_image("prod/web:2", &[b"layer"]).await;
-    let login = |password: &str| json!({"deletions": true, "username": "we", "password": password});
-    set(&world, far.address, login("old")).await;
-    let running = run(&world);
-    settled(&world).await;
-    drop(running);
-    far.lock().down = Some(401);
-    delete(&client, "prod/web:1").await;
-    set(&world, far.address, login("new")).await;
-    far.lock().down = None;
-    let running = run(&world);
-    until(async || digest_of(&client, "mirror/web:1").await.is_none()).await;
-    settled(&world).await;
-    drop(running);
-    // Elsewhere nothing was put, whatever is there by that name.
-    for more in [json!({"remote_prefix": "moved"}), json!({"prefix": "prod/web", "remote_prefix": "moved"})] {
-        let mut settings = login("new");
-        settings.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-        set(&world, far.address, settings).await;
-        assert!(row(&world, "2").await.is_some_and(|row| row.digest.is_none()), "{more}");
-        let running = run(&world);
-        settled(&world).await;
-        assert!(row(&world, "2").await.is_some_and(|row| row.digest.is_some()), "{more}");
-        drop(running);
-    }
-}
-
-async fn a_deletion_outlives_what_stands_in_front(test: TestDb) {
-    let world = World::new(test).await;
-    let (client, far) = (world.operator(), Far::of(&world).await);
-    client.put_image("prod/web:1", &[b"layer"]).await;
-    set(&world, far.address, json!({"deletions": true})).await;
-    let _running = run(&world);
-    settled(&world).await;
-    far.lock().down = Some(404);
-    delete(&client, "prod/web:1").await;
-    assert!(failed(&world).await.contains("does not have it"));
-    far.lock().down = None;
-    again(&world).await;
-    settled(&world).await;
-    assert_eq!(digest_of(&client, "mirror/web:1").await, None);
-    // A registry that says so is right.
-    client.put_image("prod/web:2", &[b"layer"]).await;
-    until(async || row(&world, "2").await.is_some_and(|row| row.done_at.is_some())).await;
-    delete(&client, "mirror/web:2").await;
-    delete(&client, "prod/web:2").await;
-    until(async || rows(&world).await.is_empty()).await;
-}
-
-/// After it put a tag there, and before it noted that; whether something was there before or not.
-async fn a_deletion_outlives_a_killed_server(test: TestDb) {
-    let world = World::new(test).await;
-    let (client, far) = (world.operator(), Far::of(&world).await);
-    client.put_image("prod/web:2", &[b"before"]).await;
-    set(&world, far.address, json!({"deletions": true})).await;
-    let running = run(&world);
-    settled(&world).await;
-    drop(running);
-    for tag in ["1", "2"] {
-        let (image, _) = client.put_image(&format!("prod/web:{tag}"), &[b"layer"]).await;
-        let done = Arc::new(Notify::new());
-        far.fault(&format!("PUT /v2/mirror/web/manifests/{tag}"), Fault::Mute(done.clone()));
-        let running = run(&world);
-        done.notified().await;
-        drop(running);
-        let name = format!("mirror/web:{tag}");
-        assert_eq!(digest_of(&client, &name).await, Some(image.to_string()));
-        delete(&client, &format!("prod/web:{tag}")).await;
-        due_now(&world).await;
-        let running = run(&world);
-        until(async || digest_of(&client, &name).await.is_none()).await;
-        settled(&world).await;
-        drop(running);
-    }
-    // One that was not put there: what was before is deleted.
-    client.put_image("prod/web:3", &[b"before"]).await;
-    let running = run(&world);
-    settled(&world).await;
-    drop(running);
-    client.put_image("prod/web:3", &[b"after"]).await;
-    let waits = Arc::new(Notify::new());
-    let never = Arc::new(Notify::new());
-    far.fault("PUT /v2/mirror/web/manifests/3", Fault::Wait(waits.clone(), never));
-    let running = run(&world);
-    waits.notified().await;
-    drop(running);
-    delete(&client, "prod/web:3").await;
-    due_now(&world).await;
-    let _running = run(&world);
-    until(async || digest_of(&client, "mirror/web:3").await.is_none()).await;
 }
 
 async fn one_referrer_holds_up_no_other(test: TestDb) {
@@ -925,48 +714,6 @@ async fn one_referrer_holds_up_no_other(test: TestDb) {
     again(&world).await;
     settled(&world).await;
     assert!(is_there(&referrers[0]).await);
-}
-
-/// As by another server, which took longer: its image is there last, or the tag is deleted that was put there meanwhile.
-async fn what_ends_late_is_looked_at_again(test: TestDb) {
-    let world = World::new(test).await;
-    let (client, far) = (world.operator(), Far::of(&world).await);
-    client.put_image("prod/web:1", &[b"first"]).await;
-    let newer = async |digest: Digest| {
-        let sql = "UPDATE registry_outgoing SET due = NULL, tries = 0, epoch = epoch + 1, error = NULL, sent = NULL,
-             digest = $1";
-        let done = world.test.db.upkeep(digest.to_string(), move |digest, tx| {
-            Box::pin(async move { tx.execute(sql, args![digest]).await.map(|_| ()) })
-        });
-        done.await.map_err(|error: seaworthy_store::DbError| error).expect("changed");
-    };
-    let put = "PUT /v2/mirror/web/manifests/1";
-    let puts = || far.lock().calls.iter().filter(|(call, _)| call == put).count();
-    let is_second = async |second: Digest| {
-        settled(&world).await;
-        assert_eq!(digest_of(&client, "mirror/web:1").await, Some(second.to_string()));
-        let row = row(&world, "1").await.expect("a row");
-        assert_eq!((row.digest, row.error), (Some(second), None));
-    };
-    let (waits, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    far.fault(put, Fault::Wait(waits.clone(), go.clone()));
-    set(&world, far.address, json!({"deletions": true})).await;
-    let _running = run(&world);
-    waits.notified().await;
-    let (second, manifest) = client.put_image("prod/web:1", &[b"second"]).await;
-    client.put_image("mirror/web:1", &[b"second"]).await;
-    newer(second).await;
-    go.notify_one();
-    until(async || puts() == 2).await;
-    is_second(second).await;
-    far.fault("DELETE /v2/mirror/web/manifests/1", Fault::Wait(waits.clone(), go.clone()));
-    delete(&client, "prod/web:1").await;
-    waits.notified().await;
-    client.put_manifest("prod/web", "1", &manifest).await;
-    newer(second).await;
-    go.notify_one();
-    until(async || puts() == 3).await;
-    is_second(second).await;
 }
 
 /// A registry may keep from others whether something is there.

@@ -77,14 +77,6 @@ impl Still {
         self.world.test.db.fetch_optional(sql, args![&digest.to_string()]).await.expect("query")
     }
 
-    /// Rows as no push makes them.
-    async fn alter(&self, sql: String) {
-        let sql: &'static str = sql.leak();
-        let db = &self.world.test.db;
-        let done = db.upkeep((), move |(), tx| Box::pin(async move { tx.execute(sql, args![]).await })).await;
-        done.map_err(|error: seaworthy_store::DbError| panic!("{error:?}")).ok();
-    }
-
     /// Files of a blob.
     fn copies(&self, digest: &Digest) -> usize {
         let folder = self.world.test.path().join("blobs/registry/sha256").join(&digest.hex()[..2]);

@@ -34,17 +34,34 @@ pub(crate) struct Claimed {
     pub(crate) epoch: i64,
     /// What is there.
     pub(crate) there: Option<Digest>,
+    /// Whether that stood there already.
+    pub(crate) is_found: bool,
     /// What may be there instead: nobody heard what came of sending it.
     pub(crate) sent: Option<Digest>,
+}
+
+impl Claimed {
+    /// What was put there, as far as anybody knows.
+    pub(crate) fn put(&self) -> impl Iterator<Item = Digest> {
+        self.there.filter(|_| !self.is_found).into_iter().chain(self.sent)
+    }
+}
+
+/// What is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct There {
+    pub(crate) digest: Digest,
+    /// It stood there already: somebody else put it.
+    pub(crate) is_found: bool,
 }
 
 /// How an attempt ended.
 #[derive(Clone, Debug)]
 pub(crate) enum Settled {
     /// It is there.
-    Done(Digest),
+    Done(There),
     /// It is not, or something that belongs to it is not.
-    Failed { error: String, due: Timestamp, there: Option<Digest> },
+    Failed { error: String, due: Timestamp, there: Option<There> },
     /// It is no concern of the replication any more.
     Forgotten,
 }
@@ -99,8 +116,7 @@ pub(crate) async fn put_replication(tx: &mut Tx<'_>, row: &ReplicationRow) -> Re
     )
     .await?;
     if !before.is_some_and(|before| before.is_to_same_place(&row.settings)) {
-        let sql =
-            "UPDATE registry_outgoing SET digest = NULL, sent = NULL, done_at = NULL WHERE replication = $1";
+        let sql = "UPDATE registry_outgoing SET digest = NULL, found = NULL, sent = NULL, done_at = NULL WHERE replication = $1";
         tx.execute(sql, args![name]).await?;
     }
     due_again(tx, name, row.changed_at).await
@@ -286,7 +302,7 @@ pub(crate) async fn claim_outgoing(
         .fetch_optional(
             "UPDATE registry_outgoing SET due = $5, tries = tries + 1, epoch = epoch + 1
              WHERE replication = $1 AND repository = $2 AND name = $3 AND due <= $4
-             RETURNING tries, epoch, digest, sent",
+             RETURNING tries, epoch, digest, found, sent",
             args![
                 &key.replication,
                 key.repository.as_str(),
@@ -298,8 +314,13 @@ pub(crate) async fn claim_outgoing(
         .await?;
     let digest = |row: &Row, at| Ok::<_, DbError>(row.text_opt(at)?.and_then(|digest| digest.parse().ok()));
     row.map(|row| {
-        let (there, sent) = (digest(&row, 2)?, digest(&row, 3)?);
-        Ok(Claimed { tries: row.int(0)? - 1, epoch: row.int(1)?, there, sent })
+        Ok(Claimed {
+            tries: row.int(0)? - 1,
+            epoch: row.int(1)?,
+            there: digest(&row, 2)?,
+            is_found: row.int_opt(3)?.is_some(),
+            sent: digest(&row, 4)?,
+        })
     })
     .transpose()
 }
@@ -314,7 +335,8 @@ pub(crate) async fn note_sent(
     let found = found.map(Digest::to_string);
     let changed = tx
         .execute(
-            "UPDATE registry_outgoing SET digest = CASE WHEN sent = $5 THEN sent ELSE digest END, sent = $6
+            "UPDATE registry_outgoing SET digest = CASE WHEN sent = $5 THEN sent ELSE digest END,
+                 found = CASE WHEN sent = $5 THEN NULL ELSE found END, sent = $6
              WHERE replication = $1 AND repository = $2 AND name = $3 AND epoch = $4",
             args![
                 &key.replication,
@@ -360,19 +382,29 @@ pub(crate) async fn settle_outgoing(
     }
     let (replication, repository, name) = (&key.replication, key.repository.as_str(), key.name.to_string());
     let changed = match settled {
-        Settled::Done(digest) => {
+        Settled::Done(there) => {
             tx.execute(
-                "UPDATE registry_outgoing SET due = NULL, tries = 0, error = NULL, digest = $5, sent = NULL,
-                     done_at = $6
+                "UPDATE registry_outgoing SET due = NULL, tries = 0, error = NULL, digest = $5, found = $7,
+                     sent = NULL, done_at = $6
                  WHERE replication = $1 AND repository = $2 AND name = $3 AND epoch = $4",
-                args![replication, repository, &name, epoch, &digest.to_string(), now.as_micros()],
+                args![
+                    replication,
+                    repository,
+                    &name,
+                    epoch,
+                    &there.digest.to_string(),
+                    now.as_micros(),
+                    there.is_found.then_some(1_i64),
+                ],
             )
             .await?
         }
         Settled::Failed { error, due, there } => {
-            let there = there.map(|digest| digest.to_string());
+            let is_found = there.is_some_and(|there| there.is_found).then_some(1_i64);
+            let there = there.map(|there| there.digest.to_string());
             tx.execute(
                 "UPDATE registry_outgoing SET due = $6, error = $5, digest = COALESCE($7, digest),
+                     found = CASE WHEN $7 IS NULL THEN found ELSE $9 END,
                      sent = CASE WHEN $7 IS NULL THEN sent ELSE NULL END,
                      done_at = CASE WHEN $7 IS NULL THEN done_at ELSE $8 END
                  WHERE replication = $1 AND repository = $2 AND name = $3 AND epoch = $4",
@@ -385,6 +417,7 @@ pub(crate) async fn settle_outgoing(
                     due.as_micros(),
                     there.as_deref(),
                     now.as_micros(),
+                    is_found,
                 ],
             )
             .await?

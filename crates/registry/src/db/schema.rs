@@ -18,6 +18,7 @@ pub const SCHEMA: RoomSchema = RoomSchema {
         CLUSTERED,
         BOOTS,
         SENT,
+        FOUND,
     ],
 };
 
@@ -410,6 +411,14 @@ const SENT: Migration = Migration {
     steps: &[
         // What was sent there last, as long as nobody knows whether it is there.
         Step::AddColumn("registry_outgoing", Column::text("sent").optional()),
+    ],
+};
+
+const FOUND: Migration = Migration {
+    id: 15,
+    steps: &[
+        // 1 when what is there stood there already: it is not to be deleted there.
+        Step::AddColumn("registry_outgoing", Column::int("found").optional()),
     ],
 };
 

@@ -14,10 +14,10 @@ use seaworthy_access::Identity;
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_oci::{Digest, Hasher, Manifest, RepoName};
 
-use super::ReplicationSettings;
+use super::{ReplicationSettings, trouble::Trouble};
 use crate::{
     Door, Registry, RegistryError,
-    db::{self, Claimed, OutgoingKey},
+    db::{self, Claimed, OutgoingKey, There},
     limit,
     path::ManifestName,
     push::claimed_sizes,
@@ -45,7 +45,7 @@ pub(crate) struct Left {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
     /// It is there, and not all that belongs to it.
-    There { digest: Digest, behind: Behind },
+    There { there: There, behind: Behind },
     /// It was taken away there.
     Gone,
     /// It is no concern of the replication.
@@ -71,58 +71,6 @@ impl Behind {
     }
 }
 
-/// Why it is not there.
-pub(crate) enum Trouble {
-    Far(UpstreamError),
-    Here(RegistryError),
-}
-
-impl From<UpstreamError> for Trouble {
-    fn from(error: UpstreamError) -> Self {
-        Self::Far(error)
-    }
-}
-
-impl<E: Into<RegistryError>> From<E> for Trouble {
-    fn from(error: E) -> Self {
-        Self::Here(error.into())
-    }
-}
-
-impl Trouble {
-    /// In words, at most [`limit::SEND_ERROR_BYTES`].
-    pub(crate) fn reason(&self) -> String {
-        let mut text = match self {
-            Self::Far(error) => seaworthy_store::chain(error),
-            Self::Here(RegistryError::Refused(problem)) => problem.message.clone(),
-            Self::Here(error) => seaworthy_store::chain(error),
-        };
-        let end = text.floor_char_boundary(limit::SEND_ERROR_BYTES);
-        text.truncate(end);
-        text
-    }
-
-    /// For how many seconds the other registry asks to be left alone.
-    pub(crate) fn rest(&self) -> i64 {
-        match self {
-            Self::Far(UpstreamError::Resting { seconds, .. }) => i64::from(*seconds),
-            Self::Far(error) => {
-                error.retry_after().map_or(0, |asked| asked.min(limit::RETRY_AFTER_SECONDS_MAX).into())
-            }
-            Self::Here(_) => 0,
-        }
-    }
-
-    /// True of what is about one manifest alone: it may not leave, or the other registry does not take it.
-    const fn is_refusal(&self) -> bool {
-        match self {
-            Self::Here(error) => matches!(error, RegistryError::Refused(_)),
-            Self::Far(UpstreamError::Resting { .. } | UpstreamError::Forbidden { .. }) => false,
-            Self::Far(error) => !error.is_trouble(),
-        }
-    }
-}
-
 impl Shipment {
     pub(crate) async fn run(&self, left: &Left) -> Result<Sent, Trouble> {
         // The settings may have changed since it was noted.
@@ -141,7 +89,7 @@ impl Shipment {
 
     /// Takes a tag away that is gone here, if it is still what was put there.
     async fn take_away(&self, remote: &RepoName) -> Result<Sent, Trouble> {
-        let put: Vec<Digest> = self.claimed.there.into_iter().chain(self.claimed.sent).collect();
+        let put: Vec<Digest> = self.claimed.put().collect();
         let ManifestName::Tag(_) = &self.key.name else { return Ok(Sent::Nothing) };
         if put.is_empty() || !self.settings.deletions {
             return Ok(Sent::Nothing);
@@ -166,12 +114,13 @@ impl Shipment {
             return Ok(Sent::Nothing);
         }
         let mut behind = Behind::default();
-        let sent = self.send_tree(remote, (&self.key.name, digest), left, &mut behind).await?;
+        let (sent, is_put) = self.send_tree(remote, (&self.key.name, digest), left, &mut behind).await?;
+        let there = There { digest, is_found: !is_put && self.claimed.put().all(|put| put != digest) };
         // It is there, whatever comes of the rest: who deletes it here has it deleted there.
         if let Err(trouble) = self.send_referring(remote, sent, left, &mut behind).await {
             behind.because_of(&trouble);
         }
-        Ok(Sent::There { digest, behind })
+        Ok(Sent::There { there, behind })
     }
 
     /// Sends what refers to manifests that are there, and what refers to that.
@@ -200,7 +149,7 @@ impl Shipment {
                     }
                     let name = ManifestName::Digest(*referrer);
                     match self.send_tree(remote, (&name, *referrer), left, behind).await {
-                        Ok(more) => sent.extend(more),
+                        Ok((more, _)) => sent.extend(more),
                         // It holds up no other.
                         Err(trouble) if trouble.is_refusal() => behind.because_of(&trouble),
                         Err(trouble) => return Err(trouble),
@@ -217,14 +166,14 @@ impl Shipment {
         Ok(())
     }
 
-    /// Sends a manifest, of an index all its images before it; returns all of it.
+    /// Sends a manifest, of an index all its images before it; returns all of it, and whether it was not there itself.
     async fn send_tree(
         &self,
         remote: &RepoName,
         (name, root): (&ManifestName, Digest),
         left: &Left,
         behind: &mut Behind,
-    ) -> Result<Vec<Digest>, Trouble> {
+    ) -> Result<(Vec<Digest>, bool), Trouble> {
         let (mut open, mut seen, mut order) = (vec![(root, false)], BTreeSet::new(), Vec::new());
         let mut blobs = BTreeSet::new();
         while let Some((digest, is_expanded)) = open.pop() {
@@ -256,11 +205,13 @@ impl Shipment {
                 open.extend(index.manifests.iter().map(|child| (child.digest, false)));
             }
         }
+        let mut is_put = false;
         for digest in &order {
             let by_digest = ManifestName::Digest(*digest);
-            self.send(remote, (if *digest == root { name } else { &by_digest }, digest), left).await?;
+            is_put =
+                self.send(remote, (if *digest == root { name } else { &by_digest }, digest), left).await?;
         }
-        Ok(order)
+        Ok((order, is_put))
     }
 
     async fn manifest(&self, digest: &Digest) -> Result<Option<(Manifest, Bytes, String)>, Trouble> {
@@ -270,16 +221,17 @@ impl Shipment {
         Ok(Some((manifest, bytes, media_type)))
     }
 
-    /// Makes a name there what it is here: the blobs that are not there, then the manifest.
+    /// Makes a name there what it is here: the blobs that are not there, then the manifest; false when it is so
+    /// already.
     async fn send(
         &self,
         remote: &RepoName,
         (name, digest): (&ManifestName, &Digest),
         left: &Left,
-    ) -> Result<(), Trouble> {
+    ) -> Result<bool, Trouble> {
         let found = self.to.digest_there(remote, name).await?;
         if found == Some(*digest) {
-            return Ok(());
+            return Ok(false);
         }
         let Some((manifest, bytes, media_type)) = self.manifest(digest).await? else {
             return Err(Trouble::Here(changed(name).into()));
@@ -307,7 +259,7 @@ impl Shipment {
         self.to.put_manifest(remote, name, (&bytes, &media_type), digest).await?;
         left.manifests.fetch_add(1, Ordering::Relaxed);
         left.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        Ok(())
+        Ok(true)
     }
 
     /// Notes what is about to stand for the tag there: nobody may live to hear that it does.

@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BELL,
-    send::{Left, Sent, Shipment, Trouble},
+    send::{Left, Sent, Shipment},
+    trouble::Trouble,
 };
 use crate::{
     Registry, RegistryError,
@@ -210,14 +211,14 @@ impl Registry {
                 acts.push(shipment.act(Action::ReplicaDelete, json!({})));
                 Some(Settled::Forgotten)
             }
-            Some(Ok(Sent::There { digest, behind })) => {
+            Some(Ok(Sent::There { there, behind })) => {
                 // Who put it there may have been killed before saying so.
-                is_new |= claimed.there != Some(digest);
+                is_new |= claimed.there != Some(there.digest);
                 Some(match behind.reason {
-                    None => Settled::Done(digest),
+                    None => Settled::Done(there),
                     Some(error) => {
                         let due = again.max(now.plus_seconds(behind.rest));
-                        Settled::Failed { error, due, there: Some(digest) }
+                        Settled::Failed { error, due, there: Some(there) }
                     }
                 })
             }
@@ -236,7 +237,7 @@ impl Registry {
             let sent = json!({
                 "manifests": count(&left.manifests), "blobs": count(&left.blobs), "bytes": count(&left.bytes),
                 "digest": match &settled {
-                    Some(Settled::Done(digest) | Settled::Failed { there: Some(digest), .. }) => Some(digest),
+                    Some(Settled::Done(there) | Settled::Failed { there: Some(there), .. }) => Some(there.digest),
                     _ => None,
                 },
             });

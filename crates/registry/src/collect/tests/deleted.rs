@@ -538,6 +538,7 @@ async fn what_came_from_an_upstream_comes_back_with_its_blobs(test: TestDb) {
     let still = Still::with(test, Collection::default()).await;
     let (digest, _) = still.client.put_image("a:1", &[&file(1)]).await;
     still
+        .world
         .alter(format!(
             "INSERT INTO registry_cached (repository, digest, filled, tries) VALUES ('a', '{digest}', 1, 0)"
         ))
@@ -595,7 +596,7 @@ async fn a_push_beside_a_deletion_keeps_its_bytes(test: TestDb) {
         // By it, each push would read the rows of all repositories that have the manifest.
         "DROP INDEX registry_manifests_digest",
     ] {
-        still.alter(sql.to_owned()).await;
+        still.world.alter(sql.to_owned()).await;
     }
     let (digest, manifest) = still.client.put_image("a:1", &[&file(1)]).await;
     for blob in [super::CONFIG, &file(1)] {

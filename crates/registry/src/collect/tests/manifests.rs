@@ -373,6 +373,7 @@ async fn self_reference_cycle(test: TestDb) {
     assert_eq!(still.client.put_as(&path, INDEX, &text).await.status, StatusCode::CREATED);
     for (from, to) in [(first, first), (first, second)] {
         still
+            .world
             .alter(format!(
                 "INSERT INTO registry_references (repository, manifest, kind, digest)
                  VALUES ('a', '{from}', 'child', '{to}')"
@@ -392,7 +393,7 @@ async fn subject_loop(test: TestDb) {
     let second = still.push("a", IMAGE, &artifact(&first, "x/second", "{}")).await;
     for subject in [first, second] {
         still
-            .alter(format!(
+            .world.alter(format!(
                 "INSERT INTO registry_referrers
                      (repository, subject, artifact_type, digest, media_type, size, annotations, annotation_bytes)
                  SELECT repository, '{subject}', artifact_type, digest, media_type, size, annotations, annotation_bytes
@@ -400,7 +401,10 @@ async fn subject_loop(test: TestDb) {
             ))
             .await;
     }
-    still.alter(format!("UPDATE registry_manifests SET subject = '{second}' WHERE digest = '{first}'")).await;
+    still
+        .world
+        .alter(format!("UPDATE registry_manifests SET subject = '{second}' WHERE digest = '{first}'"))
+        .await;
     for subject in [image, first, second] {
         let listed = still.client.get(&format!("/v2/a/referrers/{subject}")).await;
         assert_eq!(listed.status, StatusCode::OK, "{}", listed.text());

@@ -116,7 +116,7 @@ async fn what_others_are_is_judged_anew(test: TestDb) {
          SELECT 'a', 't' || (100000 + n), '{digest}', n, n FROM counted",
         most + 2
     );
-    still.alter(sql).await;
+    still.world.alter(sql).await;
     still.pass(31 * DAY).await;
     // The last one that is set is `x`; then those with the highest numbers.
     still.set_rules("a", r#"{"keep_last":1,"remove_older_than_days":30}"#).await;

@@ -86,7 +86,7 @@ async fn what_a_power_failure_took_ends_the_upload(test: TestDb) {
         assert_eq!(client.send("PATCH", &location, &[], chunk.clone()).await.status, StatusCode::ACCEPTED);
         let (id, _) = db::oldest_uploads(still.registry().db(), "operator").await.expect("read")[0];
         let path = still.world.test.path().join("uploads/registry").join(id.to_string());
-        still.alter("UPDATE registry_uploads SET boot = 'the run before'".to_owned()).await;
+        still.world.alter("UPDATE registry_uploads SET boot = 'the run before'".to_owned()).await;
         let mut bytes = std::fs::read(&path).expect("a file");
         if !is_whole {
             bytes[4096..8192].fill(0);
