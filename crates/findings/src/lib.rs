@@ -37,7 +37,7 @@ pub use findings::{Findings, FindingsConfig};
 pub use input::{FeedReader, READER, ReadSummary, index_of_paths};
 pub use rematch::Rematched;
 pub use report::{Change, ImportOutcome, ImportReport, ImportedFeed};
-pub use status::{Affected, AffectedPage, FeedStatus, FindingsStatus, PastImport};
+pub use status::{FeedStatus, FindingsStatus, PastImport};
 
 /// The room's name: its tables, its blobs.
 pub(crate) const ROOM: &str = "findings";

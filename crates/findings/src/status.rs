@@ -1,6 +1,8 @@
 //! What people ask: feeds, past imports, which images have a vulnerability.
 
-use seaworthy_model::{ContentId, FeedState, Finding, Timestamp};
+use std::collections::BTreeSet;
+
+use seaworthy_model::{ContentId, FeedState, Timestamp};
 use seaworthy_oci::Digest;
 use seaworthy_store::DbError;
 use serde::{Deserialize, Serialize};
@@ -66,24 +68,6 @@ pub struct PastImport {
     pub report: Value,
 }
 
-/// An image that has a vulnerability.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Affected {
-    /// The image.
-    pub content_id: ContentId,
-    /// Its findings of that id or alias.
-    pub findings: Vec<Finding>,
-}
-
-/// One page of them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct AffectedPage {
-    /// The images, in no order that means anything.
-    pub images: Vec<Affected>,
-    /// Where the next page begins; `None` on the last.
-    pub next: Option<String>,
-}
-
 impl Findings {
     /// Grows with every import that began or ended.
     pub async fn revision(&self) -> Result<i64, FindingsError> {
@@ -128,56 +112,32 @@ impl Findings {
         Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
     }
 
-    /// Images whose findings have this id or alias, after `after` (a page's `next`), at most `most`
-    /// (and never more than [`limit::PAGE`]).
-    pub async fn contents_with(
-        &self,
-        vulnerability: &str,
-        after: Option<&str>,
-        most: u32,
-    ) -> Result<AffectedPage, FindingsError> {
+    /// Contents of all images whose findings have this id or alias.
+    pub async fn contents_with(&self, vulnerability: &str) -> Result<BTreeSet<ContentId>, FindingsError> {
         let generation = self.generation().await?;
         self.inner.sets.synchronise(self.db()).await?;
         let candidates = self.inner.sets.with_vulnerability(&generation.index, vulnerability);
-        let most = most.clamp(1, limit::PAGE) as usize;
-        let mut page = AffectedPage::default();
-        let (from, mut content) = after
-            .and_then(parse_place)
-            .map_or((None, Vec::new()), |(set, content)| (Some(set), content.as_bytes().to_vec()));
+        let mut all = BTreeSet::new();
         for set in candidates {
-            if from.is_some_and(|from| set < from) {
+            if !self.has_finding(&set, vulnerability).await? {
                 continue;
             }
-            if from != Some(set) {
-                content.clear();
-            }
-            let findings = self.findings_named(&set, vulnerability).await?;
-            if findings.is_empty() {
-                continue;
-            }
-            let room = i64::try_from(most - page.images.len()).unwrap_or(0);
-            for content_id in package_sets::contents(self.db(), &set, &content, room).await? {
-                page.images.push(Affected { content_id, findings: findings.clone() });
-            }
-            if page.images.len() >= most {
-                page.next = page.images.last().map(|last| format!("{}/{}", set.hex(), last.content_id));
-                break;
+            let mut after = Vec::new();
+            loop {
+                let page = package_sets::contents(self.db(), &set, &after, limit::PAGE.into()).await?;
+                let Some(last) = page.last() else { break };
+                after = last.as_bytes().to_vec();
+                all.extend(page);
             }
         }
-        Ok(page)
+        Ok(all)
     }
 
-    async fn findings_named(&self, set: &Digest, name: &str) -> Result<Vec<Finding>, FindingsError> {
-        let Some((_, body)) = package_sets::body(self.db(), set).await? else { return Ok(Vec::new()) };
-        let mut rows = Matched::from_body(body)?.set.rows;
-        rows.retain(|row| row.id == name || row.aliases.iter().any(|alias| alias == name));
-        Ok(rows)
+    async fn has_finding(&self, set: &Digest, name: &str) -> Result<bool, FindingsError> {
+        let Some((_, body)) = package_sets::body(self.db(), set).await? else { return Ok(false) };
+        let rows = Matched::from_body(body)?.set.rows;
+        Ok(rows.iter().any(|row| row.id == name || row.aliases.iter().any(|alias| alias == name)))
     }
-}
-
-fn parse_place(text: &str) -> Option<(Digest, ContentId)> {
-    let (set, content) = text.split_once('/')?;
-    Some((format!("sha256:{set}").parse().ok()?, content.parse().ok()?))
 }
 
 fn feed_status((segment, checked_at, imported_at): (SegmentRow, Timestamp, Timestamp)) -> FeedStatus {

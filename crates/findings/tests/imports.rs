@@ -154,18 +154,8 @@ async fn many_images_are_told_in_batches(test: TestDb) {
         let all: std::collections::BTreeSet<_> = changed.iter().flat_map(|it| &it.content_ids).collect();
         assert_eq!(all.len() as u64, extra.end);
     }
-    // A list of them, page by page.
-    let (mut seen, mut after) = (0, None);
-    loop {
-        let page = world.findings.contents_with("CVE-2026-1001", after.as_deref(), 1_000).await.unwrap();
-        seen += page.images.len();
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
-    }
-    assert_eq!(seen, 2_001);
-    assert_eq!(world.findings.contents_with("CVE-2026-1002", None, 10).await.unwrap().images, []);
+    assert_eq!(world.findings.contents_with("CVE-2026-1001").await.unwrap().len(), 2_001);
+    assert!(world.findings.contents_with("CVE-2026-1002").await.unwrap().is_empty());
 }
 
 async fn more_sets_than_one_round_are_all_matched(test: TestDb) {

@@ -1,6 +1,6 @@
 //! Images: list, scan, delete.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Extension, Json,
@@ -271,8 +271,7 @@ async fn findings(
     Query(it): Query<FindingQuery>,
 ) -> Answer {
     require(&rooms, &identity, Permission::ClearanceRead, &Scope::root()).await?;
-    let page = rooms.findings.contents_with(&it.cve, None, limit::PAGE).await?;
-    let contents: BTreeSet<_> = page.images.iter().map(|image| image.content_id).collect();
+    let contents = rooms.findings.contents_with(&it.cve).await?;
     let mut out = Vec::new();
     let mut after = (String::new(), String::new());
     loop {
