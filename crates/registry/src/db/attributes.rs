@@ -76,6 +76,16 @@ pub(crate) async fn tag_row(db: &Db, repository: &RepoName, tag: &Tag) -> Result
     row.map(|row| read_tag(&row)).transpose()
 }
 
+macro_rules! tags_listed {
+    ($rest:literal) => {
+        concat!(
+            "SELECT name, digest, COALESCE(created_at, updated_at), updated_at, COALESCE(locks, 0)
+             FROM registry_tags WHERE repository = $1 AND (COALESCE(locks, 0) & $2) = 0 AND ",
+            $rest
+        )
+    };
+}
+
 /// A page of the tags that are listed; with a digest, of those that point at it.
 pub(crate) async fn tags_page(
     db: &Db,
@@ -85,29 +95,29 @@ pub(crate) async fn tags_page(
     most: i64,
 ) -> Result<Vec<TagRow>, DbError> {
     let (repository, hidden) = (repository.as_str(), Ability::List.bit());
-    let digest = digest.map(ToString::to_string).unwrap_or_default();
-    let rows = match order {
-        Order::Name { after } => {
-            db.fetch_all(
-                "SELECT name, digest, COALESCE(created_at, updated_at), updated_at, COALESCE(locks, 0)
-                 FROM registry_tags
-                 WHERE repository = $1 AND name > $2 AND ($3 = '' OR digest = $3)
-                   AND (COALESCE(locks, 0) & $4) = 0
-                 ORDER BY name LIMIT $5",
-                args![repository, after, &digest, hidden, most],
-            )
-            .await?
+    let digest = digest.map(ToString::to_string);
+    let rows = match (order, digest) {
+        (Order::Name { after }, None) => {
+            let sql = tags_listed!("name > $3 ORDER BY name LIMIT $4");
+            db.fetch_all(sql, args![repository, hidden, after, most]).await?
         }
-        Order::Time { sign, after: (time, name) } => {
-            db.fetch_all(
-                "SELECT name, digest, COALESCE(created_at, updated_at), updated_at, COALESCE(locks, 0)
-                 FROM registry_tags
-                 WHERE repository = $1 AND ($3 = '' OR digest = $3) AND (COALESCE(locks, 0) & $4) = 0
-                   AND ($6 * updated_at > $7 OR ($6 * updated_at = $7 AND name > $2))
-                 ORDER BY $6 * updated_at, name LIMIT $5",
-                args![repository, name, &digest, hidden, most, *sign, *time],
-            )
-            .await?
+        (Order::Name { after }, Some(digest)) => {
+            let sql = tags_listed!("name > $3 AND digest = $5 ORDER BY name LIMIT $4");
+            db.fetch_all(sql, args![repository, hidden, after, most, &digest]).await?
+        }
+        (Order::Time { sign, after: (time, name) }, None) => {
+            let sql = tags_listed!(
+                "($5 * updated_at > $6 OR ($5 * updated_at = $6 AND name > $3))
+                 ORDER BY $5 * updated_at, name LIMIT $4"
+            );
+            db.fetch_all(sql, args![repository, hidden, name, most, *sign, *time]).await?
+        }
+        (Order::Time { sign, after: (time, name) }, Some(digest)) => {
+            let sql = tags_listed!(
+                "($5 * updated_at > $6 OR ($5 * updated_at = $6 AND name > $3)) AND digest = $7
+                 ORDER BY $5 * updated_at, name LIMIT $4"
+            );
+            db.fetch_all(sql, args![repository, hidden, name, most, *sign, *time, &digest]).await?
         }
     };
     rows.iter().map(read_tag).collect()
@@ -122,6 +132,23 @@ pub(crate) struct ManifestRow {
     pub(crate) blob_bytes: u64,
     pub(crate) pushed_at: Timestamp,
     pub(crate) locks: Locks,
+}
+
+macro_rules! manifests_of {
+    ($rest:literal) => {
+        concat!(
+            "SELECT m.digest, m.media_type, m.size, m.pushed_at, COALESCE(m.locks, 0),
+                 (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM registry_references AS f
+                  JOIN registry_blobs AS b ON b.digest = f.digest
+                  WHERE f.repository = m.repository AND f.manifest = m.digest AND f.kind NOT IN ('child', 'foreign')
+                    AND (NOT EXISTS (SELECT 1 FROM registry_cached AS c
+                            WHERE c.repository = m.repository AND c.digest = m.digest)
+                        OR EXISTS (SELECT 1 FROM registry_links AS l
+                            WHERE l.repository = m.repository AND l.digest = f.digest AND l.reader = 1)))
+             FROM registry_manifests AS m WHERE m.repository = $1 AND ",
+            $rest
+        )
+    };
 }
 
 fn read_manifest(row: &Row) -> Result<ManifestRow, DbError> {
@@ -140,20 +167,8 @@ pub(crate) async fn manifest_row(
     repository: &RepoName,
     digest: &Digest,
 ) -> Result<Option<ManifestRow>, DbError> {
-    let row = db
-        .fetch_optional(
-            "SELECT m.digest, m.media_type, m.size, m.pushed_at, COALESCE(m.locks, 0),
-                 (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM registry_references AS f
-                  JOIN registry_blobs AS b ON b.digest = f.digest
-                  WHERE f.repository = m.repository AND f.manifest = m.digest AND f.kind NOT IN ('child', 'foreign')
-                    AND (NOT EXISTS (SELECT 1 FROM registry_cached AS c
-                            WHERE c.repository = m.repository AND c.digest = m.digest)
-                        OR EXISTS (SELECT 1 FROM registry_links AS l
-                            WHERE l.repository = m.repository AND l.digest = f.digest AND l.reader = 1)))
-             FROM registry_manifests AS m WHERE m.repository = $1 AND m.digest = $2",
-            args![repository.as_str(), &digest.to_string()],
-        )
-        .await?;
+    let sql = manifests_of!("m.digest = $2");
+    let row = db.fetch_optional(sql, args![repository.as_str(), &digest.to_string()]).await?;
     row.map(|row| read_manifest(&row)).transpose()
 }
 
@@ -167,39 +182,17 @@ pub(crate) async fn manifests_page(
     let (repository, hidden) = (repository.as_str(), Ability::List.bit());
     let rows = match order {
         Order::Name { after } => {
-            db.fetch_all(
-                "SELECT m.digest, m.media_type, m.size, m.pushed_at, COALESCE(m.locks, 0),
-                     (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM registry_references AS f
-                      JOIN registry_blobs AS b ON b.digest = f.digest
-                      WHERE f.repository = m.repository AND f.manifest = m.digest AND f.kind NOT IN ('child', 'foreign')
-                    AND (NOT EXISTS (SELECT 1 FROM registry_cached AS c
-                            WHERE c.repository = m.repository AND c.digest = m.digest)
-                        OR EXISTS (SELECT 1 FROM registry_links AS l
-                            WHERE l.repository = m.repository AND l.digest = f.digest AND l.reader = 1)))
-                 FROM registry_manifests AS m
-                 WHERE m.repository = $1 AND m.digest > $2 AND (COALESCE(m.locks, 0) & $3) = 0
-                 ORDER BY m.digest LIMIT $4",
-                args![repository, after, hidden, most],
-            )
-            .await?
+            let sql =
+                manifests_of!("m.digest > $2 AND (COALESCE(m.locks, 0) & $3) = 0 ORDER BY m.digest LIMIT $4");
+            db.fetch_all(sql, args![repository, after, hidden, most]).await?
         }
         Order::Time { sign, after: (time, digest) } => {
-            db.fetch_all(
-                "SELECT m.digest, m.media_type, m.size, m.pushed_at, COALESCE(m.locks, 0),
-                     (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM registry_references AS f
-                      JOIN registry_blobs AS b ON b.digest = f.digest
-                      WHERE f.repository = m.repository AND f.manifest = m.digest AND f.kind NOT IN ('child', 'foreign')
-                    AND (NOT EXISTS (SELECT 1 FROM registry_cached AS c
-                            WHERE c.repository = m.repository AND c.digest = m.digest)
-                        OR EXISTS (SELECT 1 FROM registry_links AS l
-                            WHERE l.repository = m.repository AND l.digest = f.digest AND l.reader = 1)))
-                 FROM registry_manifests AS m
-                 WHERE m.repository = $1 AND (COALESCE(m.locks, 0) & $3) = 0
+            let sql = manifests_of!(
+                "(COALESCE(m.locks, 0) & $3) = 0
                    AND ($5 * m.pushed_at > $6 OR ($5 * m.pushed_at = $6 AND m.digest > $2))
-                 ORDER BY $5 * m.pushed_at, m.digest LIMIT $4",
-                args![repository, digest, hidden, most, *sign, *time],
-            )
-            .await?
+                 ORDER BY $5 * m.pushed_at, m.digest LIMIT $4"
+            );
+            db.fetch_all(sql, args![repository, digest, hidden, most, *sign, *time]).await?
         }
     };
     rows.iter().map(read_manifest).collect()
