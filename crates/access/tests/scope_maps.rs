@@ -5,7 +5,7 @@ use std::sync::Arc;
 use seaworthy_access::{
     Access, AccessError, DockerScope, Identity, MapAction, MapEntry, Permission, PrincipalKind, limit,
 };
-use seaworthy_model::{Actor, FixedClock, Timestamp};
+use seaworthy_model::{Actor, ErrorCode, FixedClock, Problem, Timestamp};
 use seaworthy_testkit::{TestDb, db_tests};
 
 use crate::{open, scope, service};
@@ -184,6 +184,14 @@ async fn maps_end_at_their_limits(test: TestDb) {
     assert!(matches!(set("m", vec![]).await, Err(AccessError::MapLength { length: 0, .. })));
     assert!(set("m", entries(limit::MAP_ENTRIES)).await.is_ok());
     assert!(matches!(set("m", entries(limit::MAP_ENTRIES + 1)).await, Err(AccessError::MapLength { .. })));
+    // Their names are longer than a record of the ledger may be.
+    let long = (0..limit::MAP_ENTRIES).map(|at| {
+        let name = format!("{}/{at}", vec!["n"; 60].join("/"));
+        format!("repositories/{name}/content/read").parse().expect("an entry")
+    });
+    let refused = Problem::from(set("long", long.collect()).await.expect_err("too long"));
+    assert_eq!(refused.code, ErrorCode::TooLarge, "{refused:?}");
+    assert!(refused.message.contains("65535"), "{refused:?}");
     assert_eq!(set("m", [entries(2), entries(2)].concat()).await.expect("set").actions.len(), 2, "each once");
     let sql = "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
         INSERT INTO access_scope_maps (name, description, actions) SELECT 'filling-' || i, '', '[]' FROM n";
