@@ -366,6 +366,21 @@ impl Access {
         Ok(Some(scopes.into_iter().filter(|scope| all.covers(scope)).cloned().collect()))
     }
 
+    /// May `identity` do `permission` at `scope` and everywhere below it? What is set for a prefix holds there. A token
+    /// is issued for single repositories.
+    pub async fn allows_within(
+        &self,
+        identity: &Identity,
+        permission: Permission,
+        scope: &Scope,
+    ) -> Result<bool, AccessError> {
+        match without_roles(identity, permission, scope) {
+            Ok(_) if !matches!(identity.rights, Rights::Principal(_)) => Ok(false),
+            Ok(principal) => Ok(self.snapshot().await?.grants_within(principal, permission, scope)),
+            Err(decision) => Ok(decision.allowed),
+        }
+    }
+
     /// May `identity` do `permission` somewhere below `scope`?
     pub async fn allows_below(
         &self,

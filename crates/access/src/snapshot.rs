@@ -120,6 +120,20 @@ impl Snapshot {
             .min_by_key(|assignment| assignment.scope.as_str().len())
     }
 
+    /// True when `principal` has `permission` at `scope` and everywhere below it.
+    pub(crate) fn grants_within(
+        &self,
+        principal: PrincipalId,
+        permission: Permission,
+        scope: &Scope,
+    ) -> bool {
+        let mut assignments =
+            self.holders(principal, permission).filter_map(|holder| self.assignments.get(&holder)).flatten();
+        self.grant(principal, permission, scope).is_some()
+            && assignments
+                .any(|it| it.reach != Reach::Alone && it.scope.covers(scope) && self.permits(it, permission))
+    }
+
     /// True when `principal` has `permission` anywhere below `scope`: enough to be shown a list
     /// that is then filtered item by item.
     pub(crate) fn grants_below(&self, principal: PrincipalId, permission: Permission, scope: &Scope) -> bool {

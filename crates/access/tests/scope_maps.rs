@@ -12,7 +12,7 @@ use crate::{open, scope, service};
 
 db_tests!(&[seaworthy_seal::SCHEMA, seaworthy_ledger::SCHEMA, seaworthy_access::SCHEMA];
     a_token_may_do_what_its_map_says, a_changed_map_holds_at_once, a_map_in_use_stays, maps_end_at_their_limits,
-    tokens_have_no_roles, a_token_is_disabled_and_enabled, secrets_of_tokens_end);
+    tokens_have_no_roles, what_holds_below_a_prefix_needs_all_of_it, a_token_is_disabled_and_enabled, secrets_of_tokens_end);
 
 fn lines(texts: &[&str]) -> Vec<MapEntry> {
     texts.iter().map(|text| text.parse().expect("a line")).collect()
@@ -208,6 +208,38 @@ async fn maps_end_at_their_limits(test: TestDb) {
     assert!(set("last", entries(1)).await.is_ok());
     assert!(matches!(set("more", entries(1)).await, Err(AccessError::TooMany { .. })));
     assert!(set("last", entries(2)).await.is_ok(), "it is there already");
+}
+
+/// A right at a prefix that is a repository too is none over those below it.
+async fn what_holds_below_a_prefix_needs_all_of_it(test: TestDb) {
+    let access = open(&test, &test.db).await;
+    let delete = |of: &str| format!("repositories/{of}/content/delete");
+    let of_map = ["a", "b", "b/*", "c/*", "d/*"].map(delete);
+    set(&access, "m", &of_map.each_ref().map(String::as_str)).await;
+    let secret = token(&access, "t", "m").await;
+    let by_map = signed_in(&access, "t", &secret).await;
+    let (_, secret) = service(&access, "s").await;
+    let by_role = signed_in(&access, "s", &secret).await;
+    access.assign(&Actor::system(), "s", "AcrDelete", scope("/repositories/e")).await.expect("assigned");
+    let all = async |who: &Identity, of: &str| {
+        let at = scope(&format!("/repositories/{of}"));
+        access.allows_within(who, Permission::Delete, &at).await.expect("decided")
+    };
+    for (of, expected) in
+        [("a", false), ("a/x", false), ("b", true), ("b/x", true), ("c", false), ("d/x", true)]
+    {
+        assert_eq!(all(&by_map, of).await, expected, "{of}");
+    }
+    assert!(all(&by_role, "e").await && all(&by_role, "e/x").await && !all(&by_role, "ee").await);
+    assert!(all(&Identity::operator(0), "e").await && !all(&Identity::anonymous(None), "e").await);
+    // What was issued for repositories one by one is none over what lies below them.
+    for (who, of) in [(&by_map, "b"), (&by_role, "e")] {
+        let asked = format!("repository:{of}:delete");
+        let asked = DockerScope::parse_all(std::iter::once(asked.as_str()));
+        let issued = access.issue_token(who, &asked).await.expect("token");
+        let bearer = access.authenticate_token(issued.token.expose(), None).await.expect("believed");
+        assert!(may(&access, &bearer, Permission::Delete, of).await && !all(&bearer, of).await, "{of}");
+    }
 }
 
 async fn tokens_have_no_roles(test: TestDb) {

@@ -240,8 +240,7 @@ impl Registry {
         let behind = db::behind(self.db()).await?;
         let mut shown = Vec::new();
         for row in rows {
-            let scope = row.settings.prefix.scope()?;
-            if !self.access().allows(identity, Permission::PolicyRead, &scope).await? {
+            if !self.may_see_rules(identity, &row.settings.prefix).await? {
                 continue;
             }
             let name = row.settings.name.as_str();
@@ -267,17 +266,35 @@ impl Registry {
         after: (&str, &str),
         is_waiting: bool,
     ) -> Result<Vec<Outgoing>, RegistryError> {
-        let settings = self.replication(name).await?.settings;
-        let scope = settings.prefix.scope()?;
-        if !self.access().allows(identity, Permission::PolicyRead, &scope).await? {
-            return Err(no_such(name).into());
-        }
+        self.replication_to_see(identity, name).await?;
         Ok(db::outgoing_page(self.db(), name.as_str(), after, is_waiting).await?)
     }
 
-    async fn replication(&self, name: &ReplicationName) -> Result<ReplicationRow, RegistryError> {
+    /// A replication; for who may not see the rules of its prefix there is none.
+    async fn replication_to_see(
+        &self,
+        identity: &Identity,
+        name: &ReplicationName,
+    ) -> Result<ReplicationRow, RegistryError> {
         let all = db::replications(self.db()).await?;
-        Ok(all.into_iter().find(|row| row.settings.name == *name).ok_or_else(|| no_such(name))?)
+        match all.into_iter().find(|row| row.settings.name == *name) {
+            Some(row) if self.may_see_rules(identity, &row.settings.prefix).await? => Ok(row),
+            _ => Err(no_such(name).into()),
+        }
+    }
+
+    async fn replication_to_rule(
+        &self,
+        identity: &Identity,
+        name: &ReplicationName,
+    ) -> Result<ReplicationRow, RegistryError> {
+        let row = self.replication_to_see(identity, name).await?;
+        self.may_rule(identity, &row.settings.prefix).await?;
+        Ok(row)
+    }
+
+    async fn may_see_rules(&self, identity: &Identity, prefix: &Prefix) -> Result<bool, RegistryError> {
+        Ok(self.access().allows(identity, Permission::PolicyRead, &prefix.scope()?).await?)
     }
 
     /// Sets a replication, instead of the one that had its name; all tags are then looked at. There are at most
@@ -293,6 +310,12 @@ impl Registry {
         let all = db::replications(self.db()).await?;
         let before = all.into_iter().find(|row| row.settings.name == settings.name);
         let before = before.map(|row| row.settings.prefix);
+        if let Some(prefix) = &before
+            && !self.may_see_rules(identity, prefix).await?
+        {
+            let message = format!("the name `{}` is taken", settings.name);
+            return Err(Problem::new(ErrorCode::Conflict, message).hint("choose another one").into());
+        }
         if let Some(prefix) = &before {
             self.may_rule(identity, prefix).await?;
         }
@@ -322,8 +345,7 @@ impl Registry {
         identity: &Identity,
         name: &ReplicationName,
     ) -> Result<(), RegistryError> {
-        let prefix = self.replication(name).await?.settings.prefix;
-        self.may_rule(identity, &prefix).await?;
+        let prefix = self.replication_to_rule(identity, name).await?.settings.prefix;
         seaworthy_ledger::write(self.db(), &identity.actor, (name.clone(), prefix), |(name, prefix), tx| {
             Box::pin(async move {
                 check_same(tx, name, Some(prefix)).await?;
@@ -342,8 +364,7 @@ impl Registry {
         identity: &Identity,
         name: &ReplicationName,
     ) -> Result<(), RegistryError> {
-        let prefix = self.replication(name).await?.settings.prefix;
-        self.may_rule(identity, &prefix).await?;
+        let prefix = self.replication_to_rule(identity, name).await?.settings.prefix;
         let context = (name.clone(), prefix, self.inner.clock.now());
         seaworthy_ledger::write(self.db(), &identity.actor, context, |(name, prefix, now), tx| {
             Box::pin(async move {
@@ -360,7 +381,7 @@ impl Registry {
     async fn may_replicate(&self, identity: &Identity, prefix: &Prefix) -> Result<(), RegistryError> {
         self.may_rule(identity, prefix).await?;
         let (permission, scope) = (Permission::Pull, prefix.scope()?);
-        if self.access().allows(identity, permission, &scope).await? {
+        if self.access().allows_within(identity, permission, &scope).await? {
             return Ok(());
         }
         let message = format!("`{permission}` at `{scope}` is not permitted to `{}`", identity.actor.name);

@@ -438,6 +438,19 @@ async fn replications_need_their_rights(test: TestDb) {
     assert!(!is_set(&owner, &public).await, "nobody takes another's over");
     let seen = world.registry.replications(&owner).await.expect("shown");
     assert_eq!(seen.iter().map(|it| it.settings.name.as_str()).collect::<Vec<_>>(), ["edge"]);
+    // What is another's is told in the words of what is not there.
+    let said = async |name: &str| {
+        let name: ReplicationName = name.parse().expect("a name");
+        let removed = world.registry.remove_replication(&owner, &name).await.expect_err("not theirs");
+        let run = world.registry.run_replication(&owner, &name).await.expect_err("not theirs");
+        [removed, run].map(|error| {
+            let problem = seaworthy_model::Problem::from(error);
+            (problem.code, problem.message.replace(name.as_str(), "NAME"))
+        })
+    };
+    assert_eq!(said("second").await, said("none").await);
+    let taken = world.registry.set_replication(&owner, &public).await.expect_err("another's");
+    assert!(!seaworthy_model::Problem::from(taken).message.contains("other"), "its prefix is told to nobody");
     let other = "second".parse().expect("a name");
     assert!(world.registry.outgoing(&owner, &other, ("", ""), false).await.is_err());
     assert!(world.registry.run_replication(&owner, &other).await.is_err());

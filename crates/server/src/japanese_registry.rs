@@ -36,7 +36,10 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("nothing here is called {}", "{0} という名前のものはありません"),
     ("there are rules for {} prefixes already", "ルールのある接頭辞が既に {0} 個あります"),
     ("there are no rules for `{}`", "`{0}` のルールはありません"),
-    ("rules for `{}` need the right to {} there", "`{0}` のルールの設定には、そこでの {1} の権限が必要です"),
+    (
+        "rules for `{}` need the right to {} there and below",
+        "`{0}` のルールの設定には、そことその配下のすべてでの {1} の権限が必要です",
+    ),
     (
         "`{}` has more than {} tags: no rules apply",
         "`{0}` のタグは {1} 個を超えているため、ルールは適用されません",

@@ -98,10 +98,11 @@ impl Registry {
         permission: Permission,
     ) -> Result<(), RegistryError> {
         let scope = scope_of(prefix)?;
-        if self.access().allows(identity, permission, &scope).await? {
+        // They hold below it as well.
+        if self.access().allows_within(identity, permission, &scope).await? {
             return Ok(());
         }
-        let message = format!("rules for `{scope}` need the right to {} there", permission.word());
+        let message = format!("rules for `{scope}` need the right to {} there and below", permission.word());
         Err(Problem::new(ErrorCode::Denied, message).into())
     }
 

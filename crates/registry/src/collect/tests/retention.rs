@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use seaworthy_access::Identity;
-use seaworthy_model::{ErrorCode, Presence, Problem};
+use seaworthy_model::{Actor, ErrorCode, Presence, Problem};
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{DbError, args};
 use seaworthy_testkit::{TestDb, db_tests};
@@ -325,6 +325,16 @@ async fn rules_need_rights(test: TestDb) {
         assert_eq!(Problem::from(error).code, ErrorCode::NameInvalid, "{wrong}");
     }
     assert!(registry.set_retention(&Identity::operator(0), "a", &RetentionRules::default()).await.is_err());
+    // One repository's right is none over those below it.
+    let map = vec!["repositories/one/content/delete".parse().expect("a line")];
+    let (access, actor) = (&still.world.access, Actor::system());
+    access.set_scope_map(&actor, "one".parse().expect("a name"), "", map).await.expect("set");
+    let token =
+        access.create_token(&actor, "token".parse().expect("a name"), "one", None).await.expect("made");
+    let secret = token.secret.expect("a secret").secret;
+    let token = access.authenticate_secret("token", secret.expose(), None).await.expect("believed");
+    let error = registry.set_retention(&token, "one", &some).await.expect_err("more than its own");
+    assert_eq!(Problem::from(error).code, ErrorCode::Denied);
     let stranger = still.world.identity("stranger", "AcrPull", "/repositories/c").await;
     assert!(registry.retention(&stranger).await.expect("list").is_empty());
     assert_eq!(registry.retention(&Identity::operator(0)).await.expect("list").len(), 2);
