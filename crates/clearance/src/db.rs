@@ -152,8 +152,9 @@ pub(crate) async fn insert_subject(
     let related = serde_json::to_string(&related).unwrap_or_default();
     tx.execute(
         "INSERT INTO clearance_subjects (repository, digest, kind, related) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (repository, digest) DO UPDATE SET related = excluded.related
-         WHERE clearance_subjects.kind = 'index' AND clearance_subjects.related <> excluded.related",
+         ON CONFLICT (repository, digest) DO UPDATE SET kind = excluded.kind, related = excluded.related
+         WHERE (clearance_subjects.kind = 'index' AND clearance_subjects.related <> excluded.related)
+             OR (clearance_subjects.kind = 'artifact' AND excluded.kind = 'image')",
         args![repository.as_str(), &digest.to_string(), subject.kind(), &related],
     )
     .await

@@ -365,6 +365,11 @@ async fn an_index_needs_one_allowed_image(test: TestDb) {
     assert_eq!(world.verdict("prod/web", "signature of bad").await, Verdict::Blocked);
     assert_eq!(world.verdict("prod/web", "signature of good").await, Verdict::Allowed);
     assert_eq!(world.verdict("prod/web", "chart").await, Verdict::Allowed);
+    // Told again as what it is: an engine would start it.
+    world.tell(world.pushed("prod/web", "chart", &[])).await;
+    assert_eq!(world.verdict("prod/web", "chart").await, Verdict::Pending);
+    world.tell(artifact("chart", None)).await;
+    assert_eq!(world.verdict("prod/web", "chart").await, Verdict::Pending, "and not back");
 }
 
 async fn exceptions_need_a_second_person(test: TestDb) {

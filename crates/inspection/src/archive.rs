@@ -164,8 +164,9 @@ impl Members {
         if self.manifest.len() > MANIFEST_BYTES {
             return Err(format!("`{MANIFEST}` is longer than {MANIFEST_BYTES} bytes"));
         }
-        let images: Vec<Image> =
-            serde_json::from_slice(&self.manifest).map_err(|error| format!("`{MANIFEST}`: {error}"))?;
+        // As strictly as a manifest: an engine would load what another reader sees in it.
+        let images: Vec<Image> = seaworthy_oci::read_json(&self.manifest)
+            .map_err(|error| format!("`{MANIFEST}`: {}", seaworthy_store::chain(&error)))?;
         let [image] = images.as_slice() else {
             return Err(format!("the archive holds {} images, not one", images.len()));
         };
@@ -265,6 +266,9 @@ mod tests {
             (r#"[{"Config":"c"},{"Config":"c"}]"#, "holds 2 images"),
             ("{", MANIFEST),
             (r#"[{"Config":"none"}]"#, "`none` is not there"),
+            (r#"[{"Config":"c","config":"none"}]"#, "`config` is `Config`"),
+            (r#"[{"Config":"c","Layers":[],"layerſ":["c"]}]"#, "is `Layers`"),
+            (r#"[["c",[]]]"#, MANIFEST),
             (r#"[{"Config":"l"}]"#, "`l` is not there"),
         ] {
             let error = of(manifest).unwrap_err();

@@ -70,10 +70,11 @@ pub struct HistoryEntry {
     pub empty_layer: bool,
 }
 
-/// True when a runtime could take `bytes` for an image's config, whatever media type they carry.
+/// True when a runtime could take `bytes` for the config of an OCI image, though their media type is none of an image
+/// config.
 ///
-/// Engines need the member `rootfs` to start anything, and read JSON as Go does: names in any case,
-/// the last of two equal ones, `\u017f` for `s`. So only JSON without any such member is surely no
+/// Those engines that do not insist on the type need the member `rootfs` to start anything, and read JSON as Go does: names
+/// in any case, the last of two equal ones, `\u017f` for `s`. So only JSON without any such member is surely no
 /// image; bytes that do not begin like an object are none to any parser.
 pub fn config_may_be_run(bytes: &[u8]) -> bool {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
@@ -187,6 +188,32 @@ mod tests {
     fn only_an_object_is_a_config() {
         for bad in ["[]", "null", "7", "\"{}\""] {
             assert!(matches!(ImageConfig::parse(bad.as_bytes()), Err(ConfigError::Json { .. })), "{bad}");
+        }
+    }
+
+    /// An engine would take the last of them for the field.
+    #[test]
+    fn a_field_in_another_case_is_refused() {
+        let read = |text: &str| ImageConfig::parse(text.as_bytes()).is_ok();
+        assert!(read(
+            r#"{"config":{"User":"1000","Labels":{"user":"0","User":"1"}},"history":[{}],"rootfs":{}}"#
+        ));
+        for text in [
+            r#"{"config":{"User":"1000","user":"0"}}"#,
+            r#"{"config":{"U\u017fer":"0"}}"#,
+            r#"{"config":{"env":[]}}"#,
+            r#"{"config":{"entryPoint":[]}}"#,
+            r#"{"config":{"CMD":[]}}"#,
+            r#"{"Config":{}}"#,
+            r#"{"RootFS":{}}"#,
+            r#"{"rootfs":{"Diff_IDs":[]}}"#,
+            r#"{"OS":"linux"}"#,
+            r#"{"Architecture":"amd64"}"#,
+            r#"{"variAnt":"v8"}"#,
+            r#"{"History":[]}"#,
+            r#"{"history":[{"Created_by":""}]}"#,
+        ] {
+            assert!(!read(text), "{text}");
         }
     }
 

@@ -84,6 +84,13 @@ impl Digest {
         hasher.finish()
     }
 
+    /// True when it names `bytes`.
+    pub fn is_of(&self, bytes: &[u8]) -> bool {
+        let mut hasher = Hasher::new(self.algorithm);
+        hasher.update(bytes);
+        hasher.finish() == *self
+    }
+
     /// A digest from a raw hash; `None` when the length is not the algorithm's.
     pub fn from_hash(algorithm: Algorithm, raw: &[u8]) -> Option<Self> {
         if raw.len() != algorithm.hash_bytes() {

@@ -52,6 +52,13 @@ pub(crate) fn read_object_with<'de, S: DeserializeSeed<'de>>(
     }
 }
 
+/// Reads what need not be an object, and checks it in the sense of [`check_json`]. No key of an object that is read may be a
+/// field to readers that ignore case, and none to us.
+pub fn read_json<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, JsonError> {
+    read_watched(serde_json::Deserializer::from_slice(bytes), PhantomData)
+        .map_err(|source| JsonError::Syntax { source })
+}
+
 fn read_watched<'de, S, R>(
     mut reader: serde_json::Deserializer<R>,
     seed: S,
@@ -60,7 +67,7 @@ where
     S: DeserializeSeed<'de>,
     R: serde_json::de::Read<'de>,
 {
-    let place = Strict { depth: 0, first: &mut Vec::new() };
+    let place = Strict { depth: 0, names: &[], first: &mut Vec::new() };
     let value = seed.deserialize(Watched { inner: &mut reader, place })?;
     reader.end().map(|()| value)
 }
@@ -93,7 +100,7 @@ pub fn check_json(bytes: &[u8]) -> Result<(), JsonError> {
 }
 
 fn check<'de>(mut reader: serde_json::Deserializer<impl serde_json::de::Read<'de>>) -> Result<(), JsonError> {
-    Strict { depth: 0, first: &mut Vec::new() }
+    Strict { depth: 0, names: &[], first: &mut Vec::new() }
         .deserialize(&mut reader)
         .and_then(|()| reader.end())
         .map_err(|source| JsonError::Syntax { source })
@@ -102,13 +109,15 @@ fn check<'de>(mut reader: serde_json::Deserializer<impl serde_json::de::Read<'de
 /// What is known of a document at one value.
 struct Strict<'s, 'de> {
     depth: usize,
+    /// The keys that are read of the object that is this value, if it is one of some.
+    names: &'static [&'static str],
     /// The first keys of each object around this value, one object's behind the other's.
     first: &'s mut Vec<Cow<'de, str>>,
 }
 
 impl<'de> Strict<'_, 'de> {
     fn inner(&mut self) -> Strict<'_, 'de> {
-        Strict { depth: self.depth + 1, first: self.first }
+        Strict { depth: self.depth + 1, names: &[], first: self.first }
     }
 
     /// Whether the array or object that is this value may be nested so.
@@ -124,6 +133,21 @@ impl<'de> Strict<'_, 'de> {
         Keys { begin: self.first.len(), others: None }
     }
 
+    /// Other readers take a key in any case for the one that they know, and of two the last: they would see another
+    /// document (Go's `encoding/json`, by which all engines read).
+    fn check_case<E: serde::de::Error>(&self, key: &str) -> Result<(), E> {
+        if self.names.contains(&key) {
+            return Ok(());
+        }
+        match self.names.iter().find(|name| is_folded(key, name)) {
+            Some(name) => {
+                let key = crate::digest::shorten(key);
+                Err(E::custom(format!("key `{key}` is `{name}` to readers that ignore case")))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn enter<E: serde::de::Error>(&mut self, seen: &mut Keys<'de>, key: Cow<'de, str>) -> Result<(), E> {
         seen.insert(self.first, key)
             .map_err(|twice| E::custom(format!("key `{}` occurs twice", crate::digest::shorten(&twice))))
@@ -133,6 +157,19 @@ impl<'de> Strict<'_, 'de> {
     fn leave(&mut self, seen: &Keys<'de>) {
         self.first.truncate(seen.begin);
     }
+}
+
+/// True when `key` is the ASCII `name` but for case: U+017F folds to `s`, and U+212A to `k` (Unicode, CaseFolding.txt).
+fn is_folded(key: &str, name: &str) -> bool {
+    if key.is_ascii() {
+        return key.eq_ignore_ascii_case(name);
+    }
+    let fold = |it: char| match it {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    };
+    key.chars().map(fold).eq(name.chars().map(fold))
 }
 
 impl<'de> DeserializeSeed<'de> for Strict<'_, 'de> {
@@ -318,6 +355,43 @@ mod tests {
             compare::<serde_json::Value>(&text)?;
             compare::<BTreeMap<String, serde_json::Value>>(&text)?;
         }
+    }
+
+    /// Go's `encoding/json` takes the last of them for the field.
+    #[test]
+    fn a_key_that_others_take_for_a_field_is_refused() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Outer {
+            disk_size: Option<u64>,
+            kids: Option<Vec<Outer>>,
+            free: Option<BTreeMap<String, String>>,
+        }
+
+        let read = |text: &str| read_object::<Outer>(text.as_bytes());
+        for key in [
+            "DiskSize",
+            "disksize",
+            "DISKSIZE",
+            "di\u{17f}kSize",
+            "diskSi\u{212a}e",
+            "dis\u{212a}Size",
+            "Ki\u{17f}",
+        ] {
+            let is_other = ["diskSi\u{212a}e", "Ki\u{17f}"].contains(&key);
+            for text in [
+                format!(r#"{{"{key}":1}}"#),
+                format!(r#"{{"diskSize":1,"{key}":2}}"#),
+                format!(r#"{{"{key}":2,"diskSize":1}}"#),
+                format!(r#"{{"kids":[{{"kids":[{{"{key}":1}}]}}]}}"#),
+            ] {
+                assert_eq!(read(&text).is_ok(), is_other, "{text}");
+            }
+        }
+        assert!(matches!(read(r#"{"kid\u017f":[]}"#), Err(ReadError::Shape(_))), "written with escapes");
+        assert!(matches!(read("{\"\u{212a}ids\":[]}"), Err(ReadError::Shape(_))));
+        // What is read whole has each key as it stands.
+        assert!(read(r#"{"free":{"kids":"","Kids":"","KIDS":""},"other":{"kids":1,"Kids":2}}"#).is_ok());
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub mod media;
 
 pub use config::{ConfigError, HistoryEntry, ImageConfig, RunConfig, config_may_be_run};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
-pub use json::{JsonError, check_json};
+pub use json::{JsonError, check_json, read_json};
 pub use manifest::{Descriptor, ImageIndex, ImageManifest, Manifest, ManifestError};
 pub use platform::Platform;
 pub use reference::{Reference, ReferenceError, RepoName, Tag};

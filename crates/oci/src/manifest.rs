@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
 use crate::{
-    Digest, Hasher, JsonError, Platform,
+    Digest, JsonError, Platform,
     json::{self, ReadError},
     limit, media,
 };
@@ -49,12 +49,14 @@ impl TryFrom<RawDescriptor> for Descriptor {
     type Error = String;
 
     fn try_from(raw: RawDescriptor) -> Result<Self, String> {
+        // An int64 (image spec, "Properties"): others could not read it.
+        if i64::try_from(raw.size).is_err() {
+            return Err(format!("`size` of {} is more than 2^63 - 1", raw.digest));
+        }
         if let Some(data) = raw.data {
-            let is_named = STANDARD.decode(data).is_ok_and(|bytes| {
-                let mut hasher = Hasher::new(raw.digest.algorithm());
-                hasher.update(&bytes);
-                bytes.len() as u64 == raw.size && hasher.finish() == raw.digest
-            });
+            let is_named = STANDARD
+                .decode(data)
+                .is_ok_and(|bytes| bytes.len() as u64 == raw.size && raw.digest.is_of(&bytes));
             if !is_named {
                 return Err(format!("`data` is not what {} names", raw.digest));
             }
@@ -96,9 +98,10 @@ pub struct ImageManifest {
 }
 
 impl ImageManifest {
-    /// True for something a runtime can start, false for other artifacts.
+    /// True for something that a runtime starts by what it is called, whatever it calls itself besides: engines look at
+    /// the config's media type and not at `artifactType`, and of a Docker manifest at neither.
     pub fn is_image(&self) -> bool {
-        self.artifact_type.is_none() && media::is_image_config(&self.config.media_type)
+        media::is_image_config(&self.config.media_type) || self.media_type == media::DOCKER_MANIFEST
     }
 }
 
@@ -394,11 +397,87 @@ mod tests {
 
     #[test]
     fn negative_and_huge_sizes_are_refused() {
-        for size in ["-1", "18446744073709551616", "1e400", "\"1\""] {
+        for size in ["-1", "9223372036854775808", "18446744073709551616", "1e400", "\"1\""] {
             let json = format!(
                 r#"{{"schemaVersion":2,"config":{{"digest":"sha256:{HEX}","size":{size}}},"layers":[]}}"#
             );
             assert!(Manifest::parse(json.as_bytes(), None).is_err(), "{size}");
+        }
+    }
+
+    /// Engines read a field under its name in any case, and of two the last one: such a manifest is two.
+    #[test]
+    fn a_field_in_another_case_is_refused() {
+        let image = |extra: &str| format!(r#"{{"schemaVersion":2,"config":DESC,"layers":[]{extra}}}"#);
+        let within = |place: &str, extra: &str| {
+            let descriptor = format!(
+                r#"{{"mediaType":"a","digest":"sha256:{HEX}","size":0,"platform":{{"os":"a","architecture":"b"{}}}{}}}"#,
+                if place == "platform" { extra } else { "" },
+                if place == "descriptor" { extra } else { "" }
+            );
+            format!(r#"{{"schemaVersion":2,"manifests":[{descriptor}]}}"#)
+        };
+        let others = |name: &str| {
+            let (first, rest) = name.split_at(1);
+            [
+                name.to_uppercase(),
+                format!("{}{rest}", first.to_uppercase()),
+                name.to_lowercase(),
+                name.replace('s', "\u{17f}"),
+                name.replace('k', "\u{212a}"),
+            ]
+            .into_iter()
+            .filter(|other| other != name)
+            .collect::<Vec<_>>()
+        };
+        for name in [
+            "schemaVersion",
+            "mediaType",
+            "config",
+            "layers",
+            "manifests",
+            "subject",
+            "artifactType",
+            "annotations",
+        ] {
+            for other in others(name) {
+                let json = image(&format!(r#","{other}":null"#));
+                assert_eq!(check(&json, None), "manifest has a missing or misshapen field", "{json}");
+            }
+        }
+        for (place, names) in [
+            (
+                "descriptor",
+                &["mediaType", "digest", "size", "urls", "platform", "artifactType", "annotations", "data"][..],
+            ),
+            ("platform", &["os", "architecture", "variant"][..]),
+        ] {
+            assert_eq!(check(&within(place, ""), None), "index of 1");
+            for other in names.iter().flat_map(|name| others(name)) {
+                let json = within(place, &format!(r#","{other}":null"#));
+                assert_eq!(check(&json, None), "manifest has a missing or misshapen field", "{json}");
+            }
+        }
+        assert_eq!(check(&image(r#","annotations":{"Layers":"","layers":""}"#), None), "image of 0 layers");
+    }
+
+    /// By what engines go when they decide whether to start something.
+    #[test]
+    fn what_an_engine_starts_is_an_image() {
+        let is_image = |of: &str, config: &str, extra: &str| {
+            let config = format!(r#"{{"mediaType":"{config}","digest":"sha256:{HEX}","size":0}}"#);
+            let json = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[]{extra}}}"#);
+            let Ok(Manifest::Image(image)) = Manifest::parse(json.as_bytes(), Some(of)) else {
+                panic!("{json}")
+            };
+            image.is_image()
+        };
+        for extra in ["", r#","artifactType":"application/x""#, r#","artifactType":"""#] {
+            for config in [media::OCI_CONFIG, media::DOCKER_CONFIG] {
+                assert!(is_image(media::OCI_MANIFEST, config, extra), "{config}{extra}");
+            }
+            assert!(!is_image(media::OCI_MANIFEST, media::OCI_EMPTY, extra), "{extra}");
+            assert!(is_image(media::DOCKER_MANIFEST, "application/x", extra), "{extra}");
         }
     }
 

@@ -87,6 +87,7 @@ impl Registry {
             Subject::Blob(digest) => self.review_blob(review, *digest).await,
             Subject::Repository(repository) => self.review_repository(review, repository).await,
             Subject::Manifest(repository, digest) => self.review_manifest(review, repository, *digest).await,
+            Subject::Reread(repository, digest) => self.reread_manifest(review, repository, *digest).await,
         }
     }
 }

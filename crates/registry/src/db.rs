@@ -361,8 +361,12 @@ pub(crate) struct NewManifest<'m> {
     pub(crate) is_cached: bool,
 }
 
-/// Stores a manifest; one that was deleted is back. Returns what its repository holds more.
-pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> Result<Change, DbError> {
+/// Stores a manifest; one that was deleted is back. Returns what its repository holds more, and the media type under which
+/// it is there if that is another one.
+pub(crate) async fn insert_manifest(
+    tx: &mut Tx<'_>,
+    new: &NewManifest<'_>,
+) -> Result<(Change, Option<String>), DbError> {
     let pushed = new.pushed;
     let (repository, digest) = (pushed.repository.as_str(), pushed.digest.to_string());
     let created = tx
@@ -385,6 +389,9 @@ pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
     let mut locks = Locks::default();
     // Only what has bytes can have been deleted.
     if fresh == 0 {
+        // Those that are there may have rotted.
+        let sql = "UPDATE registry_manifest_bytes SET bytes = $2 WHERE digest = $1 AND bytes <> $2";
+        tx.execute(sql, args![&digest, new.bytes]).await?;
         let (back, more) = undelete(tx, (&pushed.repository, &pushed.digest), new.now).await?;
         (locks, held) = (back, held.and(more));
     }
@@ -409,10 +416,29 @@ pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
             ],
         )
         .await?;
+    let mut other = None;
     match inserted {
-        0 => touch(tx, &pushed.repository, &pushed.digest, new.now).await?,
+        0 => {
+            touch(tx, &pushed.repository, &pushed.digest, new.now).await?;
+            let sql = "SELECT media_type FROM registry_manifests WHERE repository = $1 AND digest = $2";
+            let row = tx.fetch_optional(sql, args![repository, &digest]).await?;
+            let stored = row.map(|row| row.text(0).map(str::to_owned)).transpose()?;
+            other = stored.filter(|stored| *stored != pushed.media_type);
+        }
         _ => held = held.and(Change::bytes(new.bytes.len() as u64)),
     }
+    insert_references(tx, pushed).await?;
+    insert_referrer(tx, new).await?;
+    if pushed.subject.is_some() {
+        send(tx, &pushed.repository, &ManifestName::Digest(pushed.digest), new.now).await?;
+    }
+    let named = holdings::hold_named(tx, (&pushed.repository, &pushed.digest), new.is_cached).await?;
+    Ok((held.and(named), other))
+}
+
+/// What a manifest names.
+async fn insert_references(tx: &mut Tx<'_>, pushed: &ManifestPushed) -> Result<(), DbError> {
+    let (repository, digest) = (pushed.repository.as_str(), pushed.digest.to_string());
     let config = pushed.config.iter().map(|config| ("config", config));
     // What is foreign may have been pushed as well: then it is kept, and opens nothing to anybody.
     let layers = pushed.layers.iter().map(|it| (if it.foreign { "foreign" } else { "layer" }, &it.digest));
@@ -425,11 +451,7 @@ pub(crate) async fn insert_manifest(tx: &mut Tx<'_>, new: &NewManifest<'_>) -> R
         )
         .await?;
     }
-    insert_referrer(tx, new).await?;
-    if pushed.subject.is_some() {
-        send(tx, &pushed.repository, &ManifestName::Digest(pushed.digest), new.now).await?;
-    }
-    Ok(held.and(holdings::hold_named(tx, (&pushed.repository, &pushed.digest), new.is_cached).await?))
+    Ok(())
 }
 
 /// A manifest whose bytes are here is back, if it was deleted: its locks, and what its repository holds more.

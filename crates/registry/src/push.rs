@@ -91,7 +91,7 @@ pub(crate) fn named_blobs(manifest: &Manifest) -> Vec<(Digest, u64)> {
 
 /// Where the blobs of a manifest are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Blobs {
+pub(crate) enum Blobs {
     Here,
     /// They are fetched afterwards.
     Come,
@@ -166,7 +166,12 @@ impl Push {
             now,
             is_cached: self.way == Way::Cache,
         };
-        let mut held = db::insert_manifest(tx, &new).await?;
+        let (mut held, other) = db::insert_manifest(tx, &new).await?;
+        if let Some(other) = other.filter(|_| self.way == Way::Push) {
+            let message =
+                format!("manifest is here as `{other}` and was sent as `{}`", self.pushed.media_type);
+            return Err(Problem::new(ErrorCode::ManifestInvalid, message).into());
+        }
         let (absent, more, mut acts) = self.absent_children(tx).await?;
         held = held.and(more);
         for tag in &self.tags {
@@ -307,8 +312,7 @@ impl Push {
         Ok(if filled == Some(false) { Blobs::Come } else { Blobs::Here })
     }
 
-    /// Inspection is told when there is something to inspect: until then the image is pending.
-    /// Blobs that an index names are no images of it: nothing is to be known of them.
+    /// Tells what was pushed. Blobs that an index names are no images of it: nothing is to be known of them.
     async fn tell(&self, tx: &mut Tx<'_>, blobs: Blobs) -> Result<(), DbError> {
         let mut pushed = self.pushed.clone();
         if !pushed.children.is_empty() {
@@ -316,13 +320,24 @@ impl Push {
             let blobs: BTreeSet<Digest> = blobs.into_iter().map(|(digest, _)| digest).collect();
             pushed.children.retain(|child| !blobs.contains(&child.digest));
         }
-        let event = Event::ManifestPushed(pushed);
-        for consumer in self.consumers {
-            if blobs == Blobs::Come && *consumer == consumer::INSPECTION {
-                continue;
-            }
-            tx.deliver(consumer, &event, self.pushed.pushed_at).await?;
-        }
-        Ok(())
+        tell(tx, pushed, self.consumers, blobs).await
     }
+}
+
+/// Inspection is told when there is something to inspect: until then the image is pending.
+pub(crate) async fn tell(
+    tx: &mut Tx<'_>,
+    pushed: ManifestPushed,
+    consumers: &[&'static str],
+    blobs: Blobs,
+) -> Result<(), DbError> {
+    let at = pushed.pushed_at;
+    let event = Event::ManifestPushed(pushed);
+    for consumer in consumers {
+        if blobs == Blobs::Come && *consumer == consumer::INSPECTION {
+            continue;
+        }
+        tx.deliver(consumer, &event, at).await?;
+    }
+    Ok(())
 }

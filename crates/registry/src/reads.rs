@@ -8,7 +8,8 @@ use std::{future::Future, hash::Hash};
 
 use bytes::Bytes;
 use quick_cache::{Weighter, sync::Cache};
-use seaworthy_oci::{Digest, RepoName};
+use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_oci::{Digest, Manifest, RepoName};
 use seaworthy_store::{Db, Watch};
 
 use crate::{
@@ -60,6 +61,8 @@ pub(crate) struct Reads {
     blobs: Watched<Digest, Option<BlobRow>>,
     opening: Watched<(RepoName, Digest), Reach>,
     bytes: Payloads,
+    /// Manifests whose bytes were found to be what they are called, and one document to every reader.
+    sound: Cache<Digest, ()>,
 }
 
 /// Bytes of manifests.
@@ -93,6 +96,7 @@ impl Reads {
             blobs: Watched::new(&db, db::BLOBS_IN),
             opening: Watched::new(&db, db::REACHED_BY),
             bytes: Payloads::new(),
+            sound: Cache::new(limit::CACHED_NAMES),
             db,
         }
     }
@@ -140,10 +144,28 @@ impl Reads {
         }
         let bytes = db::manifest_bytes(&self.db, digest).await?.map(Bytes::from);
         if let Some(bytes) = &bytes {
+            if self.sound.get(digest).is_none() {
+                check_sound(digest, bytes)?;
+                self.sound.insert(*digest, ());
+            }
             self.bytes.keep(digest, bytes);
         }
         Ok(bytes)
     }
+}
+
+/// Refuses bytes that rotted, and what was taken when manifests were read less strictly.
+fn check_sound(digest: &Digest, bytes: &[u8]) -> Result<(), Problem> {
+    if !digest.is_of(bytes) {
+        tracing::error!(%digest, "the bytes of a manifest are not those that it names");
+        let message = format!("the bytes of manifest `{digest}` are damaged");
+        return Err(Problem::new(ErrorCode::ManifestUnknown, message).hint("push it again"));
+    }
+    // A media type decides which fields there must be, and not how they are read.
+    Manifest::parse(bytes, None).map(drop).map_err(|error| {
+        let message = format!("`{digest}` is not read: {}", seaworthy_store::chain(&error));
+        Problem::new(ErrorCode::Denied, message).hint("it was stored by an earlier version: delete it")
+    })
 }
 
 #[cfg(test)]

@@ -253,7 +253,7 @@ async fn rows_back(
         is_cached: db::filled_in(tx, repository, digest).await?.is_some(),
     };
     let named = db::deleted_blobs(tx, (repository, digest), "blob").await?;
-    let mut held = db::insert_manifest(tx, &new).await?;
+    let (mut held, _) = db::insert_manifest(tx, &new).await?;
     for (blob, size) in named {
         held = held.and(db::name_in_index(tx, (repository, digest), (&blob, size)).await?);
     }

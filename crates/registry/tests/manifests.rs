@@ -4,11 +4,13 @@ use http::StatusCode;
 use seaworthy_oci::{Digest, limit as oci};
 use seaworthy_registry::{SparseIndexes, limit};
 use seaworthy_store::args;
-use seaworthy_testkit::{TestDb, db_tests};
+use seaworthy_testkit::{Engine, TestDb, db_tests};
+use serde_json::json;
 
 use crate::client::{IMAGE, INDEX, ROOMS, World, sha512};
 
-db_tests!(super::ROOMS; what_is_acknowledged_is_what_is_read, manifest_bytes_exact, accept_many_header_lines, accept_missing, manifest_4mib_ok_5mib_413,
+db_tests!(super::ROOMS; what_engines_start_is_told_as_an_image, a_field_in_another_case_is_refused, a_manifest_has_one_media_type,
+    a_manifest_that_rotted_is_not_served, what_is_acknowledged_is_what_is_read, manifest_bytes_exact, accept_many_header_lines, accept_missing, manifest_4mib_ok_5mib_413,
     manifest_100k_layers, media_type_confusion, tags_by_parameter, tags_of_a_push_are_bounded,
     absent_children_by_policy, foreign_layers_need_no_blob);
 
@@ -335,4 +337,120 @@ async fn foreign_layers_need_no_blob(test: TestDb) {
         }
     }
     assert_eq!(client.get(&format!("/v2/a/blobs/{absent}")).await.status, StatusCode::NOT_FOUND);
+}
+
+/// Whether what was pushed last was told as an image.
+async fn told_as_image(world: &World) -> bool {
+    let sql = "SELECT payload FROM store_deliveries WHERE consumer = 'clearance' ORDER BY id DESC LIMIT 1";
+    let row = world.test.db.fetch_optional(sql, args![]).await.expect("a row").expect("a delivery");
+    row.text(0).expect("text").contains(r#""is_image":true"#)
+}
+
+/// By the media type of its config, and nothing that it says besides.
+async fn what_engines_start_is_told_as_an_image(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let layer = client.put_blob("prod/web", b"layer").await;
+    let docker = "application/vnd.docker.distribution.manifest.v2+json";
+    for text in ["{}", r#"{"architecture":"amd64","os":"linux","config":{"Cmd":["/x"]}}"#] {
+        let config = client.put_blob("prod/web", text.as_bytes()).await;
+        for (of, config_type, expected) in [
+            (IMAGE, "application/vnd.oci.image.config.v1+json", true),
+            (IMAGE, "application/vnd.docker.container.image.v1+json", true),
+            (docker, "application/vnd.docker.container.image.v1+json", true),
+            (docker, "application/x", true),
+            (IMAGE, "application/x", false),
+        ] {
+            let manifest = json!({"schemaVersion": 2, "mediaType": of, "artifactType": "application/y",
+                "config": {"mediaType": config_type, "digest": config, "size": text.len()},
+                "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": 5}]});
+            let answer = client.put_as("/v2/prod/web/manifests/runs", of, &manifest.to_string()).await;
+            assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+            assert_eq!(told_as_image(&world).await, expected, "{of} {config_type} {text}");
+        }
+    }
+}
+
+/// Engines would take the second list of layers.
+async fn a_field_in_another_case_is_refused(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (_, manifest) = client.put_image("prod/web:1", &[b"layer"]).await;
+    let with = |manifest: &str, fields: &str| {
+        format!("{}{fields}}}", manifest.trim_end().strip_suffix('}').expect("an object"))
+    };
+    let more = |fields: &str| with(&manifest, fields);
+    for fields in [r#","Layers":[]"#, r#","Config":null"#, r#","layer\u017f":[]"#, r#","MANIFESTS":[]"#] {
+        let answer = client.put_manifest("prod/web", "2", &more(fields)).await;
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (StatusCode::BAD_REQUEST, "MANIFEST_INVALID"),
+            "{fields}"
+        );
+    }
+    assert_eq!(
+        client.put_manifest("prod/web", "2", &more(r#","labels":[]"#)).await.status,
+        StatusCode::CREATED
+    );
+    // One that was taken before is given to nobody.
+    let (digest, before) = client.put_image("prod/web:3", &[b"before"]).await;
+    let twisted = with(&before, r#","Layers":[]"#);
+    let named = Digest::sha256(twisted.as_bytes());
+    for table in ["registry_manifests", "registry_manifest_bytes", "registry_tags"] {
+        world.alter(format!("UPDATE {table} SET digest = '{named}' WHERE digest = '{digest}'")).await;
+    }
+    let hex: String = twisted.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let bytes =
+        if world.test.engine == Engine::Sqlite { format!("X'{hex}'") } else { format!("'\\x{hex}'::bytea") };
+    world.alter(format!("UPDATE registry_manifest_bytes SET bytes = {bytes} WHERE digest = '{named}'")).await;
+    for name in ["3".to_owned(), named.to_string()] {
+        let answer = client.get(&format!("/v2/prod/web/manifests/{name}")).await;
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (StatusCode::FORBIDDEN, "DENIED"),
+            "{}",
+            answer.text()
+        );
+    }
+}
+
+/// Whoever pushes second must not be told that it is what they sent.
+async fn a_manifest_has_one_media_type(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let config = client.put_blob("a", b"{}").await;
+    let manifest = json!({"schemaVersion": 2, "layers": [],
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2}})
+    .to_string();
+    let docker = "application/vnd.docker.distribution.manifest.v2+json";
+    for (of, expected) in
+        [(IMAGE, StatusCode::CREATED), (docker, StatusCode::BAD_REQUEST), (IMAGE, StatusCode::CREATED)]
+    {
+        let answer = client.put_as("/v2/a/manifests/1", of, &manifest).await;
+        assert_eq!(answer.status, expected, "{of}: {}", answer.text());
+    }
+    assert_eq!(
+        client.put_as("/v2/b/manifests/1", docker, &manifest).await.status,
+        StatusCode::BAD_REQUEST,
+        "no config"
+    );
+    client.put_blob("b", b"{}").await;
+    assert_eq!(client.put_as("/v2/b/manifests/1", docker, &manifest).await.status, StatusCode::CREATED);
+}
+
+async fn a_manifest_that_rotted_is_not_served(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (digest, manifest) = client.put_image("a:1", &[b"layer"]).await;
+    let other = if world.test.engine == Engine::Sqlite { "X'7b7d'" } else { "'\\x7b7d'::bytea" };
+    world
+        .alter(format!("UPDATE registry_manifest_bytes SET bytes = {other} WHERE digest = '{digest}'"))
+        .await;
+    let fresh = world.replica(|_| {});
+    for name in ["1".to_owned(), digest.to_string()] {
+        let answer = fresh.get(&format!("/v2/a/manifests/{name}")).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"));
+    }
+    client.put_manifest("a", "1", &manifest).await;
+    assert_eq!(fresh.get("/v2/a/manifests/1").await.text(), manifest);
 }

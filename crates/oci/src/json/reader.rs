@@ -48,10 +48,11 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Watched<'_, 'de, D> {
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        names: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_map(Watched { inner: visitor, place: self.place })
+        let place = Strict { names, ..self.place };
+        self.inner.deserialize_map(Watched { inner: visitor, place })
     }
 
     forward_to_deserialize_any! {
@@ -154,6 +155,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Entries<'_, 'de, A> {
             self.place.leave(&self.seen);
             return Ok(None);
         };
+        self.place.check_case(&key)?;
         let value = match &key {
             Cow::Borrowed(key) => seed.deserialize(BorrowedStrDeserializer::new(key)),
             Cow::Owned(key) => {

@@ -2,7 +2,7 @@
 
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{Actor, Timestamp};
-use seaworthy_oci::{Digest, RepoName};
+use seaworthy_oci::{Digest, ImageManifest, Manifest, RepoName, media};
 use seaworthy_store::Tx;
 use serde_json::json;
 
@@ -11,6 +11,7 @@ use crate::{
     db::{self, Removal, Review},
     fate::{self, Fate},
     limit,
+    push::{self, Blobs},
     refusal::object,
 };
 
@@ -48,6 +49,42 @@ impl Registry {
         })
         .await
     }
+}
+
+impl Registry {
+    /// Tells of an image that was taken for an artifact before it was known that engines start it.
+    pub(super) async fn reread_manifest(
+        &self,
+        review: &Review,
+        repository: &RepoName,
+        digest: Digest,
+    ) -> Result<(), RegistryError> {
+        let stored = self.manifest_bytes(repository, &digest).await?;
+        let manifest = stored.and_then(|(bytes, media_type)| Manifest::parse(&bytes, Some(&media_type)).ok());
+        let pushed = match &manifest {
+            Some(it @ Manifest::Image(image)) if image.is_image() && is_doubtful(image) => {
+                Some(push::describe(repository, digest, it, self.inner.clock.now()))
+            }
+            _ => None,
+        };
+        let is_whole = db::filled(self.db(), repository, &digest).await? != Some(false);
+        let blobs = if is_whole { Blobs::Here } else { Blobs::Come };
+        let context = (review.clone(), pushed, self.inner.config.manifest_consumers);
+        self.in_upkeep(context, move |(review, pushed, consumers), tx| {
+            Box::pin(async move {
+                if let Some(pushed) = pushed {
+                    push::tell(tx, pushed.clone(), consumers, blobs).await?;
+                }
+                db::settle(tx, review).await
+            })
+        })
+        .await
+    }
+}
+
+/// True of an image that calls itself something else.
+fn is_doubtful(image: &ImageManifest) -> bool {
+    image.artifact_type.is_some() || !media::is_image_config(&image.config.media_type)
 }
 
 impl Look {

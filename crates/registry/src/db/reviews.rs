@@ -11,6 +11,8 @@ use crate::limit;
 pub(crate) enum Subject {
     Blob(Digest),
     Manifest(RepoName, Digest),
+    /// What a manifest is.
+    Reread(RepoName, Digest),
     /// The tags that a repository keeps.
     Repository(RepoName),
 }
@@ -22,6 +24,7 @@ impl Subject {
             Self::Blob(digest) => ("blob", "", digest.to_string()),
             Self::Repository(repository) => ("repository", repository.as_str(), String::new()),
             Self::Manifest(repository, digest) => ("manifest", repository.as_str(), digest.to_string()),
+            Self::Reread(repository, digest) => ("reread", repository.as_str(), digest.to_string()),
         }
     }
 }
@@ -156,6 +159,7 @@ fn read_review(row: &Row) -> Result<Review, DbError> {
     let subject = match row.text(0)? {
         "blob" => Subject::Blob(row.parsed(2)?),
         "manifest" => Subject::Manifest(row.parsed(1)?, row.parsed(2)?),
+        "reread" => Subject::Reread(row.parsed(1)?, row.parsed(2)?),
         "repository" => Subject::Repository(row.parsed(1)?),
         _ => return Err(row.wrong(0, "a kind of review")),
     };

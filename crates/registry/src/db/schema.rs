@@ -19,6 +19,7 @@ pub const SCHEMA: RoomSchema = RoomSchema {
         BOOTS,
         SENT,
         FOUND,
+        REREAD,
     ],
 };
 
@@ -412,6 +413,17 @@ const SENT: Migration = Migration {
         // What was sent there last, as long as nobody knows whether it is there.
         Step::AddColumn("registry_outgoing", Column::text("sent").optional()),
     ],
+};
+
+/// What an engine may start is an image, whatever it calls itself: those that were taken for artifacts are told anew.
+const REREAD: Migration = Migration {
+    id: 16,
+    steps: &[Step::Sql(
+        "INSERT INTO registry_reviews (kind, repository, digest, due, tries, reason, epoch)
+         SELECT 'reread', repository, digest, 0, 0, 'upgrade', 0 FROM registry_manifests
+         WHERE media_type IN ('application/vnd.oci.image.manifest.v1+json',
+             'application/vnd.docker.distribution.manifest.v2+json')",
+    )],
 };
 
 const FOUND: Migration = Migration {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use seaworthy_access::Identity;
 use seaworthy_model::{ErrorCode, Problem};
-use seaworthy_oci::{Digest, Hasher, Manifest, RepoName};
+use seaworthy_oci::{Digest, Manifest, RepoName};
 
 use super::{ReplicationSettings, trouble::Trouble};
 use crate::{
@@ -96,7 +96,7 @@ impl Shipment {
         }
         // Not by HEAD: what stands in front of a registry that is away answers 404, and only a body tells who says so.
         let is_put = match self.to.manifest(remote, &self.key.name, Right::Push).await {
-            Ok(found) => put.iter().any(|digest| is_of(digest, &found.bytes)),
+            Ok(found) => put.iter().any(|digest| digest.is_of(&found.bytes)),
             Err(UpstreamError::NotFound { is_told: true, .. }) => false,
             Err(error) => return Err(error.into()),
         };
@@ -342,12 +342,6 @@ impl Shipment {
         left.bytes.fetch_add(size, Ordering::Relaxed);
         Ok(())
     }
-}
-
-fn is_of(digest: &Digest, bytes: &[u8]) -> bool {
-    let mut hasher = Hasher::new(digest.algorithm());
-    hasher.update(bytes);
-    hasher.finish() == *digest
 }
 
 fn too_many() -> String {

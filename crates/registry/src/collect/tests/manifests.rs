@@ -21,7 +21,7 @@ use crate::{Collection, Untagged, limit};
 db_tests!(super::ROOMS; gc_vs_index_of_untagged_children, subject_deleted_keeps_signed_history,
     untagged_manifests_go, what_runs_stays, pulled_manifests_stay, tag_move_vs_delete, locked_manifests_stay,
     index_depth_1000, self_reference_cycle, subject_loop,
-    from_before_time_begins_at_the_upgrade, pulls_are_counted_to_a_limit);
+    what_was_taken_for_an_artifact_is_told_anew, from_before_time_begins_at_the_upgrade, pulls_are_counted_to_a_limit);
 
 /// An image without a tag is pushed, loses its tag, or is left by it.
 async fn untagged_manifests_go(test: TestDb) {
@@ -430,4 +430,32 @@ async fn ends_whatever_is_named(still: &Still, digests: &[Digest]) {
     for digest in digests {
         assert_eq!(still.get(&format!("a/manifests/{digest}")).await, StatusCode::NOT_FOUND);
     }
+}
+
+/// As by a version that went by `artifactType`. What always was an image is told once.
+async fn what_was_taken_for_an_artifact_is_told_anew(test: TestDb) {
+    let still = Still::new(test).await;
+    let (client, db) = (&still.client, &still.world.test.db);
+    client.put_image("a:image", &[b"layer"]).await;
+    let config = client.put_blob("a", b"{}").await;
+    let of_type = |artifact_type: &str, config_type: &str| {
+        json!({"schemaVersion": 2, "mediaType": IMAGE, "artifactType": artifact_type, "layers": [],
+            "config": {"mediaType": config_type, "digest": config, "size": 2}})
+        .to_string()
+    };
+    let runs = still.push("a", IMAGE, &of_type("application/x", seaworthy_oci::media::OCI_CONFIG)).await;
+    still.push("a", IMAGE, &of_type("application/x", "application/y")).await;
+    still.world.alter("DELETE FROM store_deliveries".to_owned()).await;
+    let reread = "INSERT INTO registry_reviews (kind, repository, digest, due, tries, reason, epoch)
+        SELECT 'reread', repository, digest, 0, 0, 'upgrade', 0 FROM registry_manifests";
+    still.world.alter(reread.to_owned()).await;
+    still.collect().await;
+    let told = db.fetch_all("SELECT payload FROM store_deliveries ORDER BY id", args![]).await.expect("rows");
+    assert_eq!(told.len(), still.registry().inner.config.manifest_consumers.len());
+    for row in told {
+        let payload = row.text(0).expect("text");
+        assert!(payload.contains(&runs.to_string()) && payload.contains(r#""is_image":true"#), "{payload}");
+    }
+    let left = "SELECT 1 FROM registry_reviews WHERE kind = 'reread'";
+    assert!(db.fetch_all(left, args![]).await.expect("rows").is_empty());
 }
