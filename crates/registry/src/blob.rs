@@ -53,7 +53,11 @@ impl Registry {
             return Err(unknown(digest).into());
         }
         let row = self.readable(digest).await?;
-        if self.pin(&row).await? { Ok(row.size) } else { Err(unknown(digest).into()) }
+        if self.pin(&row).await? && self.see(&row).await? {
+            Ok(row.size)
+        } else {
+            Err(unknown(digest).into())
+        }
     }
 
     /// Whether a pusher need not send the blob, because a manifest of theirs may name it: [`db::name_blob`], as it looks
@@ -196,10 +200,7 @@ impl Registry {
         let row = self.readable_blob(identity, repository, digest).await?;
         match self.blobs().open(ROOM, row.copy, row.size).await {
             Ok(Some(reader)) => Ok(reader),
-            Ok(None) if self.is_away(&row, "missing").await? => {
-                let problem = Problem::new(ErrorCode::Unavailable, "the files of the blobs are not there");
-                Err(problem.hint("see whether the disk of the data directory is mounted").into())
-            }
+            Ok(None) if self.is_away(&row, "missing") => Err(BlobError::Away.into()),
             Ok(None) => {
                 self.damaged(&row, "missing").await?;
                 Err(unknown(digest).into())
@@ -207,6 +208,11 @@ impl Registry {
             Err(error @ BlobError::Truncated { .. }) => {
                 self.damaged(&row, "length").await?;
                 Err(error.into())
+            }
+            Err(error @ BlobError::Unreadable { .. }) => {
+                tracing::error!(error = %seaworthy_store::chain(&error), "a blob is not to be read");
+                self.damaged(&row, "unreadable").await?;
+                Err(unknown(digest).into())
             }
             Err(error) => Err(error.into()),
         }
@@ -247,17 +253,17 @@ impl Registry {
         Ok(db::has_link(self.db(), repository, digest, &principal).await?)
     }
 
-    /// The length of a blob that the caller brought here and that is there.
+    /// A blob that the caller brought here and that is there.
     pub(crate) async fn brought(
         &self,
         identity: &Identity,
         repository: &RepoName,
         digest: &Digest,
-    ) -> Result<Option<u64>, RegistryError> {
+    ) -> Result<Option<BlobRow>, RegistryError> {
         if !self.is_linked(identity, repository, digest).await? {
             return Ok(None);
         }
-        Ok(db::blob(self.db(), digest).await?.filter(BlobRow::is_present).map(|row| row.size))
+        Ok(db::blob(self.db(), digest).await?.filter(BlobRow::is_present))
     }
 
     /// [`Registry::is_readable`]; what they may not name at all is not here. What nothing reaches yet, a manifest may by
@@ -397,7 +403,15 @@ impl Registry {
             consumers: self.inner.config.blob_consumers,
             now: self.inner.clock.now(),
         };
-        let entered = self.db().upkeep(keep, |keep, tx| Box::pin(async move { keep.enter(tx).await })).await;
+        let mut entered = self.enter(keep.clone()).await;
+        if matches!(entered, Ok(Entered::Present))
+            && let Some(copy) = placed
+            && let Some(row) = db::blob(self.db(), &copy.digest).await?
+            && !self.see(&row).await?
+        {
+            // What was there is not: this one takes its place.
+            entered = self.enter(keep).await;
+        }
         let idle = match &entered {
             Ok(Entered::Replaces(old)) => Some(*old),
             Ok(Entered::Present) | Err(RegistryError::Refused(_)) => placed,
@@ -408,6 +422,10 @@ impl Registry {
             self.blobs().remove(ROOM, &copy).await?;
         }
         entered.map(|_| ())
+    }
+
+    async fn enter(&self, keep: Keep) -> Result<Entered, RegistryError> {
+        self.db().upkeep(keep, |keep, tx| Box::pin(async move { keep.enter(tx).await })).await
     }
 
     /// Mounts a blob from another repository; false when the caller may not see it there, which
@@ -460,8 +478,13 @@ impl Registry {
         from: &RepoName,
     ) -> Result<bool, RegistryError> {
         // What is not seen there is not looked for: the answer takes as long whether it is anywhere else or not.
-        Ok(self.is_readable(identity, from, digest).await?
-            && db::blob(self.db(), digest).await?.is_some_and(|row| row.is_present()))
+        if !self.is_readable(identity, from, digest).await? {
+            return Ok(false);
+        }
+        match db::blob(self.db(), digest).await?.filter(BlobRow::is_present) {
+            Some(row) => self.see(&row).await,
+            None => Ok(false),
+        }
     }
 
     /// Links and pins a blob; false when it went since it was looked at.
@@ -568,6 +591,7 @@ pub(crate) struct Absent {
     pub(crate) blob: (Digest, u64),
 }
 
+#[derive(Clone)]
 struct Keep {
     way: Way,
     repository: RepoName,

@@ -97,8 +97,8 @@ pub(crate) use rules::{
 pub(crate) use running::put_running;
 pub use schema::SCHEMA;
 pub(crate) use storage::{
-    Waiting, blobs_page, clear_damage, count_damaged, links, manifest_places, naming, naming_blob, review_of,
-    set_damage, set_scrubbed, waiting,
+    Waiting, adopt, blobs_page, clear_damage, count_damaged, knows_blobs, links, manifest_places,
+    manifests_held, naming, naming_blob, review_of, set_damage, set_scrubbed, unknown_blobs, waiting,
 };
 pub(crate) use uploads::{
     UploadRow, advance_upload, count_uploads, delete_upload, delete_upload_unchanged, expired_uploads,

@@ -268,12 +268,25 @@ impl Registry {
         let mut removed = 0;
         for (id, expired) in db::expired_uploads(self.db()).await? {
             // A request that began in time may still write; it prolongs the session when it ends.
-            removed += usize::from(self.end_left_alone(id, expired).await?);
+            match self.end_left_alone(id, expired).await {
+                Ok(is_ended) => removed += usize::from(is_ended),
+                Err(error) => {
+                    let error = seaworthy_store::chain(&error);
+                    tracing::warn!(%id, %error, "an upload that is over could not be ended");
+                }
+            }
         }
         let age = u64::try_from(limit::UPLOAD_SECONDS).unwrap_or_default();
         for id in self.blobs().stale_uploads(crate::ROOM, age).await? {
             if !db::upload_exists(self.db(), id).await? {
                 self.blobs().discard(crate::ROOM, id).await?;
+                removed += 1;
+            }
+        }
+        // Other rooms have no sessions: what they did not end in a day, they never will.
+        for room in self.blobs().uploading_rooms().await?.iter().filter(|room| *room != crate::ROOM) {
+            for id in self.blobs().stale_uploads(room, age).await? {
+                self.blobs().discard(room, id).await?;
                 removed += 1;
             }
         }

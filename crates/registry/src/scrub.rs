@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use seaworthy_model::{Actor, UploadId};
-use seaworthy_store::{chain, limit::SMALL_BLOB_BYTES};
+use seaworthy_store::{BlobError, chain, limit::SMALL_BLOB_BYTES};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -73,8 +73,8 @@ impl Registry {
         round.folder = (folder + 1) % FOLDERS;
         // They are told of first: `registry verify` shows them a week before they go.
         for file in self.orphans(folder, limit::ORPHAN_SWEEP_SECONDS, &mut 0).await? {
-            tracing::info!(digest = %file.copy.digest, bytes = file.size, "removing a file that no row names");
-            self.remove_orphan(&Actor::system(), &file).await?;
+            let done = self.end_orphan(&Actor::system(), &file).await?;
+            tracing::info!(digest = %file.copy.digest, bytes = file.size, done, "a file that no row names");
         }
         Ok(())
     }
@@ -103,7 +103,7 @@ impl Registry {
     /// Keeps damaged bytes from everybody; a push of them heals the blob, and so does a look that finds them
     /// whole. Files that are all away mark nothing.
     pub(crate) async fn damaged(&self, row: &BlobRow, damage: &'static str) -> Result<(), RegistryError> {
-        if self.is_away(row, damage).await? {
+        if self.is_away(row, damage) {
             tracing::error!(digest = %row.copy.digest, "no file of a blob is there: is its disk mounted?");
             return Ok(());
         }
@@ -115,12 +115,25 @@ impl Registry {
         .await
     }
 
-    /// True when a file is missing because all are: a disk that is not mounted says nothing of one blob.
-    pub(crate) async fn is_away(&self, row: &BlobRow, damage: &str) -> Result<bool, RegistryError> {
-        if damage != "missing" || row.size <= SMALL_BLOB_BYTES as u64 {
-            return Ok(false);
+    /// Whether the file of a blob is there by its length: who brings it, or is told not to, must not be told wrong. What is
+    /// not there is marked.
+    pub(crate) async fn see(&self, row: &BlobRow) -> Result<bool, RegistryError> {
+        if row.size <= SMALL_BLOB_BYTES as u64 {
+            return Ok(true);
         }
-        Ok(!self.blobs().has_files(crate::ROOM, row.copy.digest.algorithm().name()).await?)
+        let Some(damage) = self.look_at(row, Depth::Lengths).await? else { return Ok(true) };
+        if self.is_away(row, damage) {
+            return Err(BlobError::Away.into());
+        }
+        self.damaged(row, damage).await?;
+        Ok(false)
+    }
+
+    /// True when a file is missing because all are: a disk that is not mounted says nothing of one blob.
+    pub(crate) fn is_away(&self, row: &BlobRow, damage: &str) -> bool {
+        matches!(damage, "missing" | "unreadable")
+            && row.size > SMALL_BLOB_BYTES as u64
+            && self.blobs().is_away()
     }
 
     /// How many blobs are damaged.

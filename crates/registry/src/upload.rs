@@ -4,12 +4,14 @@ use axum::body::{Body, HttpBody as _};
 use futures_util::StreamExt as _;
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, Problem, Timestamp, UploadId};
-use seaworthy_oci::{Algorithm, Digest, RepoName};
-use seaworthy_store::{BlobError, Upload, UploadLock, UploadState, limit::SMALL_BLOB_BYTES};
+use seaworthy_oci::{Algorithm, Digest, Hasher, RepoName};
+use seaworthy_store::{
+    BlobCopy, BlobError, Stored, Upload, UploadLock, UploadState, limit::SMALL_BLOB_BYTES,
+};
 
 use crate::{
     ROOM, Registry, RegistryError,
-    db::{self, UploadRow},
+    db::{self, BlobRow, UploadRow},
     limit,
     pauses::Point,
     quota::Room,
@@ -250,7 +252,7 @@ impl Registry {
             Err(error) if is_unknown(&error) => {
                 // The answer to the one that ended it may have been lost, and is given again, behind what is sent again.
                 return match self.brought(identity, repository, &digest).await? {
-                    Some(size) if is_no_longer(body, size).await => Ok(()),
+                    Some(row) if self.ends_with(&row, body).await? => Ok(()),
                     _ => Err(error),
                 };
             }
@@ -281,6 +283,10 @@ impl Registry {
         }
         match taken?.finish_copy(digest).await {
             Ok(stored) => {
+                let placed = match &stored {
+                    Stored::File { copy, .. } => Some(*copy),
+                    Stored::Small(_) => None,
+                };
                 let kept = self.keep_blob(identity, repository, stored, Some((id, row_version))).await;
                 match &kept {
                     // What another server has taken in of it meanwhile.
@@ -289,16 +295,54 @@ impl Registry {
                     Err(error) if is_unknown(error) || has_moved(error) => {}
                     // A quota or a lock: sent again it is refused again, and the session stands in nobody's way.
                     Err(RegistryError::Refused(_)) => self.forget(id).await?,
-                    Err(_) => {}
+                    Err(_) => self.put_back(id, placed.filter(|_| place == id)).await?,
                 }
                 kept
             }
+            // Its bytes are good, and can be sent on when there is room again.
+            Err(error @ (BlobError::DiskFloor { .. } | BlobError::Away)) => Err(error.into()),
             Err(error) => {
                 // The bytes are wrong or gone: the session ends, the client starts over.
                 self.forget(id).await?;
                 Err(error.into())
             }
         }
+    }
+
+    /// Whether a body, read to its end, is the end of a stored blob.
+    async fn ends_with(&self, row: &BlobRow, body: Body) -> Result<bool, RegistryError> {
+        let algorithm = row.copy.digest.algorithm();
+        let (mut rest, mut length, mut sent) = (body.into_data_stream(), 0, Hasher::new(algorithm));
+        while let Some(chunk) = rest.next().await {
+            let Ok(chunk) = chunk else { return Ok(false) };
+            length += chunk.len() as u64;
+            if length > row.size {
+                return Ok(false);
+            }
+            sent.update(&chunk);
+        }
+        if length == 0 {
+            return Ok(true);
+        }
+        let Some(reader) = self.blobs().open(ROOM, row.copy, row.size).await? else { return Ok(false) };
+        let mut stored = Hasher::new(algorithm);
+        let mut bytes = std::pin::pin!(reader.body().stream(row.size - length..row.size));
+        while let Some(chunk) = bytes.next().await {
+            let Ok(chunk) = chunk else { return Ok(false) };
+            stored.update(&chunk);
+        }
+        Ok(stored.finish() == sent.finish())
+    }
+
+    /// Has the session go on that could not be ended: its bytes are where the blob's would be, and no row names them.
+    async fn put_back(&self, id: UploadId, placed: Option<BlobCopy>) -> Result<(), RegistryError> {
+        let Some(copy) = placed else { return Ok(()) };
+        // Of a commit that nobody heard of the row tells; if it cannot be read, a sweep will find out.
+        let Ok(row) = db::blob(self.db(), &copy.digest).await else { return Ok(()) };
+        if row.is_some_and(|row| row.copy == copy) {
+            return Ok(());
+        }
+        Ok(self.blobs().put_back(ROOM, &copy, id).await?)
     }
 
     async fn resumed(&self, state: UploadState, held: &Held<'_>) -> Result<Upload, RegistryError> {
@@ -458,18 +502,6 @@ async fn take(
             Err(error)
         }
     }
-}
-
-/// Reads a body to its end; false when there is more of it than that.
-async fn is_no_longer(body: Body, bytes: u64) -> bool {
-    let (mut rest, mut read) = (body.into_data_stream(), 0);
-    while let Some(Ok(chunk)) = rest.next().await {
-        read += chunk.len() as u64;
-        if read > bytes {
-            return false;
-        }
-    }
-    true
 }
 
 fn check_size(length: u64) -> Result<(), Problem> {

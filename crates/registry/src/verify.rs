@@ -38,15 +38,18 @@ pub enum Remedy {
 /// What is wrong with one file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StorageProblem {
-    /// The blob.
+    /// `blob`, `manifest`, or `file`: one that no row names.
+    pub of: &'static str,
+    /// The blob or manifest.
     pub digest: Digest,
-    /// `missing`, `length`, `rot`, or `orphan`: a file that no row names.
+    /// `missing`, `length`, `rot`, `unreadable`, or `orphan`: a file that no row names.
     pub problem: &'static str,
     /// Length in bytes by its row, or of the file that no row names.
     pub bytes: u64,
     /// Repositories whose manifests name it, the first ones.
     pub repositories: Vec<RepoName>,
-    /// `none`, `marked` or `removed`.
+    /// `none`; `marked`: it is not served, and healed by a push; `removed`; or `adopted`: it is served in place of a copy
+    /// that is lost.
     pub done: &'static str,
 }
 
@@ -64,7 +67,7 @@ pub struct StoragePage {
 }
 
 impl Registry {
-    /// Looks at blobs, then at files, behind `cursor`: at most [`limit::PAGE`] blobs or
+    /// Looks at blobs, then at manifests, then at files, behind `cursor`: at most [`limit::PAGE`] blobs or manifests, or
     /// [`limit::VERIFIED_BYTES`], or one folder of files. What is marked or removed is recorded.
     pub async fn verify(
         &self,
@@ -78,6 +81,9 @@ impl Registry {
         }
         match Cursor::parse(cursor)? {
             Cursor::Blobs { after } => self.verify_blobs(&after, depth, remedy).await,
+            Cursor::Manifests { repository, digest } => {
+                self.verify_manifests((&repository, &digest), depth).await
+            }
             Cursor::Files { folder } => self.verify_files(folder, remedy).await,
         }
     }
@@ -97,20 +103,74 @@ impl Registry {
             if depth == Depth::Bytes {
                 page.bytes += row.size;
             }
-            if let Some(damage) = self.look_at(row, depth).await? {
-                page.problems.push(self.told(row, damage, remedy).await?);
-            } else if let (Depth::Bytes, Remedy::Apply(actor)) = (depth, remedy)
-                && row.damage.is_some()
-            {
-                self.repaired(actor, row, None).await?;
+            match (self.look_at(row, depth).await?, &row.damage) {
+                (Some(damage), _) => page.problems.push(self.told(row, damage, remedy).await?),
+                // From outside nothing is to be seen of some damage.
+                (None, Some(damage)) if depth == Depth::Lengths && row.state != BlobState::Deleting => {
+                    page.problems.push(self.told(row, known(damage), remedy).await?);
+                }
+                (None, Some(_)) => {
+                    if let Remedy::Apply(actor) = remedy {
+                        self.repaired(actor, row, None).await?;
+                    }
+                }
+                (None, None) => {}
             }
             if page.bytes >= limit::VERIFIED_BYTES {
                 last = Some(row);
                 break;
             }
         }
-        let next = last
-            .map_or(Cursor::Files { folder: 0 }, |row| Cursor::Blobs { after: row.copy.digest.to_string() });
+        let next = match last {
+            Some(row) => Cursor::Blobs { after: row.copy.digest.to_string() },
+            None => Cursor::Manifests { repository: String::new(), digest: String::new() },
+        };
+        page.next = Some(next.text());
+        Ok(page)
+    }
+
+    /// Manifests whose bytes are lost, or that need a blob which nobody knows: pushing them again mends it.
+    async fn verify_manifests(
+        &self,
+        after: (&str, &str),
+        depth: Depth,
+    ) -> Result<StoragePage, RegistryError> {
+        let mut page = StoragePage::default();
+        let held = db::manifests_held(self.db(), after, limit::PAGE.into()).await?;
+        let mut last = held.last().filter(|_| held.len() == limit::PAGE as usize);
+        for it in &held {
+            page.checked += 1;
+            let problem = match it.found {
+                None => Some("missing"),
+                Some(found) if found != it.size => Some("length"),
+                Some(_) if depth == Depth::Bytes => {
+                    page.bytes += it.size;
+                    let bytes = db::manifest_bytes(self.db(), &it.digest).await?;
+                    // It may have gone meanwhile.
+                    bytes.is_some_and(|bytes| !it.digest.is_of(&bytes)).then_some("rot")
+                }
+                Some(_) => None,
+            };
+            let tell = |of, digest, problem, bytes| StorageProblem {
+                of,
+                digest,
+                problem,
+                bytes,
+                repositories: vec![it.repository.clone()],
+                done: "none",
+            };
+            page.problems.extend(problem.map(|problem| tell("manifest", it.digest, problem, it.size)));
+            let unknown = db::unknown_blobs(self.db(), &it.repository, &it.digest).await?;
+            page.problems.extend(unknown.into_iter().map(|digest| tell("blob", digest, "missing", 0)));
+            if page.bytes >= limit::VERIFIED_BYTES {
+                last = Some(it);
+                break;
+            }
+        }
+        let next = last.map_or(Cursor::Files { folder: 0 }, |it| Cursor::Manifests {
+            repository: it.repository.to_string(),
+            digest: it.digest.to_string(),
+        });
         page.next = Some(next.text());
         Ok(page)
     }
@@ -133,6 +193,7 @@ impl Registry {
             Found::Missing => Some("missing"),
             Found::Length(_) => Some("length"),
             Found::Rotten => Some("rot"),
+            Found::Unreadable => Some("unreadable"),
         };
         if damage.is_none() {
             return Ok(None);
@@ -152,14 +213,22 @@ impl Registry {
         let mut repositories: Vec<RepoName> = named.into_iter().map(|it| it.repository).collect();
         repositories.dedup();
         let done = match remedy {
+            _ if row.damage.is_some() => "marked",
             Remedy::Tell => "none",
-            Remedy::Apply(_) if self.is_away(row, problem).await? => "none",
+            Remedy::Apply(_) if self.is_away(row, problem) => "none",
             Remedy::Apply(actor) => {
                 self.repaired(actor, row, Some(problem)).await?;
                 "marked"
             }
         };
-        Ok(StorageProblem { digest: row.copy.digest, problem, bytes: row.size, repositories, done })
+        Ok(StorageProblem {
+            of: "blob",
+            digest: row.copy.digest,
+            problem,
+            bytes: row.size,
+            repositories,
+            done,
+        })
     }
 
     /// Marks a blob, or with no problem takes its mark away; what changes nothing is not recorded.
@@ -192,12 +261,10 @@ impl Registry {
         for file in self.orphans(folder, limit::ORPHAN_SECONDS, &mut page.checked).await? {
             let done = match remedy {
                 Remedy::Tell => "none",
-                Remedy::Apply(actor) => {
-                    self.remove_orphan(actor, &file).await?;
-                    "removed"
-                }
+                Remedy::Apply(actor) => self.end_orphan(actor, &file).await?,
             };
             page.problems.push(StorageProblem {
+                of: "file",
                 digest: file.copy.digest,
                 problem: "orphan",
                 bytes: file.size,
@@ -232,8 +299,44 @@ impl Registry {
         Ok(out)
     }
 
-    /// Removes a file that no row names. That it is to go is recorded before.
-    pub(crate) async fn remove_orphan(&self, actor: &Actor, file: &StoredFile) -> Result<(), RegistryError> {
+    /// Removes a file that no row names, unless the copy that its blob's row names is lost and this one is good: then
+    /// the row names this one. A database that knows no blob knows nobody's.
+    pub(crate) async fn end_orphan(
+        &self,
+        actor: &Actor,
+        file: &StoredFile,
+    ) -> Result<&'static str, RegistryError> {
+        if !db::knows_blobs(self.db()).await? {
+            return Ok("none");
+        }
+        let row = db::blob(self.db(), &file.copy.digest).await?;
+        let row = row.filter(|row| row.state != BlobState::Deleting && row.size == file.size);
+        if let Some(row) = row {
+            let is_lost = row.damage.is_some() || self.look_at(&row, Depth::Lengths).await?.is_some();
+            if is_lost && self.blobs().hash(ROOM, file.copy, file.size).await? == Found::Whole {
+                self.adopt(actor, &row, file).await?;
+                return Ok("adopted");
+            }
+        }
+        self.remove_orphan(actor, file).await?;
+        Ok("removed")
+    }
+
+    async fn adopt(&self, actor: &Actor, row: &BlobRow, file: &StoredFile) -> Result<(), RegistryError> {
+        let context = (row.clone(), file.copy, self.inner.clock.now());
+        seaworthy_ledger::write(self.db(), actor, context, |(row, copy, now), tx| {
+            Box::pin(async move {
+                let is_new = db::adopt(tx, row, copy, *now).await?;
+                let act = Act::new(Action::RegistryRepair, format!("blobs/{}", copy.digest))
+                    .details(json!({"problem": "orphan", "done": "adopted"}));
+                Ok::<_, RegistryError>(((), if is_new { vec![act] } else { vec![] }))
+            })
+        })
+        .await
+    }
+
+    /// That it is to go is recorded before.
+    async fn remove_orphan(&self, actor: &Actor, file: &StoredFile) -> Result<(), RegistryError> {
         seaworthy_ledger::write(self.db(), actor, *file, |file, _| {
             Box::pin(async move {
                 let act = Act::new(Action::RegistryRepair, format!("blobs/{}", file.copy.digest))
@@ -244,6 +347,11 @@ impl Registry {
         .await?;
         Ok(self.blobs().remove(ROOM, &file.copy).await?)
     }
+}
+
+/// The word for a damage as it is told.
+fn known(damage: &str) -> &'static str {
+    ["missing", "length", "rot"].into_iter().find(|word| *word == damage).unwrap_or("unreadable")
 }
 
 /// Folders of files: two algorithms, 256 each.
@@ -258,6 +366,7 @@ pub(crate) fn place(folder: u16) -> (&'static str, u8) {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Cursor {
     Blobs { after: String },
+    Manifests { repository: String, digest: String },
     Files { folder: u16 },
 }
 
@@ -265,6 +374,7 @@ impl Cursor {
     fn text(&self) -> String {
         match self {
             Self::Blobs { after } => format!("blobs:{after}"),
+            Self::Manifests { repository, digest } => format!("manifests:{repository}@{digest}"),
             Self::Files { folder } => format!("files:{folder}"),
         }
     }
@@ -274,6 +384,10 @@ impl Cursor {
         match text.split_once(':') {
             None if text.is_empty() => Ok(Self::Blobs { after: String::new() }),
             Some(("blobs", after)) => Ok(Self::Blobs { after: after.to_owned() }),
+            Some(("manifests", place)) => {
+                let (repository, digest) = place.split_once('@').ok_or_else(wrong)?;
+                Ok(Self::Manifests { repository: repository.to_owned(), digest: digest.to_owned() })
+            }
             Some(("files", folder)) => {
                 let folder = folder.parse().ok().filter(|folder| *folder < FOLDERS);
                 Ok(Self::Files { folder: folder.ok_or_else(wrong)? })

@@ -334,6 +334,7 @@ async fn lists_of_referrers_are_not_believed(test: TestDb) {
         changed("digest", json!("../../etc/passwd")),
         changed("digest", json!(1)),
         changed("size", json!(-1)),
+        changed("size", json!(u64::MAX)),
         changed("size", json!(1.5)),
         changed("size", json!("3")),
         changed("mediaType", json!("")),
@@ -358,7 +359,7 @@ async fn lists_of_referrers_are_not_believed(test: TestDb) {
     // What cannot be pulled from here is left out; what is told twice is one.
     let older = "application/vnd.oci.artifact.manifest.v1+json";
     let mut large = good.clone();
-    (large["digest"], large["size"]) = (json!(Digest::sha256(b"large")), json!(u64::MAX));
+    (large["digest"], large["size"]) = (json!(Digest::sha256(b"large")), json!(i64::MAX));
     let mut layer = good.clone();
     (layer["digest"], layer["mediaType"]) = (json!(Digest::sha256(b"layer")), json!(older));
     upstream.fault(&call, Fault::Other(index(&[large, good.clone(), layer, good.clone()]).into()));

@@ -105,6 +105,7 @@ impl World {
             collection: seaworthy_registry::Collection { soft_delete_days: 0, ..Default::default() },
             upstreams: UpstreamAccess::new(seal, rustls::RootCertStore::empty()).expect("TLS"),
         };
+        config.blobs.claim().await.expect("claimed");
         change(&mut config);
         let registry = Registry::new(config.clone());
         Self { config, test, registry, access, gate }

@@ -356,6 +356,17 @@ async fn expired_uploads_are_swept(test: TestDb) {
     assert_eq!(client.get(&location).await.status, StatusCode::NOT_FOUND);
     assert_eq!(world.registry.sweep().await.expect("sweep"), 1);
     assert_eq!(files(), 0);
+    // What another room was cut off in is nobody's after a day.
+    let other = world.test.path().join("uploads/findings");
+    std::fs::create_dir_all(&other).expect("made");
+    let day = std::time::Duration::from_secs(u64::try_from(limit::UPLOAD_SECONDS).expect("a day"));
+    for (age, left) in [(day / 2, 1), (day, 0)] {
+        let path = other.join("0190b4a0-0000-7000-8000-000000000000");
+        let file = std::fs::File::create(&path).expect("made");
+        file.set_modified(std::time::SystemTime::now() - age).expect("set");
+        world.registry.sweep().await.expect("sweep");
+        assert_eq!(std::fs::read_dir(&other).expect("list").count(), left);
+    }
 }
 
 async fn an_upload_ends_at_its_age(mut test: TestDb) {

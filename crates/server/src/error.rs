@@ -7,7 +7,7 @@ use seaworthy_ledger::LedgerError;
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_sandbox::SandboxError;
 use seaworthy_seal::SealError;
-use seaworthy_store::{DataDirError, DbError};
+use seaworthy_store::{ClaimError, DataDirError, DbError};
 use seaworthy_telemetry::TelemetryError;
 use seaworthy_trust::NoteError;
 
@@ -25,6 +25,9 @@ pub enum StartError {
     /// The database.
     #[error("the database cannot be used")]
     Db(#[from] DbError),
+    /// The directory of the blobs.
+    #[error("the blobs cannot be used")]
+    Blobs(#[from] ClaimError),
     /// The seal key.
     #[error("the seal key cannot be used")]
     Seal(#[from] SealError),
@@ -133,6 +136,8 @@ impl From<StartError> for Problem {
             StartError::Room { problem } => problem,
             StartError::Certificate { .. } => Self::new(ErrorCode::Invalid, message)
                 .hint("give both `tls_certificate` and `tls_key` as PEM files"),
+            StartError::Blobs(_) => Self::new(ErrorCode::Unavailable, message)
+                .hint("`data`, `shared` and `database` name one installation: see docs/guide/keeping.md"),
             StartError::Db(_)
             | StartError::Ca(_)
             | StartError::Signer(_)

@@ -201,6 +201,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
     let ca = Arc::new(LocalCa::open(&db, &seal).await.map_err(StartError::Ca)?);
     let access = Access::open(db.clone(), &seal, "seaworthy").await?;
     let blobs = Blobs::new(places.blobs, db.clone(), config.disk_floor_bytes);
+    blobs.claim().await?;
     let layers = sandbox(config);
     let probe = layers.clone();
     tokio::task::spawn_blocking(move || probe.probe()).await.map_or(Ok(()), |probed| probed.map(|_| ()))?;

@@ -15,10 +15,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     Db, DbError, Hold, Tx, Upload, UploadLock, UploadState, args,
-    error::BlobError,
+    error::{BlobError, is_of_file},
     intake::Intake,
     limit,
     map::SentFile,
+    mark::Claimed,
     upload::{OpenUpload, blocking, failed, remove_file},
 };
 
@@ -40,6 +41,7 @@ struct Inner {
     intake: Arc<Intake>,
     /// Turns for reading an upload's file again: others need threads and processors too.
     rereads: Arc<Semaphore>,
+    claimed: Claimed,
 }
 
 /// A blob of at most [`limit::SMALL_BLOB_BYTES`], on its way into SQL.
@@ -94,7 +96,8 @@ impl Blobs {
         let (uploads, intake) = (Arc::default(), Intake::new());
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let rereads = Arc::new(Semaphore::new(processors));
-        Self { inner: Arc::new(Inner { root, db, floor_bytes, uploads, intake, rereads }) }
+        let claimed = Claimed::new();
+        Self { inner: Arc::new(Inner { root, db, floor_bytes, uploads, intake, rereads, claimed }) }
     }
 
     /// A turn for reading an upload's file again, which whoever reads holds to the end.
@@ -155,7 +158,7 @@ impl Blobs {
     }
 
     /// Forgets an upload's bytes.
-    pub async fn discard(&self, room: &'static str, id: UploadId) -> Result<(), BlobError> {
+    pub async fn discard(&self, room: &str, id: UploadId) -> Result<(), BlobError> {
         let path = self.upload_path(room, id);
         // As in `hold`.
         if UploadLock::open(&path)?.is_none() {
@@ -200,6 +203,7 @@ impl Blobs {
                 Ok(Some((file, found)))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) if is_of_file(&source) => Err(BlobError::Unreadable { digest: copy.digest, source }),
             Err(source) => Err(failed("open", &path, source)),
         })
         .await?;
@@ -215,9 +219,27 @@ impl Blobs {
     /// Stores bytes that are all in memory. Small ones come back to be put into SQL.
     pub async fn put(&self, room: &'static str, bytes: Bytes) -> Result<crate::Stored, BlobError> {
         let digest = Digest::sha256(&bytes);
-        let mut upload = self.begin(room, UploadId::generate(), Algorithm::Sha256)?;
-        upload.write(bytes).await?;
-        upload.finish(digest).await
+        let id = UploadId::generate();
+        let mut upload = self.begin(room, id, Algorithm::Sha256)?;
+        let stored = match upload.write(bytes).await {
+            Ok(()) => upload.finish(digest).await,
+            Err(error) => Err(error),
+        };
+        if stored.is_err() {
+            self.discard(room, id).await?;
+        }
+        stored
+    }
+
+    /// Makes a copy that no row names the file of `upload` again, whose request holds it.
+    pub async fn put_back(
+        &self,
+        room: &'static str,
+        copy: &BlobCopy,
+        upload: UploadId,
+    ) -> Result<(), BlobError> {
+        let (from, to) = (self.blob_path(room, copy), self.upload_path(room, upload));
+        blocking(move || std::fs::rename(&from, to).map_err(|source| failed("rename", &from, source))).await
     }
 
     /// Removes a copy's file, if there is one. The caller knows that no row names it, or none that is read.
@@ -227,8 +249,18 @@ impl Blobs {
         blocking(move || remove_file(&path)).await
     }
 
+    /// Rooms that have upload files.
+    pub async fn uploading_rooms(&self) -> Result<Vec<String>, BlobError> {
+        let directory = self.inner.root.join("uploads");
+        blocking(move || {
+            let Ok(entries) = std::fs::read_dir(&directory) else { return Ok(Vec::new()) };
+            Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+        })
+        .await
+    }
+
     /// Upload files of `room` that are older than `seconds`: sessions that no row remembers.
-    pub async fn stale_uploads(&self, room: &'static str, seconds: u64) -> Result<Vec<UploadId>, BlobError> {
+    pub async fn stale_uploads(&self, room: &str, seconds: u64) -> Result<Vec<UploadId>, BlobError> {
         let directory = self.inner.root.join("uploads").join(room);
         blocking(move || {
             let Ok(entries) = std::fs::read_dir(&directory) else { return Ok(Vec::new()) };
@@ -249,8 +281,11 @@ impl Blobs {
         .await
     }
 
-    /// [`BlobError::DiskFloor`] when too little space is free.
+    /// [`BlobError::DiskFloor`] when too little space is free, [`BlobError::Away`] when the directory is away.
     pub fn check_floor(&self) -> Result<(), BlobError> {
+        if self.is_away() {
+            return Err(BlobError::Away);
+        }
         let floor_bytes = self.inner.floor_bytes;
         let stat = rustix::fs::statvfs(&self.inner.root)
             .map_err(|error| failed("measure", &self.inner.root, error.into()))?;
@@ -262,6 +297,10 @@ impl Blobs {
 
     pub(crate) fn root(&self) -> &Path {
         &self.inner.root
+    }
+
+    pub(crate) fn claimed(&self) -> &Claimed {
+        &self.inner.claimed
     }
 
     pub(crate) fn intake(&self) -> &Arc<Intake> {

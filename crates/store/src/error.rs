@@ -202,6 +202,9 @@ pub enum BlobError {
         /// The floor.
         floor_bytes: u64,
     },
+    /// The directory is not the one that was there at the start: its disk is not mounted, or broken.
+    #[error("the files of the blobs are not there")]
+    Away,
     /// The file system said no.
     #[error("failed to {operation} `{path}`")]
     File {
@@ -230,9 +233,34 @@ pub enum BlobError {
         /// Bytes promised.
         expected: u64,
     },
+    /// The file of a blob is there and not to be read, unlike others.
+    #[error("failed to read blob {digest}")]
+    Unreadable {
+        /// The blob.
+        digest: Digest,
+        /// The system's word.
+        source: io::Error,
+    },
     /// The row could not be read or written.
     #[error("failed to reach the blob's row")]
     Db(#[from] DbError),
+}
+
+/// True of what is wrong with one file, and not with the system.
+pub(crate) fn is_of_file(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let of_file = [
+        Errno::IO,
+        Errno::LOOP,
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::ISDIR,
+        Errno::NOTDIR,
+        Errno::NODATA,
+        Errno::BADMSG,
+        Errno::UCLEAN,
+    ];
+    error.raw_os_error().is_some_and(|code| of_file.contains(&Errno::from_raw_os_error(code)))
 }
 
 impl From<BlobError> for Problem {
@@ -240,6 +268,12 @@ impl From<BlobError> for Problem {
         match error {
             BlobError::DigestMismatch { .. } => Self::new(ErrorCode::DigestInvalid, error.to_string()),
             BlobError::DiskFloor { .. } => no_space(),
+            BlobError::Away => {
+                tracing::error!("the files of the blobs are not there: is their disk mounted?");
+                Self::new(ErrorCode::Unavailable, error.to_string())
+                    .hint("see whether the disk of the data directory is mounted")
+                    .retry_after(60)
+            }
             BlobError::File { ref source, .. }
                 if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
             {
@@ -252,7 +286,7 @@ impl From<BlobError> for Problem {
             }
             BlobError::UploadLost { .. } => Self::new(ErrorCode::BlobUploadUnknown, error.to_string()),
             BlobError::Db(error) => error.into(),
-            BlobError::File { .. } | BlobError::Truncated { .. } => {
+            BlobError::File { .. } | BlobError::Truncated { .. } | BlobError::Unreadable { .. } => {
                 tracing::error!(error = %chain(&error), "blob operation failed");
                 Self::new(ErrorCode::Internal, "blob storage failed").hint("the server's log has the cause")
             }

@@ -12,7 +12,7 @@ use seaworthy_oci::{Digest, Hasher};
 
 use crate::{
     BlobCopy, Blobs, args,
-    error::BlobError,
+    error::{BlobError, is_of_file},
     limit,
     upload::{blocking, failed},
 };
@@ -28,6 +28,8 @@ pub enum Found {
     Whole,
     /// Other bytes of that length.
     Rotten,
+    /// Something that cannot be read.
+    Unreadable,
 }
 
 /// A file of a room.
@@ -44,22 +46,18 @@ pub struct StoredFile {
 impl Blobs {
     /// Whether a copy has the `size` bytes of its row.
     pub async fn look(&self, room: &'static str, copy: BlobCopy, size: u64) -> Result<Found, BlobError> {
-        let found = if size <= limit::SMALL_BLOB_BYTES as u64 {
-            self.small_bytes(room, &copy).await?.map(|bytes| bytes.len() as u64)
-        } else {
-            let path = self.blob_path(room, &copy);
-            blocking(move || match fs::metadata(&path) {
-                Ok(data) => Ok(Some(data.len())),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(source) => Err(failed("inspect", &path, source)),
-            })
-            .await?
-        };
-        Ok(match found {
-            None => Found::Missing,
-            Some(length) if length == size => Found::Whole,
-            Some(length) => Found::Length(length),
+        let of_length = move |length| if length == size { Found::Whole } else { Found::Length(length) };
+        if size <= limit::SMALL_BLOB_BYTES as u64 {
+            let found = self.small_bytes(room, &copy).await?;
+            return Ok(found.map_or(Found::Missing, |bytes| of_length(bytes.len() as u64)));
+        }
+        let path = self.blob_path(room, &copy);
+        blocking(move || match fs::metadata(&path) {
+            Ok(data) if !data.is_file() => Ok(Found::Unreadable),
+            Ok(data) => Ok(of_length(data.len())),
+            Err(source) => unread("inspect", &path, source),
         })
+        .await
     }
 
     /// [`Blobs::look`], and whether the bytes are those of the digest: all of them are read.
@@ -73,27 +71,33 @@ impl Blobs {
             hasher.update(&self.small_bytes(room, &copy).await?.unwrap_or_default());
         } else {
             let path = self.blob_path(room, &copy);
-            let mut file =
-                blocking(move || File::open(&path).map_err(|source| failed("open", &path, source))).await?;
+            let at = path.clone();
+            let opened = blocking(move || match File::open(&at) {
+                Ok(file) => Ok(Ok(file)),
+                Err(source) => unread("open", &at, source).map(Err),
+            });
+            let mut file = match opened.await? {
+                Ok(file) => file,
+                Err(found) => return Ok(found),
+            };
             // In slices: who is cancelled does not read a large one to its end.
-            let mut is_more = true;
-            while is_more {
-                (hasher, file, is_more) = blocking(move || hash_slice(hasher, file)).await?;
+            loop {
+                let at = path.clone();
+                let slice = blocking(move || match hash_slice(hasher, file) {
+                    Ok(read) => Ok(Ok(read)),
+                    Err(source) => unread("read", &at, source).map(Err),
+                });
+                match slice.await? {
+                    Err(found) => return Ok(found),
+                    Ok((read, next, true)) => (hasher, file) = (read, next),
+                    Ok((read, ..)) => {
+                        hasher = read;
+                        break;
+                    }
+                }
             }
         }
         Ok(if hasher.finish() == copy.digest { Found::Whole } else { Found::Rotten })
-    }
-
-    /// False when a room has no files of an algorithm at all, nor folders of them: they were never there, or
-    /// their disk is away.
-    pub async fn has_files(&self, room: &'static str, algorithm: &'static str) -> Result<bool, BlobError> {
-        let folder = self.root().join("blobs").join(room).join(algorithm);
-        blocking(move || match fs::read_dir(&folder) {
-            Ok(mut entries) => Ok(entries.next().is_some()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(failed("list", &folder, source)),
-        })
-        .await
     }
 
     async fn small_bytes(&self, room: &'static str, copy: &BlobCopy) -> Result<Option<Vec<u8>>, BlobError> {
@@ -147,11 +151,23 @@ fn named(algorithm: &str, name: &str) -> Option<BlobCopy> {
     Some(BlobCopy { digest, upload })
 }
 
+/// What an error says of one file; else it is no answer.
+fn unread(operation: &'static str, path: &Path, source: std::io::Error) -> Result<Found, BlobError> {
+    if source.kind() == std::io::ErrorKind::NotFound {
+        return Ok(Found::Missing);
+    }
+    if !is_of_file(&source) {
+        return Err(failed(operation, path, source));
+    }
+    tracing::error!(path = %path.display(), error = %source, "a file of a blob is not to be read");
+    Ok(Found::Unreadable)
+}
+
 /// Hashes the next slice of a file; false when that was the last.
-fn hash_slice(mut hasher: Hasher, mut file: File) -> Result<(Hasher, File, bool), BlobError> {
+fn hash_slice(mut hasher: Hasher, mut file: File) -> std::io::Result<(Hasher, File, bool)> {
     let mut buffer = vec![0; limit::UPLOAD_CHUNK_BYTES];
     for _ in 0..limit::SLICE_CHUNKS {
-        let length = file.read(&mut buffer).map_err(|source| failed("read", Path::new("blob"), source))?;
+        let length = file.read(&mut buffer)?;
         match buffer.get(..length).filter(|chunk| !chunk.is_empty()) {
             Some(chunk) => hasher.update(chunk),
             None => return Ok((hasher, file, false)),

@@ -231,6 +231,16 @@ pub(crate) const SCHEMA: RoomSchema = RoomSchema {
             ],
         },
         Migration { id: 2, steps: &[Step::Cluster(DELIVERIES)] },
+        Migration {
+            id: 3,
+            steps: &[Step::Create(Table {
+                // One row: what the directory of the blobs is marked by.
+                name: "store_installation",
+                columns: &[Column::int("one"), Column::text("id"), Column::int("marked")],
+                primary_key: &["one"],
+                indexes: &[],
+            })],
+        },
     ],
 };
 

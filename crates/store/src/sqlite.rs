@@ -55,7 +55,10 @@ impl Connection {
             "PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;",
         )?;
         if purpose == Purpose::Write {
-            it.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+            // A migration sorts whole tables: not in memory.
+            it.execute_batch(
+                "PRAGMA temp_store = FILE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;",
+            )?;
             it.pragma_update(None, "wal_autocheckpoint", limit::SQLITE_CHECKPOINT_PAGES)?;
         }
         Ok(Self(it))

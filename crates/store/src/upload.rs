@@ -192,7 +192,7 @@ impl Growing {
 }
 
 /// A finished upload: verified, and durable unless it is small.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Stored {
     /// Goes into SQL with the row that names it: [`crate::Tx::put_small_blob`].
     Small(SmallBlob),
@@ -256,7 +256,8 @@ pub enum Hold {
 impl UploadLock {
     /// The file that is there; `None` without one.
     pub(crate) fn open(path: &Path) -> Result<Option<File>, BlobError> {
-        match File::open(path) {
+        // To be written to as well: a lock of one alone needs that on NFS (flock(2)).
+        match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(failed("open", path, source)),
@@ -592,7 +593,7 @@ fn write_all(file: &mut File, pieces: &[Bytes]) -> std::io::Result<()> {
 }
 
 /// Creates missing directories and makes each durable in its parent.
-fn create_directories(directory: &Path) -> Result<(), BlobError> {
+pub(crate) fn create_directories(directory: &Path) -> Result<(), BlobError> {
     if directory.is_dir() {
         return Ok(());
     }
@@ -607,7 +608,7 @@ fn create_directories(directory: &Path) -> Result<(), BlobError> {
     Ok(())
 }
 
-fn sync_directory(directory: &Path) -> Result<(), BlobError> {
+pub(crate) fn sync_directory(directory: &Path) -> Result<(), BlobError> {
     File::open(directory).and_then(|file| file.sync_all()).map_err(|source| failed("sync", directory, source))
 }
 
@@ -642,6 +643,9 @@ mod tests {
         let path = directory.path().join("upload");
         let take = || UploadLock::take(UploadLock::make(&path).expect("made"), &path).expect("asked");
         let Hold::Taken(lock) = take() else { panic!("nobody has it") };
+        // NFS locks for one alone only what may be written to.
+        let found = UploadLock::open(&path).expect("opened").expect("there");
+        assert!(found.set_len(1).is_ok() && found.set_len(0).is_ok());
         let also = lock.file.0.try_clone().expect("another descriptor");
         assert!(matches!(take(), Hold::Busy));
         drop(lock);

@@ -157,8 +157,11 @@ async fn look(global: &Global, verb: &str, body: &Value) -> Outcome {
             None => break,
         }
     }
-    let is_left = problems.iter().any(|it| it.get("done").and_then(Value::as_str) == Some("none"));
+    let is_left = problems.iter().any(|it| {
+        !it.get("done").and_then(Value::as_str).is_some_and(|done| ["removed", "adopted"].contains(&done))
+    });
     let columns = [
+        ("OF", "/of"),
         ("DIGEST", "/digest"),
         ("PROBLEM", "/problem"),
         ("BYTES", "/bytes"),

@@ -8,6 +8,7 @@ mod client;
 mod deleted;
 mod manifests;
 mod quota;
+mod repair;
 mod retention;
 mod storage;
 

@@ -1,8 +1,8 @@
 //! Rows of blobs one after the other: for looking after their bytes, and for telling of them.
 
-use seaworthy_model::Timestamp;
+use seaworthy_model::{Timestamp, UploadId};
 use seaworthy_oci::{Digest, RepoName};
-use seaworthy_store::{Db, DbError, Row, Tx, args};
+use seaworthy_store::{BlobCopy, Db, DbError, Row, Tx, args};
 
 use super::blobs::{BlobRow, read_blob};
 use crate::NameRange;
@@ -69,6 +69,84 @@ pub(crate) async fn clear_damage(tx: &mut Tx<'_>, row: &BlobRow, now: Timestamp)
         )
         .await?;
     Ok(changed == 1)
+}
+
+/// Has a blob's row name another copy, which is whole; false when it is another row by now.
+pub(crate) async fn adopt(
+    tx: &mut Tx<'_>,
+    row: &BlobRow,
+    copy: &BlobCopy,
+    now: Timestamp,
+) -> Result<bool, DbError> {
+    let changed = tx
+        .execute(
+            "UPDATE registry_blobs SET copy = $3, damage = NULL, generation = generation + 1, scrubbed_at = $4
+             WHERE digest = $1 AND generation = $2 AND state <> 'deleting'",
+            args![
+                &copy.digest.to_string(),
+                row.generation,
+                copy.upload.as_ref().map(UploadId::as_bytes),
+                now.as_micros()
+            ],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// A manifest whose bytes are to be looked at.
+pub(crate) struct HeldManifest {
+    pub(crate) repository: RepoName,
+    pub(crate) digest: Digest,
+    /// By its row.
+    pub(crate) size: u64,
+    /// Of the bytes that are there, if any are.
+    pub(crate) found: Option<u64>,
+}
+
+/// Manifests behind (`repository`, `digest`), in order.
+pub(crate) async fn manifests_held(
+    db: &Db,
+    after: (&str, &str),
+    most: i64,
+) -> Result<Vec<HeldManifest>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT m.repository, m.digest, m.size, LENGTH(b.bytes) FROM registry_manifests AS m
+             LEFT JOIN registry_manifest_bytes AS b ON b.digest = m.digest
+             WHERE (m.repository, m.digest) > ($1, $2) ORDER BY m.repository, m.digest LIMIT $3",
+            args![after.0, after.1, most],
+        )
+        .await?;
+    let read = |row: &Row| {
+        let found = row.int_opt(3)?.map(|length| u64::try_from(length).unwrap_or_default());
+        Ok(HeldManifest { repository: row.parsed(0)?, digest: row.parsed(1)?, size: row.count(2)?, found })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Blobs that a manifest needs and that no row knows. What came from an upstream may not be here yet.
+pub(crate) async fn unknown_blobs(
+    db: &Db,
+    repository: &RepoName,
+    manifest: &Digest,
+) -> Result<Vec<Digest>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT r.digest FROM registry_references AS r
+             WHERE r.repository = $1 AND r.manifest = $2 AND r.kind IN ('config', 'layer', 'blob')
+               AND NOT EXISTS (SELECT 1 FROM registry_blobs AS b WHERE b.digest = r.digest)
+               AND NOT EXISTS (SELECT 1 FROM registry_cached AS c
+                   WHERE c.repository = r.repository AND c.digest = r.manifest)
+             ORDER BY r.digest",
+            args![repository.as_str(), &manifest.to_string()],
+        )
+        .await?;
+    rows.iter().map(|row| row.parsed(0)).collect()
+}
+
+/// True when there is any blob.
+pub(crate) async fn knows_blobs(db: &Db) -> Result<bool, DbError> {
+    Ok(db.fetch_optional("SELECT 1 FROM registry_blobs LIMIT 1", args![]).await?.is_some())
 }
 
 /// How many blobs are damaged.
