@@ -257,7 +257,10 @@ struct Fetch {
 impl Fetch {
     async fn run(&self, told: &watch::Sender<Progress>) -> Result<(), Problem> {
         let trouble = match self.bring(told).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                let place = (&*self.cache, &self.repository);
+                return Ok(self.registry.name_where_listed(place, self.digest).await?);
+            }
             Err(trouble) => trouble,
         };
         let (digest, repository) = (self.digest, &self.repository);

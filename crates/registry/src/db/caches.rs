@@ -265,6 +265,23 @@ pub(crate) async fn lacks_children(db: &Db, repository: &RepoName, index: &Diges
     Ok(row.is_some())
 }
 
+/// The indexes of a repository that list a digest, in order: those behind `after`.
+pub(crate) async fn listing(
+    db: &Db,
+    (repository, digest): (&RepoName, &Digest),
+    after: &str,
+    most: i64,
+) -> Result<Vec<Digest>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT manifest FROM registry_references
+             WHERE digest = $1 AND repository = $2 AND manifest > $3 AND kind = 'child' ORDER BY manifest LIMIT $4",
+            args![&digest.to_string(), repository.as_str(), after, most],
+        )
+        .await?;
+    rows.iter().map(|row| row.parsed(0)).collect()
+}
+
 /// Indexes that may be read and name manifests that the repository lacks, the newest first.
 pub(crate) async fn indexes_lacking(
     db: &Db,
