@@ -1,7 +1,7 @@
 //! `image import` of a layout: its images to the registry, byte for byte.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io::Read as _,
     pin::Pin,
     sync::Arc,
@@ -58,9 +58,15 @@ pub(crate) async fn import(
     let (layout, plan) = read
         .await
         .map_err(|_| Problem::new(ErrorCode::Internal, "the layout's reader ended unexpectedly"))??;
-    if !plan.left.is_empty() {
-        let left: Vec<String> = plan.left.iter().map(Digest::to_string).collect();
-        render::note(&format!("{} {}", Text::ReferrersLeftOut.say(language()), left.join(", ")));
+    let absent: BTreeSet<Digest> = plan.images.iter().flat_map(|image| plan.absent_of(image)).collect();
+    for (why, left) in [
+        (Text::ReferrersLeftOut, plan.left.clone()),
+        (Text::AbsentLeftOut, absent.into_iter().collect::<Vec<_>>()),
+    ] {
+        if !left.is_empty() {
+            let left: Vec<String> = left.iter().map(Digest::to_string).collect();
+            render::note(&format!("{} {}", why.say(language()), left.join(", ")));
+        }
     }
     if flags.dry_run {
         say(global, &plan, &plan.images.iter().map(|image| plan.bytes_of(image)).collect::<Vec<_>>());
@@ -96,7 +102,7 @@ fn say(global: &Global, plan: &Plan, bytes: &[u64]) {
     let rows = plan.images.iter().zip(bytes).map(|(image, bytes)| {
         json!({
             "reference": name(image), "digest": image.digest, "bytes": bytes,
-            "manifests": image.pushes.len(), "referrers": image.referrers,
+            "manifests": image.pushes.len(), "referrers": image.referrers, "absent": plan.absent_of(image),
         })
     });
     let columns = [
