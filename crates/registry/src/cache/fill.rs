@@ -485,6 +485,7 @@ async fn relay(
 #[cfg(test)]
 mod tests {
     use seaworthy_access::Identity;
+    use seaworthy_model::Timestamp;
     use seaworthy_store::{DbError, args};
     use seaworthy_testkit::{TestDb, db_tests};
     use serde_json::json;
@@ -492,7 +493,7 @@ mod tests {
     use super::*;
     use crate::collect::tests::client::{ROOMS, World, until};
 
-    db_tests!(super::ROOMS; those_of_a_slow_upstream_hold_no_others_up, each_cache_has_one_free_whoever_has_the_others);
+    db_tests!(super::ROOMS; an_image_is_put_off_to_later_and_never_sooner, those_of_a_slow_upstream_hold_no_others_up, each_cache_has_one_free_whoever_has_the_others);
 
     async fn cache(world: &World, prefix: &str) -> Arc<Cache> {
         let new = json!({"prefix": prefix, "upstream": "https://r.example"});
@@ -523,6 +524,32 @@ mod tests {
     async fn begun(world: &World, repository: &str) -> usize {
         let sql = "SELECT 1 FROM registry_cached WHERE repository = $1 AND tries = 1 AND due IS NULL";
         world.test.db.fetch_all(sql, args![repository]).await.expect("rows").len()
+    }
+
+    async fn an_image_is_put_off_to_later_and_never_sooner(test: TestDb) {
+        let world = World::new(test).await;
+        let now = world.test.db.now();
+        let (soon, late) = (now.plus_seconds(1), now.plus_seconds(limit::FILL_SECONDS_MAX));
+        for (number, was) in [Some(soon), Some(late), None].into_iter().enumerate() {
+            let repository: RepoName = format!("hub/a{number}").parse().expect("a name");
+            let digest = Digest::sha256(b"image");
+            let was = was.map(Timestamp::as_micros);
+            let put = world.test.db.upkeep((repository.clone(), digest), move |(repository, digest), tx| {
+                Box::pin(async move {
+                    let sql = "INSERT INTO registry_cached (repository, digest, filled, due, tries)
+                         VALUES ($1, $2, 0, $3, 0)";
+                    tx.execute(sql, args![repository.as_str(), &digest.to_string(), was]).await
+                })
+            });
+            put.await.map_err(|error: DbError| error).expect("a row");
+            world.registry.put_off(&repository, &digest).await.expect("put off");
+            let sql = "SELECT due FROM registry_cached WHERE repository = $1";
+            let rows = world.test.db.fetch_all(sql, args![repository.as_str()]).await.expect("rows");
+            let due = rows[0].int(0).expect("a time");
+            let again = now.plus_seconds(again(0)).as_micros();
+            assert_eq!(due == late.as_micros(), was == Some(late.as_micros()), "{number}");
+            assert!(due >= again, "{number}");
+        }
     }
 
     async fn those_of_a_slow_upstream_hold_no_others_up(test: TestDb) {
