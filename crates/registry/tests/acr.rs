@@ -88,7 +88,7 @@ async fn attributes_as_acr_says_them(test: TestDb) {
 /// The size is that of what is here, and a config that is not here says nothing.
 async fn attributes_of_what_came_through_a_cache(test: TestDb) {
     let (world, upstream) = (World::new(test).await, Upstream::new().await);
-    let layers: [&[u8]; 2] = [&[7; 30_000], b"small"];
+    let layers: [&[u8]; 2] = [&[7; 10_000], b"small"];
     let image = upstream.put_image("a:1", &layers);
     let child = json!({"mediaType": IMAGE, "digest": image.digest, "size": image.manifest.len(),
         "platform": {"os": "linux", "architecture": "amd64"}});

@@ -206,7 +206,7 @@ impl Registry {
             }
             match page.last() {
                 Some(last) if page.len() as u64 >= limit::REACH_PAGE.unsigned_abs() => {
-                    after = last.to_string()
+                    after = last.to_string();
                 }
                 _ => break,
             }

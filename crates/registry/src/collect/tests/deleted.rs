@@ -134,6 +134,19 @@ async fn what_a_cached_index_lists_stays(test: TestDb) {
         }
         assert!(!is_kept(&blob).await, "nothing names it any more");
     }
+    // However many list it.
+    let blob = still.client.put_blob("far/many", &file(3)).await;
+    for number in 0..=limit::REACH_PAGE {
+        let index = index(&[blob, Digest::sha256(&number.to_be_bytes())]);
+        let digest = Digest::sha256(index.as_bytes());
+        still.client.put_as(&format!("/v2/far/many/manifests/{number}"), INDEX, &index).await;
+        assert_eq!(still.get(&format!("hub/many/manifests/{digest}")).await, StatusCode::OK);
+    }
+    still.reads("hub/many", &file(3)).await;
+    let sql = "SELECT COUNT(*) FROM registry_references
+         WHERE repository = 'hub/many' AND kind = 'blob' AND digest = $1";
+    let named = still.query(sql, &blob).await.expect("a count").int(0).expect("a number");
+    assert_eq!(named, limit::REACH_PAGE + 1);
 }
 
 async fn deleted_is_gone_on_every_path(test: TestDb) {
