@@ -57,11 +57,30 @@ pub(crate) enum Begun {
 pub(crate) struct Remote {
     server: Server,
     connection: Connection,
+    /// How long the registry may be waited for still.
+    patience: Duration,
 }
+
+const PATIENCE: Duration = Duration::from_secs(limit::WAIT_SECONDS);
 
 impl Remote {
     pub(crate) async fn connect(server: &Server) -> Result<Self, Problem> {
-        Ok(Self { server: server.clone(), connection: server.connect().await? })
+        Ok(Self { server: server.clone(), connection: server.connect().await?, patience: PATIENCE })
+    }
+
+    /// For what is asked from now on the registry may be waited for as long as ever.
+    pub(crate) fn wait_anew(&mut self) {
+        self.patience = PATIENCE;
+    }
+
+    /// Waits as long as the registry wants, at most [`limit::RETRY_SECONDS`]; false when that is longer than it may be
+    /// waited for still.
+    pub(crate) async fn wait(&mut self, wanted: Duration) -> bool {
+        let wait = as_long_as_any(wanted);
+        let Some(left) = self.patience.checked_sub(wait) else { return false };
+        self.patience = left;
+        tokio::time::sleep(wait).await;
+        true
     }
 
     /// After a body that was not read to its end.
@@ -73,6 +92,7 @@ impl Remote {
     /// A manifest or an index, if it may be pulled.
     pub(crate) async fn manifest(&mut self, repository: &RepoName, name: &Name) -> Result<Pulled, Problem> {
         let path = format!("/v2/{repository}/manifests/{name}");
+        self.wait_anew();
         let response = self.ask(Method::GET, &path, Bytes::new(), &[]).await?;
         if response.status() != StatusCode::OK {
             let problem = refused(response).await?;
@@ -140,6 +160,7 @@ impl Remote {
         name: &Name,
     ) -> Result<Option<Digest>, Problem> {
         let path = format!("/v2/{repository}/manifests/{name}");
+        self.wait_anew();
         let response = self.ask(Method::HEAD, &path, Bytes::new(), &[]).await?;
         if response.status() != StatusCode::OK {
             return Ok(None);
@@ -157,6 +178,7 @@ impl Remote {
         let mut path = format!("/v2/{repository}/referrers/{subject}");
         let mut all = Vec::new();
         loop {
+            self.wait_anew();
             let response = self.ask(Method::GET, &path, Bytes::new(), &[]).await?;
             if response.status() != StatusCode::OK {
                 return Err(refused(response).await?);
@@ -267,6 +289,7 @@ impl Remote {
     ) -> Result<Option<String>, Problem> {
         let tag = tag.map(|tag| format!("?tag={tag}")).unwrap_or_default();
         let path = format!("/v2/{repository}/manifests/{digest}{tag}");
+        self.wait_anew();
         let response = self.ask(Method::PUT, &path, bytes, &[(header::CONTENT_TYPE, media_type)]).await?;
         if response.status() != StatusCode::CREATED {
             return Err(refused(response).await?);
@@ -295,9 +318,12 @@ impl Remote {
                 Ok(response)
                     if response.status() == StatusCode::TOO_MANY_REQUESTS && attempt < limit::ATTEMPTS =>
                 {
-                    let wait = retry_after(response.headers()).unwrap_or(1).min(limit::RETRY_SECONDS);
+                    let wait = Duration::from_secs(retry_after(response.headers()).unwrap_or(1));
+                    if self.patience < as_long_as_any(wait) {
+                        return Ok(response);
+                    }
                     read(response.into_body(), REFUSAL_BYTES).await?;
-                    tokio::time::sleep(Duration::from_secs(wait)).await;
+                    self.wait(wait).await;
                 }
                 Ok(response) => return Ok(response),
                 Err(problem) if attempt > 1 => return Err(problem),
@@ -305,6 +331,11 @@ impl Remote {
             }
         }
     }
+}
+
+/// However long it wants to be left alone.
+fn as_long_as_any(wanted: Duration) -> Duration {
+    wanted.min(Duration::from_secs(limit::RETRY_SECONDS))
 }
 
 const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \

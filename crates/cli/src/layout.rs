@@ -40,6 +40,8 @@ pub(crate) mod limit {
     pub(crate) const ATTEMPTS: u32 = 5;
     /// Longest time that a server is waited for before another attempt, in seconds.
     pub(crate) const RETRY_SECONDS: u64 = 60;
+    /// Longest time that it is waited for in all, for one blob or for one request besides, in seconds (five minutes).
+    pub(crate) const WAIT_SECONDS: u64 = 300;
 }
 
 /// The file that says that a folder is a layout.

@@ -254,6 +254,9 @@ fn check_table(value: &Value, language: Language) {
     for digest in value.get("left_behind").and_then(Value::as_array).into_iter().flatten() {
         out(&format!("({}: {})\n", Text::LeftBehind.say(language), cell(digest.get("digest"))));
     }
+    for digest in value.get("absent").and_then(Value::as_array).into_iter().flatten() {
+        out(&format!("({} {})\n", Text::AbsentLeftOut.say(language), cell(Some(digest))));
+    }
     if value.get("recorded") == Some(&Value::Bool(false)) {
         out(&format!("({})\n", Text::NotRecorded.say(language)));
     }

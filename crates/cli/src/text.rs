@@ -84,7 +84,7 @@ texts! {
     ImportingImages: "importing", "取り込んでいます";
     ForeignLeftOut: "layers left out, because registries need not hold them:", "レジストリが保持しなくてよいため除外したレイヤー数:";
     ReferrersLeftOut: "left out, because what they refer to is not pushed:", "参照先をプッシュしないため除外したもの:";
-    AbsentLeftOut: "left out, because the repository does not have them:", "リポジトリに存在しないため除外したもの:";
+    AbsentLeftOut: "left out, because they are not there:", "存在しないため除外したもの:";
     RefusedLeftOut: "left out, because they may not be pulled:", "プルが許可されないため除外したもの:";
     Judge: "it is inspected and judged now:", "検査と使用可否判定を開始しました。確認:";
     Importing: "importing advisories", "フィードを取り込んでいます";

@@ -18,6 +18,9 @@ use crate::{
     server::{Place, Server, run},
 };
 
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
 /// `name:secret`, as docker keeps it.
 pub(crate) fn user(door: &Door) -> String {
     let Door::Tcp { basic, .. } = door else { panic!("a door of TCP") };
@@ -122,6 +125,20 @@ fn a_real_client_pulls_through_a_cache() {
     assert_eq!(along.json()["manifests"][0]["digest"], json!(sbom), "{}", along.text());
     let layer = door.get("GET", &format!("/v2/mine/other/blobs/{}", other.layer_digest()));
     assert_eq!(layer.status, 200, "{}", layer.text());
+    // What an index there names and nobody has is said.
+    let gone = Digest::sha256(b"gone");
+    let child = |digest: Digest| json!({"mediaType": MANIFEST, "digest": digest, "size": 9});
+    let index =
+        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [child(gone), child(other.digest())]});
+    let put = far_door
+        .ask("PUT", "/v2/dev/other/manifests/all", INDEX, index.to_string().as_bytes())
+        .expect("sent");
+    assert_eq!(put.status, 201, "{}", put.text());
+    let sparse = ["image", "import", "hub.example/dev/other:all", "mine/sparse"];
+    let said = place.cli(&[&sparse[..], &["-o", "json"]].concat());
+    assert_eq!((said.code, &said.json()["absent"]), (0, &json!([gone])), "{said:?}");
+    let told = place.cli(&[&sparse[..], &["-o", "table"]].concat());
+    assert!(told.code == 0 && told.out.contains(&gone.to_string()), "{told:?}");
     for (from, to) in [
         ("hub.example/dev/none:1", "mine/none"),
         ("elsewhere.example/dev/other:1", "mine/other"),

@@ -435,8 +435,14 @@ fn what_is_not_there_is_left_out_and_said() {
     for digest in [other.digest(), locked.digest] {
         assert!(said.err.contains(&digest.to_string()), "{digest}: {said:?}");
     }
+    let left = (said.json()[0]["absent"].clone(), said.json()[0]["refused"].clone());
+    assert_eq!(left, (json!([other.digest()]), json!([locked.digest])), "{said:?}");
     assert_eq!(said.json()[0]["referrers"], 1);
-    to.done(&["image", "import", &archive]);
+    for more in [&["--dry-run"][..], &[]] {
+        let said = to.cli(&[&["image", "import", &archive], more].concat());
+        assert!(said.code == 0 && said.err.contains(&other.digest().to_string()), "{said:?}");
+        assert_eq!(said.json()[0]["absent"], json!([other.digest()]));
+    }
     assert_eq!(to.digest("dev/app", "1"), Some(index.digest));
     assert_eq!(to.referrers("dev/app", &index.digest), [sbom.digest.to_string()]);
     assert_eq!(to.digest("dev/app", &one.digest().to_string()), Some(one.digest()));

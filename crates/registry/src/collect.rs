@@ -8,7 +8,7 @@ mod blobs;
 mod manifests;
 mod retention;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use retention::Preview;
 

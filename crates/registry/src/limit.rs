@@ -203,29 +203,32 @@ pub const ABSENT: usize = 16_384;
 pub const CHILDREN: usize = 64;
 /// Indexes whose manifests those are: the ones that came last.
 pub const INDEXES: i64 = 16;
-/// Blobs that come from upstreams at once; more wait.
+/// Blobs that come from upstreams at once, and one more of each cache; others wait. So a cache that has none under way
+/// begins with one, however slow the upstreams of others are.
 pub const FETCHES: usize = 64;
-/// Of those, blobs of one cache: one slow upstream leaves turns for others.
+/// Blobs of one cache that come at once: one slow upstream leaves turns for others.
 pub const CACHE_FETCHES: usize = 16;
 /// Slowest pace that a blob comes at, in bytes a second (4 KiB): an upstream that sends more slowly for a minute is given
 /// up.
 pub const FETCH_BYTES_PER_SECOND: u64 = 4 * 1024;
-/// Manifests that are asked for at once; more wait.
+/// Manifests that are asked for at once, and one more of each cache; others wait.
 pub const ERRANDS: usize = 128;
-/// Of those, manifests of one cache.
+/// Manifests of one cache that are asked for at once.
 pub const CACHE_ERRANDS: usize = 32;
-/// Blobs at once for which images are fetched that may name them; more wait.
+/// Blobs at once for which images are fetched that may name them, and one more of each cache; others wait.
 pub const SEARCHES: usize = 32;
-/// Of those, blobs of one cache.
+/// Such blobs of one cache.
 pub const CACHE_SEARCHES: usize = 8;
 /// How long a request waits for its turn to ask an upstream, in seconds.
 pub const TURN_SECONDS: u64 = 60;
 /// Blobs of one image that are fetched at once without anybody waiting for them.
 pub const FILLS_PER_IMAGE: usize = 3;
-/// Images that are fetched at once without anybody waiting for them.
+/// Images that are fetched at once without anybody waiting for them, and one more of each cache.
 pub const FILLS: usize = 16;
-/// Of those, images of one cache.
+/// Such images of one cache.
 pub const CACHE_FILLS: usize = 4;
+/// Images that are due to be fetched so and looked at in one look, for those whose cache has a turn.
+pub const FILLS_LOOKED_AT: usize = 1_000;
 /// Longest wait between two attempts of one, in seconds (one hour).
 pub const FILL_SECONDS_MAX: i64 = 3600;
 /// Attempts of one fetch that get nowhere; one that brought bytes begins to count anew.
@@ -295,9 +298,9 @@ pub const LISTED_TAGS: usize = 100_000;
 pub const LISTED_REFERRERS: usize = 10_000;
 /// What is kept in memory of upstreams' lists of tags, and as much of referrers, in bytes (32 MiB).
 pub const LISTS_BYTES: u64 = 32 * 1024 * 1024;
-/// Lists that are read from upstreams at once, of each kind; more wait.
+/// Lists that are read from upstreams at once, of each kind, and one more of each cache; others wait.
 pub const LISTS_AT_ONCE: usize = 16;
-/// Of those, lists of one cache, of both kinds together: one slow upstream leaves turns for others.
+/// Lists of one cache, of both kinds together: one slow upstream leaves turns for others.
 pub const CACHE_LISTS_AT_ONCE: usize = 4;
 /// How long a mirror that is looked at is left to who looks, in seconds: if that server is killed, another looks.
 pub const MIRROR_CLAIM_SECONDS: i64 = 600;

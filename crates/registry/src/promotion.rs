@@ -6,7 +6,7 @@ use bytes::Bytes;
 use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{ErrorCode, Problem, Scope};
-use seaworthy_oci::{Digest, Manifest, RepoName, Tag};
+use seaworthy_oci::{Digest, ImageIndex, Manifest, RepoName, Tag};
 use seaworthy_store::Tx;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -43,6 +43,8 @@ pub struct Parts {
     pub manifests: Vec<Digest>,
     /// Images that refer to it, or that what refers to it consists of: nobody asked for them by name.
     pub referring: Vec<Digest>,
+    /// What indexes name and the repository does not have.
+    pub absent: Vec<Digest>,
     /// All of it, what is named before what names it, what refers after what it refers to.
     all: Vec<Part>,
 }
@@ -90,13 +92,17 @@ impl Registry {
         let scope = Scope::repository(source);
         let hides = self.is_quarantined(source).await?
             && !self.access().allows(identity, Permission::Quarantine, &scope).await?;
-        let mut parts = Parts { manifests: Vec::new(), referring: Vec::new(), all: Vec::new() };
+        let mut parts =
+            Parts { manifests: Vec::new(), referring: Vec::new(), absent: Vec::new(), all: Vec::new() };
         // An index before its children in this list, and the other way around afterwards.
         let mut names = vec![stored.digest];
         let mut next = 0;
         while let Some(name) = names.get(next).copied() {
             next += 1;
-            let Some((part, locks)) = self.part(source, &name).await? else { continue };
+            let Some((part, locks)) = self.part(source, &name).await? else {
+                parts.absent.push(name);
+                continue;
+            };
             if hides && !locks.has_passed() {
                 return Err(quarantine::hidden(source, &ManifestName::Digest(name)).into());
             }
@@ -107,9 +113,7 @@ impl Registry {
             }
             let manifest = Manifest::parse(&part.bytes, Some(&part.media_type))?;
             match manifest {
-                Manifest::Index(index) => {
-                    add(&mut names, index.manifests.iter().map(|child| child.digest))?;
-                }
+                Manifest::Index(index) => add(&mut names, self.children(source, &name, &index).await?)?,
                 Manifest::Image(_) => parts.manifests.push(name),
             }
             parts.all.push(part);
@@ -147,14 +151,18 @@ impl Registry {
             next += 1;
             let (part, locks) = match self.part(source, &name).await {
                 Ok(Some(found)) => found,
-                Ok(None) | Err(RegistryError::Refused(_)) => continue,
+                Ok(None) => {
+                    parts.absent.push(name);
+                    continue;
+                }
+                Err(RegistryError::Refused(_)) => continue,
                 Err(error) => return Err(error),
             };
             if hides && !locks.has_passed() || self.refused(identity, source, &name).await?.is_some() {
                 continue;
             }
             match Manifest::parse(&part.bytes, Some(&part.media_type))? {
-                Manifest::Index(index) => add(names, index.manifests.iter().map(|child| child.digest))?,
+                Manifest::Index(index) => add(names, self.children(source, &name, &index).await?)?,
                 Manifest::Image(image) => {
                     if image.is_image() || self.may_be_run(&image.config.digest).await? {
                         parts.referring.push(name);
@@ -166,6 +174,18 @@ impl Registry {
         more.reverse();
         parts.all.append(&mut more);
         Ok(())
+    }
+
+    /// What an index lists, but for blobs that are here: those are copied with it.
+    async fn children(
+        &self,
+        source: &RepoName,
+        digest: &Digest,
+        index: &ImageIndex,
+    ) -> Result<Vec<Digest>, RegistryError> {
+        let blobs = db::blobs_of_index(self.db(), source, digest).await?;
+        let children = index.manifests.iter().map(|child| child.digest);
+        Ok(children.filter(|child| !blobs.iter().any(|(blob, _)| blob == child)).collect())
     }
 
     async fn part(&self, source: &RepoName, digest: &Digest) -> Result<Option<(Part, Locks)>, RegistryError> {
@@ -233,7 +253,7 @@ impl Registry {
 }
 
 /// Adds names that are new.
-fn add(names: &mut Vec<Digest>, more: impl Iterator<Item = Digest>) -> Result<(), RegistryError> {
+fn add(names: &mut Vec<Digest>, more: impl IntoIterator<Item = Digest>) -> Result<(), RegistryError> {
     for digest in more {
         if names.contains(&digest) {
             continue;

@@ -7,9 +7,12 @@ use seaworthy_store::args;
 use seaworthy_testkit::{TestDb, db_tests};
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Client, IMAGE, INDEX, ROOMS, World};
+use crate::{
+    client::{Answer, Client, IMAGE, INDEX, ROOMS, World, until},
+    upstream::{CONFIG, Upstream, is_filled},
+};
 
-db_tests!(super::ROOMS; attributes_as_acr_says_them, pages_in_every_order, pages_of_manifests_are_bounded,
+db_tests!(super::ROOMS; attributes_as_acr_says_them, attributes_of_what_came_through_a_cache, pages_in_every_order, pages_of_manifests_are_bounded,
     a_repository_goes_with_all_it_holds, deleted_names_are_bounded, strangers_learn_nothing, tokens_do_what_their_map_says, what_is_in_quarantine_is_hidden, an_index_leaves_quarantine_with_its_images, a_list_of_manifests_is_bounded, challenges_ask_for_the_least);
 
 fn json_of(answer: &Answer) -> Value {
@@ -80,6 +83,51 @@ async fn attributes_as_acr_says_them(test: TestDb) {
     let references = json!([{"digest": digest, "architecture": "arm64", "os": "linux"}, {"digest": digest}]);
     assert_eq!(described["manifest"]["references"], references);
     assert!(described["manifest"].get("configMediaType").is_none(), "an index has no config");
+}
+
+/// The size is that of what is here, and a config that is not here says nothing.
+async fn attributes_of_what_came_through_a_cache(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let layers: [&[u8]; 2] = [&[7; 10_000], b"small"];
+    let image = upstream.put_image("a:1", &layers);
+    let child = json!({"mediaType": IMAGE, "digest": image.digest, "size": image.manifest.len(),
+        "platform": {"os": "linux", "architecture": "amd64"}});
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [child]}).to_string();
+    let all = upstream.put_manifest("a", "all", INDEX, &index);
+    upstream.cached(&world, json!({"check_seconds": 3600})).await;
+    let client = world.operator();
+    let described = async |digest: &Digest| {
+        let path = format!("/acr/v1/hub%2Fa/_manifests/{}", digest.to_string().replace(':', "%3A"));
+        let one = json_of(&client.get(&path).await)["manifest"].clone();
+        let listed = json_of(&client.get("/acr/v1/hub/a/_manifests").await);
+        assert!(listed["manifests"].as_array().expect("a list").contains(&one), "{listed}");
+        one
+    };
+    let head = client.send("HEAD", "/v2/hub/a/manifests/1", &[], "").await;
+    assert_eq!(head.status, StatusCode::OK);
+    let bare = described(&image.digest).await;
+    assert_eq!((&bare["imageSize"], bare.get("os")), (&json!(image.manifest.len()), None));
+    assert_eq!((&bare["mediaType"], &bare["tags"]), (&json!(IMAGE), &json!(["1"])));
+    for tag in ["1", "all"] {
+        assert_eq!(client.get(&format!("/v2/hub/a/manifests/{tag}")).await.status, StatusCode::OK);
+    }
+    until(async || is_filled(&world, &image.digest).await).await;
+    let whole = described(&image.digest).await;
+    let size = image.manifest.len() + CONFIG.len() + layers.concat().len();
+    for (field, expected) in [
+        ("digest", json!(image.digest)),
+        ("imageSize", json!(size)),
+        ("architecture", json!("amd64")),
+        ("os", json!("linux")),
+        ("mediaType", json!(IMAGE)),
+        ("configMediaType", json!(CONFIG_TYPE)),
+    ] {
+        assert_eq!(whole[field], expected, "{field}");
+    }
+    let all = described(&all).await;
+    assert_eq!((&all["imageSize"], &all["mediaType"]), (&json!(index.len()), &json!(INDEX)));
+    let references = json!([{"digest": image.digest, "architecture": "amd64", "os": "linux"}]);
+    assert_eq!(all["references"], references);
 }
 
 async fn names(client: &Client, first: &str, field: &str, key: &str) -> Vec<String> {

@@ -594,8 +594,8 @@ async fn in_a_hurry(test: TestDb) -> World {
     World::set_up(test, |config| config.upstreams.turn_patience = Duration::from_millis(50)).await
 }
 
-/// Has `own` and one more of each of so many caches asked for that all `turns` are taken; `hang` says what, and lets its
-/// upstream never answer. Who has no turn is told so.
+/// Has `own` and one more of each of so many caches asked for that all `turns` are taken, and the last has the one that
+/// each has besides; `hang` says what, and lets its upstream never answer. Who has no turn is told so.
 async fn at_once(
     world: &World,
     (own, turns): (usize, usize),
@@ -607,7 +607,7 @@ async fn at_once(
         upstream.cached(world, json!({"prefix": prefix, "check_seconds": 60})).await;
         let (paths, calls): (Vec<_>, Vec<_>) = hang(&upstream, &prefix).await.into_iter().unzip();
         let asked = || calls.iter().map(|call| upstream.count(call)).sum::<usize>();
-        let most = if number < turns / own { own } else { 0 };
+        let most = if number < turns / own { own } else { 1 };
         let mut asking = tokio::task::JoinSet::new();
         for path in paths {
             let client = world.operator();

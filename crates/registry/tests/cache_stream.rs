@@ -20,7 +20,8 @@ use crate::{
 
 db_tests!(super::ROOMS; pull_through_streams_from_the_first_byte, a_wrong_digest_is_never_served_whole,
     a_cut_upstream_goes_on_where_it_stood, a_reader_that_goes_away_ends_nothing, ranges_wait_for_all_of_it,
-    a_fetch_that_gets_nowhere_ends, an_upstream_without_ranges_is_not_asked_in_vain, so_many_are_fetched_at_once, so_many_are_filled_at_once,
+    a_fetch_that_gets_nowhere_ends, an_upstream_without_ranges_is_not_asked_in_vain, so_many_are_fetched_at_once,
+    who_follows_another_fetch_takes_no_turn, so_many_are_filled_at_once,
     a_slow_upstream_holds_no_other_up, an_upstream_that_drips_is_given_up, what_had_no_turn_is_filled_later, lengths_are_what_the_manifest_says, a_head_downloads_nothing);
 
 const SIZE: usize = 600_000;
@@ -346,8 +347,8 @@ async fn so_many_are_fetched_at_once(test: TestDb) {
     let mut all = Vec::new();
     for number in 0..=caches {
         let (upstream, layers, held) = held(&world, &format!("hub{number}"), own + 1).await;
-        // All turns that are left are taken: of the last one's none.
-        let most = if number < caches { own } else { 0 };
+        // All turns that are left are taken: the last has the one that each has besides.
+        let most = if number < caches { own } else { 1 };
         until(async || asked(&upstream, &layers) >= most).await;
         // What else is asked goes on meanwhile, and what others want, too.
         for number in 0..=number {
@@ -370,6 +371,46 @@ async fn so_many_are_fetched_at_once(test: TestDb) {
     held.clear();
     let (last, layers, _) = all.last().expect("one");
     until(async || asked(last, layers) == own).await;
+}
+
+/// Many images have a layer in common: it comes once, and has one turn.
+async fn who_follows_another_fetch_takes_no_turn(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let client = world.operator();
+    upstream.cached(&world, json!({})).await;
+    let mut asking = Vec::new();
+    let ask = |number: usize, layer: seaworthy_oci::Digest| {
+        let (client, path) = (client.clone(), format!("/v2/hub/a{number}/blobs/{layer}"));
+        tokio::spawn(async move { client.get(&path).await })
+    };
+    let mut drops = None;
+    for number in 0..limit::CACHE_FETCHES {
+        let layer = upstream.put_image(&format!("a{number}:1"), &[&layer()]).layers[0];
+        client.send("HEAD", &format!("/v2/hub/a{number}/manifests/1"), &[], "").await;
+        let call = format!("/v2/a{number}/blobs/{layer}");
+        drops.get_or_insert_with(|| dripping(&upstream, &format!("GET {call}")));
+        asking.push(ask(number, layer));
+        let first = if number == 0 { "GET" } else { "HEAD" };
+        until(async || upstream.count(&format!("{first} {call}")) == 1).await;
+    }
+    let other = upstream.put_image("b:1", &[b"other"]).layers[0];
+    client.send("HEAD", "/v2/hub/b/manifests/1", &[], "").await;
+    let path = format!("/v2/hub/b/blobs/{other}");
+    let other = tokio::spawn({
+        let client = client.clone();
+        async move { client.get(&path).await }
+    });
+    until(async || other.is_finished()).await;
+    assert_eq!(other.await.expect("an answer").body, &b"other"[..]);
+    let drops = drops.expect("one comes");
+    drops.send(layer().into()).await.expect("still asked for");
+    drop(drops);
+    for one in asking {
+        assert!(one.await.expect("an answer").body == layer());
+    }
+    let seen = upstream.seen();
+    let gets = seen.iter().filter(|it| it.call.starts_with("GET /v2/a") && it.call.contains("/blobs/"));
+    assert_eq!(gets.count(), 1);
 }
 
 /// However slow one is, and whoever waits for it.
@@ -453,7 +494,7 @@ async fn so_many_are_filled_at_once(test: TestDb) {
     let mut all = Vec::new();
     for number in 0..=caches {
         let (upstream, layers, held) = held_images(&world, &format!("hub{number}"), own + 1).await;
-        let most = if number < caches { own * limit::FILLS_PER_IMAGE } else { 0 };
+        let most = if number < caches { own * limit::FILLS_PER_IMAGE } else { limit::FILLS_PER_IMAGE };
         until(async || asked(&upstream, &layers) >= most).await;
         assert_eq!(asked(&upstream, &layers), most, "{number}");
         all.push((upstream, layers, held));

@@ -14,7 +14,7 @@ use crate::{
 };
 
 db_tests!(super::ROOMS; credentials_are_never_forwarded, a_realm_is_bound_to_its_upstream, a_redirect_takes_no_credentials,
-    a_password_is_sealed, private_addresses_are_refused, what_is_cached_is_judged, an_index_is_let_through, images_are_brought_for_their_blobs, so_many_images_are_brought_for_a_blob, an_index_names_blobs,
+    a_password_is_sealed, private_addresses_are_refused, what_is_cached_is_judged, an_index_is_let_through, what_another_search_brought_is_looked_at, images_are_brought_for_their_blobs, so_many_images_are_brought_for_a_blob, an_index_names_blobs,
     a_manifest_opens_only_what_its_upstream_gave, an_upstream_gives_for_one_repository,
     bytes_on_their_way_are_for_one_repository, what_is_not_whole_is_not_promoted, fills_go_on_after_a_failure,
     an_artifact_is_told_from_an_image, answers_are_bounded);
@@ -289,6 +289,38 @@ async fn images_are_brought_for_their_blobs(test: TestDb) {
     // What an index calls a manifest is given as one alone.
     upstream.put(&format!("/v2/a/blobs/{}", arm.digest), IMAGE, arm.manifest.clone());
     assert_eq!(client.get(&blob(&arm.digest)).await.status, StatusCode::NOT_FOUND);
+}
+
+/// Two searches come to the same image: who finds it here has found what it looks for, and brings no more.
+async fn what_another_search_brought_is_looked_at(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let image = |layers: &[&[u8]]| upstream.put_image("a:x", layers);
+    let (slow, wanted, last) = (image(&[b"slow"]), image(&[b"one", b"two"]), image(&[b"last"]));
+    let child = |digest: &Digest| json!({"mediaType": IMAGE, "digest": digest, "size": 9});
+    let children = [&slow, &wanted, &last].map(|it| child(&it.digest));
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}).to_string();
+    upstream.put_manifest("a", "index", INDEX, &index);
+    upstream.cached(&world, json!({"check_seconds": 60})).await;
+    let client = world.operator();
+    client.send("HEAD", "/v2/hub/a/manifests/index", &[], "").await;
+    let (drops, source) = tokio::sync::mpsc::channel(1);
+    upstream.fault(&format!("GET /v2/a/manifests/{}", slow.digest), Fault::Drip(source));
+    let searching = [0, 1].map(|layer| {
+        let (client, path) = (client.clone(), format!("/v2/hub/a/blobs/{}", wanted.layers[layer]));
+        tokio::spawn(async move { client.get(&path).await })
+    });
+    for layer in &wanted.layers {
+        until(async || upstream.count(&format!("HEAD /v2/a/blobs/{layer}")) == 1).await;
+    }
+    // Both wait for the first; what they look for comes meanwhile.
+    let path = format!("/v2/hub/a/manifests/{}", wanted.digest);
+    assert_eq!(client.send("HEAD", &path, &[], "").await.status, StatusCode::OK);
+    drops.send(slow.manifest.clone().into()).await.expect("asked for");
+    drop(drops);
+    for (found, bytes) in searching.into_iter().zip([b"one", b"two"]) {
+        assert_eq!(found.await.expect("an answer").body, &bytes[..]);
+    }
+    assert_eq!(upstream.count(&format!("GET /v2/a/manifests/{}", last.digest)), 0);
 }
 
 /// What is beyond the limits is found by who asks again: then the others are here.

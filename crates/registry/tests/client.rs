@@ -286,3 +286,15 @@ impl Client {
             .await
     }
 }
+
+/// Lets what runs behind requests go on until it is so.
+pub(crate) async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    let mut turns = tokio::time::interval(std::time::Duration::from_millis(5));
+    for _ in 0..6_000 {
+        if is_so().await {
+            return;
+        }
+        turns.tick().await;
+    }
+    panic!("it never is");
+}

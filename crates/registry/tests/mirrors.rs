@@ -350,6 +350,8 @@ async fn what_an_index_lacks_there_is_noted(test: TestDb) {
     let tag = Ok("1".parse().expect("a tag"));
     let fetched = world.registry.fetch_whole(&Identity::operator(0), &source, tag).await;
     assert_eq!(fetched.expect("what there is"), index);
+    let parts = world.registry.parts(&Identity::operator(0), &source, &index).await.expect("parts");
+    assert_eq!((parts.absent, parts.manifests), (vec![gone], vec![image.digest]));
 }
 
 /// As `BuildKit` exports a cache of a build: its config and layers are children.
@@ -364,11 +366,13 @@ async fn an_index_of_blobs_comes_whole(test: TestDb) {
     let _running = mirrored(&world, &upstream, &["a"]).await;
     let note = looked(&world).await.remove(0).error.expect("a note");
     assert!(note.contains(&gone.to_string()), "{note}");
+    let source = "hub/a".parse().expect("a name");
+    let parts = world.registry.parts(&Identity::operator(0), &source, &index).await.expect("parts");
+    assert_eq!(parts.absent, [gone], "and not the one that is here");
     upstream.put_blob("a", b"gone");
     again(&world).await;
     assert_eq!(looked(&world).await[0].error, None);
     let operator = Identity::operator(0);
-    let source = "hub/a".parse().expect("a name");
     world.registry.fetch_whole(&operator, &source, Err(index)).await.expect("fetched");
     for digest in [&layer, &gone] {
         assert_eq!(upstream.count(&format!("GET /v2/a/manifests/{digest}")), 0);

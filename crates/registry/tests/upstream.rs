@@ -17,6 +17,7 @@ use seaworthy_store::args;
 use serde_json::json;
 use tokio::sync::mpsc;
 
+pub(crate) use crate::client::until;
 use crate::client::{IMAGE, World};
 
 /// What it does instead of answering.
@@ -312,16 +313,4 @@ pub(crate) async fn is_filled(world: &World, digest: &Digest) -> bool {
     let sql = "SELECT filled FROM registry_cached WHERE digest = $1";
     let rows = world.test.db.fetch_all(sql, args![&digest.to_string()]).await.expect("rows");
     !rows.is_empty() && rows.iter().all(|row| row.int(0).expect("a number") == 1)
-}
-
-/// Lets what runs behind requests go on until it is so.
-pub(crate) async fn until(mut is_so: impl AsyncFnMut() -> bool) {
-    let mut turns = tokio::time::interval(std::time::Duration::from_millis(5));
-    for _ in 0..6_000 {
-        if is_so().await {
-            return;
-        }
-        turns.tick().await;
-    }
-    panic!("it never is");
 }

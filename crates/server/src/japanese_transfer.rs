@@ -74,6 +74,14 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "say where it goes: `seaworthy image import SOURCE REPOSITORY:TAG`",
         "宛先を指定してください: `seaworthy image import SOURCE REPOSITORY:TAG`",
     ),
+    (
+        "gave {} up: the registry is waited for {} s at most: {}",
+        "{0} のアップロードを中止しました。レジストリを待つのは合計 {1} 秒までです: {2}",
+    ),
+    (
+        "import it again later: what is there is not sent again",
+        "あとで取り込み直してください。すでにあるものは再送しません",
+    ),
     ("failed to upload {}: {}", "{0} をアップロードできません: {1}"),
     ("it is not there any more", "なくなっています"),
     ("an upload ended unexpectedly", "アップロードが予期せず終了しました"),

@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Cache, Follower, flight::Flights, follow::Progress, pace::in_pace, through::Trouble};
 use crate::{
-    ROOM, Registry, RegistryError, db, limit,
+    ROOM, Registry, RegistryError,
+    db::{self, DueFill},
+    limit,
     push::{claimed_sizes, describe},
     quota,
     upstream::{Arriving, Right, UpstreamError},
@@ -198,10 +200,12 @@ impl Registry {
     /// Goes on with images that were not fetched as a whole when a server ended or an upstream was away, until
     /// cancelled; then ends what is under way.
     pub async fn caching(self, cancel: CancellationToken) {
+        let mut after = None;
         loop {
-            if let Err(error) = self.resume_fills().await {
+            after = self.resume_fills(after.as_ref()).await.unwrap_or_else(|error| {
                 tracing::warn!(error = %seaworthy_store::chain(&error), "looking for images to fetch failed");
-            }
+                None
+            });
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(limit::COLLECT_SECONDS)) => {}
                 () = cancel.cancelled() => break,
@@ -210,12 +214,25 @@ impl Registry {
         self.inner.tasks.end().await;
     }
 
-    pub(crate) async fn resume_fills(&self) -> Result<(), RegistryError> {
-        let most = i64::try_from(limit::FILLS).unwrap_or(i64::MAX);
-        for (repository, digest) in db::due_fills(self.db(), self.inner.clock.now(), most).await? {
-            self.fill_behind(&repository, &digest).await?;
+    /// Goes on with images that are due behind `after` and whose caches have turns: those of one whose upstream is slow
+    /// hold no others up. Returns the last that was looked at, behind which the next look begins; `None` after the last.
+    pub(crate) async fn resume_fills(
+        &self,
+        after: Option<&DueFill>,
+    ) -> Result<Option<DueFill>, RegistryError> {
+        let most = limit::FILLS_LOOKED_AT;
+        let sql_most = i64::try_from(most).unwrap_or(i64::MAX);
+        let mut due = db::due_fills(self.db(), self.inner.clock.now(), after, sql_most).await?;
+        let mut free = self.free_fills();
+        for DueFill { repository, digest, .. } in &due {
+            match self.inner.caches.of(repository).await? {
+                None => self.forget_fill(repository, digest).await?,
+                Some(_) if self.inner.fills.is_under_way(&(repository.clone(), *digest)) => {}
+                Some(cache) if free.take(&cache) => self.fill_behind(repository, digest).await?,
+                Some(_) => {}
+            }
         }
-        Ok(())
+        Ok(due.pop().filter(|_| due.len() + 1 == most))
     }
 }
 
@@ -240,7 +257,10 @@ struct Fetch {
 impl Fetch {
     async fn run(&self, told: &watch::Sender<Progress>) -> Result<(), Problem> {
         let trouble = match self.bring(told).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                let place = (&*self.cache, &self.repository);
+                return Ok(self.registry.name_where_listed(place, self.digest).await?);
+            }
             Err(trouble) => trouble,
         };
         let (digest, repository) = (self.digest, &self.repository);
@@ -260,13 +280,15 @@ impl Fetch {
     }
 
     async fn bring(&self, told: &watch::Sender<Progress>) -> Result<(), Trouble> {
-        let _turn = self.registry.fetch_turn(&self.cache).await;
+        let mut turn = self.registry.fetch_turn(&self.cache).await;
         let mut is_given = false;
         loop {
             let key = (self.cache.settings.bearer(), self.digest, self.size);
             let _listed = match self.registry.inner.fetches.coming.list(key, told) {
                 Ok(listed) => listed,
                 Err(other) if is_given => {
+                    // Nothing is asked meanwhile: the turn is another's.
+                    drop(turn.take());
                     relay(other, told).await?;
                     continue;
                 }
@@ -282,6 +304,10 @@ impl Fetch {
             if self.was_given().await? && (is_given || self.is_given().await?) && self.link_again().await? {
                 return Ok(());
             }
+            let _turn = match turn {
+                Some(turn) => Some(turn),
+                None => self.registry.fetch_turn(&self.cache).await,
+            };
             return self.fetch(told).await;
         }
     }
@@ -458,7 +484,122 @@ async fn relay(
 
 #[cfg(test)]
 mod tests {
+    use seaworthy_access::Identity;
+    use seaworthy_model::Timestamp;
+    use seaworthy_store::{DbError, args};
+    use seaworthy_testkit::{TestDb, db_tests};
+    use serde_json::json;
+
     use super::*;
+    use crate::collect::tests::client::{ROOMS, World, until};
+
+    db_tests!(super::ROOMS; an_image_is_put_off_to_later_and_never_sooner, those_of_a_slow_upstream_hold_no_others_up, each_cache_has_one_free_whoever_has_the_others);
+
+    async fn cache(world: &World, prefix: &str) -> Arc<Cache> {
+        let new = json!({"prefix": prefix, "upstream": "https://r.example"});
+        let new = serde_json::from_value(new).expect("a cache");
+        world.registry.set_cache(&Identity::operator(0), &new).await.expect("a cache");
+        let repository = format!("{prefix}/a").parse().expect("a name");
+        world.registry.inner.caches.of(&repository).await.expect("read").expect("there")
+    }
+
+    /// Has so many images of a repository due, one after the other.
+    async fn put_due(world: &World, repository: &'static str, due: std::ops::Range<usize>) {
+        let put = world.test.db.upkeep(due, move |due, tx| {
+            Box::pin(async move {
+                for due in due.clone() {
+                    let digest = Digest::sha256(format!("{repository} {due}").as_bytes()).to_string();
+                    let due = i64::try_from(due).expect("small");
+                    let sql = "INSERT INTO registry_cached (repository, digest, filled, due, tries)
+                         VALUES ($1, $2, 0, $3, 0)";
+                    tx.execute(sql, args![repository, &digest, due]).await?;
+                }
+                Ok::<_, DbError>(())
+            })
+        });
+        put.await.expect("rows");
+    }
+
+    /// How many were begun. None has a manifest, so it ends there.
+    async fn begun(world: &World, repository: &str) -> usize {
+        let sql = "SELECT 1 FROM registry_cached WHERE repository = $1 AND tries = 1 AND due IS NULL";
+        world.test.db.fetch_all(sql, args![repository]).await.expect("rows").len()
+    }
+
+    async fn an_image_is_put_off_to_later_and_never_sooner(test: TestDb) {
+        let world = World::new(test).await;
+        let now = world.test.db.now();
+        let (soon, late) = (now.plus_seconds(1), now.plus_seconds(limit::FILL_SECONDS_MAX));
+        for (number, was) in [Some(soon), Some(late), None].into_iter().enumerate() {
+            let repository: RepoName = format!("hub/a{number}").parse().expect("a name");
+            let digest = Digest::sha256(b"image");
+            let was = was.map(Timestamp::as_micros);
+            let put = world.test.db.upkeep((repository.clone(), digest), move |(repository, digest), tx| {
+                Box::pin(async move {
+                    let sql = "INSERT INTO registry_cached (repository, digest, filled, due, tries)
+                         VALUES ($1, $2, 0, $3, 0)";
+                    tx.execute(sql, args![repository.as_str(), &digest.to_string(), was]).await
+                })
+            });
+            put.await.map_err(|error: DbError| error).expect("a row");
+            world.registry.put_off(&repository, &digest).await.expect("put off");
+            let sql = "SELECT due FROM registry_cached WHERE repository = $1";
+            let rows = world.test.db.fetch_all(sql, args![repository.as_str()]).await.expect("rows");
+            let due = rows[0].int(0).expect("a time");
+            let again = now.plus_seconds(again(0)).as_micros();
+            assert_eq!(due == late.as_micros(), was == Some(late.as_micros()), "{number}");
+            assert!(due >= again, "{number}");
+        }
+    }
+
+    async fn those_of_a_slow_upstream_hold_no_others_up(test: TestDb) {
+        let world = World::new(test).await;
+        let slow = cache(&world, "slow").await;
+        cache(&world, "well").await;
+        let turns = u32::try_from(limit::CACHE_FILLS).expect("small");
+        let _held = slow.turns.fills.clone().try_acquire_many_owned(turns).expect("all of them");
+        let most = limit::FILLS_LOOKED_AT;
+        put_due(&world, "slow/a", 0..most - 1).await;
+        put_due(&world, "well/a", most - 1..most + limit::CACHE_FILLS - 1).await;
+        // The first of the others is the last that is looked at once; the rest is behind.
+        let mut after = world.registry.resume_fills(None).await.expect("looked");
+        let last = after.clone().map(|it| (it.repository.to_string(), it.due.as_micros()));
+        assert_eq!(last, Some(("well/a".to_owned(), i64::try_from(most - 1).expect("small"))));
+        until(async || begun(&world, "well/a").await == 1).await;
+        after = world.registry.resume_fills(after.as_ref()).await.expect("looked");
+        assert_eq!(after, None);
+        until(async || begun(&world, "well/a").await == limit::CACHE_FILLS).await;
+        assert_eq!(begun(&world, "slow/a").await, 0);
+        let first = ("slow/a".parse().expect("a name"), Digest::sha256(b"slow/a 0"));
+        assert!(!world.registry.inner.fills.is_under_way(&first), "nor does it wait");
+        // Nobody fetches what is below no cache any more.
+        world
+            .registry
+            .remove_cache(&Identity::operator(0), &"slow".parse().expect("a prefix"))
+            .await
+            .expect("removed");
+        world.registry.resume_fills(None).await.expect("looked");
+        assert_eq!(world.registry.resume_fills(None).await.expect("looked"), None);
+        let sql = "SELECT 1 FROM registry_cached WHERE due IS NOT NULL";
+        assert!(world.test.db.fetch_all(sql, args![]).await.expect("rows").is_empty());
+    }
+
+    async fn each_cache_has_one_free_whoever_has_the_others(test: TestDb) {
+        let world = World::new(test).await;
+        let (one, two) = (cache(&world, "one").await, cache(&world, "two").await);
+        let mut free = world.registry.free_fills();
+        for _ in 0..limit::CACHE_FILLS {
+            assert!(free.take(&one));
+        }
+        assert!(!free.take(&one) && free.take(&two));
+        let turns = u32::try_from(limit::FILLS).expect("small");
+        let all = world.registry.inner.turns.fills.clone();
+        let _held = all.try_acquire_many_owned(turns).expect("all of them");
+        let mut free = world.registry.free_fills();
+        assert!(free.take(&one) && !free.take(&one) && free.take(&two) && !free.take(&two));
+        let _first = one.first_turns.fills.clone().try_acquire_owned().expect("its first");
+        assert!(!world.registry.free_fills().take(&one));
+    }
 
     #[test]
     fn attempts_grow_apart() {

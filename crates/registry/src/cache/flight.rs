@@ -90,6 +90,11 @@ where
         (state, Part::Began)
     }
 
+    /// True while there is work for `key`.
+    pub(crate) fn is_under_way(&self, key: &K) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
+    }
+
     /// Lists work that is under way already, or says what is listed.
     pub(crate) fn list(&self, key: K, told: &watch::Sender<S>) -> Result<Listed<K, S>, watch::Receiver<S>> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);

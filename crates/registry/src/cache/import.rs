@@ -180,32 +180,58 @@ impl Registry {
             }
         }
         if !here.is_empty() {
-            self.name_fetched((cache, repository), index, here).await?;
+            self.name_fetched((cache, repository), here.into_iter().map(|blob| (*index, blob)).collect())
+                .await?;
         }
         Ok(absent)
     }
 
-    /// Names blobs in an index that came for it: they stay as long as it does, and are copied with it.
+    /// Names a blob that came in the indexes of its repository that list it.
+    pub(super) async fn name_where_listed(
+        &self,
+        (cache, repository): (&Cache, &RepoName),
+        blob: Digest,
+    ) -> Result<(), RegistryError> {
+        let (mut named, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = db::listing(self.db(), (repository, &blob), &after, limit::REACH_PAGE).await?;
+            for index in &page {
+                let Some((bytes, media_type)) = self.manifest_bytes(repository, index).await? else {
+                    continue;
+                };
+                let listed = named_blobs(&Manifest::parse(&bytes, Some(&media_type))?);
+                if listed.iter().any(|(listed, _)| *listed == blob) {
+                    named.push((*index, blob));
+                }
+            }
+            match page.last() {
+                Some(last) if page.len() as u64 >= limit::REACH_PAGE.unsigned_abs() => {
+                    after = last.to_string();
+                }
+                _ => break,
+            }
+        }
+        if named.is_empty() { Ok(()) } else { self.name_fetched((cache, repository), named).await }
+    }
+
+    /// Names blobs that came in indexes, each behind its index: they stay as long as it does, and are copied with it.
     async fn name_fetched(
         &self,
         (cache, repository): (&Cache, &RepoName),
-        index: &Digest,
-        blobs: Vec<Digest>,
+        named: Vec<(Digest, Digest)>,
     ) -> Result<(), RegistryError> {
-        let place = (repository.clone(), *index);
-        let context = (place, blobs, cache.settings.bearer(), self.inner.clock.now());
+        let context = (repository.clone(), named, cache.settings.bearer(), self.inner.clock.now());
         self.db()
-            .upkeep(context, |((repository, index), blobs, bearer, now), tx| {
+            .upkeep(context, |(repository, named, bearer, now), tx| {
                 Box::pin(async move {
                     db::held_locks(tx, repository).await?;
-                    if db::locks_of_manifest(tx, repository, index).await?.is_none() {
-                        return Ok(());
-                    }
                     let mut held = Change::default();
-                    for digest in blobs {
-                        if let Some(size) = db::name_blob(tx, repository, digest, bearer, *now).await? {
-                            let named = db::name_in_index(tx, (repository, index), (digest, size));
-                            held = held.and(named.await?);
+                    for (index, blob) in named {
+                        if db::locks_of_manifest(tx, repository, index).await?.is_some()
+                            && let Some(size) = db::name_blob(tx, repository, blob, bearer, *now).await?
+                        {
+                            let more = db::name_in_index(tx, (repository, index), (blob, size)).await?;
+                            held = held.and(more);
                         }
                     }
                     quota::charge(tx, repository, held).await

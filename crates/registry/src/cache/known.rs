@@ -44,6 +44,8 @@ pub(crate) struct Cache {
     pub(crate) settings: CacheSettings,
     pub(crate) upstream: Upstream,
     pub(crate) turns: Turns,
+    /// Those that it has when those of all are taken.
+    pub(crate) first_turns: Turns,
     row: CacheRow,
 }
 
@@ -153,7 +155,8 @@ impl Caches {
             clock: self.db.clock(),
         });
         let id = CacheId(self.opened.fetch_add(1, Ordering::Relaxed));
-        Cache { id, settings, upstream, turns: Turns::of_cache(), row }
+        let (turns, first_turns) = (Turns::of_cache(), Turns::first_of_cache());
+        Cache { id, settings, upstream, turns, first_turns, row }
     }
 }
 

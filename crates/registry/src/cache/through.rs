@@ -17,7 +17,7 @@ use crate::{
     limit,
     lock::{self, Ability},
     path::ManifestName,
-    push::{NamedBlobs, Push, describe},
+    push::{NamedBlobs, Push, describe, named_blobs},
     rules::{self, Way},
     upstream::{Right, Sent, UpstreamError},
 };
@@ -277,6 +277,10 @@ impl Errand {
             }
             pushed.is_image = self.registry.may_be_run(&config.digest).await?;
         }
+        let listed = match &manifest {
+            Manifest::Image(_) => Vec::new(),
+            Manifest::Index(_) => named_blobs(&manifest).into_iter().map(|(blob, _)| blob).collect(),
+        };
         let push = Push {
             way: Way::Cache,
             pusher: self.cache.settings.bearer(),
@@ -285,9 +289,9 @@ impl Errand {
             only_if: None,
             artifact_type: manifest.artifact_type().map(str::to_owned),
             annotations: json!(manifest.annotations()).to_string(),
-            // Its blobs come later, by themselves.
+            // Its blobs come later, by themselves; what an index lists and is here stays with it.
             sizes: Vec::new(),
-            blobs: NamedBlobs::Of(Vec::new()),
+            blobs: NamedBlobs::Of(listed),
             sparse: SparseIndexes::Allow,
             consumers: self.registry.inner.config.manifest_consumers,
             pushed,

@@ -1,6 +1,6 @@
-//! Turns: how much is asked of upstreams at once, of each and of all.
+//! Turns: how much is asked of upstreams at once, of each and of all. A cache that has nothing under way always gets one.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use seaworthy_model::{ErrorCode, Problem};
 use tokio::{
@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::Cache;
+use super::{Cache, CacheId};
 use crate::{Registry, limit};
 
 /// Room for work of each kind.
@@ -27,7 +27,7 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// Those of one cache: one slow upstream leaves turns for others.
+    /// Those of one cache: a slow upstream leaves turns for others.
     pub(super) fn of_cache() -> Self {
         let lists = room(limit::CACHE_LISTS_AT_ONCE);
         Self {
@@ -35,6 +35,19 @@ impl Turns {
             fills: room(limit::CACHE_FILLS),
             errands: room(limit::CACHE_ERRANDS),
             searches: room(limit::CACHE_SEARCHES),
+            tags: lists.clone(),
+            referrers: lists,
+        }
+    }
+
+    /// Of each kind the one that a cache has when those of all are taken: a few slow upstreams leave one to each other.
+    pub(super) fn first_of_cache() -> Self {
+        let lists = room(1);
+        Self {
+            fetches: room(1),
+            fills: room(1),
+            errands: room(1),
+            searches: room(1),
             tags: lists.clone(),
             referrers: lists,
         }
@@ -60,26 +73,78 @@ fn room(most: usize) -> Arc<Semaphore> {
 /// A turn, until this is dropped.
 pub(crate) struct Turn {
     _own: OwnedSemaphorePermit,
-    _all: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
 }
 
-/// The turn of an upstream and that of all; `None` when they do not come in time.
-async fn turn(own: &Arc<Semaphore>, all: &Arc<Semaphore>, patience: Duration) -> Option<Turn> {
-    timeout(patience, any_turn(own, all)).await.ok()?
+/// Where turns of one kind are taken.
+#[derive(Clone, Copy)]
+struct Rooms<'a> {
+    /// As many as the cache may have.
+    own: &'a Arc<Semaphore>,
+    /// The one that it has when those of all are taken.
+    first: &'a Arc<Semaphore>,
+    all: &'a Arc<Semaphore>,
 }
 
-/// The turn of an upstream and that of all, whenever they come. They are never closed.
-async fn any_turn(own: &Arc<Semaphore>, all: &Arc<Semaphore>) -> Option<Turn> {
-    // Its own first: who waits for a slow upstream takes no turn from others.
-    let own = own.clone().acquire_owned().await.ok()?;
-    Some(Turn { _own: own, _all: all.clone().acquire_owned().await.ok()? })
+impl<'a> Rooms<'a> {
+    fn of(cache: &'a Cache, all: &'a Turns, kind: impl Fn(&Turns) -> &Arc<Semaphore>) -> Self {
+        Self { own: kind(&cache.turns), first: kind(&cache.first_turns), all: kind(all) }
+    }
+
+    /// A turn; `None` when it does not come in time.
+    async fn turn(self, patience: Duration) -> Option<Turn> {
+        timeout(patience, self.any_turn()).await.ok()?
+    }
+
+    /// A turn, whenever it comes. None of the rooms is ever closed.
+    async fn any_turn(self) -> Option<Turn> {
+        // Its own first: who waits for a slow upstream takes no turn from others.
+        let own = self.own.clone().acquire_owned().await.ok()?;
+        let of_all = tokio::select! {
+            biased;
+            // While there are any: the first is for when there are none.
+            of_all = self.all.clone().acquire_owned() => of_all,
+            first = self.first.clone().acquire_owned() => first,
+        };
+        Some(Turn { _own: own, _of_all: of_all.ok()? })
+    }
+}
+
+/// Turns for images that nobody waits for, as they were free when somebody looked.
+pub(super) struct FreeFills {
+    all: usize,
+    /// Of each cache that was looked at: of its own, and whether it has its first.
+    of_caches: HashMap<CacheId, (usize, bool)>,
+}
+
+impl FreeFills {
+    /// Takes one of them for an image of `cache`; false when it would have to wait.
+    pub(super) fn take(&mut self, cache: &Cache) -> bool {
+        let free =
+            || (cache.turns.fills.available_permits(), cache.first_turns.fills.available_permits() > 0);
+        let (own, first) = self.of_caches.entry(cache.id).or_insert_with(free);
+        if *own == 0 || (self.all == 0 && !*first) {
+            return false;
+        }
+        *own -= 1;
+        match self.all {
+            0 => *first = false,
+            _ => self.all -= 1,
+        }
+        true
+    }
 }
 
 impl Registry {
     /// A turn to fetch a blob. Each that is taken ends, or brings bytes at a pace: many large blobs wait for one another
     /// for long, and none for ever.
     pub(super) async fn fetch_turn(&self, cache: &Cache) -> Option<Turn> {
-        any_turn(&cache.turns.fetches, &self.inner.turns.fetches).await
+        Rooms::of(cache, &self.inner.turns, |turns| &turns.fetches).any_turn().await
+    }
+
+    /// The turns for images that nobody waits for and that are free now.
+    pub(super) fn free_fills(&self) -> FreeFills {
+        FreeFills { all: self.inner.turns.fills.available_permits(), of_caches: HashMap::new() }
     }
 
     /// A turn of a cache for what `of` says.
@@ -89,7 +154,7 @@ impl Registry {
         of: impl Fn(&Turns) -> &Arc<Semaphore>,
     ) -> Result<Turn, Problem> {
         let patience = self.inner.config.upstreams.turn_patience;
-        turn(of(&cache.turns), of(&self.inner.turns), patience).await.ok_or_else(|| {
+        Rooms::of(cache, &self.inner.turns, of).turn(patience).await.ok_or_else(|| {
             let message = format!("no turn to ask upstream `{}` came in time", cache.upstream.host());
             Problem::new(ErrorCode::Unavailable, message).retry_after(limit::UPSTREAM_RETRY_SECONDS)
         })
@@ -102,7 +167,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(limit::TURN_SECONDS);
 
-    /// What nobody waits for leaves turns for what somebody does.
+    /// What nobody waits for leaves turns for what somebody does, of each cache and of all.
     const _: () = assert!(
         limit::FILLS * limit::FILLS_PER_IMAGE < limit::FETCHES
             && limit::CACHE_FILLS * limit::FILLS_PER_IMAGE < limit::CACHE_FETCHES
@@ -111,28 +176,65 @@ mod tests {
     /// Who waits has looked whether it is needed before it is given up.
     const _: () = assert!(limit::LOOK_AGAIN_SECONDS < limit::TURN_SECONDS);
 
+    /// So many turns of an upstream, and of all; of those that it has besides, so many.
+    fn rooms(own: usize, first: usize, all: usize) -> [Arc<Semaphore>; 3] {
+        [room(own), room(first), room(all)]
+    }
+
+    async fn turn([own, first, all]: &[Arc<Semaphore>; 3]) -> Option<Turn> {
+        Rooms { own, first, all }.turn(PATIENCE).await
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_turn_comes_in_time_or_not_at_all() {
-        for (own, all) in [(0, 1), (1, 0)] {
-            assert!(turn(&room(own), &room(all), PATIENCE).await.is_none());
+        for (own, first, all) in [(0, 1, 1), (1, 0, 0)] {
+            assert!(turn(&rooms(own, first, all)).await.is_none());
         }
-        let (own, all) = (room(1), room(1));
-        let first = turn(&own, &all, PATIENCE).await.expect("a turn");
+        let rooms = rooms(1, 0, 1);
+        let first = turn(&rooms).await.expect("a turn");
         let ends = async {
             tokio::time::sleep(Duration::from_secs(limit::TURN_SECONDS - 1)).await;
             drop(first);
         };
-        let (second, ()) = tokio::join!(turn(&own, &all, PATIENCE), ends);
+        let (second, ()) = tokio::join!(turn(&rooms), ends);
         assert!(second.is_some());
-        assert!(turn(&own, &all, PATIENCE).await.is_none());
+        assert!(turn(&rooms).await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_its_upstream_holds_nobody_else_up() {
-        let (slow, own, all) = (room(0), room(1), room(1));
-        let (waits, other) = tokio::join!(turn(&slow, &all, PATIENCE), turn(&own, &all, PATIENCE));
+        let (slow, well) = (rooms(0, 1, 1), rooms(1, 0, 0));
+        let well = [well[0].clone(), well[1].clone(), slow[2].clone()];
+        let (waits, other) = tokio::join!(turn(&slow), turn(&well));
         assert!(waits.is_none() && other.is_some());
         drop(other);
-        assert_eq!(all.available_permits(), 1);
+        assert_eq!((slow[1].available_permits(), slow[2].available_permits()), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cache_with_nothing_under_way_gets_one_whoever_has_the_others() {
+        let (all, begun) = (room(1), tokio::time::Instant::now());
+        let others = all.clone().try_acquire_owned().expect("the only one");
+        let rooms = [room(2), room(1), all.clone()];
+        let first = turn(&rooms).await.expect("its first");
+        assert_eq!(begun.elapsed(), Duration::ZERO, "at once");
+        let (second, ()) = tokio::join!(turn(&rooms), async { drop(others) });
+        assert!(second.is_some(), "that of the others");
+        assert!(all.try_acquire().is_err());
+        drop(second);
+        let _others = all.clone().try_acquire_owned().expect("it came back");
+        assert!(turn(&rooms).await.is_none(), "its second waits");
+        drop(first);
+        assert!(turn(&rooms).await.is_some());
+    }
+
+    /// Its first is what is left when all are taken: as long as there are others it takes those.
+    #[tokio::test(start_paused = true)]
+    async fn a_first_turn_is_taken_last() {
+        let rooms = rooms(2, 1, 1);
+        let _one = turn(&rooms).await.expect("a turn");
+        assert_eq!((rooms[1].available_permits(), rooms[2].available_permits()), (1, 0));
+        let _two = turn(&rooms).await.expect("a turn");
+        assert_eq!(rooms[1].available_permits(), 0);
     }
 }

@@ -4,7 +4,7 @@
 mod blobs;
 #[path = "../../tests/client.rs"]
 #[allow(dead_code, reason = "the integration tests use the rest of it")]
-mod client;
+pub(crate) mod client;
 mod deleted;
 mod manifests;
 mod quota;

@@ -173,19 +173,38 @@ pub(crate) async fn stop_fill(
     .map(|_| ())
 }
 
-/// Images that are to be fetched as a whole now, with how often that was tried.
+/// An image that is to be fetched as a whole, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DueFill {
+    pub(crate) due: Timestamp,
+    pub(crate) repository: RepoName,
+    pub(crate) digest: Digest,
+}
+
+const DUE_FILLS: &str = "SELECT due, repository, digest FROM registry_cached
+     WHERE due <= $1 AND (due, repository, digest) > ($2, $3, $4)
+     ORDER BY due, repository, digest LIMIT $5";
+
+/// Images that are to be fetched as a whole now, those that are due for longest first: the ones behind `after`.
 pub(crate) async fn due_fills(
     db: &Db,
     now: Timestamp,
+    after: Option<&DueFill>,
     most: i64,
-) -> Result<Vec<(RepoName, Digest)>, DbError> {
-    let rows = db
-        .fetch_all(
-            "SELECT repository, digest FROM registry_cached WHERE due <= $1 ORDER BY due LIMIT $2",
-            args![now.as_micros(), most],
-        )
-        .await?;
-    rows.iter().map(|row| Ok((row.parsed(0)?, row.parsed(1)?))).collect()
+) -> Result<Vec<DueFill>, DbError> {
+    let (due, repository, digest) = match after {
+        Some(it) => (it.due.as_micros(), it.repository.as_str(), it.digest.to_string()),
+        None => (i64::MIN, "", String::new()),
+    };
+    let rows = db.fetch_all(DUE_FILLS, args![now.as_micros(), due, repository, &digest, most]).await?;
+    let read = |row: &Row| {
+        Ok(DueFill {
+            due: Timestamp::from_micros(row.int(0)?),
+            repository: row.parsed(1)?,
+            digest: row.parsed(2)?,
+        })
+    };
+    rows.iter().map(read).collect()
 }
 
 /// How often it was tried to fetch an image as a whole.
@@ -244,6 +263,23 @@ pub(crate) async fn lacks_children(db: &Db, repository: &RepoName, index: &Diges
         )
         .await?;
     Ok(row.is_some())
+}
+
+/// The indexes of a repository that list a digest, in order: those behind `after`.
+pub(crate) async fn listing(
+    db: &Db,
+    (repository, digest): (&RepoName, &Digest),
+    after: &str,
+    most: i64,
+) -> Result<Vec<Digest>, DbError> {
+    let rows = db
+        .fetch_all(
+            "SELECT manifest FROM registry_references
+             WHERE digest = $1 AND repository = $2 AND manifest > $3 AND kind = 'child' ORDER BY manifest LIMIT $4",
+            args![&digest.to_string(), repository.as_str(), after, most],
+        )
+        .await?;
+    rows.iter().map(|row| row.parsed(0)).collect()
 }
 
 /// Indexes that may be read and name manifests that the repository lacks, the newest first.

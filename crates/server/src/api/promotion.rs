@@ -160,12 +160,14 @@ async fn copy(
     let policies = value.get("policies").cloned().unwrap_or_else(|| json!([]));
     let because = json!({"verdict": Verdict::Allowed, "policies": policies});
     let promotion = Promotion { source, digest, destination: destination.clone(), tag: tag.clone(), because };
+    let absent = parts.absent.clone();
     let promoted = rooms.registry.promote(identity, promotion, parts).await?;
     if let Value::Object(map) = &mut value {
         map.insert("repository".into(), json!(destination));
         map.insert("tag".into(), json!(tag));
         map.insert("digest".into(), json!(digest));
         map.insert("manifests".into(), json!(promoted.manifests));
+        map.insert("absent".into(), json!(absent));
         map.insert("left_behind".into(), json!(left));
     }
     Ok((StatusCode::CREATED, Json(value)))

@@ -190,6 +190,7 @@ async fn bring(
 
 /// Sends a blob to whoever writes it. What broke off is taken up where it did.
 async fn send(remote: &mut Remote, blob: Needed<'_>, sender: mpsc::Sender<Bytes>) -> Result<(), Problem> {
+    remote.wait_anew();
     let mut at = 0;
     for attempt in 1.. {
         let problem = match pour(remote, blob, &sender, &mut at).await {

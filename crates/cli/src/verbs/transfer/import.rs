@@ -1,7 +1,7 @@
 //! `image import` of a layout: its images to the registry, byte for byte.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io::Read as _,
     pin::Pin,
     sync::Arc,
@@ -58,9 +58,15 @@ pub(crate) async fn import(
     let (layout, plan) = read
         .await
         .map_err(|_| Problem::new(ErrorCode::Internal, "the layout's reader ended unexpectedly"))??;
-    if !plan.left.is_empty() {
-        let left: Vec<String> = plan.left.iter().map(Digest::to_string).collect();
-        render::note(&format!("{} {}", Text::ReferrersLeftOut.say(language()), left.join(", ")));
+    let absent: BTreeSet<Digest> = plan.images.iter().flat_map(|image| plan.absent_of(image)).collect();
+    for (why, left) in [
+        (Text::ReferrersLeftOut, plan.left.clone()),
+        (Text::AbsentLeftOut, absent.into_iter().collect::<Vec<_>>()),
+    ] {
+        if !left.is_empty() {
+            let left: Vec<String> = left.iter().map(Digest::to_string).collect();
+            render::note(&format!("{} {}", why.say(language()), left.join(", ")));
+        }
     }
     if flags.dry_run {
         say(global, &plan, &plan.images.iter().map(|image| plan.bytes_of(image)).collect::<Vec<_>>());
@@ -96,7 +102,7 @@ fn say(global: &Global, plan: &Plan, bytes: &[u64]) {
     let rows = plan.images.iter().zip(bytes).map(|(image, bytes)| {
         json!({
             "reference": name(image), "digest": image.digest, "bytes": bytes,
-            "manifests": image.pushes.len(), "referrers": image.referrers,
+            "manifests": image.pushes.len(), "referrers": image.referrers, "absent": plan.absent_of(image),
         })
     });
     let columns = [
@@ -238,8 +244,10 @@ struct Carried<'c> {
 }
 
 impl Carried<'_> {
-    /// Returns the bytes that were uploaded. What breaks off or is refused for a while is begun anew.
+    /// Returns the bytes that were uploaded. What breaks off or is refused for a while is begun anew, as long as the
+    /// registry may be waited for.
     async fn bring(&self, remote: &mut Remote, from: Option<&RepoName>, way: Way) -> Result<u64, Problem> {
+        remote.wait_anew();
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -251,11 +259,19 @@ impl Carried<'_> {
             if !passes || attempt >= limit::ATTEMPTS {
                 return Err(problem);
             }
-            let asked = problem.retry_after_seconds.map(|it| u64::from(it).min(limit::RETRY_SECONDS));
-            tokio::time::sleep(asked.map_or_else(|| pause(attempt), Duration::from_secs)).await;
+            let asked = problem.retry_after_seconds.map(|it| Duration::from_secs(it.into()));
+            if !remote.wait(asked.unwrap_or_else(|| pause(attempt))).await {
+                return Err(self.given_up(problem));
+            }
             // It may be away for longer: the next attempt says so.
             drop(remote.reconnect().await);
         }
+    }
+
+    fn given_up(&self, problem: Problem) -> Problem {
+        let (digest, seconds, why) = (self.blob.digest, limit::WAIT_SECONDS, &problem.message);
+        let message = format!("gave {digest} up: the registry is waited for {seconds} s at most: {why}");
+        Problem { message, ..problem }.hint("import it again later: what is there is not sent again")
     }
 
     async fn try_once(&self, remote: &mut Remote, from: Option<&RepoName>, way: Way) -> Result<u64, Problem> {
@@ -428,35 +444,49 @@ mod tests {
         }
     }
 
-    /// A registry that takes a blob the last time that it may be sent, if not one more refusal is `asked` for: it is
-    /// busy, broken, or cuts the connection.
-    async fn pushed_to_a_registry_that_fails(failures: usize, status: Option<StatusCode>) -> Option<u64> {
+    /// How a registry refuses: so often, and then no more.
+    #[derive(Clone)]
+    struct Refusals {
+        count: usize,
+        /// What is refused.
+        method: Method,
+        /// Busy, or broken; `None`: it cuts the connection.
+        status: Option<StatusCode>,
+        retry_after: &'static str,
+    }
+
+    async fn pushed_to_a_registry_that_fails(count: usize, status: Option<StatusCode>) -> Option<u64> {
+        let refusals = Refusals { count, method: Method::PUT, status, retry_after: "0" };
+        pushed_to_a_registry_with(refusals).await.ok()
+    }
+
+    async fn pushed_to_a_registry_with(refusals: Refusals) -> Result<u64, Problem> {
         let made = Made::new();
         let layout = made.listing(&[named(made.image(&[], None), "a:1")]);
         let plan = Plan::read(&layout, &Wish::default()).expect("a plan");
         let listener = UnixListener::bind(made.socket()).expect("a socket");
-        let left = Arc::new(AtomicUsize::new(failures));
+        let left = Arc::new(AtomicUsize::new(refusals.count));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let left = left.clone();
+                let refusals = refusals.clone();
                 let answer = service_fn(move |request: Request<Incoming>| {
-                    let left = left.clone();
+                    let (left, refusals) = (left.clone(), refusals.clone());
                     async move {
                         let is_blob = request.uri().path().contains("/blobs/uploads/");
+                        let method = request.method().clone();
+                        request.into_body().collect().await.expect("a body");
+                        let is_refused = is_blob
+                            && method == refusals.method
+                            && left
+                                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |it| it.checked_sub(1))
+                                .is_ok();
                         let mut response = Response::new(crate::client::whole(Bytes::new()));
-                        *response.status_mut() = match *request.method() {
-                            Method::POST => StatusCode::ACCEPTED,
-                            Method::PUT if is_blob => {
-                                request.into_body().collect().await.expect("a body");
-                                let fails = left
-                                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |it| it.checked_sub(1));
-                                match (fails, status) {
-                                    (Err(_), _) => StatusCode::CREATED,
-                                    (Ok(_), Some(status)) => status,
-                                    (Ok(_), None) => return Err("cut"),
-                                }
-                            }
-                            Method::PUT => StatusCode::CREATED,
+                        *response.status_mut() = match (method, refusals.status) {
+                            (_, Some(status)) if is_refused => status,
+                            (_, None) if is_refused => return Err("cut"),
+                            (Method::POST, _) => StatusCode::ACCEPTED,
+                            (Method::PUT, _) => StatusCode::CREATED,
                             _ => StatusCode::NOT_FOUND,
                         };
                         let headers = response.headers_mut();
@@ -464,7 +494,8 @@ mod tests {
                             header::LOCATION,
                             header::HeaderValue::from_static("/v2/a/blobs/uploads/1"),
                         );
-                        headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("0"));
+                        let retry_after = header::HeaderValue::from_static(refusals.retry_after);
+                        headers.insert(header::RETRY_AFTER, retry_after);
                         Ok(response)
                     }
                 });
@@ -482,9 +513,25 @@ mod tests {
             bar: bar.clone(),
         };
         let image = plan.images.first().expect("an image");
-        let uploaded = pusher.push(&plan, image).await.ok()?;
+        let uploaded = pusher.push(&plan, image).await?;
         assert_eq!((uploaded, bar.position()), (plan.bytes_of(image), plan.bytes_of(image)), "told once");
-        Some(uploaded)
+        Ok(uploaded)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_registry_is_waited_for_so_long() {
+        let most = usize::try_from(limit::WAIT_SECONDS / limit::RETRY_SECONDS).expect("small");
+        let busy = Some(StatusCode::TOO_MANY_REQUESTS);
+        for (count, is_sent) in [(most, true), (most + 1, false), (usize::MAX, false)] {
+            let begun = tokio::time::Instant::now();
+            // Longer than it is waited for at once.
+            let refusals = Refusals { count, method: Method::POST, status: busy, retry_after: "3600" };
+            let pushed = pushed_to_a_registry_with(refusals).await;
+            assert_eq!(begun.elapsed().as_secs(), limit::WAIT_SECONDS, "{count}");
+            assert_eq!(pushed.is_ok(), is_sent, "{count}");
+            let why = pushed.err().map(|problem| problem.message).unwrap_or_default();
+            assert_eq!(why.contains("the registry is waited for 300 s at most"), !is_sent, "{why}");
+        }
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! What an import pushes, where, and in which order: read from the layout alone, before anything is pushed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use seaworthy_model::{ErrorCode, Problem};
@@ -97,6 +97,12 @@ impl Plan {
         let blobs: HashMap<Digest, u64> =
             parts().flat_map(Part::blobs).map(|blob| (blob.digest, blob.size)).collect();
         parts().map(|part| part.bytes.len() as u64).chain(blobs.into_values()).sum()
+    }
+
+    /// What indexes of an image list and the layout does not have.
+    pub(super) fn absent_of(&self, image: &Image) -> BTreeSet<Digest> {
+        let parts = image.pushes.iter().filter_map(|digest| self.manifests.get(digest));
+        parts.flat_map(|part| &part.absent).copied().collect()
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{Collection, RegistryError, RepositoryRules, Restored, db, limit};
 
-db_tests!(super::ROOMS; soft_delete_then_push_same_digest, what_an_index_names_stays, deleted_is_gone_on_every_path,
+db_tests!(super::ROOMS; soft_delete_then_push_same_digest, what_an_index_names_stays, what_a_cached_index_lists_stays, deleted_is_gone_on_every_path,
     a_manifest_comes_back_with_its_tags, a_tag_comes_back, a_repository_comes_back, time_is_over_at_its_second,
     deleted_things_are_listed_in_pages, restoring_needs_its_right,
     what_was_locked_comes_back_locked, a_repository_is_unlocked_before_it_goes,
@@ -91,6 +91,62 @@ async fn what_an_index_names_stays(test: TestDb) {
     still.pass(7 * DAY).await;
     still.pass(DAY).await;
     assert_eq!(still.copies(&Digest::sha256(&file(1))), 0, "nothing names it any more");
+}
+
+/// Blobs that were asked for one by one, and those that were here before an index that lists them too.
+async fn what_a_cached_index_lists_stays(test: TestDb) {
+    let still = Still::new(test).await;
+    let address = still.client.listen().await;
+    let cache = serde_json::json!({"prefix": "hub", "upstream": format!("http://{address}"), "remote_prefix": "far",
+        "networks": ["127.0.0.0/8"], "check_seconds": 3600});
+    let cache = serde_json::from_value(cache).expect("a cache");
+    still.registry().set_cache(&Identity::operator(0), &cache).await.expect("a cache");
+    let index = |blobs: &[Digest]| {
+        let layer = "application/vnd.oci.image.layer.v1.tar";
+        let listed = |blob| serde_json::json!({"mediaType": layer, "digest": blob, "size": file(1).len()});
+        let listed: Vec<_> = blobs.iter().map(listed).collect();
+        serde_json::json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}).to_string()
+    };
+    let is_kept = async |blob: &Digest| {
+        still.pass(3 * DAY).await;
+        still.pass(DAY).await;
+        still.copies(blob) == 1
+    };
+    for (repository, seed, more) in [("alone", 1, vec![]), ("twice", 2, vec!["later"])] {
+        let blob = still.client.put_blob(&format!("far/{repository}"), &file(seed)).await;
+        let all = [vec!["first"], more].concat();
+        let mut digests = Vec::new();
+        for (tag, other) in all.iter().zip([vec![], vec![Digest::sha256(b"not there")]]) {
+            let index = index(&[vec![blob], other].concat());
+            still.client.put_as(&format!("/v2/far/{repository}/manifests/{tag}"), INDEX, &index).await;
+            digests.push(Digest::sha256(index.as_bytes()));
+        }
+        for tag in &all {
+            assert_eq!(still.get(&format!("hub/{repository}/manifests/{tag}")).await, StatusCode::OK);
+            still.reads(&format!("hub/{repository}"), &file(seed)).await;
+        }
+        for digest in &digests {
+            still.delete(&format!("far/{repository}/manifests/{digest}")).await;
+        }
+        for digest in &digests {
+            assert!(is_kept(&blob).await, "{repository}");
+            still.delete(&format!("hub/{repository}/manifests/{digest}")).await;
+        }
+        assert!(!is_kept(&blob).await, "nothing names it any more");
+    }
+    // However many list it.
+    let blob = still.client.put_blob("far/many", &file(3)).await;
+    for number in 0..=limit::REACH_PAGE {
+        let index = index(&[blob, Digest::sha256(&number.to_be_bytes())]);
+        let digest = Digest::sha256(index.as_bytes());
+        still.client.put_as(&format!("/v2/far/many/manifests/{number}"), INDEX, &index).await;
+        assert_eq!(still.get(&format!("hub/many/manifests/{digest}")).await, StatusCode::OK);
+    }
+    still.reads("hub/many", &file(3)).await;
+    let sql = "SELECT COUNT(*) FROM registry_references
+         WHERE repository = 'hub/many' AND kind = 'blob' AND digest = $1";
+    let named = still.query(sql, &blob).await.expect("a count").int(0).expect("a number");
+    assert_eq!(named, limit::REACH_PAGE + 1);
 }
 
 async fn deleted_is_gone_on_every_path(test: TestDb) {
