@@ -305,6 +305,9 @@ impl Registry {
         {
             return Ok(Some(target.clone()));
         }
+        if cache.is_none() && self.is_called(host) {
+            return Ok(None);
+        }
         let local = cache.and_then(|cache| cache.settings.local(remote));
         let local = local.ok_or_else(|| {
             let shown: String = host.chars().take(limit::HOST_BYTES).collect();
@@ -312,6 +315,14 @@ impl Registry {
             Problem::new(ErrorCode::NameUnknown, message)
         })?;
         Ok(Some(target.clone().moved(local)))
+    }
+
+    /// True of our own names, with their port or without: who reaches us by another says by it whom it means.
+    fn is_called(&self, host: &str) -> bool {
+        let hosts = &self.inner.config.hosts;
+        let mut names =
+            hosts.iter().flat_map(|own| [Some(own.as_str()), own.rsplit_once(':').map(|it| it.0)]);
+        names.any(|name| name.is_some_and(|name| name.eq_ignore_ascii_case(host)))
     }
 
     /// True for a name that begins with the cache's prefix already, as a mirror with a path sends it. What the upstream has

@@ -72,9 +72,22 @@ fn tags(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<String>> {
     headers.contains_key(name).then(|| listed(headers, name).map(str::to_owned).collect())
 }
 
+/// The entity tags of a list, or `*`, which is none if it is not alone. A tag may have commas in it (RFC 9110 §8.8.3).
 fn listed<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim)
+    let mut listed: Vec<&str> = values.flat_map(unquoted_commas).map(str::trim).collect();
+    if listed.len() > 1 {
+        listed.retain(|tag| *tag != "*");
+    }
+    listed.into_iter()
+}
+
+fn unquoted_commas(value: &str) -> impl Iterator<Item = &str> {
+    let mut is_quoted = false;
+    value.split(move |it: char| {
+        is_quoted ^= it == '"';
+        it == ',' && !is_quoted
+    })
 }
 
 #[cfg(test)]
@@ -96,6 +109,9 @@ mod tests {
             (vec!["\"other\"", etag.as_str()], true),
             (vec![&format!("\"other\", W/{etag}")], true),
             (vec!["*"], true),
+            (vec!["\"other\"", "*"], false),
+            (vec!["\"a,*,b\""], false),
+            (vec![&format!("\"a,b\",{etag}")], true),
             (vec![&digest.to_string()], false),
         ] {
             assert_eq!(is_fresh(&headers(&header::IF_NONE_MATCH, &values), &digest), fresh, "{values:?}");

@@ -32,6 +32,8 @@ mod schema;
 mod storage;
 mod uploads;
 
+use std::collections::HashMap;
+
 use seaworthy_model::{ManifestPushed, PrincipalId, Timestamp};
 use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
@@ -544,6 +546,26 @@ pub(crate) async fn absent_children(
         .await?;
     let Some(row) = row else { return Ok(None) };
     if row.count(0)? == 0 { Ok(None) } else { Ok(Some((row.count(0)?, row.parsed(1)?))) }
+}
+
+/// Lengths of those children of a stored index that the repository has, manifests or blobs.
+pub(crate) async fn sizes_of_children(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    index: &Digest,
+) -> Result<HashMap<Digest, u64>, DbError> {
+    let rows = tx
+        .fetch_all(
+            "SELECT r.digest, m.size FROM registry_references AS r
+             JOIN registry_manifests AS m ON m.repository = r.repository AND m.digest = r.digest
+             WHERE r.repository = $1 AND r.manifest = $2 AND r.kind = 'child'
+             UNION ALL
+             SELECT r.digest, b.size FROM registry_references AS r JOIN registry_blobs AS b ON b.digest = r.digest
+             WHERE r.repository = $1 AND r.manifest = $2 AND r.kind = 'blob'",
+            args![repository.as_str(), &index.to_string()],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.parsed(0)?, row.count(1)?))).collect()
 }
 
 /// Sets a tag; returns what its repository holds more. One that was deleted and can be restored has the locks that it

@@ -110,6 +110,10 @@ impl Registry {
             artifact_type: manifest.artifact_type().map(str::to_owned),
             annotations: json!(manifest.annotations()).to_string(),
             sizes: claimed_sizes(&manifest),
+            child_sizes: match &manifest {
+                Manifest::Index(index) => index.manifests.iter().map(|it| (it.digest, it.size)).collect(),
+                Manifest::Image(_) => Vec::new(),
+            },
             sparse: self.inner.config.sparse_indexes,
             blobs,
             consumers: self.inner.config.manifest_consumers,

@@ -243,6 +243,7 @@ impl Registry {
             annotations: json!(manifest.annotations()).to_string(),
             // The source's manifest names them, so they are here.
             sizes: Vec::new(),
+            child_sizes: Vec::new(),
             blobs: NamedBlobs::AsIn(promotion.source.clone()),
             sparse: SparseIndexes::Allow,
             consumers: self.inner.config.manifest_consumers,

@@ -132,6 +132,8 @@ pub(crate) struct Push {
     pub(crate) annotations: String,
     pub(crate) sparse: SparseIndexes,
     pub(crate) sizes: Vec<(Digest, u64)>,
+    /// The lengths of children as an index says them, if they are to be compared.
+    pub(crate) child_sizes: Vec<(Digest, u64)>,
     /// Of an index, what may be no manifest but a blob that it names.
     pub(crate) blobs: NamedBlobs,
     pub(crate) consumers: &'static [&'static str],
@@ -252,12 +254,30 @@ impl Push {
             held = self.name_blobs(tx).await?;
             absent = db::absent_children(tx, repository, &self.pushed.digest).await?;
         }
+        self.check_children(tx).await?;
         match (absent, self.sparse) {
             (Some((_, digest)), SparseIndexes::Refuse) => {
                 Err(RegistryError::BlobMissing { repository: repository.clone(), digest })
             }
             (absent, _) => Ok((absent, held, acts)),
         }
+    }
+
+    /// Refuses an index whose children are here and longer or shorter than it says: no client would take them.
+    async fn check_children(&self, tx: &mut Tx<'_>) -> Result<(), RegistryError> {
+        if self.child_sizes.is_empty() {
+            return Ok(());
+        }
+        let sizes = db::sizes_of_children(tx, &self.pushed.repository, &self.pushed.digest).await?;
+        for (digest, claimed) in &self.child_sizes {
+            if let Some(size) = sizes.get(digest)
+                && size != claimed
+            {
+                let message = format!("index says {digest} has {claimed} bytes, it has {size}");
+                return Err(Problem::new(ErrorCode::ManifestInvalid, message).into());
+            }
+        }
+        Ok(())
     }
 
     /// Names the blobs among the children that are no manifests: they stay as long as the index does, and it opens them.

@@ -56,6 +56,8 @@ pub struct RegistryConfig {
     pub collection: Collection,
     /// How upstreams of caches are reached.
     pub upstreams: UpstreamAccess,
+    /// What this registry is called, with ports, however a request names it.
+    pub hosts: Vec<String>,
 }
 
 /// How upstreams of caches are reached.

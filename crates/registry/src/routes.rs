@@ -158,7 +158,8 @@ const ONCE: &[header::HeaderName] =
     &[header::HOST, header::AUTHORIZATION, header::CONTENT_TYPE, header::CONTENT_RANGE];
 
 /// What a query has once.
-const SINGLE: &[&str] = &["digest", "digest-algorithm", "from", "last", "mount", "n", "ns", "orderby"];
+const SINGLE: &[&str] =
+    &["artifactType", "digest", "digest-algorithm", "from", "last", "mount", "n", "ns", "orderby"];
 
 fn check_once(headers: &HeaderMap) -> Result<(), Problem> {
     match ONCE.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some()) {
@@ -285,39 +286,44 @@ impl Call<'_> {
         }
         let (most, last) = self.page()?;
         let (ranges, step) = match access.repository_scopes(self.identity, Permission::Catalog).await? {
-            None => (vec![NameRange::all()], most),
+            None => (vec![NameRange::all()], most + u32::from(most > 0)),
             Some(scopes) => (NameRange::of(&scopes), limit::PAGE),
         };
         let mut names = Vec::new();
         let mut after = last.to_owned();
         for range in ranges {
             let mut more = step > 0;
-            while more && names.len() < most as usize {
+            while more && names.len() <= most as usize {
                 let page = self.registry.repositories(&range, &after, step).await?;
                 more = page.len() == step as usize;
                 for name in page {
                     after.clone_from(&name);
                     let repository: RepoName =
                         name.parse().map_err(|_| Problem::new(ErrorCode::Internal, "bad name"))?;
-                    if names.len() < most as usize && access.may_see(self.identity, &repository).await? {
+                    if names.len() <= most as usize && access.may_see(self.identity, &repository).await? {
                         names.push(name);
                     }
                 }
             }
         }
+        // One more than the page says whether there is another.
+        let is_more = names.len() > most as usize;
+        names.truncate(most as usize);
         let link = names
             .last()
-            .filter(|_| names.len() == most as usize)
+            .filter(|_| is_more)
             .map(|last| format!("<{path}?n={most}&last={}>; rel=\"next\"", encode(last)));
         Ok(list_answer(json!({"repositories": names}).to_string(), link))
     }
 
     async fn tags(&self, name: &RepoName) -> Answer {
         let (most, last) = self.page()?;
-        let (tags, served) = self.registry.tags(self.identity, name, last, most).await?;
+        let (mut tags, served) = self.registry.tags(self.identity, name, last, most + 1).await?;
+        let is_more = tags.len() > most as usize;
+        tags.truncate(most as usize);
         let link = tags
             .last()
-            .filter(|_| tags.len() == most as usize)
+            .filter(|_| is_more)
             .map(|last| format!("</v2/{name}/tags/list?n={most}&last={}>; rel=\"next\"", encode(last)));
         let mut response =
             list_answer(json!({"name": self.asked.unwrap_or(name), "tags": tags}).to_string(), link);
@@ -344,8 +350,9 @@ async fn whole(body: Body, most: usize, too_long: impl FnOnce() -> Problem) -> R
     })
 }
 
+/// What is no text is read as one that nothing takes, and not as if it were not there.
 fn text_header(headers: &HeaderMap, name: &header::HeaderName) -> Option<String> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
 fn json_answer(body: String) -> Response {

@@ -396,8 +396,14 @@ async fn proxy_ns_ssrf(test: TestDb) {
     assert_eq!(dev.get("/v2/library/alpine/manifests/3.20").await.status, StatusCode::OK);
     assert_eq!(dev.get("/v2/library/alpine/manifests/3.20?ns=docker.io").await.status, StatusCode::NOT_FOUND);
     assert_eq!(client.get("/v2/library/alpine/manifests/3.20").await.status, StatusCode::NOT_FOUND);
-    let own = dev.get("/v2/library/alpine/manifests/3.20?ns=localhost:5000").await;
-    assert_eq!(own.status, StatusCode::OK, "our own name says nothing");
+    for ns in ["localhost:5000", "registry.test:5000", "REGISTRY.test"] {
+        let own = dev.get(&format!("/v2/library/alpine/manifests/3.20?ns={ns}")).await;
+        assert_eq!(own.status, StatusCode::OK, "our own name says nothing: {ns}");
+    }
+    assert_eq!(
+        dev.get("/v2/library/alpine/manifests/3.20?ns=registry.test:5001").await.code(),
+        "NAME_UNKNOWN"
+    );
     let nobody = world.as_identity(Identity::anonymous(None));
     let challenged = nobody.get("/v2/library/alpine/manifests/3.20?ns=docker.io").await;
     assert_eq!(challenged.status, StatusCode::UNAUTHORIZED);

@@ -103,6 +103,7 @@ impl World {
             blob_consumers: &["inspection"],
             manifest_consumers: &["inspection", "clearance"],
             collection: seaworthy_registry::Collection { soft_delete_days: 0, ..Default::default() },
+            hosts: vec!["registry.test:5000".to_owned()],
             upstreams: UpstreamAccess::new(seal, rustls::RootCertStore::empty()).expect("TLS"),
         };
         config.blobs.claim().await.expect("claimed");

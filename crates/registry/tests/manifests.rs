@@ -298,6 +298,17 @@ async fn absent_children_by_policy(test: TestDb) {
     assert!(warning.starts_with("299 - \"") && warning.ends_with('"'), "{warning}");
     assert!(warning.contains(&absent.to_string()) && warning.contains("does not have 1 of"), "{warning}");
     assert_eq!(put(&client, &complete).await.header("warning"), "");
+    // Of what is here the length is known: nobody could pull what has another. So it is of blobs.
+    let blob = client.put_blob("a", b"layer").await;
+    for (listed, length) in [(child, manifest.len()), (blob, 5)] {
+        for (claimed, status) in [(length, StatusCode::CREATED), (length + 1, StatusCode::BAD_REQUEST)] {
+            let index = index_of(&[(listed, claimed), (absent, 3)]);
+            let index = if listed == blob { index.replace(IMAGE, "application/x") } else { index };
+            let answer = put(&client, &index).await;
+            assert_eq!(answer.status, status, "{claimed}: {}", answer.text());
+        }
+    }
+    put(&client, &complete).await;
     let strict = world.replica(|config| config.sparse_indexes = SparseIndexes::Refuse);
     let refused = put(&strict, &sparse.replace('}', " }")).await;
     assert_eq!(

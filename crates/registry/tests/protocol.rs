@@ -129,6 +129,20 @@ async fn requests_have_one_meaning(test: TestDb) {
         assert_eq!(client.get(path).await.code(), "NAME_UNKNOWN", "{path}");
     }
     assert_eq!(client.get("/v2/a/tags/list?n=1&n=2").await.status, StatusCode::BAD_REQUEST);
+    let twice = format!("/v2/a/referrers/{digest}?artifactType=a/b&artifactType=a/c");
+    assert_eq!(client.get(&twice).await.status, StatusCode::BAD_REQUEST);
+    // A header that is no text is one that nothing takes, and not none.
+    let location = client.begin("a").await;
+    for (method, path, name, status) in [
+        ("PATCH", location.as_str(), "content-range", StatusCode::RANGE_NOT_SATISFIABLE),
+        ("PUT", "/v2/a/manifests/2", "content-type", StatusCode::BAD_REQUEST),
+    ] {
+        let value = http::HeaderValue::from_bytes(b"\xff").expect("a value");
+        let request = http::Request::builder().method(method).uri(path).header(name, value);
+        let answer = client.open(request.body(Body::from(manifest.clone())).expect("a request")).await;
+        assert_eq!(answer.status(), status, "{name}");
+    }
+    assert_eq!(client.get(&location).await.header("range"), "0-0");
     for (method, path, allow) in [
         ("POST", "/v2/".to_owned(), "GET, HEAD"),
         ("DELETE", "/v2/_catalog".to_owned(), "GET, HEAD"),
@@ -232,12 +246,20 @@ async fn link_header_escaping(test: TestDb) {
     let world = World::new(test).await;
     let client = world.operator();
     let (subject, _) = client.put_image("a/b:v1.0_x-y", &[b"x"]).await;
+    client.put_image("a/b:v2", &[b"x"]).await;
     client.put_image("ab:1", &[b"x"]).await;
+    // A page that is exactly full is the last one.
+    for path in ["/v2/_catalog?n=2", "/v2/_catalog?n=3", "/v2/a/b/tags/list?n=2", "/v2/a/b/tags/list?n=0"] {
+        let page = client.get(path).await;
+        assert_eq!((page.status, page.header("link")), (StatusCode::OK, ""), "{path}");
+    }
     let catalog = client.get("/v2/_catalog?n=1").await;
     assert_eq!(catalog.header("link"), "</v2/_catalog?n=1&last=a%2Fb>; rel=\"next\"");
     assert_eq!(names(&client.get(&catalog.next()).await, "repositories"), ["ab"]);
     let tags = client.get("/v2/a%2Fb/tags/list?n=1").await;
     assert_eq!(tags.header("link"), "</v2/a/b/tags/list?n=1&last=v1.0_x-y>; rel=\"next\"");
+    let last = client.get(&tags.next()).await;
+    assert_eq!((names(&last, "tags"), last.header("link")), (vec!["v2".to_owned()], ""));
     // An artifact type is anybody's text, and comes back in a header.
     client.put_blob("a/b", b"{}").await;
     let kind = "x/y+z; a=\\\"q\\\">, <evil>&last=";

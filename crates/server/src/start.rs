@@ -218,6 +218,7 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
         manifest_consumers: &[consumer::INSPECTION, consumer::CLEARANCE, consumer::FLEET],
         collection: config.registry.collection(),
         upstreams: upstreams(seal.clone(), config)?,
+        hosts: names_of(&registry_host, config)?,
     });
     let source = RegistryLayers(std::sync::OnceLock::from(registry.clone()));
     let inspection = Inspection::new(InspectionConfig {

@@ -291,6 +291,7 @@ impl Errand {
             annotations: json!(manifest.annotations()).to_string(),
             // Its blobs come later, by themselves; what an index lists and is here stays with it.
             sizes: Vec::new(),
+            child_sizes: Vec::new(),
             blobs: NamedBlobs::Of(listed),
             sparse: SparseIndexes::Allow,
             consumers: self.registry.inner.config.manifest_consumers,
