@@ -115,11 +115,16 @@ async fn a_push_while_the_disk_is_away(test: TestDb) {
     let digest = Digest::sha256(&file(1));
     let root = still.world.test.path().join("blobs");
     let away = root.with_file_name("away");
+    let begun = still.client.begin("a").await;
+    assert_eq!(still.client.send("PATCH", &begun, &[], file(8)).await.status, StatusCode::ACCEPTED);
+    let end = format!("{begun}?digest={}", Digest::sha256(&file(8)));
     std::fs::rename(&root, &away).expect("moved");
     for is_there in [false, true] {
         if is_there {
             std::fs::create_dir_all(root.join("registry/sha256")).expect("made");
         }
+        let ended = still.client.send("PUT", &end, &[], "").await;
+        assert_eq!(ended.status, StatusCode::SERVICE_UNAVAILABLE, "{}", ended.text());
         let answer = still.client.send("POST", "/v2/a/blobs/uploads/", &[], "").await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text());
         let (layer, path) = (Digest::sha256(&file(9)), "/v2/a/blobs/uploads/?digest=");
@@ -135,6 +140,9 @@ async fn a_push_while_the_disk_is_away(test: TestDb) {
     std::fs::rename(&away, &root).expect("moved");
     still.reads("a", &file(1)).await;
     assert_eq!(still.registry().damaged_blobs().await.expect("count"), 0);
+    // What was begun before goes on.
+    let ended = still.client.send("PUT", &end, &[], "").await;
+    assert_eq!(ended.status, StatusCode::CREATED, "{}", ended.text());
 }
 
 /// As from a bad sector.
