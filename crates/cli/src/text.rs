@@ -76,6 +76,10 @@ texts! {
     VerdictsChange: "verdicts that would change:", "変わる判定:";
     Judged: "images judged", "件のイメージを判定";
     Inspecting: "inspecting", "検査中";
+    LookingAt: "looking at what is stored", "保存されているものを調べています";
+    LookedAt: "looked at", "件を調べました";
+    NothingWrong: "nothing is wrong", "問題はありません";
+    PushAgain: "bytes are lost: push the images of these repositories again, and they are whole", "バイト列が失われています: これらのリポジトリのイメージを再度 push すると元に戻ります";
     LeftBehind: "not copied: refers to it, and may not be there", "コピーしません: これを参照しますが、コピー先では許可されません";
     Exporting: "exporting from the engine", "エンジンから書き出しています";
     ExportingImages: "exporting", "書き出しています";

@@ -193,6 +193,9 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
     let db = open_database(data, config).await?;
     let places = Places::of(data, config);
     places.create()?;
+    let blobs = Blobs::new(places.blobs.clone(), db.clone(), config.disk_floor_bytes);
+    // Before anything is written that another database would have to undo.
+    blobs.claim().await?;
     let seal = Arc::new(Seal::open(&places.keys)?);
     let seed = sealed_item(&db, &seal, SIGNING_KEY, || Ok(seaworthy_seal::random::<32>()?.to_vec())).await?;
     let signer = Arc::new(Signer::from_seed(&config.ledger_origin, seed.expose())?);
@@ -200,8 +203,6 @@ async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result
     let sequencer = Sequencer::open(db.clone(), &places.ledger, signer.clone(), owner).await?;
     let ca = Arc::new(LocalCa::open(&db, &seal).await.map_err(StartError::Ca)?);
     let access = Access::open(db.clone(), &seal, "seaworthy").await?;
-    let blobs = Blobs::new(places.blobs, db.clone(), config.disk_floor_bytes);
-    blobs.claim().await?;
     let layers = sandbox(config);
     let probe = layers.clone();
     tokio::task::spawn_blocking(move || probe.probe()).await.map_or(Ok(()), |probed| probed.map(|_| ()))?;

@@ -1,12 +1,14 @@
 //! What the registry keeps and lets go.
 
+use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use crate::{
     client::{Server, encode},
     failure::{Failure, Outcome},
     flags::{Global, RegistryVerb, RetentionVerb, RuleFlags},
-    render,
+    render::{self, Amount},
+    text::{Text, language},
 };
 
 pub(crate) async fn registry(global: &Global, verb: RegistryVerb) -> Outcome {
@@ -143,6 +145,8 @@ pub(crate) async fn explain(global: &Global, digest: &str) -> Outcome {
 async fn look(global: &Global, verb: &str, body: &Value) -> Outcome {
     let server = Server::of(global)?;
     let (mut problems, mut after) = (Vec::new(), String::new());
+    let bar = render::progress(global, Text::LookingAt, Amount::Bytes);
+    let mut checked = 0;
     loop {
         let mut body = body.clone();
         if let Some(fields) = body.as_object_mut() {
@@ -152,11 +156,16 @@ async fn look(global: &Global, verb: &str, body: &Value) -> Outcome {
         if let Some(Value::Array(found)) = part.get_mut("problems").map(Value::take) {
             problems.extend(found);
         }
+        let count = |of: &str| part.get(of).and_then(Value::as_u64).unwrap_or(0);
+        checked += count("checked");
+        bar.inc(count("bytes"));
         match part.get("next").and_then(Value::as_str) {
             Some(next) => next.clone_into(&mut after),
             None => break,
         }
     }
+    let read = bar.position();
+    bar.finish_and_clear();
     let is_left = problems.iter().any(|it| {
         !it.get("done").and_then(Value::as_str).is_some_and(|done| ["removed", "adopted"].contains(&done))
     });
@@ -168,7 +177,16 @@ async fn look(global: &Global, verb: &str, body: &Value) -> Outcome {
         ("REPOSITORIES", "/repositories"),
         ("DONE", "/done"),
     ];
+    let is_lost = problems.iter().any(|it| it.get("of").and_then(Value::as_str) != Some("file"));
+    let is_none = problems.is_empty();
     render::list(global, &Value::Array(problems), "/digest", &columns);
+    if render::is_table(global) {
+        let of = |text: Text| text.say(language());
+        render::note(&format!("{checked} {} ({})", of(Text::LookedAt), HumanBytes(read)));
+        if is_none || is_lost {
+            render::note(of(if is_none { Text::NothingWrong } else { Text::PushAgain }));
+        }
+    }
     if is_left { Err(Failure::No) } else { Ok(()) }
 }
 
