@@ -159,12 +159,10 @@ fn mark(id: &str, path: &Path, uploads: &Path, blobs: &Path) -> Result<(), Claim
             failed("rename", &from, source).into()
         });
     }
-    // Another server may have marked it meanwhile, by the same id.
-    let linked = match fs::hard_link(&to, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    };
-    remove_file(&to)?;
-    linked.map_err(|source| failed("link", path, source))?;
+    if path.exists() {
+        return Ok(remove_file(&to)?);
+    }
+    // Another server that begins at the same time marks it by the same id.
+    fs::rename(&to, path).map_err(|source| failed("rename", &to, source))?;
     Ok(sync_directory(blobs)?)
 }

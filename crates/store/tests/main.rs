@@ -12,3 +12,4 @@
 mod blobs;
 mod database;
 mod deliveries;
+mod mark;
