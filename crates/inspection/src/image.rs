@@ -91,7 +91,8 @@ impl Inspection {
                 matches!(it.code, ProblemCode::ConfigUnreadable | ProblemCode::ReaderFailed)
             };
             if same && !ready.inventory.problems.iter().any(passing) {
-                return Ok(Some(ready));
+                // Its config may have been read less strictly then.
+                return Ok(if self.reads(config).await? { Some(ready) } else { None });
             }
         }
         Ok(None)
@@ -129,6 +130,14 @@ impl Inspection {
         }
     }
 
+    /// True of a config that is read today.
+    async fn reads(&self, config: &Digest) -> Result<bool, InspectionError> {
+        if self.inner.configs.get(config).is_some() {
+            return Ok(true);
+        }
+        Ok(self.config(config).await?.is_ok())
+    }
+
     async fn config(&self, digest: &Digest) -> Result<ConfigResult, InspectionError> {
         let unreadable = |message: &str| Ok(Err(problem(ProblemCode::ConfigUnreadable, message)));
         let Some(blob) = self.open(digest).await? else {
@@ -138,7 +147,11 @@ impl Inspection {
             return unreadable(&seaworthy_oci::ConfigError::TooLong.to_string());
         }
         let bytes = blob.read_all().await?;
-        Ok(ImageConfig::parse(&bytes).map_err(|error| problem(ProblemCode::ConfigUnreadable, &chain(&error))))
+        let read = ImageConfig::parse(&bytes);
+        if read.is_ok() {
+            self.inner.configs.insert(*digest, ());
+        }
+        Ok(read.map_err(|error| problem(ProblemCode::ConfigUnreadable, &chain(&error))))
     }
 
     /// The stored answers of the layers' readers, opened and bounded together.

@@ -1,5 +1,6 @@
 use std::{collections::HashMap, sync::Arc};
 
+use quick_cache::sync::Cache;
 use seaworthy_model::{ContentId, Event, Inventory, InventoryReady, consumer};
 use seaworthy_oci::Digest;
 use seaworthy_store::{Blobs, Db, Delivery, WorkerConfig, work};
@@ -36,6 +37,8 @@ pub(crate) struct Inner {
     pub(crate) readers: Arc<Semaphore>,
     /// One permit per image being folded; the folding thread holds it.
     pub(crate) folds: Arc<Semaphore>,
+    /// Configs that were read since the start.
+    pub(crate) configs: Cache<Digest, ()>,
 }
 
 impl Inspection {
@@ -44,7 +47,8 @@ impl Inspection {
         config.concurrency = config.concurrency.clamp(1, limit::READERS);
         let readers = Arc::new(Semaphore::new(config.concurrency));
         let folds = Arc::new(Semaphore::new(limit::FOLDS));
-        Self { inner: Arc::new(Inner { config, flights: Flights::default(), readers, folds }) }
+        let configs = Cache::new(limit::CONFIGS);
+        Self { inner: Arc::new(Inner { config, flights: Flights::default(), readers, folds, configs }) }
     }
 
     /// Handles the events for this room until cancelled; then waits for what is running.

@@ -8,6 +8,8 @@ pub const READERS: usize = 64;
 /// Images folded at once; also how many deliveries are taken beyond the readers, so that an
 /// image whose layers are read need not wait for a reader.
 pub const FOLDS: usize = 2;
+/// Configs that are known to be readable; others are read once more.
+pub const CONFIGS: usize = 10_000;
 /// Layers of one inspection outside the server that are read at once.
 pub const LOCAL_READERS: usize = 4;
 /// Attempts after which a reader that dies over a layer is that layer's result.

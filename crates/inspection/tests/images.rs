@@ -16,6 +16,7 @@ db_tests! { crate::world::ROOMS;
     the_same_content_elsewhere,
     arriving_together,
     an_index_and_an_artifact,
+    what_is_not_read_any_more_is_told,
 }
 
 /// Puts the two-layer image into the source; gives its push.
@@ -125,4 +126,27 @@ async fn an_index_and_an_artifact(test: TestDb) {
     world.drain().await;
     assert!(world.outputs().await.is_empty());
     assert_eq!(world.opens(&blob), 0);
+}
+
+/// A config that an earlier version took, pushed again or told anew: the inventory of that time is not the answer.
+async fn what_is_not_read_any_more_is_told(test: TestDb) {
+    let world = World::new(test);
+    let push = image(&world, "team/app");
+    world.send(vec![Event::ManifestPushed(push.clone())]).await;
+    world.drain().await;
+    let config = push.config.expect("a config");
+    // Believed until the next start.
+    for _ in 0..2 {
+        world.send(vec![Event::ManifestPushed(push.clone())]).await;
+        world.drain().await;
+    }
+    assert_eq!(world.opens(&config), 1);
+    const { assert!(seaworthy_inspection::limit::CONFIGS > 1) };
+    world.set_bytes(config, br#"{"config":{"User":"1000","user":"0"}}"#);
+    let later = world.restarted(world.db.clone());
+    world.send(vec![Event::ManifestPushed(push)]).await;
+    crate::world::drain(&later, &world.db).await;
+    let outputs = world.outputs().await;
+    assert_eq!(outputs.len(), 4);
+    assert!(lines(&outputs[3].inventory).contains(&"config-unreadable@-".to_owned()), "{outputs:?}");
 }

@@ -81,6 +81,11 @@ impl World {
         digest
     }
 
+    /// Other bytes under a digest.
+    pub(crate) fn set_bytes(&self, digest: Digest, bytes: &[u8]) {
+        self.source.blobs.lock().expect("lock").insert(digest, bytes.to_vec());
+    }
+
     /// How often a blob was opened.
     pub(crate) fn opens(&self, digest: &Digest) -> usize {
         self.source.opened.lock().expect("lock").iter().filter(|it| *it == digest).count()

@@ -36,14 +36,14 @@ impl Registry {
         let scope = Scope::repository(repository);
         // Nobody pushes to a cache: who may push elsewhere reads it like others.
         if self.inner.caches.of(repository).await?.is_some() {
-            return match self.readable_blob(identity, repository, digest).await {
+            return match self.seen_blob(identity, repository, digest).await {
                 Ok(row) => Ok(row.size),
                 Err(error) => Ok(self.absent(identity, repository, digest, error).await?.blob.1),
             };
         }
         // Clients look what is there with a token to pull, before they ask for one to push.
         if !self.access().allows_with_wider_token(identity, Permission::Push, &scope).await? {
-            return Ok(self.readable_blob(identity, repository, digest).await?.size);
+            return Ok(self.seen_blob(identity, repository, digest).await?.size);
         }
         if !self.access().allows(identity, Permission::Push, &scope).await? {
             self.require(identity, Permission::Pull, repository).await?;
@@ -225,6 +225,17 @@ impl Registry {
             Some(row) => Ok(self.blobs().open(ROOM, row.copy, row.size).await?),
             None => Ok(None),
         }
+    }
+
+    /// [`Registry::readable_blob`], whose file is there.
+    async fn seen_blob(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<BlobRow, RegistryError> {
+        let row = self.readable_blob(identity, repository, digest).await?;
+        if self.see(&row).await? { Ok(row) } else { Err(unknown(digest).into()) }
     }
 
     async fn readable_blob(

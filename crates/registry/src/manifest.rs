@@ -204,7 +204,10 @@ impl Registry {
             let served = self.bring(identity, repository, name).await?;
             return Ok((self.resolve_hidden(identity, repository, name).await?, served));
         }
-        self.resolve_through(identity, repository, name).await
+        let (stored, served) = self.resolve_through(identity, repository, name).await?;
+        // Who is told that it is here does not send it.
+        self.inner.reads.check(&stored.digest).await?;
+        Ok((stored, served))
     }
 
     async fn resolve_hidden(

@@ -137,6 +137,22 @@ impl Reads {
         self.opening.get((repository.clone(), *digest), is_worth, read).await
     }
 
+    /// Refuses a manifest whose bytes are not served.
+    pub(crate) async fn check(&self, digest: &Digest) -> Result<(), RegistryError> {
+        if self.sound.get(digest).is_some() {
+            return Ok(());
+        }
+        self.bytes(digest).await.map(drop)
+    }
+
+    /// [`Reads::check`], of what is to be asked for anew then.
+    pub(crate) async fn is_sound(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        match self.check(digest).await {
+            Err(RegistryError::Refused(_)) => Ok(false),
+            checked => checked.map(|()| true),
+        }
+    }
+
     /// The bytes of a manifest that is there.
     pub(crate) async fn bytes(&self, digest: &Digest) -> Result<Option<Bytes>, RegistryError> {
         if let Some(bytes) = self.bytes.0.get(digest) {

@@ -258,6 +258,8 @@ async fn rows_back(
         held = held.and(db::name_in_index(tx, (repository, digest), (&blob, size)).await?);
     }
     quota::charge(tx, repository, held).await?;
+    // What it is was told when it was pushed, by a version that may have read it otherwise.
+    db::enqueue(tx, &db::Subject::Reread(repository.clone(), *digest), now, "restored").await?;
     Ok(true)
 }
 

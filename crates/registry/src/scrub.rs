@@ -129,11 +129,11 @@ impl Registry {
         Ok(false)
     }
 
-    /// True when a file is missing because all are: a disk that is not mounted says nothing of one blob.
+    /// True when a file is missing because all are: a disk that is not mounted says nothing of one blob, and neither do
+    /// wrong rights.
     pub(crate) fn is_away(&self, row: &BlobRow, damage: &str) -> bool {
-        matches!(damage, "missing" | "unreadable")
-            && row.size > SMALL_BLOB_BYTES as u64
-            && self.blobs().is_away()
+        row.size > SMALL_BLOB_BYTES as u64
+            && (damage == "denied" || (matches!(damage, "missing" | "unreadable") && self.blobs().is_away()))
     }
 
     /// How many blobs are damaged.

@@ -252,7 +252,7 @@ impl Registry {
             Err(error) if is_unknown(&error) => {
                 // The answer to the one that ended it may have been lost, and is given again, behind what is sent again.
                 return match self.brought(identity, repository, &digest).await? {
-                    Some(row) if self.ends_with(&row, body).await? => Ok(()),
+                    Some(row) if self.see(&row).await? && self.ends_with(&row, body).await? => Ok(()),
                     _ => Err(error),
                 };
             }
@@ -295,7 +295,10 @@ impl Registry {
                     Err(error) if is_unknown(error) || has_moved(error) => {}
                     // A quota or a lock: sent again it is refused again, and the session stands in nobody's way.
                     Err(RegistryError::Refused(_)) => self.forget(id).await?,
-                    Err(_) => self.put_back(id, placed.filter(|_| place == id)).await?,
+                    Err(error) => {
+                        let is_told = matches!(error, RegistryError::Db(error) if error.is_rolled_back());
+                        self.put_back(id, placed.filter(|_| is_told && place == id)).await;
+                    }
                 }
                 kept
             }
@@ -334,15 +337,14 @@ impl Registry {
         Ok(stored.finish() == sent.finish())
     }
 
-    /// Has the session go on that could not be ended: its bytes are where the blob's would be, and no row names them.
-    async fn put_back(&self, id: UploadId, placed: Option<BlobCopy>) -> Result<(), RegistryError> {
-        let Some(copy) = placed else { return Ok(()) };
-        // Of a commit that nobody heard of the row tells; if it cannot be read, a sweep will find out.
-        let Ok(row) = db::blob(self.db(), &copy.digest).await else { return Ok(()) };
-        if row.is_some_and(|row| row.copy == copy) {
-            return Ok(());
+    /// Has the session go on that could not be ended: its bytes are where the blob's would be, and no row will name them.
+    /// Where that is not certain they stay for a sweep.
+    async fn put_back(&self, id: UploadId, placed: Option<BlobCopy>) {
+        let Some(copy) = placed else { return };
+        if let Err(error) = self.blobs().put_back(ROOM, &copy, id).await {
+            let error = seaworthy_store::chain(&error);
+            tracing::warn!(%id, error, "the file of an upload that could not be ended was not put back");
         }
-        Ok(self.blobs().put_back(ROOM, &copy, id).await?)
     }
 
     async fn resumed(&self, state: UploadState, held: &Held<'_>) -> Result<Upload, RegistryError> {

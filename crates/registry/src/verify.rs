@@ -7,7 +7,7 @@
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{Actor, ErrorCode, Problem, Timestamp};
 use seaworthy_oci::{Digest, RepoName};
-use seaworthy_store::{Found, StoredFile};
+use seaworthy_store::{Found, Hold, StoredFile};
 use serde::Serialize;
 use serde_json::json;
 
@@ -42,7 +42,7 @@ pub struct StorageProblem {
     pub of: &'static str,
     /// The blob or manifest.
     pub digest: Digest,
-    /// `missing`, `length`, `rot`, `unreadable`, or `orphan`: a file that no row names.
+    /// `missing`, `length`, `rot`, `unreadable`, `denied` (to the server's user), or `orphan`: a file that no row names.
     pub problem: &'static str,
     /// Length in bytes by its row, or of the file that no row names.
     pub bytes: u64,
@@ -194,6 +194,7 @@ impl Registry {
             Found::Length(_) => Some("length"),
             Found::Rotten => Some("rot"),
             Found::Unreadable => Some("unreadable"),
+            Found::Denied => Some("denied"),
         };
         if damage.is_none() {
             return Ok(None);
@@ -309,27 +310,45 @@ impl Registry {
         if !db::knows_blobs(self.db()).await? {
             return Ok("none");
         }
+        // Another may be about to adopt it, or has: nothing is decided by what was read before.
+        let held = match self.blobs().hold_copy(ROOM, &file.copy).await {
+            Ok(Hold::Taken(held)) => held,
+            Ok(Hold::Busy | Hold::NoFile) => return Ok("none"),
+            Err(error) => {
+                let (digest, error) = (file.copy.digest, seaworthy_store::chain(&error));
+                tracing::warn!(%digest, error, "a file that no row names cannot be opened");
+                return Ok("none");
+            }
+        };
         let row = db::blob(self.db(), &file.copy.digest).await?;
+        if row.as_ref().is_some_and(|row| row.copy == file.copy) {
+            return Ok("none");
+        }
         let row = row.filter(|row| row.state != BlobState::Deleting && row.size == file.size);
-        if let Some(row) = row {
-            let is_lost = row.damage.is_some() || self.look_at(&row, Depth::Lengths).await?.is_some();
-            if is_lost && self.blobs().hash(ROOM, file.copy, file.size).await? == Found::Whole {
-                self.adopt(actor, &row, file).await?;
-                return Ok("adopted");
+        if let Some(row) = row
+            && (row.damage.is_some() || self.look_at(&row, Depth::Lengths).await?.is_some())
+        {
+            match self.blobs().hash(ROOM, file.copy, file.size).await? {
+                Found::Whole if self.adopt(actor, &row, file).await? => return Ok("adopted"),
+                Found::Rotten | Found::Length(_) => {}
+                // Nobody knows what it has.
+                _ => return Ok("none"),
             }
         }
         self.remove_orphan(actor, file).await?;
+        drop(held);
         Ok("removed")
     }
 
-    async fn adopt(&self, actor: &Actor, row: &BlobRow, file: &StoredFile) -> Result<(), RegistryError> {
+    /// False when the row is another by now.
+    async fn adopt(&self, actor: &Actor, row: &BlobRow, file: &StoredFile) -> Result<bool, RegistryError> {
         let context = (row.clone(), file.copy, self.inner.clock.now());
         seaworthy_ledger::write(self.db(), actor, context, |(row, copy, now), tx| {
             Box::pin(async move {
                 let is_new = db::adopt(tx, row, copy, *now).await?;
                 let act = Act::new(Action::RegistryRepair, format!("blobs/{}", copy.digest))
                     .details(json!({"problem": "orphan", "done": "adopted"}));
-                Ok::<_, RegistryError>(((), if is_new { vec![act] } else { vec![] }))
+                Ok::<_, RegistryError>((is_new, if is_new { vec![act] } else { vec![] }))
             })
         })
         .await
@@ -351,7 +370,7 @@ impl Registry {
 
 /// The word for a damage as it is told.
 fn known(damage: &str) -> &'static str {
-    ["missing", "length", "rot"].into_iter().find(|word| *word == damage).unwrap_or("unreadable")
+    ["missing", "length", "rot", "denied"].into_iter().find(|word| *word == damage).unwrap_or("unreadable")
 }
 
 /// Folders of files: two algorithms, 256 each.

@@ -8,7 +8,7 @@ use seaworthy_model::{FixedClock, Timestamp};
 use seaworthy_oci::Digest;
 use seaworthy_registry::{NewCache, limit};
 use seaworthy_store::args;
-use seaworthy_testkit::{TestDb, db_tests};
+use seaworthy_testkit::{Engine, TestDb, db_tests};
 use serde_json::json;
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 db_tests!(super::ROOMS; an_image_is_pulled_through, a_real_registry_is_pulled_through,
     many_clients_one_upstream_fetch, upstream_away_serves_the_cache_and_says_so, a_hanging_upstream_is_not_waited_for,
     an_upstream_that_fails_is_left_alone, a_tag_is_asked_for_once_in_its_time, a_tag_moves_with_its_upstream,
-    a_tag_that_is_gone_is_gone, what_was_deleted_comes_back, an_immutable_tag_stays, proxy_ns_ssrf, a_mirror_may_name_the_prefix, a_cache_takes_no_pushes, caches_are_bounded,
+    a_tag_that_is_gone_is_gone, what_was_deleted_comes_back, an_immutable_tag_stays, a_manifest_that_rotted_comes_again, proxy_ns_ssrf, a_mirror_may_name_the_prefix, a_cache_takes_no_pushes, caches_are_bounded,
     what_is_not_there_is_not_found, an_absent_manifest_is_asked_for_now_and_then, so_many_manifests_are_asked_for_at_once,
     so_many_blobs_are_searched_for_at_once, who_waits_for_a_turn_sees_that_it_came,
     who_has_gone_asks_for_nothing, another_upstream_is_asked_at_once, an_errand_to_another_upstream_counts_for_nothing);
@@ -757,4 +757,22 @@ async fn an_errand_to_another_upstream_counts_for_nothing(test: TestDb) {
     assert_eq!(early.await.expect("an answer"), StatusCode::OK);
     assert_eq!(get().await, second.digest.to_string());
     assert_eq!(one.count("GET /v2/a/manifests/1"), 1);
+}
+
+/// Nobody can push there.
+async fn a_manifest_that_rotted_comes_again(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let image = upstream.put_image("a:1", &[b"layer"]);
+    upstream.cached(&world, json!({})).await;
+    assert_eq!(world.operator().get("/v2/hub/a/manifests/1").await.status, StatusCode::OK);
+    for name in ["1".to_owned(), image.digest.to_string()] {
+        let other = if world.test.engine == Engine::Sqlite { "X'7b7d'" } else { "'\\x7b7d'::bytea" };
+        let digest = &image.digest;
+        world
+            .alter(format!("UPDATE registry_manifest_bytes SET bytes = {other} WHERE digest = '{digest}'"))
+            .await;
+        let fresh = world.replica(|_| {});
+        let answer = fresh.get(&format!("/v2/hub/a/manifests/{name}")).await;
+        assert_eq!((answer.status, answer.text()), (StatusCode::OK, image.manifest.clone()), "{name}");
+    }
 }

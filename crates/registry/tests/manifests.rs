@@ -459,7 +459,10 @@ async fn a_manifest_that_rotted_is_not_served(test: TestDb) {
         .await;
     let fresh = world.replica(|_| {});
     for name in ["1".to_owned(), digest.to_string()] {
-        let answer = fresh.get(&format!("/v2/a/manifests/{name}")).await;
+        let path = format!("/v2/a/manifests/{name}");
+        // Who looks first must not be told that it is here.
+        assert_eq!(fresh.send("HEAD", &path, &[], "").await.status, StatusCode::NOT_FOUND);
+        let answer = fresh.get(&path).await;
         assert_eq!((answer.status, answer.code().as_str()), (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"));
     }
     client.put_manifest("a", "1", &manifest).await;

@@ -239,7 +239,22 @@ impl Blobs {
         upload: UploadId,
     ) -> Result<(), BlobError> {
         let (from, to) = (self.blob_path(room, copy), self.upload_path(room, upload));
-        blocking(move || std::fs::rename(&from, to).map_err(|source| failed("rename", &from, source))).await
+        blocking(move || {
+            // Not over a file that another server has begun meanwhile.
+            std::fs::hard_link(&from, to).map_err(|source| failed("link", &from, source))?;
+            remove_file(&from)
+        })
+        .await
+    }
+
+    /// Takes a copy's file for this caller alone, among all servers: to remove it, or to have a row name it.
+    pub async fn hold_copy(&self, room: &'static str, copy: &BlobCopy) -> Result<Hold, BlobError> {
+        let path = self.blob_path(room, copy);
+        blocking(move || match UploadLock::open(&path)? {
+            Some(file) => UploadLock::take(file, &path),
+            None => Ok(Hold::NoFile),
+        })
+        .await
     }
 
     /// Removes a copy's file, if there is one. The caller knows that no row names it, or none that is read.

@@ -118,6 +118,23 @@ impl DbError {
         matches!(self.code().as_deref(), Some("13" | "53100"))
     }
 
+    /// True when it is certain that nothing was stored: the server said so, or was not asked to commit. A connection that
+    /// breaks while it commits, and a server that is stopped then, say nothing of that.
+    pub fn is_rolled_back(&self) -> bool {
+        match self {
+            Self::Statement { .. } | Self::Contended { .. } => true,
+            // SQLSTATE classes `integrity_constraint_violation`, `transaction_rollback`, `insufficient_resources`; or a
+            // number of SQLite's, whose transaction is in this process.
+            Self::Commit { .. } => self.code().is_some_and(|code| {
+                let is_told =
+                    code.len() == 5 && ["23", "40", "53"].iter().any(|class| code.starts_with(class));
+                // `statement_completion_unknown`
+                (is_told && code != "40003") || code.len() < 5
+            }),
+            _ => false,
+        }
+    }
+
     /// True when the disk does not take or give bytes: read-only, or broken.
     pub fn is_disk_away(&self) -> bool {
         let Some(code) = self.code() else { return false };
@@ -246,20 +263,11 @@ pub enum BlobError {
     Db(#[from] DbError),
 }
 
-/// True of what is wrong with one file, and not with the system.
+/// True of what is wrong with one file, and not with the system, or with the rights to all of them.
 pub(crate) fn is_of_file(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    let of_file = [
-        Errno::IO,
-        Errno::LOOP,
-        Errno::ACCESS,
-        Errno::PERM,
-        Errno::ISDIR,
-        Errno::NOTDIR,
-        Errno::NODATA,
-        Errno::BADMSG,
-        Errno::UCLEAN,
-    ];
+    let of_file =
+        [Errno::IO, Errno::LOOP, Errno::ISDIR, Errno::NOTDIR, Errno::NODATA, Errno::BADMSG, Errno::UCLEAN];
     error.raw_os_error().is_some_and(|code| of_file.contains(&Errno::from_raw_os_error(code)))
 }
 

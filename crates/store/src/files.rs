@@ -30,6 +30,8 @@ pub enum Found {
     Rotten,
     /// Something that cannot be read.
     Unreadable,
+    /// Something that this process may not read: the rights are wrong, and probably those of others too.
+    Denied,
 }
 
 /// A file of a room.
@@ -155,6 +157,10 @@ fn named(algorithm: &str, name: &str) -> Option<BlobCopy> {
 fn unread(operation: &'static str, path: &Path, source: std::io::Error) -> Result<Found, BlobError> {
     if source.kind() == std::io::ErrorKind::NotFound {
         return Ok(Found::Missing);
+    }
+    if source.kind() == std::io::ErrorKind::PermissionDenied {
+        tracing::error!(path = %path.display(), error = %source, "a file of a blob may not be read by this user");
+        return Ok(Found::Denied);
     }
     if !is_of_file(&source) {
         return Err(failed(operation, path, source));

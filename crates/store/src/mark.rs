@@ -32,6 +32,15 @@ pub enum ClaimError {
         /// The directory.
         path: PathBuf,
     },
+    /// It has the bytes of a database that had an id, and this one has none and is not new.
+    #[error(
+        "the blobs below `{path}` know their database, and this one does not know them: name the one that they belong to; \
+         if this is an older backup of it, remove `{path}/installation`"
+    )]
+    Older {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The bytes of this database are not there.
     #[error(
         "`{path}` is not there, so these are not the blobs of this database: mount their disk, or name the directory that \
@@ -77,7 +86,8 @@ impl Blobs {
         let known = known(self.db()).await?;
         let found = read_mark(&path)?;
         let id = match (known, found) {
-            (None, Some(_)) => return Err(ClaimError::Foreign { path: blobs }),
+            (None, Some(_)) if is_new(self.db()).await? => return Err(ClaimError::Foreign { path: blobs }),
+            (None, Some(_)) => return Err(ClaimError::Older { path: blobs }),
             (Some((id, _)), Some(found)) if id != found => return Err(ClaimError::Foreign { path: blobs }),
             (Some((id, true)), None) => return Err(ClaimError::Away { path, id }),
             (Some((id, _)), _) => id,
@@ -109,6 +119,11 @@ impl Blobs {
 async fn known(db: &Db) -> Result<Option<(String, bool)>, DbError> {
     let row = db.fetch_optional("SELECT id, marked FROM store_installation WHERE one = 1", args![]).await?;
     row.map(|row| Ok((row.text(0)?.to_owned(), row.int(1)? == 1))).transpose()
+}
+
+/// True of a database that no blob was ever put into, as far as can be told.
+async fn is_new(db: &Db) -> Result<bool, DbError> {
+    Ok(db.fetch_optional("SELECT 1 FROM store_small_blobs LIMIT 1", args![]).await?.is_none())
 }
 
 /// A new id, or that of another server which began at the same time.
@@ -148,9 +163,16 @@ fn read_mark(path: &Path) -> Result<Option<String>, BlobError> {
 fn mark(id: &str, path: &Path, uploads: &Path, blobs: &Path) -> Result<(), ClaimError> {
     let name = format!("{NAME}.{}", UploadId::generate());
     let (from, to) = (uploads.join(&name), blobs.join(&name));
-    fs::write(&from, format!("{id}\n"))
-        .and_then(|()| fs::File::open(&from)?.sync_all())
-        .map_err(|source| failed("write", &from, source))?;
+    let written = fs::write(&from, format!("{id}\n")).and_then(|()| fs::File::open(&from)?.sync_all());
+    if let Err(source) = written {
+        remove_file(&from)?;
+        if path.exists() {
+            // A full disk is no reason not to start: who starts may make room.
+            tracing::error!(path = %from.display(), error = %source, "nothing can be uploaded");
+            return Ok(());
+        }
+        return Err(failed("write", &from, source).into());
+    }
     if let Err(source) = fs::rename(&from, &to) {
         remove_file(&from)?;
         return Err(if source.kind() == io::ErrorKind::CrossesDevices {

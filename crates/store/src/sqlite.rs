@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -39,6 +39,16 @@ pub(crate) enum Purpose {
     Read,
 }
 
+/// Whether SQLite finds a directory for temporary files (sqlite.org/tempfiles.html, §5).
+fn has_temporary_files() -> bool {
+    let named = ["SQLITE_TMPDIR", "TMPDIR"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
+    let known = ["/var/tmp", "/usr/tmp", "/tmp", "."].map(PathBuf::from);
+    named.chain(known).any(|path| {
+        path.is_dir()
+            && rustix::fs::access(&path, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
+    })
+}
+
 impl Connection {
     pub(crate) fn open(path: &Path, purpose: Purpose) -> rusqlite::Result<Self> {
         let access = match purpose {
@@ -55,10 +65,11 @@ impl Connection {
             "PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;",
         )?;
         if purpose == Purpose::Write {
-            // A migration sorts whole tables: not in memory.
-            it.execute_batch(
-                "PRAGMA temp_store = FILE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;",
-            )?;
+            // A migration sorts whole tables: not in memory, where there is a place for it.
+            if has_temporary_files() {
+                it.execute_batch("PRAGMA temp_store = FILE;")?;
+            }
+            it.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
             it.pragma_update(None, "wal_autocheckpoint", limit::SQLITE_CHECKPOINT_PAGES)?;
         }
         Ok(Self(it))

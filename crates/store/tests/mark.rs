@@ -36,6 +36,20 @@ async fn the_first_start_marks_and_a_cut_one_goes_on(test: TestDb) {
         let left: Vec<_> = left.map(|it| it.expect("an entry").file_name()).collect();
         assert!(left.iter().all(|name| name == "installation" || name == "registry"), "{left:?}");
     }
+    // A database of before it had an id, and one that is new.
+    alter(&test, "DELETE FROM store_installation").await;
+    assert!(matches!(blobs(&test).claim().await, Err(ClaimError::Foreign { .. })));
+    let small = seaworthy_store::SmallBlob { digest: seaworthy_oci::Digest::sha256(b"x"), bytes: "x".into() };
+    let done =
+        test.db.upkeep(small, |small, tx| Box::pin(async move { tx.put_small_blob("t", small).await })).await;
+    done.map_err(|error: DbError| error).expect("stored");
+    let older = blobs(&test).claim().await.expect_err("it does not know them");
+    assert!(
+        matches!(older, ClaimError::Older { .. }) && older.to_string().contains("/blobs/installation`"),
+        "{older}"
+    );
+    std::fs::remove_file(&mark).expect("removed");
+    blobs(&test).claim().await.expect("as the refusal says");
     // What the refusal says helps.
     std::fs::remove_file(&mark).expect("removed");
     let Err(ClaimError::Away { path, id }) = blobs(&test).claim().await else { panic!("it is away") };

@@ -199,7 +199,9 @@ impl Registry {
                 let Some((bytes, media_type)) = self.manifest_bytes(repository, index).await? else {
                     continue;
                 };
-                let listed = named_blobs(&Manifest::parse(&bytes, Some(&media_type))?);
+                // One that is not read any more opens nothing.
+                let Ok(manifest) = Manifest::parse(&bytes, Some(&media_type)) else { continue };
+                let listed = named_blobs(&manifest);
                 if listed.iter().any(|(listed, _)| *listed == blob) {
                     named.push((*index, blob));
                 }

@@ -139,6 +139,9 @@ impl Registry {
         name: &ManifestName,
         held: &StoredManifest,
     ) -> Result<bool, RegistryError> {
+        if !self.inner.reads.is_sound(&held.digest).await? {
+            return Ok(false);
+        }
         let ManifestName::Tag(tag) = name else { return Ok(true) };
         let checked = self.inner.checks.get(&(repository.clone(), tag.clone()));
         if self.is_said(cache, checked, cache.settings.check_seconds) || !held.locks.allow(Ability::Write) {
@@ -221,11 +224,12 @@ impl Errand {
                 Err(UpstreamError::NotFound { .. }) => None,
                 answered => answered?,
             };
-            if there == Some(held) {
+            if there == Some(held) && self.registry.inner.reads.is_sound(&held).await? {
                 self.checked();
                 return Ok(Outcome::Same);
             }
             if let Some(there) = there
+                && self.registry.inner.reads.is_sound(&there).await?
                 && let Some((bytes, media_type)) =
                     self.registry.manifest_bytes(&self.repository, &there).await?
             {

@@ -2,7 +2,7 @@
 
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{Actor, Timestamp};
-use seaworthy_oci::{Digest, ImageManifest, Manifest, RepoName, media};
+use seaworthy_oci::{Digest, ImageConfig, ImageManifest, Manifest, RepoName, media};
 use seaworthy_store::Tx;
 use serde_json::json;
 
@@ -52,7 +52,8 @@ impl Registry {
 }
 
 impl Registry {
-    /// Tells of an image that was taken for an artifact before it was known that engines start it.
+    /// Tells of an image that was taken for an artifact before it was known that engines start it, and of one whose config
+    /// was read and is not any more.
     pub(super) async fn reread_manifest(
         &self,
         review: &Review,
@@ -62,7 +63,10 @@ impl Registry {
         let stored = self.manifest_bytes(repository, &digest).await?;
         let manifest = stored.and_then(|(bytes, media_type)| Manifest::parse(&bytes, Some(&media_type)).ok());
         let pushed = match &manifest {
-            Some(it @ Manifest::Image(image)) if image.is_image() && is_doubtful(image) => {
+            Some(it @ Manifest::Image(image))
+                if image.is_image()
+                    && (is_doubtful(image) || self.is_refused_config(&image.config.digest).await?) =>
+            {
                 Some(push::describe(repository, digest, it, self.inner.clock.now()))
             }
             _ => None,
@@ -79,6 +83,16 @@ impl Registry {
             })
         })
         .await
+    }
+}
+
+impl Registry {
+    async fn is_refused_config(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        let reader = self.open_for_inspection(digest).await?;
+        let Some(reader) = reader.filter(|it| it.size <= seaworthy_oci::limit::CONFIG_BYTES as u64) else {
+            return Ok(false);
+        };
+        Ok(ImageConfig::parse(&reader.read_all().await?).is_err())
     }
 }
 

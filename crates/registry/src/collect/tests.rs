@@ -78,6 +78,20 @@ impl Still {
         self.world.test.db.fetch_optional(sql, args![&digest.to_string()]).await.expect("query")
     }
 
+    /// An index of what is here, or is not: then its length is anybody's guess.
+    async fn index_of(&self, children: &[Digest]) -> String {
+        let mut listed = Vec::new();
+        for digest in children {
+            let manifest =
+                self.query("SELECT LENGTH(bytes) FROM registry_manifest_bytes WHERE digest = $1", digest);
+            let blob = self.query("SELECT size FROM registry_blobs WHERE digest = $1", digest);
+            let row = manifest.await.or(blob.await);
+            let size = row.map_or(500, |row| row.int(0).expect("a length"));
+            listed.push(format!(r#"{{"mediaType":"{}","digest":"{digest}","size":{size}}}"#, client::IMAGE));
+        }
+        format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{}]}}"#, client::INDEX, listed.join(","))
+    }
+
     /// Files of a blob.
     fn copies(&self, digest: &Digest) -> usize {
         let folder = self.world.test.path().join("blobs/registry/sha256").join(&digest.hex()[..2]);
@@ -132,14 +146,6 @@ fn file(seed: u8) -> Vec<u8> {
 
 /// The config that [`Client::put_image`] pushes.
 const CONFIG: &[u8] = br#"{"os":"linux","architecture":"amd64"}"#;
-
-/// An index of these manifests.
-fn index_of(children: &[Digest]) -> String {
-    let child =
-        |digest: &Digest| format!(r#"{{"mediaType":"{}","digest":"{digest}","size":500}}"#, client::IMAGE);
-    let children: Vec<String> = children.iter().map(child).collect();
-    format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{}]}}"#, client::INDEX, children.join(","))
-}
 
 /// A manifest of [`CONFIG`] and one layer.
 fn manifest_of(layer: &[u8]) -> String {

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::{
     DAY, Still,
     client::{IMAGE, INDEX, ROOMS, artifact},
-    file, index_of,
+    file,
 };
 use crate::{Collection, RegistryError, RepositoryRules, Restored, db, limit};
 
@@ -74,7 +74,7 @@ async fn what_an_index_names_stays(test: TestDb) {
     for blob in [file(1), b"small".to_vec()] {
         still.client.put_blob("a", &blob).await;
     }
-    let index = index_of(&[Digest::sha256(&file(1)), Digest::sha256(b"small")]);
+    let index = still.index_of(&[Digest::sha256(&file(1)), Digest::sha256(b"small")]).await;
     let index = index.replace(IMAGE, "application/vnd.oci.image.layer.v1.tar");
     let put = still.client.put_as("/v2/a/manifests/cache", INDEX, &index).await;
     assert_eq!((put.status, put.header("warning")), (StatusCode::CREATED, ""), "{}", put.text());
@@ -413,7 +413,8 @@ async fn an_index_brings_back_what_was_collected(test: TestDb) {
     still.pass(7 * DAY).await;
     still.delete(&format!("a/manifests/{deleted}")).await;
     assert_eq!(still.get(&format!("a/manifests/{collected}")).await, StatusCode::NOT_FOUND);
-    let answer = still.client.put_as("/v2/a/manifests/all", INDEX, &index_of(&[collected, deleted])).await;
+    let answer =
+        still.client.put_as("/v2/a/manifests/all", INDEX, &still.index_of(&[collected, deleted]).await).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
     assert_eq!(still.get(&format!("a/manifests/{collected}")).await, StatusCode::OK);
     for name in [deleted.to_string(), "1".to_owned()] {
@@ -430,13 +431,19 @@ async fn a_restoration_is_bounded(test: TestDb) {
     let leaf = still.untagged("a", &file(1)).await;
     let mut all = vec![leaf];
     while all.len() <= most {
-        let inner = index_of(&[leaf]).replace("\"size\":500", &format!("\"size\":{}", all.len()));
+        let inner = still.index_of(&[leaf]).await.replacen(
+            '{',
+            &format!(r#"{{"annotations":{{"n":"{}"}},"#, all.len()),
+            1,
+        );
         all.push(still.push("a", INDEX, &inner).await);
     }
     for (count, comes_back) in [(most, true), (most + 1, false)] {
         let name = format!("of{count}");
-        let put =
-            still.client.put_as(&format!("/v2/a/manifests/{name}"), INDEX, &index_of(&all[..count])).await;
+        let put = still
+            .client
+            .put_as(&format!("/v2/a/manifests/{name}"), INDEX, &still.index_of(&all[..count]).await)
+            .await;
         assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
         let gone = still.client.send("DELETE", "/acr/v1/a", &[], "").await;
         assert_eq!(gone.status, StatusCode::ACCEPTED, "{}", gone.text());
@@ -479,9 +486,9 @@ async fn restoring_follows_the_rules(test: TestDb) {
     assert_eq!(still.get("a/manifests/1").await, StatusCode::OK);
     // A child of what an immutable tag names stays with it, at any of two levels.
     let child = still.untagged("b", &file(2)).await;
-    let inner = index_of(&[child]);
+    let inner = still.index_of(&[child]).await;
     let inner_digest = still.push("b", INDEX, &inner).await;
-    let put = still.client.put_as("/v2/b/manifests/1", INDEX, &index_of(&[inner_digest])).await;
+    let put = still.client.put_as("/v2/b/manifests/1", INDEX, &still.index_of(&[inner_digest]).await).await;
     assert_eq!(put.status, StatusCode::CREATED);
     still.registry().set_rules(&operator, rules("b", false)).await.expect("set");
     let delete = async |digest: &Digest| {
@@ -499,8 +506,8 @@ async fn restoring_follows_the_rules(test: TestDb) {
 async fn an_index_comes_back_with_its_images(test: TestDb) {
     let still = Still::with(test, Collection::default()).await;
     let children = [still.untagged("a", &file(1)).await, still.untagged("a", &file(2)).await];
-    let inner = still.push("a", INDEX, &index_of(&children[..1])).await;
-    let index = index_of(&[inner, children[1]]);
+    let inner = still.push("a", INDEX, &still.index_of(&children[..1]).await).await;
+    let index = still.index_of(&[inner, children[1]]).await;
     let put = still.client.put_as("/v2/a/manifests/1", INDEX, &index).await;
     assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
     let index = Digest::sha256(index.as_bytes());

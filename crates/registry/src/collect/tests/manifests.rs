@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     CONFIG, DAY, Still,
     client::{IMAGE, INDEX, ROOMS, artifact},
-    file, index_of, manifest_of,
+    file, manifest_of,
 };
 use crate::{Collection, Untagged, limit};
 
@@ -63,7 +63,7 @@ async fn untagged_manifests_go(test: TestDb) {
 async fn gc_vs_index_of_untagged_children(test: TestDb) {
     let still = Still::with(test, Collection { untagged: Untagged::Days(0), soft_delete_days: 7 }).await;
     let children = [still.untagged("a", &file(1)).await, still.untagged("a", &file(2)).await];
-    let index = index_of(&children);
+    let index = still.index_of(&children).await;
     // It begins in time, and ends when they are gone.
     let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<Bytes>>(1);
     let chunks = futures_util::stream::unfold(receiver, |mut receiver| async move {
@@ -183,7 +183,7 @@ async fn what_runs_stays(test: TestDb) {
     let still = Still::new(test).await;
     let image = still.untagged("a", &file(1)).await;
     let other = still.untagged("a", &file(2)).await;
-    let index = still.push("a", INDEX, &index_of(&[image])).await;
+    let index = still.push("a", INDEX, &still.index_of(&[image]).await).await;
     let gone = still.untagged("b", b"nobody runs this").await;
     let names = [image, index, Digest::sha256(CONFIG)];
     for (at, name) in names.into_iter().enumerate() {
@@ -335,11 +335,11 @@ async fn index_depth_1000(test: TestDb) {
     let mut chain = vec![image];
     for depth in 1..=1_000 {
         let media_type = if depth == 1 { IMAGE } else { INDEX };
-        let index = index_of(&chain[depth - 1..]).replace(IMAGE, media_type);
+        let index = still.index_of(&chain[depth - 1..]).await.replace(IMAGE, media_type);
         chain.push(still.push("a", INDEX, &index).await);
     }
     let top = *chain.last().expect("there are many");
-    let index = index_of(&[top]).replace(IMAGE, INDEX);
+    let index = still.index_of(&[top]).await.replace(IMAGE, INDEX);
     assert_eq!(still.client.put_as("/v2/a/manifests/deep", INDEX, &index).await.status, StatusCode::CREATED);
     still.pass(DAY).await;
     for digest in &chain {
@@ -366,8 +366,8 @@ async fn index_depth_1000(test: TestDb) {
 async fn self_reference_cycle(test: TestDb) {
     let still = Still::with(test, Collection { untagged: Untagged::Days(0), soft_delete_days: 0 }).await;
     let (image, _) = still.client.put_image("a:1", &[&file(1)]).await;
-    let first = still.push("a", INDEX, &index_of(&[image])).await;
-    let text = index_of(&[first]).replace(IMAGE, INDEX);
+    let first = still.push("a", INDEX, &still.index_of(&[image]).await).await;
+    let text = still.index_of(&[first]).await.replace(IMAGE, INDEX);
     let second = super::client::sha512(text.as_bytes());
     let path = format!("/v2/a/manifests/{second}");
     assert_eq!(still.client.put_as(&path, INDEX, &text).await.status, StatusCode::CREATED);

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use http::StatusCode;
+use seaworthy_model::Actor;
 use seaworthy_oci::Digest;
 use seaworthy_store::{Blobs, ClaimError};
 use seaworthy_testkit::{TestDb, db_tests};
@@ -9,7 +10,7 @@ use seaworthy_testkit::{TestDb, db_tests};
 use super::{Still, client::ROOMS, file, manifest_of, storage::apply};
 use crate::{Collection, Depth, Remedy, limit, pauses::Point, scrub::Round, verify::FOLDERS};
 
-db_tests!(super::ROOMS; a_push_brings_what_is_gone_unnoticed, what_is_gone_is_not_told_of, the_last_good_copy_is_adopted,
+db_tests!(super::ROOMS; a_push_brings_what_is_gone_unnoticed, what_is_gone_is_not_told_of, the_last_good_copy_is_adopted, what_was_adopted_meanwhile_stays, what_was_in_the_trash_is_told_anew,
     a_database_that_does_not_know_its_blobs_removes_none, a_push_while_the_disk_is_away, what_cannot_be_read_holds_up_nothing,
     what_is_marked_is_told, manifests_are_looked_at, an_end_that_failed_can_be_tried_again, a_last_answer_is_given_to_its_bytes);
 
@@ -39,7 +40,9 @@ async fn what_is_gone_is_not_told_of(test: TestDb) {
     for digest in [one, two] {
         std::fs::remove_file(still.path(&digest)).expect("removed");
     }
-    assert_eq!(still.head("a", &one).await, StatusCode::NOT_FOUND);
+    let reader = still.world.service("reader", "AcrPull", "/repositories/a").await;
+    let head = reader.send("HEAD", &format!("/v2/a/blobs/{one}"), &[], "").await;
+    assert_eq!((head.status, still.head("a", &one).await), (StatusCode::NOT_FOUND, StatusCode::NOT_FOUND));
     let mount = format!("/v2/b/blobs/uploads/?mount={two}&from=a");
     assert_eq!(still.client.send("POST", &mount, &[], "").await.status, StatusCode::ACCEPTED);
     assert_eq!(still.registry().damaged_blobs().await.expect("count"), 2);
@@ -85,6 +88,51 @@ async fn the_last_good_copy_is_adopted(test: TestDb) {
     assert!(path.exists());
 }
 
+/// Two looked at the same folder: what one lets a row name, the other does not remove. What is held by another is left
+/// alone.
+async fn what_was_adopted_meanwhile_stays(test: TestDb) {
+    let still = Still::new(test).await;
+    still.client.put_image("a:1", &[&file(1)]).await;
+    let digest = Digest::sha256(&file(1));
+    let path = still.path(&digest);
+    let good = path.with_file_name(format!("{}.0190b4a0-0000-7000-8000-000000000000", digest.hex()));
+    std::fs::rename(&path, &good).expect("renamed");
+    still.age(&good, limit::ORPHAN_SECONDS);
+    let folder = u16::from_str_radix(&digest.hex()[..2], 16).expect("a folder");
+    let listed = still.registry().orphans(folder, limit::ORPHAN_SECONDS, &mut 0).await.expect("listed");
+    let [orphan] = &listed[..] else { panic!("{listed:?}") };
+    let (actor, other) = (Actor::operator(0), still.replica());
+    let held = still.registry().blobs().hold_copy(crate::ROOM, &orphan.copy).await.expect("asked");
+    assert_eq!(other.end_orphan(&actor, orphan).await.expect("looked at"), "none");
+    drop(held);
+    for done in ["adopted", "none"] {
+        assert_eq!(other.end_orphan(&actor, orphan).await.expect("looked at"), done);
+        still.reads("a", &file(1)).await;
+    }
+}
+
+/// Taken for an artifact by an earlier version, and deleted before this one.
+async fn what_was_in_the_trash_is_told_anew(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    let config = still.client.put_blob("a", b"{}").await;
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"artifactType":"application/x","layers":[],
+            "config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":2}}}}"#
+    );
+    let put = still.client.put_manifest("a", "1", &manifest).await;
+    assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+    still.delete("a/manifests/1").await;
+    still.delete(&format!("a/manifests/{}", Digest::sha256(manifest.as_bytes()))).await;
+    still.world.alter("DELETE FROM store_deliveries".to_owned()).await;
+    let (operator, tag) = (seaworthy_access::Identity::operator(0), Ok("1".parse().expect("a tag")));
+    let back = still.registry().restore(&operator, &"a".parse().expect("a name"), tag).await;
+    back.expect("restored");
+    still.collect().await;
+    let sql = "SELECT payload FROM store_deliveries WHERE consumer = 'clearance'";
+    let told = still.world.test.db.fetch_all(sql, &[]).await.expect("rows");
+    assert!(told.len() == 1 && told[0].text(0).expect("text").contains(r#""is_image":true"#));
+}
+
 /// Another one, or one that was begun anew: neither takes the directory, and no sweep empties it.
 async fn a_database_that_does_not_know_its_blobs_removes_none(test: TestDb) {
     let still = Still::new(test).await;
@@ -96,7 +144,7 @@ async fn a_database_that_does_not_know_its_blobs_removes_none(test: TestDb) {
     still.world.alter("UPDATE store_installation SET id = 'another'".to_owned()).await;
     assert!(matches!(blobs().claim().await, Err(ClaimError::Foreign { .. })));
     still.world.alter("DELETE FROM store_installation".to_owned()).await;
-    assert!(matches!(blobs().claim().await, Err(ClaimError::Foreign { .. })));
+    assert!(matches!(blobs().claim().await, Err(ClaimError::Older { .. })));
     still.age(&path, limit::ORPHAN_SWEEP_SECONDS);
     still.world.alter("DELETE FROM registry_blobs".to_owned()).await;
     let mut round = Round::default();
@@ -285,4 +333,7 @@ async fn a_last_answer_is_given_to_its_bytes(test: TestDb) {
         let request = http::Request::put(&path).body(body).expect("a request");
         assert_eq!(client.open(request).await.status(), expected);
     }
+    // Nor to who would find that it is gone.
+    std::fs::remove_file(still.path(&digest)).expect("removed");
+    assert_eq!(client.send("PUT", &path, &[], "").await.status, StatusCode::NOT_FOUND);
 }

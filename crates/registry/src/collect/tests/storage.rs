@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use super::{
     CONFIG, DAY, Still,
     client::{INDEX, ROOMS},
-    file, index_of, manifest_of,
+    file, manifest_of,
 };
 use crate::{
     Collection, Depth, Remedy, StorageProblem, db, limit,
@@ -453,7 +453,7 @@ async fn why_it_is_here(test: TestDb) {
     let still = Still::with(test, Collection::default()).await;
     let (image, _) = still.client.put_image("a:1", &[&file(1)]).await;
     let loose = still.untagged("b", &file(1)).await;
-    let index = index_of(&[loose]);
+    let index = still.index_of(&[loose]).await;
     still.client.put_as("/v2/b/manifests/multi", INDEX, &index).await;
     let layer = still.explain(&Digest::sha256(&file(1))).await;
     assert_eq!(layer["manifests"], json!([]));
