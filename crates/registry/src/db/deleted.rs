@@ -43,18 +43,19 @@ pub(crate) async fn deleted_manifest(
     .transpose()
 }
 
-/// The manifest that a deleted tag pointed at last.
+/// The manifest that a deleted tag pointed at last, or `pointed_at` if it did.
 pub(crate) async fn deleted_tag(
     tx: &mut Tx<'_>,
     repository: &RepoName,
-    tag: &Tag,
+    (tag, pointed_at): (&Tag, Option<&Digest>),
     now: Timestamp,
 ) -> Result<Option<Digest>, DbError> {
+    let digest = pointed_at.map(ToString::to_string).unwrap_or_default();
     let row = tx
         .fetch_optional(
             "SELECT digest FROM registry_deleted WHERE repository = $1 AND kind = 'tag' AND name = $2 AND until > $3
-             ORDER BY deleted_at DESC, digest LIMIT 1",
-            args![repository.as_str(), tag.as_str(), now.as_micros()],
+             AND ($4 = '' OR digest = $4) ORDER BY deleted_at DESC, digest LIMIT 1",
+            args![repository.as_str(), tag.as_str(), now.as_micros(), &digest],
         )
         .await?;
     row.map(|row| row.parsed(0)).transpose()

@@ -18,7 +18,7 @@ use super::{
 use crate::{Collection, RegistryError, RepositoryRules, Restored, db, limit};
 
 db_tests!(super::ROOMS; soft_delete_then_push_same_digest, what_an_index_names_stays, what_a_cached_index_lists_stays, deleted_is_gone_on_every_path,
-    a_manifest_comes_back_with_its_tags, a_tag_comes_back, a_repository_comes_back, time_is_over_at_its_second,
+    a_manifest_comes_back_with_its_tags, a_tag_comes_back, each_deletion_of_a_tag_comes_back, a_repository_comes_back, time_is_over_at_its_second,
     deleted_things_are_listed_in_pages, restoring_needs_its_right,
     what_was_locked_comes_back_locked, a_repository_is_unlocked_before_it_goes,
     an_index_brings_back_what_was_collected, restoring_follows_the_rules, an_index_comes_back_with_its_images,
@@ -246,6 +246,30 @@ async fn a_tag_comes_back(test: TestDb) {
     assert_eq!(code(still.restore("a", Ok(tag("1"))).await.expect_err("taken")), ErrorCode::Conflict);
     assert_eq!(code(still.restore("a", Ok(tag("9"))).await.expect_err("never")), ErrorCode::ManifestUnknown);
     assert_eq!(still.acts("tag.restore").await, 2);
+}
+
+/// Deleted twice, it is two things to restore.
+async fn each_deletion_of_a_tag_comes_back(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    let mut pushed = Vec::new();
+    for seed in [1, 2] {
+        pushed.push(still.client.put_image("a:1", &[&file(seed)]).await.0);
+        still.delete("a/manifests/1").await;
+        still.clock.advance(1);
+    }
+    let (repository, operator) = ("a".parse().expect("name"), Identity::operator(0));
+    let back =
+        async |digest| still.registry().restore_tag_of(&operator, &repository, (tag("1"), digest)).await;
+    let never = back(Digest::sha256(b"never")).await.expect_err("it never pointed there");
+    assert_eq!(code(never), ErrorCode::ManifestUnknown);
+    let restored = back(pushed[0]).await.expect("restored");
+    assert_eq!(restored, Restored { digest: pushed[0], tags: vec![tag("1")] });
+    let now = still.client.get("/v2/a/manifests/1").await;
+    assert_eq!(now.header("docker-content-digest"), pushed[0].to_string());
+    assert_eq!(code(back(pushed[1]).await.expect_err("taken")), ErrorCode::Conflict);
+    still.delete("a/manifests/1").await;
+    still.clock.advance(1);
+    assert_eq!(back(pushed[1]).await.expect("restored").digest, pushed[1]);
 }
 
 async fn a_repository_comes_back(test: TestDb) {
