@@ -1,7 +1,7 @@
 //! Repositories, tags and referrers as people look through them, on both databases.
 
 use http::StatusCode;
-use seaworthy_access::Identity;
+use seaworthy_access::{DockerScope, Identity};
 use seaworthy_model::Actor;
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_registry::{ReferrersShown, RepositoryRules, RepositoryShown, RetentionRules, limit};
@@ -186,6 +186,19 @@ async fn nobody_sees_what_they_may_not_pull(test: TestDb) {
             assert_eq!(reading(names, "SELECT path FROM registry_repositories"), most, "{prefix}");
         }
     }
+    // Of all that an owner may see, a token for one repository looks there alone.
+    let owner = world.identity("owner", "Owner", "/repositories").await;
+    let asked = DockerScope::parse_all(std::iter::once("repository:team:pull"));
+    let token = world.access.issue_token(&owner, &asked).await.expect("token").token;
+    let bearer = world.access.authenticate_token(token.expose(), None).await.expect("valid");
+    let listed = queries::of(async {
+        let rows = world.registry.images(&bearer, "", ("", ""), 100).await.expect("images");
+        assert_eq!(rows.iter().map(|row| row.repository.as_str()).collect::<Vec<_>>(), ["team"]);
+    });
+    assert_eq!(reading(listed.await, "FROM registry_tags"), 1);
+    assert_eq!(reading(queries::of(deleted(&bearer)).await, "FROM registry_deleted"), 1);
+    let names = queries::of(async { assert_eq!(all(&world, &bearer, "", 10).await, ["team"]) });
+    assert_eq!(reading(names.await, "SELECT path FROM registry_repositories"), 1);
     let (_, next) = page(&world, &puller, ("", "", 3)).await;
     assert_eq!(next, None, "nothing follows that they may see");
 
