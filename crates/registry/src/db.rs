@@ -84,7 +84,7 @@ pub(crate) use replications::{
     put_replication, remove_replication, replications, seed, seed_again, send, settle_outgoing,
 };
 pub(crate) use retention::{
-    count_retention, hold_retention, hold_retention_alone, remove_retention, retention, retention_of,
+    count_retention, hold_retention, hold_retention_alone, newest, remove_retention, retention, retention_of,
     set_retention, tag_to_judge, tags_to_judge,
 };
 pub(crate) use reviews::{

@@ -26,19 +26,19 @@ pub(crate) struct Removal {
 }
 
 impl Removal {
-    fn can_be_undone(&self) -> bool {
+    pub(crate) fn can_be_undone(&self) -> bool {
         self.until > self.at
     }
 }
 
-/// Deletes a tag; false when it was not there.
+/// Deletes a tag, and says where it pointed; `None` when it was not there.
 pub(crate) async fn delete_tag(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     tag: &Tag,
     removal: &Removal,
-) -> Result<bool, DbError> {
-    let Some(digest) = super::target_of(tx, repository, tag).await? else { return Ok(false) };
+) -> Result<Option<Digest>, DbError> {
+    let Some(digest) = super::target_of(tx, repository, tag).await? else { return Ok(None) };
     if removal.can_be_undone() {
         tx.execute(
             "INSERT INTO registry_deleted (repository, kind, name, digest, deleted_at, deleted_by, reason, until,
@@ -64,7 +64,7 @@ pub(crate) async fn delete_tag(
     adjust(tx, repository, Change::TAG.negated()).await?;
     gone_tag(tx, repository, tag, removal.at).await?;
     loosen(tx, repository, &digest, removal.at, "untagged").await?;
-    Ok(true)
+    Ok(Some(digest))
 }
 
 /// Deletes a manifest of a repository with its tags and references; false when it was not there.
