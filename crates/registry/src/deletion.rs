@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     Registry, RegistryError,
     conditional::Precondition,
-    db::{self, Removal},
+    db::{self, Reason, Removal},
     limit,
     lock::{self, Ability, Locks},
     manifest,
@@ -38,7 +38,7 @@ impl Registry {
     fn removal(&self, identity: &Identity) -> Removal {
         let at = self.inner.clock.now();
         let until = self.inner.config.collection.until(at);
-        Removal { by: identity.actor.name.clone(), reason: "request", at, until }
+        Removal { by: identity.actor.name.clone(), reason: Reason::Request, at, until }
     }
 
     /// Deletes a tag, or a manifest by digest with all its tags. It is gone for everybody, and can be

@@ -34,7 +34,7 @@ pub struct Deleted {
     pub deleted_at: Timestamp,
     /// By whom; `system` by collection.
     pub deleted_by: String,
-    /// `request`, `untagged` or `retention`.
+    /// `request`, `untagged`, `retention` or `upstream`.
     pub reason: String,
     /// Until when it can be restored.
     pub restorable_until: Timestamp,

@@ -68,7 +68,7 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("write `v*`, `*-release` or a tag", "`v*`、`*-release`、またはタグ名を指定してください"),
     (
         "the quota of `{}` is exceeded: {} of {} {} are used, and {} more do not fit",
-        "`{0}` のクォータを超えます。{2} {3} のうち {1} を使用中で、さらに {4} は入りません",
+        "`{0}` のクォータを超えます。{3}の上限 {2} のうち {1} を使用中で、さらに {4} は入りません",
     ),
     (
         "delete what is not needed, or run `seaworthy registry rules set {} --quota-{} N`",

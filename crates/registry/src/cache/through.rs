@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{Cache, Said, Served, flight::Part};
 use crate::{
     Registry, RegistryError, SparseIndexes,
-    db::{self, Removal, StoredManifest},
+    db::{self, Reason, Removal, StoredManifest},
     deletion::check_removal,
     limit,
     lock::{self, Ability},
@@ -341,7 +341,7 @@ impl Errand {
         }
         let at = self.registry.inner.clock.now();
         let until = self.registry.inner.config.collection.until(at);
-        let removal = Removal { by: self.actor.name.clone(), reason: "upstream", at, until };
+        let removal = Removal { by: self.actor.name.clone(), reason: Reason::Upstream, at, until };
         let context = (self.repository.clone(), tag.clone(), removal, self.cache.upstream.host().to_owned());
         seaworthy_ledger::write(
             self.registry.db(),

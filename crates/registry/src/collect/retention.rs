@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Registry, RegistryError, RepositoryRules, RetentionRules, Untagged,
-    db::{self, Removal, Review},
+    db::{self, Reason, Removal, Review},
     limit,
     path::ManifestName,
     pauses::Point,
@@ -253,7 +253,7 @@ impl Registry {
         let Ok(name) = judged.name.parse::<Tag>() else { return Ok(true) };
         let at = self.inner.clock.now();
         let until = self.inner.config.collection.until(at);
-        let removal = Removal { by: Actor::system().name, reason: "retention", at, until };
+        let removal = Removal { by: Actor::system().name, reason: Reason::Retention, at, until };
         let context = (repository.clone(), name, judged, ruling, removal, rules.clone());
         seaworthy_ledger::write(self.db(), &Actor::system(), context, |context, tx| {
             Box::pin(async move {

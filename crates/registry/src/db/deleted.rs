@@ -4,7 +4,7 @@ use seaworthy_model::Timestamp;
 use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
-use super::{deletion::COLLECTED, reviews::enqueue_followers};
+use super::{deletion::Reason, reviews::enqueue_followers};
 use crate::{NameRange, lock::Locks};
 
 /// A deleted manifest as it was pushed.
@@ -37,7 +37,7 @@ pub(crate) async fn deleted_manifest(
             pushed_by: row.text(2)?.to_owned(),
             deleted_at: Timestamp::from_micros(row.int(3)?),
             until: Timestamp::from_micros(row.int(4)?),
-            is_collected: row.text(5)? == COLLECTED,
+            is_collected: row.text(5)? == Reason::Untagged.word(),
         })
     })
     .transpose()

@@ -718,7 +718,7 @@ async fn a_push_beside_a_deletion_keeps_its_bytes(test: TestDb) {
     let waits = Mutex::new(Some((begun, gone)));
     let removal = db::Removal {
         by: "test".to_owned(),
-        reason: "request",
+        reason: db::Reason::Request,
         at: still.world.test.db.now(),
         until: still.world.test.db.now(),
     };
