@@ -299,7 +299,7 @@ mod tests {
         seen.remove("registry");
         assert!(seen.contains("built-in scope map"), "the search is broken: {seen:?}");
         let missing: Vec<_> = seen.iter().filter(|kind| translate(kind, 1).is_none()).collect();
-        assert!(missing.is_empty(), "say these in japanese_texts.rs: {missing:?}");
+        assert!(missing.is_empty(), "say these in japanese_registry.rs: {missing:?}");
     }
 
     fn sources(folder: &Path, visit: &mut impl FnMut(&str)) {
