@@ -1,11 +1,11 @@
 const ASSETS: &[Asset] = &[
     Asset {
-        path: "/assets/index-DIM9AAG0.js",
+        path: "/assets/index-m15_lRVG.js",
         media_type: "text/javascript; charset=utf-8",
-        etag: "\"38fa2d952e8fcf3419a3d4209204ebbf\"",
-        identity: include_bytes!("assets/index-DIM9AAG0.js"),
-        brotli: include_bytes!("assets/index-DIM9AAG0.js.br"),
-        gzip: include_bytes!("assets/index-DIM9AAG0.js.gz"),
+        etag: "\"f65183faa54dcc51427b391d08914d4f\"",
+        identity: include_bytes!("assets/index-m15_lRVG.js"),
+        brotli: include_bytes!("assets/index-m15_lRVG.js.br"),
+        gzip: include_bytes!("assets/index-m15_lRVG.js.gz"),
     },
     Asset {
         path: "/assets/mark-BBqwChrl.svg",
@@ -26,7 +26,7 @@ const ASSETS: &[Asset] = &[
     Asset {
         path: "/index.html",
         media_type: "text/html; charset=utf-8",
-        etag: "\"97ee34b47a2c8ee6b58e610dd0bd1e06\"",
+        etag: "\"17904df1c248b886165911928a7de75a\"",
         identity: include_bytes!("index.html"),
         brotli: include_bytes!("index.html.br"),
         gzip: include_bytes!("index.html.gz"),

@@ -8,7 +8,7 @@ export type Severities = Record<Severity, number>;
 export type State = "fixed" | "affected" | "will_not_fix" | "fix_deferred" | "end_of_life" | "under_investigation";
 
 export interface Actor { kind: string; name: string; method: string; principal?: string; source?: string }
-export interface ImageRow { repository: string; tag: string; digest: string; media_type: string; pushed_at: string; pushed_by: string; verdict: Verdict }
+export interface ImageRow { repository: string; tag: string; digest: string; media_type: string; pushed_at: string; pushed_by: string; quarantined: boolean; verdict: Verdict }
 export interface Layer { index: number; digest: string; media_type: string; bytes: number; diff_id: string | null; created_by: string | null }
 export interface ImagePage {
   repository: string; digest: string; image: string; media_type: string | null;
@@ -109,12 +109,12 @@ export interface Role { id: string; name: string; description: string; permissio
 export type Act = "push" | "delete" | "metadata/read" | "policy/write";
 export interface RepositoryRow {
   repository: string; tags: number; manifests: number; bytes: number; pushed_at: string | null; complete: boolean;
-  rules: { prefix: string; promotion_only: boolean; quarantine: boolean; immutable: boolean; quota: boolean }[]; retention: string | null; may: Act[];
+  rules: { prefix: string; promotion_only: boolean; quarantine: boolean; immutable: boolean; quota: boolean }[]; retention: string | null; cache: string | null; may: Act[];
 }
 export interface RepositoryPage { repositories: RepositoryRow[]; next: string | null; may: Act[] }
 export interface RepositoryTag {
   tag: string; digest: string; media_type: string; manifest_bytes: number; set_at: string; last_pull: string | null;
-  locked: boolean; immutable: boolean; verdict: Verdict;
+  locked: boolean; immutable: boolean; quarantined: boolean; verdict: Verdict;
 }
 export interface TagPage { repository: string; tags: RepositoryTag[]; next: string | null }
 export interface ReferrerRow {

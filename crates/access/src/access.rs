@@ -24,7 +24,7 @@ use crate::{
     limit,
     password::Hasher,
     refused::RefusedSignIns,
-    snapshot::{Reach, Snapshot},
+    snapshot::{Reach, Snapshot, Span},
     throttle::Throttle,
     token::{self, Claims, TokenKey},
 };
@@ -345,25 +345,35 @@ impl Access {
         }
     }
 
-    /// Where repositories may be in which the roles of `identity` give `permission`, in order, whatever its token was
-    /// issued for; `None` for everywhere. Lists look nowhere else, and ask about each that they find.
+    /// Where repositories may be in which `identity` has `permission`, in order; `None` for everywhere. Lists look
+    /// nowhere else, and ask about each that they find. A catalog is of what the roles say, whatever repositories the
+    /// token was issued for.
     pub async fn repository_scopes(
         &self,
         identity: &Identity,
         permission: Permission,
-    ) -> Result<Option<Vec<Scope>>, AccessError> {
+    ) -> Result<Option<Vec<Span>>, AccessError> {
         let id = match &identity.rights {
             Rights::Operator => return Ok(None),
             Rights::Anonymous => return Ok(Some(Vec::new())),
             Rights::Principal(id) | Rights::Refresh(id) | Rights::Token(id, _) => *id,
         };
         let snapshot = self.snapshot().await?;
-        let all = "/repositories".parse()?;
-        let scopes: BTreeSet<&Scope> = snapshot.scopes(id, permission).into_iter().collect();
-        if scopes.iter().any(|scope| scope.covers(&all)) {
+        if let Rights::Token(_, access) = &identity.rights
+            && permission != Permission::Catalog
+        {
+            let named = access.iter().filter_map(|it| it.repository_of(permission));
+            let alone = |scope| Span { scope, reach: Reach::Alone };
+            let held: BTreeSet<Span> =
+                named.filter(|scope| snapshot.grant(id, permission, scope).is_some()).map(alone).collect();
+            return Ok(Some(held.into_iter().collect()));
+        }
+        let all: Scope = "/repositories".parse()?;
+        let spans: BTreeSet<Span> = snapshot.spans(id, permission).into_iter().collect();
+        if spans.iter().any(|it| it.reach != Reach::Alone && it.scope.covers(&all)) {
             return Ok(None);
         }
-        Ok(Some(scopes.into_iter().filter(|scope| all.covers(scope)).cloned().collect()))
+        Ok(Some(spans.into_iter().filter(|it| all.covers(&it.scope)).collect()))
     }
 
     /// May `identity` do `permission` at `scope` and everywhere below it? What is set for a prefix holds there. A token

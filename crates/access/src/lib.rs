@@ -112,5 +112,5 @@ pub use scope_map::{MapAction, MapEntry, ScopeMap};
 pub use session::Session;
 pub use sign_in::{NewLink, Proof, SignedIn};
 pub use sign_in_error::SignInError;
-pub use snapshot::Assignment;
+pub use snapshot::{Assignment, Reach, Span};
 pub use token::{DockerScope, ResourceAccess, Token};

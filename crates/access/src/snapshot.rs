@@ -24,9 +24,18 @@ pub struct Assignment {
     pub created_at: Timestamp,
 }
 
+/// A scope, and how far it goes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    /// Where.
+    pub scope: Scope,
+    /// What of it.
+    pub reach: Reach,
+}
+
 /// How far a scope goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Reach {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
     /// It, and what lies below it.
     #[default]
     Within,
@@ -145,11 +154,12 @@ impl Snapshot {
         })
     }
 
-    /// Scopes at or below which `principal` has `permission` at most, in no order.
-    pub(crate) fn scopes(&self, principal: PrincipalId, permission: Permission) -> Vec<&Scope> {
+    /// Where `principal` has `permission`, in no order.
+    pub(crate) fn spans(&self, principal: PrincipalId, permission: Permission) -> Vec<Span> {
         let assignments =
             self.holders(principal, permission).filter_map(|holder| self.assignments.get(&holder)).flatten();
-        assignments.filter(|it| self.permits(it, permission)).map(|it| &it.scope).collect()
+        let permitting = assignments.filter(|it| self.permits(it, permission));
+        permitting.map(|it| Span { scope: it.scope.clone(), reach: it.reach }).collect()
     }
 
     /// Whose assignments count for `principal`: its own, and those of `anonymous`. Nobody gets less by signing in.

@@ -38,6 +38,12 @@ impl ResourceAccess {
         self.kind == "registry" && self.name == "exchange"
     }
 
+    /// The one repository where the token may be used for `permission`.
+    pub(crate) fn repository_of(&self, permission: Permission) -> Option<Scope> {
+        let scope = format!("/repositories/{}", self.name).parse().ok()?;
+        self.covers(permission, &scope).then_some(scope)
+    }
+
     /// True when the token may be used for `permission` at `scope`.
     pub(crate) fn covers(&self, permission: Permission, scope: &Scope) -> bool {
         let action = match permission {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use seaworthy_access::{
-    Access, AccessError, DockerScope, Identity, MapAction, MapEntry, Permission, PrincipalKind, limit,
+    Access, AccessError, DockerScope, Identity, MapAction, MapEntry, Permission, PrincipalKind, Reach, limit,
 };
 use seaworthy_model::{Actor, ErrorCode, FixedClock, Problem, Timestamp};
 use seaworthy_testkit::{TestDb, db_tests};
@@ -232,6 +232,21 @@ async fn what_holds_below_a_prefix_needs_all_of_it(test: TestDb) {
     }
     assert!(all(&by_role, "e").await && all(&by_role, "e/x").await && !all(&by_role, "ee").await);
     assert!(all(&Identity::operator(0), "e").await && !all(&Identity::anonymous(None), "e").await);
+    // Nor do lists look below what is one repository.
+    let spans = async |who: &Identity| {
+        let spans = access.repository_scopes(who, Permission::Delete).await.expect("decided").expect("some");
+        spans.into_iter().map(|it| (it.scope.to_string(), it.reach)).collect::<Vec<_>>()
+    };
+    let span = |of: &str, reach| (format!("/repositories/{of}"), reach);
+    let expected = [
+        span("a", Reach::Alone),
+        span("b", Reach::Alone),
+        span("b", Reach::Below),
+        span("c", Reach::Below),
+        span("d", Reach::Below),
+    ];
+    assert_eq!(spans(&by_map).await, expected);
+    assert_eq!(spans(&by_role).await, [span("e", Reach::Within)]);
     // What was issued for repositories one by one is none over what lies below them.
     for (who, of) in [(&by_map, "b"), (&by_role, "e")] {
         let asked = format!("repository:{of}:delete");

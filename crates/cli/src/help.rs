@@ -442,6 +442,10 @@ const TEXTS: &[(&str, &str)] = &[
         "タグを削除する。ダイジェスト指定ではマニフェストをすべてのタグごと削除する",
     ),
     ("REPOSITORY:TAG or REPOSITORY@DIGEST", "REPOSITORY:TAG または REPOSITORY@DIGEST"),
+    (
+        "REPOSITORY:TAG, REPOSITORY:TAG@DIGEST or REPOSITORY@DIGEST",
+        "REPOSITORY:TAG、REPOSITORY:TAG@DIGEST、または REPOSITORY@DIGEST",
+    ),
     ("Containers on all hosts", "全ホストのコンテナー"),
     (
         "List containers with the verdict and the findings of their images",

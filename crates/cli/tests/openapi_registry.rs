@@ -201,7 +201,13 @@ pub(crate) fn back(it: &mut Description, socket: &Door) {
     assert!(told["items"].is_array(), "{told:#}");
     let layers = socket.get("GET", "/api/v1/images/show?image=prod/web:1");
     assert_eq!(layers.status, 404, "{}", layers.text());
-    let back = json!({"image": "prod/web:1"});
+    let digest = listed[0]["digest"].as_str().expect("a digest");
+    let other = json!({"image": format!("prod/web:1@sha256:{}", "0".repeat(64))});
+    assert_eq!(it.ask(socket, ("POST", restore), restore, &other).status, 404);
+    let back = json!({"image": format!("prod/web:1@{digest}")});
     assert_eq!(it.ask(socket, ("POST", restore), restore, &back).json()["tags"], json!(["1"]));
-    assert_eq!(it.ask(socket, ("POST", restore), restore, &back).status, 404);
+    for image in ["prod/web:1".to_owned(), format!("prod/web:1@{digest}")] {
+        let again = json!({"image": image});
+        assert_eq!(it.ask(socket, ("POST", restore), restore, &again).status, 404, "{image}");
+    }
 }

@@ -28,6 +28,8 @@ pub struct RepositoryShown {
     pub rules: Vec<RulesShown>,
     /// Whose rules of retention hold for it.
     pub retention: Option<Prefix>,
+    /// The cache below which it is: nobody pushes there.
+    pub cache: Option<Prefix>,
     /// What the caller may do there, beside pulling.
     pub may: Vec<Permission>,
 }
@@ -67,6 +69,8 @@ pub struct TagShown {
     pub locked: bool,
     /// It never moves, by the rules of a prefix.
     pub immutable: bool,
+    /// What it points at is hidden until it is let out of quarantine.
+    pub quarantined: bool,
 }
 
 /// What a caller may do with a repository, beside looking.
@@ -178,11 +182,12 @@ impl Registry {
             complete: held.complete,
             rules: rules.iter().filter(|rules| rules.prefix.covers(name)).map(rules_shown).collect(),
             retention: kept.map(str::parse).transpose()?,
+            cache: self.inner.caches.of(name).await?.map(|cache| cache.settings.prefix.clone()),
             may,
         })
     }
 
-    /// A page of the tags of a repository that are listed, in name order after `after`, and the last one on
+    /// A page of the tags of a repository, in name order after `after`, and the last one on
     /// it when there are more: `most` and no more than [`limit::PAGE`].
     pub async fn tags_shown(
         &self,
@@ -199,7 +204,9 @@ impl Registry {
         let more = most > 0 && rows.len() > most;
         rows.truncate(most);
         let rules = self.inner.rules.rules().await?;
+        let is_quarantined = self.is_quarantined(repository).await?;
         for row in &mut rows {
+            row.quarantined &= is_quarantined;
             let Ok(tag) = row.tag.parse::<Tag>() else { continue };
             row.immutable = rules.iter().any(|it| it.prefix.covers(repository) && it.freeze(&tag));
         }

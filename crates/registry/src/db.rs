@@ -64,7 +64,7 @@ pub(crate) use deleted::{
     purge_tags, undelete_manifest, undelete_tag, undelete_tags,
 };
 pub(crate) use deletion::{
-    COLLECTED, Emptied, Removal, delete_manifest, delete_repository, delete_tag, names_in, unlink_blob,
+    Emptied, Reason, Removal, delete_manifest, delete_repository, delete_tag, names_in, unlink_blob,
 };
 pub(crate) use fates::{Runner, facts, manifest_facts, runners, runs};
 pub(crate) use holdings::{
@@ -86,7 +86,7 @@ pub(crate) use replications::{
     put_replication, remove_replication, replications, seed, seed_again, send, settle_outgoing,
 };
 pub(crate) use retention::{
-    count_retention, hold_retention, hold_retention_alone, remove_retention, retention, retention_of,
+    count_retention, hold_retention, hold_retention_alone, newest, remove_retention, retention, retention_of,
     set_retention, tag_to_judge, tags_to_judge,
 };
 pub(crate) use reviews::{
@@ -321,7 +321,7 @@ pub(crate) async fn images(
         return Ok(Vec::new());
     }
     db.fetch_all(
-        "SELECT t.repository, t.name, t.digest, m.media_type, m.size, m.pushed_at, m.pushed_by
+        "SELECT t.repository, t.name, t.digest, m.media_type, m.size, m.pushed_at, m.pushed_by, COALESCE(m.locks, 0)
          FROM registry_tags AS t
          JOIN registry_manifests AS m ON m.repository = t.repository AND m.digest = t.digest
          WHERE t.repository >= $1 AND t.repository < $2
@@ -340,7 +340,7 @@ pub(crate) async fn images_of(
     most: i64,
 ) -> Result<Vec<Row>, DbError> {
     db.fetch_all(
-        "SELECT t.repository, t.name, t.digest, m.media_type, m.size, m.pushed_at, m.pushed_by
+        "SELECT t.repository, t.name, t.digest, m.media_type, m.size, m.pushed_at, m.pushed_by, COALESCE(m.locks, 0)
          FROM registry_tags AS t
          JOIN registry_manifests AS m ON m.repository = t.repository AND m.digest = t.digest
          WHERE t.repository = $1 AND t.digest = $2 ORDER BY t.name LIMIT $3",

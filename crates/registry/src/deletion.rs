@@ -10,9 +10,9 @@ use serde_json::json;
 use crate::{
     Registry, RegistryError,
     conditional::Precondition,
-    db::{self, Removal},
+    db::{self, Reason, Removal},
     limit,
-    lock::{self, Ability},
+    lock::{self, Ability, Locks},
     manifest,
     path::ManifestName,
     push,
@@ -20,15 +20,25 @@ use crate::{
     rules,
 };
 
-/// Locks that keep a thing from being deleted.
-const KEEPING: i64 = Ability::Delete.bit() | Ability::Write.bit();
+/// Locks that keep a thing from being deleted. What can be restored has its locks when it is back; where nothing can,
+/// one against reading would go with it, and the next push would be without.
+fn keeping(removal: &Removal) -> i64 {
+    let written = Ability::Delete.bit() | Ability::Write.bit();
+    if removal.can_be_undone() { written } else { written | Ability::Read.bit() }
+}
+
+/// Refuses to delete `what` while a lock keeps it.
+pub(crate) fn check_removal(locks: Locks, what: &str, removal: &Removal) -> Result<(), Problem> {
+    lock::check_delete(locks, what)?;
+    if removal.can_be_undone() { Ok(()) } else { lock::check_final(locks, what) }
+}
 
 impl Registry {
     /// A deletion that `identity` asks for now.
     fn removal(&self, identity: &Identity) -> Removal {
         let at = self.inner.clock.now();
         let until = self.inner.config.collection.until(at);
-        Removal { by: identity.actor.name.clone(), reason: "request", at, until }
+        Removal { by: identity.actor.name.clone(), reason: Reason::Request, at, until }
     }
 
     /// Deletes a tag, or a manifest by digest with all its tags. It is gone for everybody, and can be
@@ -60,8 +70,8 @@ impl Registry {
                 check_repository(tx, repository).await?;
                 rules::check_deletion(tx, repository, Some(name)).await?;
                 match name {
-                    ManifestName::Tag(tag) => check_tag(tx, repository, tag).await?,
-                    ManifestName::Digest(digest) => check_kept(tx, repository, Some(digest)).await?,
+                    ManifestName::Tag(tag) => check_tag(tx, repository, tag, removal).await?,
+                    ManifestName::Digest(digest) => check_kept(tx, repository, Some(digest), removal).await?,
                 }
                 // Of what is not there nothing is asked (RFC 9110 section 13.2.1).
                 if condition.is_any()
@@ -69,20 +79,10 @@ impl Registry {
                 {
                     condition.check(Some(&current))?;
                 }
-                let (deleted, act) = match name {
-                    ManifestName::Tag(tag) => {
-                        let act = Act::new(Action::TagDelete, format!("repositories/{repository}:{tag}"));
-                        (db::delete_tag(tx, repository, tag, removal).await?, act)
-                    }
-                    ManifestName::Digest(digest) => {
-                        let act = Act::new(Action::ManifestDelete, object(repository, digest));
-                        (db::delete_manifest(tx, repository, digest, removal).await?, act)
-                    }
-                };
-                if !deleted {
+                let Some(act) = delete(tx, repository, name, removal).await? else {
                     let message = format!("`{repository}` has no manifest `{name}`");
                     return Err(RegistryError::from(Problem::new(ErrorCode::ManifestUnknown, message)));
-                }
+                };
                 Ok(((), vec![act]))
             })
         })
@@ -106,7 +106,7 @@ impl Registry {
                 };
                 lock::check_delete(locks, repository.as_str())?;
                 lock::check_final(locks, repository.as_str())?;
-                check_kept(tx, repository, None).await?;
+                check_kept(tx, repository, None, removal).await?;
                 rules::check_deletion(tx, repository, None).await?;
                 let names = db::names_in(tx, repository, limit::DELETED_NAMES + 1).await?;
                 let count = names.manifests.len() + names.tags.len();
@@ -132,9 +132,35 @@ async fn check_repository(tx: &mut Tx<'_>, repository: &RepoName) -> Result<(), 
     Ok(lock::check_delete(locks, repository.as_str())?)
 }
 
-async fn check_tag(tx: &mut Tx<'_>, repository: &RepoName, tag: &Tag) -> Result<(), RegistryError> {
+/// Deletes a tag or a manifest, and says what went; `None` when it was not there.
+async fn delete(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    name: &ManifestName,
+    removal: &Removal,
+) -> Result<Option<Act>, RegistryError> {
+    Ok(match name {
+        ManifestName::Tag(tag) => db::delete_tag(tx, repository, tag, removal).await?.map(|digest| {
+            Act::new(Action::TagDelete, format!("repositories/{repository}:{tag}"))
+                .details(json!({"digest": digest}))
+        }),
+        ManifestName::Digest(digest) => {
+            let tags = db::tags_on_manifest(tx, repository, digest).await?;
+            let act = Act::new(Action::ManifestDelete, object(repository, digest));
+            let deleted = db::delete_manifest(tx, repository, digest, removal).await?;
+            deleted.then(|| act.details(json!({"tags": tags})))
+        }
+    })
+}
+
+async fn check_tag(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    tag: &Tag,
+    removal: &Removal,
+) -> Result<(), RegistryError> {
     let locks = db::locks_of_tag(tx, repository, tag).await?.unwrap_or_default();
-    Ok(lock::check_delete(locks, &format!("{repository}:{tag}"))?)
+    Ok(check_removal(locks, &format!("{repository}:{tag}"), removal)?)
 }
 
 /// A manifest goes with its tags, so a lock on one of them keeps it; and an index without its images is none, so one on
@@ -143,9 +169,10 @@ async fn check_kept(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: Option<&Digest>,
+    removal: &Removal,
 ) -> Result<(), RegistryError> {
-    match db::kept(tx, repository, digest, KEEPING).await? {
-        Some((name, locks)) => Ok(lock::check_delete(locks, &format!("{repository}{name}"))?),
+    match db::kept(tx, repository, digest, keeping(removal)).await? {
+        Some((name, locks)) => Ok(check_removal(locks, &format!("{repository}{name}"), removal)?),
         None => Ok(()),
     }
 }

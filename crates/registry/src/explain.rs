@@ -44,7 +44,7 @@ impl Registry {
     /// Why a blob or manifest is here and who uses it, as far as `identity` may pull there.
     pub async fn explain(&self, identity: &Identity, digest: &Digest) -> Result<Value, RegistryError> {
         let mut manifests = Vec::new();
-        for (repository, until) in db::manifest_places(self.db(), digest, limit::EXPLAINED).await? {
+        for (repository, until) in self.places(identity, digest).await? {
             if self.sees(identity, (&repository, digest)).await? {
                 manifests.push(self.explain_manifest(identity, (&repository, digest), until).await?);
             }
@@ -55,6 +55,21 @@ impl Registry {
             return Err(Problem::new(ErrorCode::NotFound, message).into());
         }
         Ok(json!({"digest": digest, "manifests": manifests, "blob": blob}))
+    }
+
+    /// Where a manifest is, or was and can be restored, of repositories that the caller may pull from: the first
+    /// [`limit::EXPLAINED`].
+    async fn places(
+        &self,
+        identity: &Identity,
+        digest: &Digest,
+    ) -> Result<Vec<(RepoName, Option<Timestamp>)>, RegistryError> {
+        let (mut places, most) = (Vec::new(), limit::EXPLAINED);
+        for range in self.ranges(identity, "").await? {
+            let left = most - i64::try_from(places.len()).unwrap_or(most);
+            places.extend(db::manifest_places(self.db(), digest, &range, left).await?);
+        }
+        Ok(places)
     }
 
     /// Whether the caller may pull from the repository, and the manifest is neither in quarantine for them nor locked.
@@ -240,8 +255,8 @@ impl Registry {
             Some(Forecast { kind, repository: Some(repository.clone()), digest, bytes: 0, at, why })
         };
         let Some(mut facts) = db::facts(self.db(), &repository, &digest, runs).await? else {
-            let places = db::manifest_places(self.db(), &digest, limit::EXPLAINED).await?;
-            let until = places.into_iter().find(|(place, _)| *place == repository).and_then(|it| it.1);
+            let places = db::manifest_places(self.db(), &digest, &NameRange::one(&repository), 1).await?;
+            let until = places.into_iter().next().and_then(|(_, until)| until);
             return Ok(until.filter(|_| !runs).and_then(|until| forecast("deleted", until, "deleted")));
         };
         if reason == "upgrade" {

@@ -127,8 +127,6 @@ pub const SCRUB_DAYS: i64 = 30;
 pub const DAMAGED_SECONDS: i64 = 24 * 3600;
 /// Prefixes of repositories with rules of what they keep.
 pub const RETENTION_PREFIXES: i64 = 1_000;
-/// Tags of a repository that rules are asked about; with more, no rule applies.
-pub const RETENTION_TAGS: usize = 100_000;
 /// Longest name of a type that a manifest says of itself, in bytes (RFC 6838 section 4.2: 127 for each part).
 pub const TYPE_BYTES: usize = 255;
 /// Tags and references after which a page of manifests ends in ACR's lists.
@@ -137,8 +135,8 @@ pub const ATTRIBUTES_NAMES: usize = 10_000;
 pub const LOOK_AGAIN_SECONDS: u64 = 1;
 /// Manifests that one restoration brings back with the one that was asked for.
 pub const RESTORED_MANIFESTS: usize = 1_000;
-/// Tags that are removed by a rule before the repository's are judged anew.
-pub const EXPIRED_AT_ONCE: usize = 1_000;
+/// Tags that are judged, and removed by a rule, before those behind them are.
+pub const EXPIRED_AT_ONCE: u32 = 1_000;
 /// Patterns of tags in one set of rules.
 pub const PATTERNS: usize = 100;
 /// Longest pattern of tags, in bytes: as long as a tag.

@@ -15,7 +15,8 @@ use crate::{
     cache::Served,
     conditional::Precondition,
     db::{self, StoredManifest},
-    limit, lock,
+    limit,
+    lock::{self, Locks},
     path::ManifestName,
     pauses::Point,
     push::{NamedBlobs, Push, claimed_sizes, describe, named_blobs},
@@ -69,6 +70,8 @@ pub struct ImageRow {
     pub pushed_at: Timestamp,
     /// By whom.
     pub pushed_by: String,
+    /// It is hidden until it is let out of quarantine.
+    pub quarantined: bool,
 }
 
 impl Registry {
@@ -330,10 +333,11 @@ impl Registry {
                 let rows = db::images(self.db(), &range, (&after.0, &after.1), limit::PAGE.into()).await?;
                 more = rows.len() == limit::PAGE as usize;
                 for row in &rows {
-                    let image = image_row(row)?;
+                    let mut image = image_row(row)?;
                     after = (image.repository.to_string(), image.tag.clone());
                     let scope = Scope::repository(&image.repository);
                     if self.access().allows(identity, Permission::Pull, &scope).await? {
+                        image.quarantined &= self.is_quarantined(&image.repository).await?;
                         out.push(image);
                         if out.len() == most {
                             return Ok(out);
@@ -371,10 +375,16 @@ impl Registry {
             return Ok(Vec::new());
         }
         let rows = db::images_of(self.db(), repository, digest, limit::PAGE.into()).await?;
-        rows.iter().map(image_row).collect::<Result<_, _>>().map_err(RegistryError::from)
+        let mut images: Vec<ImageRow> = rows.iter().map(image_row).collect::<Result<_, _>>()?;
+        let is_quarantined = self.is_quarantined(repository).await?;
+        for image in &mut images {
+            image.quarantined &= is_quarantined;
+        }
+        Ok(images)
     }
 }
 
+/// Whether rules have it in quarantine is not known here: only that it was not let out.
 fn image_row(row: &Row) -> Result<ImageRow, DbError> {
     Ok(ImageRow {
         repository: row.parsed(0)?,
@@ -384,6 +394,7 @@ fn image_row(row: &Row) -> Result<ImageRow, DbError> {
         manifest_bytes: row.count(4)?,
         pushed_at: Timestamp::from_micros(row.int(5)?),
         pushed_by: row.text(6)?.to_owned(),
+        quarantined: !Locks::from_bits(row.int(7)?).has_passed(),
     })
 }
 

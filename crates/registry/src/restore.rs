@@ -34,7 +34,7 @@ pub struct Deleted {
     pub deleted_at: Timestamp,
     /// By whom; `system` by collection.
     pub deleted_by: String,
-    /// `request`, `untagged` or `retention`.
+    /// `request`, `untagged`, `retention` or `upstream`.
     pub reason: String,
     /// Until when it can be restored.
     pub restorable_until: Timestamp,
@@ -93,16 +93,37 @@ impl Registry {
         repository: &RepoName,
         reference: Result<Tag, Digest>,
     ) -> Result<Restored, RegistryError> {
+        let name = reference.map_or_else(ManifestName::Digest, ManifestName::Tag);
+        self.bring_back(identity, repository, (name, None)).await
+    }
+
+    /// [`Registry::restore`] of a tag that was deleted more than once: as it was when it pointed at `digest`.
+    pub async fn restore_tag_of(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        (tag, digest): (Tag, Digest),
+    ) -> Result<Restored, RegistryError> {
+        self.bring_back(identity, repository, (ManifestName::Tag(tag), Some(digest))).await
+    }
+
+    async fn bring_back(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        (name, pointed_at): (ManifestName, Option<Digest>),
+    ) -> Result<Restored, RegistryError> {
         self.require(identity, Permission::Delete, repository).await?;
         self.require(identity, Permission::Push, repository).await?;
-        let name = reference.map_or_else(ManifestName::Digest, ManifestName::Tag);
-        let context = (repository.clone(), name, self.inner.clock.now());
-        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, name, now), tx| {
+        let context = (repository.clone(), name, pointed_at, self.inner.clock.now());
+        seaworthy_ledger::write(self.db(), &identity.actor, context, |context, tx| {
+            let (repository, name, pointed_at, now) = context;
             Box::pin(async move {
                 db::hold_rules(tx).await?;
                 blob::check_writable(tx, repository).await?;
                 let (restored, action) = match name {
                     ManifestName::Tag(tag) => {
+                        let tag = (tag, pointed_at.as_ref());
                         (tag_back(tx, repository, tag, *now).await?, Action::TagRestore)
                     }
                     ManifestName::Digest(digest) => {
@@ -134,10 +155,11 @@ impl Registry {
 async fn tag_back(
     tx: &mut Tx<'_>,
     repository: &RepoName,
-    tag: &Tag,
+    (tag, pointed_at): (&Tag, Option<&Digest>),
     now: Timestamp,
 ) -> Result<Option<(Restored, Vec<Act>)>, RegistryError> {
-    let Some(digest) = db::deleted_tag(tx, repository, tag, now).await? else { return Ok(None) };
+    let found = db::deleted_tag(tx, repository, (tag, pointed_at), now).await?;
+    let Some(digest) = found else { return Ok(None) };
     if let Some(other) = db::target_of(tx, repository, tag).await? {
         let message = format!("`{repository}:{tag}` points at {other} now");
         let hint = "delete the tag first, or restore the manifest by its digest";

@@ -1,7 +1,5 @@
 //! Which tags a repository keeps: pure.
 
-use std::collections::BTreeSet;
-
 use seaworthy_model::{ErrorCode, Problem, Timestamp};
 use seaworthy_oci::{Algorithm, Digest, RepoName};
 use serde::{Deserialize, Serialize};
@@ -116,9 +114,37 @@ pub(crate) struct Ruling {
     pub(crate) rule: String,
 }
 
-/// Decides about all tags of a repository, in their order.
-pub(crate) fn decide(rules: &RetentionRules, tags: &[TagFacts], now: Timestamp) -> Vec<Ruling> {
-    let last = newest(tags, rules.keep_last.unwrap_or(0));
+/// When a tag was set, and its name: of two that were set at the same time one is later.
+pub(crate) type Place = (Timestamp, String);
+
+/// Which tags of a repository were set last, as `keep_last` counts: those that were set when these were, or later.
+/// Those that are named after a manifest take no place from others, and have one only among all: where nothing but
+/// signatures is, they are what is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Newest {
+    /// The last one of all that counts; `None`: none does.
+    pub(crate) all: Option<Place>,
+    /// The last one of those that are not named after a manifest.
+    pub(crate) own: Option<Place>,
+}
+
+impl Newest {
+    fn has(&self, tag: &TagFacts) -> bool {
+        let is_in = |last: &Option<Place>| {
+            let of = |(at, name): &Place| (*at, name.as_str()) <= (tag.set_at, tag.name.as_str());
+            last.as_ref().is_some_and(of)
+        };
+        !tag.has_subject && (is_in(&self.all) || is_in(&self.own) && !names_another(&tag.name, &tag.digest))
+    }
+}
+
+/// Decides about tags of a repository, in their order.
+pub(crate) fn decide(
+    rules: &RetentionRules,
+    newest: &Newest,
+    tags: &[TagFacts],
+    now: Timestamp,
+) -> Vec<Ruling> {
     let decide = |tag: &TagFacts| {
         let keeps = |rule: String| Ruling { keeps: true, rule };
         match tag.exception {
@@ -132,7 +158,7 @@ pub(crate) fn decide(rules: &RetentionRules, tags: &[TagFacts], now: Timestamp) 
             return keeps(format!("keep_tags: {pattern}"));
         }
         if let Some(number) = rules.keep_last
-            && last.contains(tag.name.as_str())
+            && newest.has(tag)
         {
             return keeps(format!("keep_last: {number}"));
         }
@@ -156,16 +182,6 @@ fn is_within(at: Timestamp, days: u32, now: Timestamp) -> bool {
     at.plus_seconds(i64::from(days) * DAY_SECONDS) > now
 }
 
-/// The names of the tags that were set last. Those that are named after a manifest take no place from others, and
-/// have one only among all: where nothing but signatures is, they are what is kept.
-fn newest(tags: &[TagFacts], most: u32) -> BTreeSet<&str> {
-    let mut order: Vec<&TagFacts> = tags.iter().filter(|tag| !tag.has_subject).collect();
-    order.sort_unstable_by(|a, b| (b.set_at, &b.name).cmp(&(a.set_at, &a.name)));
-    let all = order.iter().take(most as usize);
-    let own = order.iter().filter(|tag| !names_another(&tag.name, &tag.digest)).take(most as usize);
-    all.chain(own).map(|tag| tag.name.as_str()).collect()
-}
-
 /// True when a tag is named after a manifest that it does not point at, as a signature or a list of referrers is.
 /// Some call an image itself `sha256-<hex>`.
 pub(crate) fn names_another(tag: &str, digest: &Digest) -> bool {
@@ -185,11 +201,35 @@ fn named_subject(tag: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use seaworthy_oci::Hasher;
+    use seaworthy_model::Timestamp;
+    use seaworthy_oci::{Algorithm, Digest, Hasher};
 
-    use super::*;
+    use super::{
+        Exception, Newest, RetentionRules, Ruling, TagFacts, named_subject, names_another, rules_of,
+    };
+    use crate::{Untagged, fate::DAY_SECONDS, limit};
 
     const NOW: Timestamp = Timestamp::from_seconds(1_000_000_000);
+
+    impl Newest {
+        /// Of all tags of a repository, as its database says it.
+        pub(crate) fn of(tags: &[TagFacts], most: u32) -> Self {
+            let mut order: Vec<&TagFacts> = tags.iter().filter(|tag| !tag.has_subject).collect();
+            order.sort_unstable_by(|a, b| (b.set_at, &b.name).cmp(&(a.set_at, &a.name)));
+            let last = |order: &[&TagFacts]| {
+                let tag = order.get((most as usize).checked_sub(1)?);
+                let everything = (Timestamp::from_micros(i64::MIN), String::new());
+                Some(tag.map_or(everything, |tag| (tag.set_at, tag.name.clone())))
+            };
+            let all = last(&order);
+            order.retain(|tag| !names_another(&tag.name, &tag.digest));
+            Self { all, own: last(&order) }
+        }
+    }
+
+    fn decide(rules: &RetentionRules, tags: &[TagFacts], now: Timestamp) -> Vec<Ruling> {
+        super::decide(rules, &Newest::of(tags, rules.keep_last.unwrap_or(0)), tags, now)
+    }
 
     fn tag(name: &str, days_ago: i64) -> TagFacts {
         TagFacts {

@@ -89,9 +89,15 @@ async fn a_real_registry_is_pulled_through(test: TestDb) {
         json!({"prefix": "mirror", "upstream": format!("http://{address}"), "networks": ["127.0.0.0/8"], "remote_prefix": "dev"}),
     )
     .expect("a cache");
-    world.registry.set_cache(&Identity::operator(0), &new).await.expect("a cache");
+    let operator = Identity::operator(0);
+    world.registry.set_cache(&operator, &new).await.expect("a cache");
     let got = client.get("/v2/mirror/app/manifests/all").await;
     assert_eq!((got.status, got.text()), (StatusCode::OK, index.to_string()));
+    // Who looks through repositories is told where nobody pushes.
+    let (shown, _) = world.registry.repositories_shown(&operator, "", "", 9).await.expect("a page");
+    let caches = shown.iter().map(|it| (it.repository.as_str(), it.cache.as_ref().map(ToString::to_string)));
+    let caches: Vec<_> = caches.collect();
+    assert_eq!(caches, [("dev/app", None), ("mirror/app", Some("mirror".to_owned()))]);
     let got = client.get(&format!("/v2/mirror/app/manifests/{one}")).await;
     assert_eq!((got.status, got.text()), (StatusCode::OK, manifest));
     // So are its lists: all tags, and what refers to an image that was signed there.

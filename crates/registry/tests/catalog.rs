@@ -1,7 +1,7 @@
 //! Repositories, tags and referrers as people look through them, on both databases.
 
 use http::StatusCode;
-use seaworthy_access::Identity;
+use seaworthy_access::{DockerScope, Identity};
 use seaworthy_model::Actor;
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_registry::{ReferrersShown, RepositoryRules, RepositoryShown, RetentionRules, limit};
@@ -129,12 +129,11 @@ async fn pages_are_complete_and_in_order(test: TestDb) {
     let (rest, next) = page(&world, &operator, ("many/", &next.expect("more"), u32::MAX)).await;
     assert_eq!((rest.len(), next), (1, None));
 
+    let before = all(&world, &operator, "a", 3).await;
     let hidden = r#"{"listEnabled":false}"#.to_owned();
     assert_eq!(client.send("PATCH", "/acr/v1/ab", &[], hidden).await.status, StatusCode::OK);
-    assert!(
-        !all(&world, &operator, "a", 3).await.contains(&"ab".to_owned()),
-        "what is not listed is not here"
-    );
+    assert!(!client.get("/v2/_catalog").await.text().contains(r#""ab""#), "clients do not see it");
+    assert_eq!(all(&world, &operator, "a", 3).await, before, "no lock hides it from who looks through all");
 }
 
 async fn nobody_sees_what_they_may_not_pull(test: TestDb) {
@@ -186,6 +185,19 @@ async fn nobody_sees_what_they_may_not_pull(test: TestDb) {
             assert_eq!(reading(names, "SELECT path FROM registry_repositories"), most, "{prefix}");
         }
     }
+    // Of all that an owner may see, a token for one repository looks there alone.
+    let owner = world.identity("owner", "Owner", "/repositories").await;
+    let asked = DockerScope::parse_all(std::iter::once("repository:team:pull"));
+    let token = world.access.issue_token(&owner, &asked).await.expect("token").token;
+    let bearer = world.access.authenticate_token(token.expose(), None).await.expect("valid");
+    let listed = queries::of(async {
+        let rows = world.registry.images(&bearer, "", ("", ""), 100).await.expect("images");
+        assert_eq!(rows.iter().map(|row| row.repository.as_str()).collect::<Vec<_>>(), ["team"]);
+    });
+    assert_eq!(reading(listed.await, "FROM registry_tags"), 1);
+    assert_eq!(reading(queries::of(deleted(&bearer)).await, "FROM registry_deleted"), 1);
+    let names = queries::of(async { assert_eq!(all(&world, &bearer, "", 10).await, ["team"]) });
+    assert_eq!(reading(names.await, "SELECT path FROM registry_repositories"), 1);
     let (_, next) = page(&world, &puller, ("", "", 3)).await;
     assert_eq!(next, None, "nothing follows that they may see");
 
@@ -300,8 +312,10 @@ async fn tags_come_in_pages(test: TestDb) {
     let rules: RepositoryRules =
         serde_json::from_value(json!({"prefix": "prod", "immutable": ["v*"]})).expect("rules");
     world.registry.set_rules(&operator, rules).await.expect("set");
-    let expected = ["Z", "held", "latest", "v1", "v10", "v2"];
-    for most in [1, 4, 6, 7] {
+    let expected = ["Z", "held", "hidden", "latest", "v1", "v10", "v2"];
+    let listed = client.get("/v2/prod/web/tags/list").await.text();
+    assert!(!listed.contains("hidden"), "only clients do not see it: {listed}");
+    for most in [1, 4, 7, 8] {
         let (mut names, mut after) = (Vec::new(), String::new());
         loop {
             let (rows, next) =
@@ -323,6 +337,27 @@ async fn tags_come_in_pages(test: TestDb) {
         }
         assert_eq!(names, expected, "{most} at once");
     }
+    // What is hidden until it is let out is said to be.
+    let quarantined = async || {
+        let tags = world.registry.tags_shown(&operator, &repository, ("", 9)).await.expect("tags").0;
+        let images = world.registry.images(&operator, "prod/web", ("", ""), 99).await.expect("images");
+        let of = world.registry.images_of(&operator, &repository, &digest).await.expect("images");
+        assert!(of.iter().all(|row| row.quarantined == tags[0].quarantined), "{of:?}");
+        let tags: Vec<bool> = tags.iter().map(|row| row.quarantined).collect();
+        let (own, others): (Vec<_>, Vec<_>) = images.iter().partition(|row| row.repository == repository);
+        assert_eq!(own.iter().map(|row| row.quarantined).collect::<Vec<_>>(), tags);
+        assert!(others.len() == 1 && !others[0].quarantined, "{others:?}");
+        tags
+    };
+    assert_eq!(quarantined().await, [false; 7]);
+    let rules = json!({"prefix": "prod/web", "quarantine": true});
+    let rules: RepositoryRules = serde_json::from_value(rules).expect("rules");
+    world.registry.set_rules(&operator, rules).await.expect("set");
+    assert_eq!(quarantined().await, [true; 7]);
+    let passed = json!({"quarantineState": "Passed"}).to_string();
+    let path = format!("/acr/v1/prod/web/_manifests/{digest}");
+    assert_eq!(client.send("PATCH", &path, &[], passed).await.status, StatusCode::OK);
+    assert_eq!(quarantined().await, [false; 7]);
     let closed = r#"{"readEnabled":false}"#.to_owned();
     assert_eq!(client.send("PATCH", "/acr/v1/prod/web", &[], closed).await.status, StatusCode::OK);
     assert!(world.registry.tags_shown(&operator, &repository, ("", 1)).await.is_err(), "reading is locked");

@@ -11,7 +11,7 @@ use seaworthy_testkit::{TestDb, db_tests};
 use crate::client::{Answer, Client, IMAGE, INDEX, ROOMS, World, artifact};
 
 db_tests!(super::ROOMS; lock_set_during_push, a_lock_that_is_told_holds, deletions_do_not_wait_for_one_another, writes_are_locked, either_lock_keeps_from_deletion,
-    a_locked_index_keeps_its_images, reads_are_locked, what_is_not_listed_is_hidden, locks_are_recorded_and_need_their_right,
+    a_locked_index_keeps_its_images, reads_are_locked, a_lock_against_reading_stays, what_is_not_listed_is_hidden, locks_are_recorded_and_need_their_right,
     attributes_are_bounded);
 
 const LOCKED: (StatusCode, &str) = (StatusCode::METHOD_NOT_ALLOWED, "DENIED");
@@ -284,6 +284,34 @@ async fn reads_are_locked(test: TestDb) {
         lock(&client, locked, r#"{"readEnabled":true}"#).await;
         assert_eq!(client.get(&by_tag).await.status, StatusCode::OK);
     }
+}
+
+/// Nothing can be restored here, and what was deleted would be pushed without its lock.
+async fn a_lock_against_reading_stays(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (digest, manifest) = client.put_image("a:1", &[b"one"]).await;
+    let (by_tag, by_digest) = ("/v2/a/manifests/1".to_owned(), format!("/v2/a/manifests/{digest}"));
+    let delete = async |path: &str| client.send("DELETE", path, &[], "").await;
+    let [shut, open] = [r#"{"readEnabled":false}"#, r#"{"readEnabled":true}"#];
+    lock(&client, "a/_tags/1", shut).await;
+    for path in [&by_tag, "/acr/v1/a/_tags/1", &by_digest, "/acr/v1/a"] {
+        is(&delete(path).await, LOCKED, path);
+    }
+    assert_eq!(client.put_manifest("a", "1", &manifest).await.status, StatusCode::CREATED);
+    is(&client.get(&by_tag).await, LOCKED, "as before");
+    lock(&client, "a/_tags/1", open).await;
+    let manifests = format!("a/_manifests/{digest}");
+    lock(&client, &manifests, shut).await;
+    for path in [&by_digest, "/acr/v1/a"] {
+        is(&delete(path).await, LOCKED, path);
+    }
+    // The tag's lock is another.
+    assert_eq!(delete(&by_tag).await.status, StatusCode::ACCEPTED);
+    assert_eq!(client.put_manifest("a", "1", &manifest).await.status, StatusCode::CREATED);
+    is(&client.get(&by_tag).await, LOCKED, "as before");
+    lock(&client, &manifests, open).await;
+    assert_eq!(delete(&by_digest).await.status, StatusCode::ACCEPTED);
 }
 
 async fn what_is_not_listed_is_hidden(test: TestDb) {

@@ -119,9 +119,13 @@ fn captures<'t>(key: &str, text: &'t str) -> Option<Vec<&'t str>> {
     (!found.is_empty() || rest.is_empty()).then_some(found)
 }
 
-/// Puts the arguments in. A name in backticks stays as it is; other words are said in Japanese.
+/// Puts the arguments in. What stands in backticks stays as it is; other words are said in Japanese.
 fn fill(key: &str, japanese: &str, arguments: &[&str], causes: usize) -> String {
-    let quoted: Vec<bool> = key.split("{}").map(|before| before.ends_with('`')).collect();
+    let opens = |is_open: &mut bool, before: &str| {
+        *is_open ^= before.matches('`').count() % 2 == 1;
+        Some(*is_open)
+    };
+    let quoted: Vec<bool> = key.split("{}").scan(false, opens).collect();
     let mut out = japanese.to_owned();
     // From the last, so that an argument that contains `{0}` is not filled again.
     for (at, argument) in arguments.iter().enumerate().rev() {
@@ -149,6 +153,16 @@ mod tests {
             ("image `prod/web:9` is not known", "イメージ `prod/web:9` は登録されていません"),
             ("principal `role` does not exist", "プリンシパル `role` は存在しません"),
             ("no such thing: x", "見つかりません: no such thing: x"),
+            (
+                "the quota of `tags` is exceeded: 5 of 5 tags are used, and 1 more do not fit",
+                "`tags` のクォータを超えます。タグ数の上限 5 のうち 5 を使用中で、さらに 1 は入りません",
+            ),
+            ("scope map `m-tk` does not exist", "スコープマップ `m-tk` は存在しません"),
+            ("built-in scope map `m` exists already", "組み込みのスコープマップ `m` は既に存在します"),
+            (
+                "delete what is not needed, or run `seaworthy registry rules set a --quota-tags N`",
+                "不要なものを削除するか、`seaworthy registry rules set a --quota-tags N` を実行してください",
+            ),
             (
                 "failed to reach clearance rows: no such thing",
                 "使用可否判定の行を読み書きできません: no such thing",
@@ -266,6 +280,26 @@ mod tests {
         }
         assert!(seen > 120, "only {seen} texts found: the search is broken");
         assert!(missing.is_empty(), "say these in japanese_texts.rs: {missing:#?}");
+    }
+
+    /// What errors put before a name.
+    #[test]
+    fn every_kind_has_a_japanese_word() {
+        let mut seen = BTreeSet::new();
+        for name in ["access", "clearance"] {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name).join("src");
+            sources(&root, &mut |text| {
+                let kinds = text.split("kind: \"").skip(1).filter_map(|rest| rest.split('"').next());
+                seen.extend(kinds.map(str::to_owned));
+            });
+        }
+        // Of quotas.
+        seen.extend(["bytes", "tags", "repositories"].map(str::to_owned));
+        // What tokens are about (distribution spec), and errors are not.
+        seen.remove("registry");
+        assert!(seen.contains("built-in scope map"), "the search is broken: {seen:?}");
+        let missing: Vec<_> = seen.iter().filter(|kind| translate(kind, 1).is_none()).collect();
+        assert!(missing.is_empty(), "say these in japanese_registry.rs: {missing:?}");
     }
 
     fn sources(folder: &Path, visit: &mut impl FnMut(&str)) {

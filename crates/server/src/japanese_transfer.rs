@@ -145,6 +145,17 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "ask for one with the scope of the challenge",
         "チャレンジに示されたスコープのトークンを取得してください",
     ),
+    ("push it again", "もう一度プッシュしてください"),
+    (
+        "it was stored by an earlier version: delete it",
+        "以前のバージョンが保存したものです。削除してください",
+    ),
+    ("choose another one", "別のものを指定してください"),
+    ("the blobs cannot be used", "BLOBを使用できません"),
+    (
+        "`data`, `shared` and `database` name one installation: see docs/guide/keeping.md",
+        "`data`、`shared`、`database` は同じ 1 つの環境のものを指定してください。docs/guide/keeping.md を参照してください",
+    ),
     (
         "sign in, or wait as long as `Retry-After` says; `anonymous_requests_per_minute` in `seaworthy.toml` is the limit",
         "サインインするか、`Retry-After` の時間だけ待ってください。上限は `seaworthy.toml` の `anonymous_requests_per_minute` です",

@@ -38,6 +38,13 @@ enum Asker {
     Form(IpAddr),
 }
 
+/// How a request came.
+#[derive(Clone, Copy)]
+enum Way {
+    Form,
+    Other,
+}
+
 /// What was wrong with the credentials of a request, on their way past the rate.
 #[derive(Clone)]
 pub(crate) struct Rejected(pub(crate) Problem);
@@ -159,12 +166,9 @@ pub(crate) async fn limited(
     }
     let bears = [header::AUTHORIZATION, header::COOKIE].iter().any(|it| request.headers().contains_key(it));
     let is_form = request.method() == Method::POST && path.starts_with("/oauth2/") && !bears;
+    let way = if is_form { Way::Form } else { Way::Other };
     let address = network(caller.address.ip());
-    let asker = match identity.principal() {
-        Some(principal) => Asker::Principal(principal),
-        None if is_form => Asker::Form(address),
-        None => Asker::Address(address),
-    };
+    let asker = asker(&identity, address, way);
     // Not what guesses in a form, nor who sends a body to be read.
     let is_question = [Method::GET, Method::HEAD].contains(request.method())
         && ["/v2", "/acr/v1"].iter().any(|it| path.starts_with(it))
@@ -190,6 +194,15 @@ pub(crate) async fn limited(
             seaworthy_registry::drain(request).await;
             answer
         }
+    }
+}
+
+/// Who is counted. The token that everybody gets says nothing of who bears it.
+fn asker(identity: &Identity, address: IpAddr, way: Way) -> Asker {
+    match (identity.principal(), way) {
+        (Some(principal), _) if !identity.is_nobody() => Asker::Principal(principal),
+        (_, Way::Form) => Asker::Form(address),
+        (_, Way::Other) => Asker::Address(address),
     }
 }
 
@@ -220,7 +233,14 @@ fn refused(path: &str, asker: Asker, wait: Duration) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use seaworthy_access::PrincipalKind;
+    use seaworthy_model::Actor;
+    use seaworthy_testkit::{TestDb, db_tests};
+
     use super::*;
+
+    db_tests!(&[seaworthy_seal::SCHEMA, seaworthy_ledger::SCHEMA, seaworthy_access::SCHEMA];
+        nobody_uses_up_what_others_have);
 
     fn address(text: &str) -> Asker {
         Asker::Address(network(text.parse().expect("an address")))
@@ -261,6 +281,29 @@ mod tests {
         assert_eq!(slow.take(principal), Err(Duration::from_secs(60)));
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(taken(&slow, principal), 1);
+    }
+
+    /// The token that everybody gets is one principal's, and its bearers are many.
+    async fn nobody_uses_up_what_others_have(test: TestDb) {
+        let seal = Arc::new(seaworthy_seal::Seal::open(test.path()).expect("seal"));
+        let access =
+            seaworthy_access::Access::open(test.db.clone(), &seal, "localhost").await.expect("access");
+        let (system, kind) = (Actor::system(), PrincipalKind::ServicePrincipal);
+        for name in ["anonymous", "ci"] {
+            access.create_principal(&system, name.parse().expect("a name"), kind).await.expect("created");
+        }
+        let token = access.issue_token(&Identity::anonymous(None), &[]).await.expect("a token").token;
+        let bearer = access.authenticate_token(token.expose(), None).await.expect("valid");
+        let rates = Rates::new(6, 6);
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|it| it.parse().expect("an address"));
+        assert_eq!(taken(&rates, asker(&bearer, one, Way::Other)), 1);
+        assert_eq!(taken(&rates, asker(&Identity::anonymous(None), one, Way::Other)), 0, "the same");
+        assert_eq!(taken(&rates, asker(&bearer, other, Way::Other)), 1, "each its own");
+        let ci = access.principal("ci").await.expect("there");
+        let secret = access.add_secret(&system, &ci, "x").await.expect("a secret").secret;
+        let ci = access.authenticate_secret("ci", secret.expose(), None).await.expect("believed");
+        assert_eq!(taken(&rates, asker(&ci, one, Way::Other)), 1);
+        assert_eq!(taken(&rates, asker(&ci, other, Way::Other)), 0, "wherever it is");
     }
 
     #[test]

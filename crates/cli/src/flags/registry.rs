@@ -97,9 +97,10 @@ Example: seaworthy image release prod/web@sha256:9c1e… --details 'scanned by h
     /// Bring a deleted tag back with its manifest, or a deleted manifest with its tags
     #[command(after_help = "Examples:
   seaworthy image restore prod/web:1
+  seaworthy image restore prod/web:1@sha256:9c1e…
   seaworthy image restore prod/web@sha256:9c1e…")]
     Restore {
-        /// REPOSITORY:TAG or REPOSITORY@DIGEST
+        /// REPOSITORY:TAG, REPOSITORY:TAG@DIGEST or REPOSITORY@DIGEST
         reference: String,
     },
     /// Why a blob or manifest is still here, and who uses it

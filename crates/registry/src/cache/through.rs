@@ -13,7 +13,8 @@ use serde_json::json;
 use super::{Cache, Said, Served, flight::Part};
 use crate::{
     Registry, RegistryError, SparseIndexes,
-    db::{self, Removal, StoredManifest},
+    db::{self, Reason, Removal, StoredManifest},
+    deletion::check_removal,
     limit,
     lock::{self, Ability},
     path::ManifestName,
@@ -345,7 +346,7 @@ impl Errand {
         }
         let at = self.registry.inner.clock.now();
         let until = self.registry.inner.config.collection.until(at);
-        let removal = Removal { by: self.actor.name.clone(), reason: "upstream", at, until };
+        let removal = Removal { by: self.actor.name.clone(), reason: Reason::Upstream, at, until };
         let context = (self.repository.clone(), tag.clone(), removal, self.cache.upstream.host().to_owned());
         seaworthy_ledger::write(
             self.registry.db(),
@@ -353,13 +354,15 @@ impl Errand {
             context,
             |(repository, tag, removal, host), tx| {
                 Box::pin(async move {
-                    if is_kept(tx, repository, tag).await? {
+                    if is_kept(tx, repository, tag, removal).await? {
                         return Ok((false, vec![]));
                     }
-                    let is_gone = db::delete_tag(tx, repository, tag, removal).await?;
-                    let act = Act::new(Action::TagDelete, format!("repositories/{repository}:{tag}"))
-                        .details(json!({"gone_from": host}));
-                    Ok::<_, RegistryError>((true, if is_gone { vec![act] } else { vec![] }))
+                    let gone = db::delete_tag(tx, repository, tag, removal).await?;
+                    let act = gone.map(|digest| {
+                        Act::new(Action::TagDelete, format!("repositories/{repository}:{tag}"))
+                            .details(json!({"digest": digest, "gone_from": host}))
+                    });
+                    Ok::<_, RegistryError>((true, act.into_iter().collect()))
                 })
             },
         )
@@ -368,13 +371,18 @@ impl Errand {
 }
 
 /// True when a lock or a rule keeps a tag from deletion.
-async fn is_kept(tx: &mut Tx<'_>, repository: &RepoName, tag: &Tag) -> Result<bool, RegistryError> {
+async fn is_kept(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    tag: &Tag,
+    removal: &Removal,
+) -> Result<bool, RegistryError> {
     db::hold_rules(tx).await?;
     let (of_repository, of_tag) = (
         db::held_alone(tx, repository).await?.unwrap_or_default(),
         db::locks_of_tag(tx, repository, tag).await?.unwrap_or_default(),
     );
-    if lock::check_delete(of_tag, "").is_err() || lock::check_delete(of_repository, "").is_err() {
+    if check_removal(of_tag, "", removal).is_err() || lock::check_delete(of_repository, "").is_err() {
         return Ok(true);
     }
     match rules::check_deletion(tx, repository, Some(&ManifestName::Tag(tag.clone()))).await {

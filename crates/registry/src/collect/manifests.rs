@@ -132,11 +132,11 @@ impl Look {
             Fate::Goes => {
                 let until = self.collection.until(now);
                 let by = Actor::system().name;
-                let removal = Removal { by, reason: db::COLLECTED, at: now, until };
+                let removal = Removal { by, reason: db::Reason::Untagged, at: now, until };
                 db::settle(tx, &self.review).await?;
                 db::delete_manifest(tx, repository, digest, &removal).await?;
                 let act = Act::new(Action::ManifestCollect, object(repository, digest))
-                    .details(json!({"reason": removal.reason, "restorable_until": until.to_string()}));
+                    .details(json!({"reason": removal.reason.word(), "restorable_until": until.to_string()}));
                 return Ok(vec![act]);
             }
         }

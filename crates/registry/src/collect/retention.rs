@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use crate::{
     Registry, RegistryError, RepositoryRules, RetentionRules, Untagged,
-    db::{self, Removal, Review},
+    db::{self, Reason, Removal, Review},
     limit,
     path::ManifestName,
     pauses::Point,
-    retention::{self, Exception, Ruling, TagFacts},
+    retention::{self, Exception, Newest, Ruling, TagFacts},
     rules,
 };
 
@@ -123,14 +123,16 @@ impl Registry {
             Some(rules) => rules,
             None => self.rules_of(repository).await?.unwrap_or_default(),
         };
-        let judged = self.judge_tags(repository, &rules).await?;
-        let page = judged.into_iter().filter(|(tag, _)| tag.name.as_str() > after);
+        let newest = self.newest(repository, &rules).await?;
+        let judge = (&rules, &newest);
         let mut shown = Vec::new();
-        for (mut tag, mut ruling) in page.take(most.min(limit::PAGE) as usize) {
+        let most = most.min(limit::PAGE);
+        for (mut tag, mut ruling) in self.judge_tags(repository, judge, (after, most)).await? {
             if !ruling.keeps && !db::runners(self.db(), repository, &tag.digest, 1).await?.is_empty() {
                 tag.exception = Some(Exception::Runs);
                 let alone = std::slice::from_ref(&tag);
-                ruling = retention::decide(&rules, alone, self.inner.clock.now()).pop().unwrap_or(ruling);
+                let now = self.inner.clock.now();
+                ruling = retention::decide(&rules, &newest, alone, now).pop().unwrap_or(ruling);
             }
             shown.push(Preview {
                 tag: tag.name,
@@ -160,29 +162,21 @@ impl Registry {
         Ok(self.rules_of(repository).await?.map_or(configured, |rules| rules.untagged(configured)))
     }
 
-    /// All tags of a repository, and what the rules say of them. What runs is asked of those that would go: no other's
-    /// lot depends on it.
+    /// The one thing about which all tags of a repository are asked.
+    async fn newest(&self, repository: &RepoName, rules: &RetentionRules) -> Result<Newest, RegistryError> {
+        Ok(db::newest(self.db(), repository, rules.keep_last.unwrap_or(0)).await?)
+    }
+
+    /// Tags of a repository after `after`, `most` of them, and what the rules say of each. What runs is asked of those
+    /// that would go: no other's lot depends on it.
     async fn judge_tags(
         &self,
         repository: &RepoName,
-        rules: &RetentionRules,
+        (rules, newest): (&RetentionRules, &Newest),
+        (after, most): (&str, u32),
     ) -> Result<Vec<(TagFacts, Ruling)>, RegistryError> {
         self.flush_pulls().await?;
-        let mut tags: Vec<TagFacts> = Vec::new();
-        loop {
-            let after = tags.last().map(|tag| tag.name.clone()).unwrap_or_default();
-            let page = db::tags_to_judge(self.db(), repository, &after, limit::PAGE.into()).await?;
-            let is_last = page.len() < limit::PAGE as usize;
-            tags.extend(page);
-            if tags.len() > limit::RETENTION_TAGS {
-                let message =
-                    format!("`{repository}` has more than {} tags: no rules apply", limit::RETENTION_TAGS);
-                return Err(Problem::new(ErrorCode::TooLarge, message).into());
-            }
-            if is_last {
-                break;
-            }
-        }
+        let mut tags = db::tags_to_judge(self.db(), repository, after, most.into()).await?;
         let writing = self.inner.rules.rules().await?;
         for tag in tags.iter_mut().filter(|tag| tag.exception.is_none()) {
             let name = tag.name.parse::<Tag>().ok();
@@ -193,7 +187,7 @@ impl Registry {
                 tag.exception = Some(Exception::Immutable);
             }
         }
-        let rulings = retention::decide(rules, &tags, self.inner.clock.now());
+        let rulings = retention::decide(rules, newest, &tags, self.inner.clock.now());
         Ok(tags.into_iter().zip(rulings).collect())
     }
 
@@ -224,22 +218,26 @@ impl Registry {
         .await
     }
 
-    /// Removes what rules do not keep, as long as they are the repository's. It takes a while where that is much, so
-    /// what the others are by then is judged anew again and again.
+    /// Removes what rules do not keep, as long as they are the repository's.
     async fn expire_by(&self, repository: &RepoName, rules: &RetentionRules) -> Result<(), RegistryError> {
-        let mut after = String::new();
+        let (mut after, most) = (String::new(), limit::EXPIRED_AT_ONCE);
+        let mut newest = self.newest(repository, rules).await?;
         loop {
-            let judged = self.judge_tags(repository, rules).await?;
+            let mut judged = self.judge_tags(repository, (rules, &newest), (&after, most)).await?;
+            let Some((last, _)) = judged.last() else { return Ok(()) };
+            let next = last.name.clone();
+            // It takes a while: others that were set last may be gone by now, so that these are.
+            if !after.is_empty() && judged.iter().any(|(_, ruling)| !ruling.keeps) {
+                newest = self.newest(repository, rules).await?;
+                judged = self.judge_tags(repository, (rules, &newest), (&after, most)).await?;
+            }
             self.pause(Point::Judged).await;
-            let goes = |(tag, ruling): &(TagFacts, Ruling)| !ruling.keeps && tag.name > after;
-            let some: Vec<_> = judged.into_iter().filter(goes).take(limit::EXPIRED_AT_ONCE).collect();
-            let Some((last, _)) = some.last() else { return Ok(()) };
-            after.clone_from(&last.name);
-            for (tag, ruling) in some {
-                if !self.expire(repository, (tag, ruling), rules).await? {
+            for (tag, ruling) in judged {
+                if !ruling.keeps && !self.expire(repository, (tag, ruling), rules).await? {
                     return Ok(());
                 }
             }
+            after = next;
         }
     }
 
@@ -255,7 +253,7 @@ impl Registry {
         let Ok(name) = judged.name.parse::<Tag>() else { return Ok(true) };
         let at = self.inner.clock.now();
         let until = self.inner.config.collection.until(at);
-        let removal = Removal { by: Actor::system().name, reason: "retention", at, until };
+        let removal = Removal { by: Actor::system().name, reason: Reason::Retention, at, until };
         let context = (repository.clone(), name, judged, ruling, removal, rules.clone());
         seaworthy_ledger::write(self.db(), &Actor::system(), context, |context, tx| {
             Box::pin(async move {
@@ -286,8 +284,9 @@ impl Registry {
     }
 }
 
+/// As rules of repositories are called.
 fn object(prefix: &str) -> String {
-    format!("repositories/{prefix}")
+    format!("repositories/{}", if prefix.is_empty() { "*" } else { prefix })
 }
 
 /// Rules are about the repositories below a prefix, so they need rights there.

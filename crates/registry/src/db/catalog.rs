@@ -4,7 +4,11 @@ use seaworthy_model::Timestamp;
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{Db, DbError, args};
 
-use crate::{NameRange, catalog::TagShown, lock::Ability};
+use crate::{
+    NameRange,
+    catalog::TagShown,
+    lock::{Ability, Locks},
+};
 
 /// What a repository holds.
 pub(crate) struct Held {
@@ -16,7 +20,7 @@ pub(crate) struct Held {
     pub(crate) complete: bool,
 }
 
-/// Names in a range and after `after`, in order, of repositories that are listed.
+/// Names of repositories in a range and after `after`, in order. No lock hides one here.
 pub(crate) async fn repository_names(
     db: &Db,
     range: &NameRange,
@@ -29,9 +33,8 @@ pub(crate) async fn repository_names(
     let rows = db
         .fetch_all(
             "SELECT path FROM registry_repositories
-             WHERE path >= $1 AND path < $2 AND path > $3 AND (COALESCE(locks, 0) & $4) = 0
-             ORDER BY path LIMIT $5",
-            args![range.first.as_str(), range.end.as_str(), after, Ability::List.bit(), most],
+             WHERE path >= $1 AND path < $2 AND path > $3 ORDER BY path LIMIT $4",
+            args![range.first.as_str(), range.end.as_str(), after, most],
         )
         .await?;
     rows.iter().map(|row| row.parsed(0)).collect()
@@ -66,7 +69,8 @@ pub(crate) async fn held(db: &Db, repository: &RepoName, most: i64) -> Result<He
     })
 }
 
-/// Tags that are listed, in name order after `after`. Whether a rule freezes them is not known here.
+/// Tags in name order after `after`; no lock hides one. What rules say is not known here: whether one never moves, and
+/// whether what was not let out of quarantine is in it.
 pub(crate) async fn tags_to_show(
     db: &Db,
     repository: &RepoName,
@@ -76,14 +80,13 @@ pub(crate) async fn tags_to_show(
     let rows = db
         .fetch_all(
             "SELECT t.name, t.digest, m.media_type, m.size, t.updated_at, p.last_pull,
-                 COALESCE(t.locks, 0) | COALESCE(m.locks, 0) | COALESCE(r.locks, 0)
+                 COALESCE(t.locks, 0) | COALESCE(m.locks, 0) | COALESCE(r.locks, 0), COALESCE(m.locks, 0)
              FROM registry_tags AS t
              JOIN registry_manifests AS m ON m.repository = t.repository AND m.digest = t.digest
              JOIN registry_repositories AS r ON r.path = t.repository
              LEFT JOIN registry_pulls AS p ON p.repository = t.repository AND p.digest = t.digest
-             WHERE t.repository = $1 AND t.name > $2 AND (COALESCE(t.locks, 0) & $3) = 0
-             ORDER BY t.name LIMIT $4",
-            args![repository.as_str(), after, Ability::List.bit(), most],
+             WHERE t.repository = $1 AND t.name > $2 ORDER BY t.name LIMIT $3",
+            args![repository.as_str(), after, most],
         )
         .await?;
     rows.iter()
@@ -97,6 +100,7 @@ pub(crate) async fn tags_to_show(
                 last_pull: row.int_opt(5)?.map(Timestamp::from_micros),
                 locked: row.int(6)? & (Ability::Delete.bit() | Ability::Write.bit()) != 0,
                 immutable: false,
+                quarantined: !Locks::from_bits(row.int(7)?).has_passed(),
             })
         })
         .collect()

@@ -4,7 +4,7 @@ use seaworthy_model::Timestamp;
 use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::{Db, DbError, Row, Tx, args};
 
-use super::{deletion::COLLECTED, reviews::enqueue_followers};
+use super::{deletion::Reason, reviews::enqueue_followers};
 use crate::{NameRange, lock::Locks};
 
 /// A deleted manifest as it was pushed.
@@ -37,24 +37,25 @@ pub(crate) async fn deleted_manifest(
             pushed_by: row.text(2)?.to_owned(),
             deleted_at: Timestamp::from_micros(row.int(3)?),
             until: Timestamp::from_micros(row.int(4)?),
-            is_collected: row.text(5)? == COLLECTED,
+            is_collected: row.text(5)? == Reason::Untagged.word(),
         })
     })
     .transpose()
 }
 
-/// The manifest that a deleted tag pointed at last.
+/// The manifest that a deleted tag pointed at last, or `pointed_at` if it did.
 pub(crate) async fn deleted_tag(
     tx: &mut Tx<'_>,
     repository: &RepoName,
-    tag: &Tag,
+    (tag, pointed_at): (&Tag, Option<&Digest>),
     now: Timestamp,
 ) -> Result<Option<Digest>, DbError> {
+    let digest = pointed_at.map(ToString::to_string).unwrap_or_default();
     let row = tx
         .fetch_optional(
             "SELECT digest FROM registry_deleted WHERE repository = $1 AND kind = 'tag' AND name = $2 AND until > $3
-             ORDER BY deleted_at DESC, digest LIMIT 1",
-            args![repository.as_str(), tag.as_str(), now.as_micros()],
+             AND ($4 = '' OR digest = $4) ORDER BY deleted_at DESC, digest LIMIT 1",
+            args![repository.as_str(), tag.as_str(), now.as_micros(), &digest],
         )
         .await?;
     row.map(|row| row.parsed(0)).transpose()

@@ -11,34 +11,55 @@ use super::{
 };
 use crate::quota::Change;
 
-/// The reason of a deletion that nobody asked for. Stored: never changed.
-pub(crate) const COLLECTED: &str = "untagged";
+/// Why something was deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Somebody asked for it.
+    Request,
+    /// Nothing led to it.
+    Untagged,
+    /// By the rules of its repository.
+    Retention,
+    /// It is gone upstream.
+    Upstream,
+}
+
+impl Reason {
+    /// The stable word. Stored: never changed.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Untagged => "untagged",
+            Self::Retention => "retention",
+            Self::Upstream => "upstream",
+        }
+    }
+}
 
 /// A deletion: by whom, why, when, and until when it can be undone.
 #[derive(Clone, Debug)]
 pub(crate) struct Removal {
     pub(crate) by: String,
-    /// `request`, `untagged`, `retention`, `upstream`.
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Reason,
     pub(crate) at: Timestamp,
     /// Not after `at`: it cannot be.
     pub(crate) until: Timestamp,
 }
 
 impl Removal {
-    fn can_be_undone(&self) -> bool {
+    pub(crate) fn can_be_undone(&self) -> bool {
         self.until > self.at
     }
 }
 
-/// Deletes a tag; false when it was not there.
+/// Deletes a tag, and says where it pointed; `None` when it was not there.
 pub(crate) async fn delete_tag(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     tag: &Tag,
     removal: &Removal,
-) -> Result<bool, DbError> {
-    let Some(digest) = super::target_of(tx, repository, tag).await? else { return Ok(false) };
+) -> Result<Option<Digest>, DbError> {
+    let Some(digest) = super::target_of(tx, repository, tag).await? else { return Ok(None) };
     if removal.can_be_undone() {
         tx.execute(
             "INSERT INTO registry_deleted (repository, kind, name, digest, deleted_at, deleted_by, reason, until,
@@ -53,7 +74,7 @@ pub(crate) async fn delete_tag(
                 &digest.to_string(),
                 removal.at.as_micros(),
                 &removal.by,
-                removal.reason,
+                removal.reason.word(),
                 removal.until.as_micros(),
             ],
         )
@@ -64,7 +85,7 @@ pub(crate) async fn delete_tag(
     adjust(tx, repository, Change::TAG.negated()).await?;
     gone_tag(tx, repository, tag, removal.at).await?;
     loosen(tx, repository, &digest, removal.at, "untagged").await?;
-    Ok(true)
+    Ok(Some(digest))
 }
 
 /// Deletes a manifest of a repository with its tags and references; false when it was not there.
@@ -122,7 +143,7 @@ async fn set_aside(
         return enqueue_named(tx, repository, manifest, removal.at).await;
     }
     let (name, at, until) = (repository.as_str(), removal.at.as_micros(), removal.until.as_micros());
-    let args = args![name, &first, &last, at, &removal.by, removal.reason, until];
+    let args = args![name, &first, &last, at, &removal.by, removal.reason.word(), until];
     tx.execute(
         "INSERT INTO registry_deleted (repository, kind, name, digest, media_type, pushed_at, pushed_by,
              deleted_at, deleted_by, reason, until, locks)
@@ -254,4 +275,21 @@ pub(crate) async fn names_in(tx: &mut Tx<'_>, repository: &RepoName, most: i64) 
 
 fn texts(rows: &[Row]) -> Result<Vec<String>, DbError> {
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+
+    #[test]
+    fn the_console_says_why_something_was_deleted() {
+        for language in ["en", "ja"] {
+            let path = format!("{}/../../web/src/text/registry.{language}.ts", env!("CARGO_MANIFEST_DIR"));
+            let texts = std::fs::read_to_string(path).expect("the console's texts");
+            let line = texts.lines().find(|line| line.contains("deletedWhy:")).expect("a line");
+            for reason in [Reason::Request, Reason::Untagged, Reason::Retention, Reason::Upstream] {
+                assert!(line.contains(&format!(" {}: \"", reason.word())), "{language}: {reason:?}");
+            }
+        }
+    }
 }

@@ -9,7 +9,7 @@ use seaworthy_store::{
 
 use crate::{
     lock::Ability,
-    retention::{Exception, RetentionRules, TagFacts, names_another},
+    retention::{Exception, Newest, Place, RetentionRules, TagFacts},
 };
 
 pub(super) const RETENTION: Table = Table {
@@ -111,18 +111,36 @@ pub(crate) async fn remove_retention(tx: &mut Tx<'_>, prefix: &str) -> Result<bo
     Ok(tx.execute(sql, args![prefix]).await? == 1)
 }
 
+/// A tag `t` is named after a manifest that it does not point at: [`names_another`].
+macro_rules! names_another {
+    () => {
+        "(SUBSTR(t.name, 1, 7) IN ('sha256-', 'sha512-') AND LENGTH(t.name) >= 71
+             AND LTRIM(SUBSTR(t.name, 8, 64), '0123456789abcdef') = '' AND SUBSTR(t.name, 72, 1) IN ('', '.')
+             AND SUBSTR(t.digest, 1, 71) <> SUBSTR(t.name, 1, 6) || ':' || SUBSTR(t.name, 8, 64))"
+    };
+}
+
+/// A tag `t` of a manifest `m` is a signature, or the like, of a manifest that is here.
+macro_rules! has_subject {
+    () => {
+        concat!(
+            "(EXISTS (SELECT 1 FROM registry_manifests AS s
+                 WHERE s.repository = t.repository AND s.digest = m.subject) OR ",
+            names_another!(),
+            " AND EXISTS (SELECT 1 FROM registry_manifests AS s WHERE s.repository = t.repository
+                 AND s.digest >= SUBSTR(t.name, 1, 6) || ':' || SUBSTR(t.name, 8, 64)
+                 AND s.digest < SUBSTR(t.name, 1, 6) || ':' || SUBSTR(t.name, 8, 64) || 'g'))"
+        )
+    };
+}
+
 macro_rules! tag_facts {
     ($rest:literal) => {
         concat!(
             "SELECT t.name, t.digest, t.updated_at, p.last_pull,
-                 COALESCE(t.locks, 0) | COALESCE(m.locks, 0) | COALESCE(r.locks, 0),
-                 EXISTS (SELECT 1 FROM registry_manifests AS s
-                     WHERE s.repository = t.repository AND s.digest = m.subject),
-                 t.name LIKE 'sha___-%' AND EXISTS (SELECT 1 FROM registry_manifests AS s
-                     WHERE s.repository = t.repository
-                       AND s.digest >= SUBSTR(t.name, 1, 6) || ':' || SUBSTR(t.name, 8, 64)
-                       AND s.digest < SUBSTR(t.name, 1, 6) || ':' || SUBSTR(t.name, 8, 64) || 'g')
-             FROM registry_tags AS t
+                 COALESCE(t.locks, 0) | COALESCE(m.locks, 0) | COALESCE(r.locks, 0), ",
+            has_subject!(),
+            " FROM registry_tags AS t
              LEFT JOIN registry_manifests AS m ON m.repository = t.repository AND m.digest = t.digest
              LEFT JOIN registry_pulls AS p ON p.repository = t.repository AND p.digest = t.digest
              LEFT JOIN registry_repositories AS r ON r.path = t.repository
@@ -155,16 +173,43 @@ pub(crate) async fn tag_to_judge(
     row.map(|row| read_tag(&row)).transpose()
 }
 
+macro_rules! nth_newest {
+    ($and:expr) => {
+        concat!(
+            "SELECT t.updated_at, t.name FROM registry_tags AS t
+             LEFT JOIN registry_manifests AS m ON m.repository = t.repository AND m.digest = t.digest
+             WHERE t.repository = $1 AND NOT ",
+            has_subject!(),
+            $and,
+            " ORDER BY t.updated_at DESC, t.name DESC LIMIT 1 OFFSET $2"
+        )
+    };
+}
+
+/// The tags of a repository that were set last, `most` of them. It reads all tags, and keeps none.
+pub(crate) async fn newest(db: &Db, repository: &RepoName, most: u32) -> Result<Newest, DbError> {
+    let Some(before) = most.checked_sub(1) else { return Ok(Newest::default()) };
+    let last = async |sql: &'static str| {
+        let row = db.fetch_optional(sql, args![repository.as_str(), i64::from(before)]).await?;
+        // Of fewer all are.
+        let Some(row) = row else { return Ok((Timestamp::from_micros(i64::MIN), String::new())) };
+        Ok::<Place, DbError>((Timestamp::from_micros(row.int(0)?), row.text(1)?.to_owned()))
+    };
+    let all = last(nth_newest!("")).await?;
+    let own = last(nth_newest!(concat!(" AND NOT ", names_another!()))).await?;
+    Ok(Newest { all: Some(all), own: Some(own) })
+}
+
 fn read_tag(row: &Row) -> Result<TagFacts, DbError> {
-    let locked = row.int(4)? & (Ability::Delete.bit() | Ability::Write.bit()) != 0;
-    let (name, digest) = (row.text(0)?.to_owned(), row.parsed(1)?);
-    let has_subject = row.int(5)? != 0 || row.int(6)? != 0 && names_another(&name, &digest);
+    // What nobody may read is not collected either: see `db::fates`.
+    let keeping = Ability::Delete.bit() | Ability::Write.bit() | Ability::Read.bit();
+    let locked = row.int(4)? & keeping != 0;
     Ok(TagFacts {
-        name,
-        digest,
+        name: row.text(0)?.to_owned(),
+        digest: row.parsed(1)?,
         set_at: Timestamp::from_micros(row.int(2)?),
         last_pull: row.int_opt(3)?.map(Timestamp::from_micros),
-        has_subject,
+        has_subject: row.int(5)? != 0,
         exception: locked.then_some(Exception::Locked),
     })
 }

@@ -230,14 +230,17 @@ fn read_naming(rows: &[Row]) -> Result<Vec<Naming>, DbError> {
 pub(crate) async fn manifest_places(
     db: &Db,
     digest: &Digest,
+    range: &NameRange,
     most: i64,
 ) -> Result<Vec<(RepoName, Option<Timestamp>)>, DbError> {
     let rows = db
         .fetch_all(
-            "SELECT repository, NULL FROM registry_manifests WHERE digest = $1
-             UNION ALL SELECT repository, until FROM registry_deleted WHERE digest = $1 AND kind = 'manifest'
+            "SELECT repository, NULL FROM registry_manifests
+             WHERE digest = $1 AND repository >= $3 AND repository < $4
+             UNION ALL SELECT repository, until FROM registry_deleted
+             WHERE digest = $1 AND kind = 'manifest' AND repository >= $3 AND repository < $4
              ORDER BY 1 LIMIT $2",
-            args![&digest.to_string(), most],
+            args![&digest.to_string(), most, range.first.as_str(), range.end.as_str()],
         )
         .await?;
     rows.iter().map(|row| Ok((row.parsed(0)?, row.int_opt(1)?.map(Timestamp::from_micros)))).collect()

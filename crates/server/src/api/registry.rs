@@ -64,13 +64,13 @@ async fn restore(
     Json(it): Json<Restore>,
 ) -> Answer {
     let reference = images::parse(&it.image)?;
-    let which = match (reference.digest, reference.tag) {
-        (Some(digest), _) => Err(digest),
-        (None, Some(tag)) => Ok(tag),
+    let (registry, repository) = (&rooms.registry, reference.repository);
+    let restored = match (reference.tag, reference.digest) {
+        (Some(tag), Some(digest)) => registry.restore_tag_of(&identity, &repository, (tag, digest)).await,
+        (Some(tag), None) => registry.restore(&identity, &repository, Ok(tag)).await,
+        (None, Some(digest)) => registry.restore(&identity, &repository, Err(digest)).await,
         (None, None) => return Err(invalid("name a tag or a digest to restore")),
-    };
-    let restored = rooms.registry.restore(&identity, &reference.repository, which).await?;
-    let repository = reference.repository;
+    }?;
     Ok(Json(json!({"repository": repository, "digest": restored.digest, "tags": restored.tags})))
 }
 

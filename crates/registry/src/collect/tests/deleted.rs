@@ -8,6 +8,7 @@ use seaworthy_model::ErrorCode;
 use seaworthy_oci::{Digest, Tag};
 use seaworthy_store::{DbError, args};
 use seaworthy_testkit::{Engine, TestDb, db_tests};
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{
@@ -18,7 +19,7 @@ use super::{
 use crate::{Collection, RegistryError, RepositoryRules, Restored, db, limit};
 
 db_tests!(super::ROOMS; soft_delete_then_push_same_digest, what_an_index_names_stays, what_a_cached_index_lists_stays, deleted_is_gone_on_every_path,
-    a_manifest_comes_back_with_its_tags, a_tag_comes_back, a_repository_comes_back, time_is_over_at_its_second,
+    a_manifest_comes_back_with_its_tags, a_deletion_says_what_went, a_tag_comes_back, each_deletion_of_a_tag_comes_back, a_repository_comes_back, time_is_over_at_its_second,
     deleted_things_are_listed_in_pages, restoring_needs_its_right,
     what_was_locked_comes_back_locked, a_repository_is_unlocked_before_it_goes,
     an_index_brings_back_what_was_collected, restoring_follows_the_rules, an_index_comes_back_with_its_images,
@@ -34,6 +35,13 @@ impl Still {
     ) -> Result<Restored, RegistryError> {
         let repository = repository.parse().expect("name");
         self.registry().restore(&Identity::operator(0), &repository, reference).await
+    }
+
+    /// What the ledger says of the last act of a kind.
+    pub(super) async fn leaf(&self, action: &str) -> Value {
+        let sql = "SELECT leaf FROM ledger_leaves WHERE action = $1 ORDER BY id DESC LIMIT 1";
+        let rows = self.world.test.db.fetch_all(sql, args![action]).await.expect("query");
+        rows[0].json(0).expect("a leaf")
     }
 
     pub(super) async fn acts(&self, action: &str) -> usize {
@@ -246,6 +254,54 @@ async fn a_tag_comes_back(test: TestDb) {
     assert_eq!(code(still.restore("a", Ok(tag("1"))).await.expect_err("taken")), ErrorCode::Conflict);
     assert_eq!(code(still.restore("a", Ok(tag("9"))).await.expect_err("never")), ErrorCode::ManifestUnknown);
     assert_eq!(still.acts("tag.restore").await, 2);
+}
+
+async fn a_deletion_says_what_went(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    let (digest, manifest) = still.client.put_image("a:1", &[&file(1)]).await;
+    still.delete("a/manifests/1").await;
+    let told = still.leaf("tag.delete").await;
+    assert_eq!((&told["object"], &told["details"]), (&json!("repositories/a:1"), &json!({"digest": digest})));
+    for name in ["b", "a"] {
+        still.client.put_manifest("a", name, &manifest).await;
+    }
+    still.delete(&format!("a/manifests/{digest}")).await;
+    assert_eq!(still.leaf("manifest.delete").await["details"], json!({"tags": ["a", "b"]}));
+    // Some of them, however many there are.
+    still.client.put_manifest("a", "a", &manifest).await;
+    let many = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {})
+         INSERT INTO registry_tags (repository, name, digest, updated_at) SELECT 'a', 't' || i, '{digest}', 0 FROM n",
+        limit::TOLD_TAGS
+    );
+    still.world.alter(many).await;
+    still.delete(&format!("a/manifests/{digest}")).await;
+    let told = still.leaf("manifest.delete").await["details"]["tags"].as_array().map(Vec::len);
+    assert_eq!(told, usize::try_from(limit::TOLD_TAGS).ok());
+}
+
+/// Deleted twice, it is two things to restore.
+async fn each_deletion_of_a_tag_comes_back(test: TestDb) {
+    let still = Still::with(test, Collection::default()).await;
+    let mut pushed = Vec::new();
+    for seed in [1, 2] {
+        pushed.push(still.client.put_image("a:1", &[&file(seed)]).await.0);
+        still.delete("a/manifests/1").await;
+        still.clock.advance(1);
+    }
+    let (repository, operator) = ("a".parse().expect("name"), Identity::operator(0));
+    let back =
+        async |digest| still.registry().restore_tag_of(&operator, &repository, (tag("1"), digest)).await;
+    let never = back(Digest::sha256(b"never")).await.expect_err("it never pointed there");
+    assert_eq!(code(never), ErrorCode::ManifestUnknown);
+    let restored = back(pushed[0]).await.expect("restored");
+    assert_eq!(restored, Restored { digest: pushed[0], tags: vec![tag("1")] });
+    let now = still.client.get("/v2/a/manifests/1").await;
+    assert_eq!(now.header("docker-content-digest"), pushed[0].to_string());
+    assert_eq!(code(back(pushed[1]).await.expect_err("taken")), ErrorCode::Conflict);
+    still.delete("a/manifests/1").await;
+    still.clock.advance(1);
+    assert_eq!(back(pushed[1]).await.expect("restored").digest, pushed[1]);
 }
 
 async fn a_repository_comes_back(test: TestDb) {
@@ -669,7 +725,7 @@ async fn a_push_beside_a_deletion_keeps_its_bytes(test: TestDb) {
     let waits = Mutex::new(Some((begun, gone)));
     let removal = db::Removal {
         by: "test".to_owned(),
-        reason: "request",
+        reason: db::Reason::Request,
         at: still.world.test.db.now(),
         until: still.world.test.db.now(),
     };

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use seaworthy_access::Identity;
-use seaworthy_model::{Actor, ErrorCode, Presence, Problem};
+use seaworthy_model::{Actor, Clock as _, ErrorCode, Presence, Problem};
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{DbError, args};
 use seaworthy_testkit::{TestDb, db_tests};
@@ -12,11 +12,11 @@ use super::{
     client::{IMAGE, INDEX, ROOMS, artifact},
     file,
 };
-use crate::{Collection, RetentionRules, limit, pauses::Point};
+use crate::{Collection, RetentionRules, db, limit, pauses::Point, retention::Newest};
 
 db_tests!(super::ROOMS; retention_races_pull, rules_are_applied_every_day, the_preview_names_the_rules,
     removed_tags_come_back, rules_need_rights, prefixes_have_their_own_time_for_untagged,
-    too_many_tags_are_left_alone, prefixes_are_counted, immutable_tags_stay, signatures_stay_with_their_images,
+    large_repositories_are_judged, what_was_set_last_is_asked_of_the_database, prefixes_are_counted, immutable_tags_stay, signatures_stay_with_their_images,
     a_rule_that_is_gone_removes_nothing, what_others_are_is_judged_anew, a_shorter_time_holds_for_what_waits);
 
 fn rules(text: &str) -> RetentionRules {
@@ -204,12 +204,29 @@ async fn the_preview_names_the_rules(test: TestDb) {
     let expected: Vec<_> =
         expected.into_iter().map(|(tag, action, rule)| (tag.to_owned(), action, rule.to_owned())).collect();
     assert_eq!(still.preview("a", Some(text)).await, expected, "before they are set");
+    // What nobody may read would come back without its lock.
+    for (allowed, first) in [(false, ("keep", "locked")), (true, ("remove", "remove_older_than_days: 30"))] {
+        let lock = format!(r#"{{"readEnabled":{allowed}}}"#);
+        for path in ["a/_tags/old".to_owned(), format!("a/_manifests/{signed}"), "a".to_owned()] {
+            let answer = still.client.send("PATCH", &format!("/acr/v1/{path}"), &[], lock.clone()).await;
+            assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text());
+            let shown = still.preview("a", Some(text)).await;
+            let (_, action, rule) = shown.iter().find(|it| it.0 == "old").expect("shown");
+            let expected = if path == "a" { first } else { ("keep", "locked") };
+            assert_eq!((*action, rule.as_str()), expected, "{path} {allowed}");
+        }
+    }
     let nothing = still.preview("a", None).await;
     assert!(
         nothing.iter().all(|(_, action, rule)| *action == "keep" && (rule == "no rule" || rule != "remove"))
     );
     still.set_rules("", text).await;
     assert_eq!(still.preview("a", None).await, expected);
+    let told = still.leaf("retention.set").await;
+    assert_eq!(told["object"], "repositories/*", "as rules of repositories are called");
+    still.registry().remove_retention(&Identity::operator(0), "").await.expect("removed");
+    assert_eq!(still.leaf("retention.remove").await["object"], "repositories/*");
+    still.set_rules("", text).await;
     still.collect().await;
     assert_eq!(still.preview("a", None).await.len(), expected.len() - 1, "and so it is");
     assert_eq!(still.get("a/manifests/old").await, StatusCode::NOT_FOUND);
@@ -414,35 +431,93 @@ async fn immutable_tags_stay(test: TestDb) {
     }
 }
 
-async fn too_many_tags_are_left_alone(test: TestDb) {
+/// However many tags there are.
+async fn large_repositories_are_judged(test: TestDb) {
     let still = Still::new(test).await;
     let (digest, _) = still.client.put_image("a:0", &[&file(1)]).await;
     let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < $1)
-         INSERT INTO registry_tags (repository, name, digest, updated_at) SELECT 'a', 't' || i, $2, 0 FROM n";
-    let insert = async |sql: &'static str, most: usize| {
-        let context = (digest.to_string(), i64::try_from(most).expect("small"));
+         INSERT INTO registry_tags (repository, name, digest, updated_at)
+         SELECT 'a', 't' || (1000000 + i), $2, $3 FROM n";
+    let later = still.clock.now().as_micros();
+    let insert = async |sql: &'static str, most: i64| {
+        let context = (digest.to_string(), most);
         let done: Result<u64, DbError> = still
             .world
             .test
             .db
             .upkeep(context, move |(digest, most), tx| {
-                Box::pin(async move { tx.execute(sql, args![*most, digest]).await })
+                Box::pin(async move { tx.execute(sql, args![*most, digest, later]).await })
             })
             .await;
         done.expect("inserted");
     };
-    insert(many, limit::RETENTION_TAGS).await;
-    let last = rules(r#"{"keep_last":1}"#);
-    let preview = async || {
-        let who = Identity::operator(0);
-        still.registry().preview_retention(&who, &repo("a"), Some(last.clone()), ("", 1)).await
+    insert(many, 150_001).await;
+    let old = "INSERT INTO registry_tags (repository, name, digest, updated_at)
+         VALUES ('a', 'u' || $1, $2, $3 - 5184000000000)";
+    insert(old, 1).await;
+    let (who, text) = (Identity::operator(0), r#"{"keep_last":2,"remove_older_than_days":30}"#);
+    let preview = async |after, most| {
+        let page = (after, most);
+        let shown = still.registry().preview_retention(&who, &repo("a"), Some(rules(text)), page).await;
+        shown.expect("previewed").into_iter().map(|it| (it.tag, it.action, it.rule)).collect::<Vec<_>>()
     };
-    assert_eq!(preview().await.expect("at the limit").len(), 1);
-    let one =
-        "INSERT INTO registry_tags (repository, name, digest, updated_at) VALUES ('a', 'u' || $1, $2, 0)";
-    insert(one, 1).await;
-    assert_eq!(Problem::from(preview().await.expect_err("one past it")).code, ErrorCode::TooLarge);
-    assert!(Digest::sha256(&file(1)).to_string().starts_with("sha256:"));
+    let (last, age) = ("keep_last: 2".to_owned(), "remove_older_than_days: 30".to_owned());
+    assert_eq!(preview("", u32::MAX).await.len(), limit::PAGE as usize);
+    let end = [
+        ("t1149999".to_owned(), "keep", last.clone()),
+        ("t1150000".to_owned(), "keep", last),
+        ("u1".to_owned(), "remove", age),
+    ];
+    assert_eq!(preview("t1149998", 10).await, end);
+    still.set_rules("a", text).await;
+    still.collect().await;
+    assert_eq!(preview("t1149998", 10).await, end[..2]);
+    assert_eq!(still.acts("tag.expire").await, 1);
+}
+
+/// And it says what all tags at once would say.
+async fn what_was_set_last_is_asked_of_the_database(test: TestDb) {
+    let still = Still::new(test).await;
+    let (here, _) = still.client.put_image("a:here", &[&file(1)]).await;
+    let (other, _) = still.client.put_image("a:other", &[&file(2)]).await;
+    still.client.put_blob("a", b"{}").await;
+    let signature = artifact(&here, "application/x", "{}");
+    assert_eq!(still.client.put_manifest("a", "subject", &signature).await.status, StatusCode::CREATED);
+    let (hex, gone) = (here.hex(), Digest::sha256(b"gone").hex());
+    let long = Digest::sha256(b"sha512").hex();
+    let names = [
+        format!("sha256-{hex}"),
+        format!("sha256-{hex}.sig"),
+        format!("sha256-{gone}.sig"),
+        format!("sha256-{gone}.v1.json"),
+        format!("sha256-{gone}-sig"),
+        format!("sha256-{gone}0"),
+        format!("sha256-{}", gone.to_uppercase()),
+        format!("SHA256-{gone}"),
+        format!("sha512-{long}"),
+        format!("sha384-{long}"),
+        format!("sha256-{}", &gone[1..]),
+        "sha256-.sig".to_owned(),
+        "plain".to_owned(),
+    ];
+    for (number, name) in names.iter().enumerate() {
+        for (digest, name) in [(&here, name.clone()), (&other, format!("{name}.2"))] {
+            let sql = format!(
+                "INSERT INTO registry_tags (repository, name, digest, updated_at)
+                 VALUES ('a', '{name}', '{digest}', {})",
+                number / 2
+            );
+            still.world.alter(sql).await;
+        }
+    }
+    let tags = db::tags_to_judge(still.registry().db(), &repo("a"), "", 1_000).await.expect("tags");
+    assert_eq!(tags.len(), 2 * names.len() + 3);
+    let with_subject = tags.iter().filter(|tag| tag.has_subject).count();
+    assert_eq!(with_subject, 3);
+    for most in 0..=u32::try_from(tags.len() + 1).expect("small") {
+        let newest = db::newest(still.registry().db(), &repo("a"), most).await.expect("asked");
+        assert_eq!(newest, Newest::of(&tags, most), "{most}");
+    }
 }
 
 async fn prefixes_are_counted(test: TestDb) {

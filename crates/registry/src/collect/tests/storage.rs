@@ -15,7 +15,7 @@ use futures_util::{
 use http::StatusCode;
 use seaworthy_access::Identity;
 use seaworthy_model::{Actor, ErrorCode, Problem};
-use seaworthy_oci::Digest;
+use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{DbError, args};
 use seaworthy_testkit::{TestDb, db_tests};
 use serde_json::{Value, json};
@@ -116,11 +116,11 @@ async fn what_a_power_failure_took_ends_the_upload(test: TestDb) {
 
 /// However many others have it whose names come before.
 async fn what_many_have_is_explained_to_each(test: TestDb) {
-    let still = Still::new(test).await;
+    let still = Still::with(test, Collection::default()).await;
     for number in 0..=limit::EXPLAINED {
         still.client.put_image(&format!("a/{number}:1"), &[&file(1)]).await;
     }
-    still.client.put_image("b:1", &[&file(1)]).await;
+    let (image, _) = still.client.put_image("b:1", &[&file(1)]).await;
     let reader = still.world.identity("reader", "AcrPull", "/repositories/b").await;
     let layer = Digest::sha256(&file(1));
     let told = still.registry().explain(&reader, &layer).await.expect("explained");
@@ -128,7 +128,28 @@ async fn what_many_have_is_explained_to_each(test: TestDb) {
     assert_eq!((named.len(), &named[0]["repository"]), (1, &json!("b")));
     let all = still.explain(&layer).await;
     let count = all["blob"]["named_by"].as_array().map(Vec::len);
-    assert_eq!(count, Some(usize::try_from(limit::EXPLAINED).expect("small")));
+    let most = usize::try_from(limit::EXPLAINED).expect("small");
+    assert_eq!(count, Some(most));
+    // The image as well, there and deleted.
+    let places = async |who: &Identity| {
+        let told = still.registry().explain(who, &image).await.expect("explained");
+        let manifests = told["manifests"].as_array().expect("a list");
+        manifests.iter().map(|it| (it["repository"].clone(), it["state"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(places(&reader).await, [(json!("b"), json!("live"))]);
+    assert_eq!(places(&Identity::operator(0)).await.len(), most);
+    // Scopes that overlap are one: nothing is told twice.
+    let scope = "/repositories/b/c".parse().expect("a scope");
+    still.world.access.assign(&Actor::system(), "reader", "AcrPull", scope).await.expect("assigned");
+    still.client.put_image("b/c:1", &[&file(1)]).await;
+    let told = still.registry().explain(&reader, &layer).await.expect("explained");
+    assert_eq!(told["blob"]["named_by"].as_array().map(Vec::len), Some(2), "{told}");
+    still.delete(&format!("b/manifests/{image}")).await;
+    assert_eq!(places(&reader).await, [(json!("b"), json!("deleted")), (json!("b/c"), json!("live"))]);
+    let page = still.registry().forecast("").await.expect("forecast");
+    let deleted: Vec<_> = page.items.iter().filter(|it| it.kind == "deleted").collect();
+    assert_eq!(deleted.len(), 1);
+    assert_eq!(deleted[0].repository.as_ref().map(RepoName::as_str), Some("b"));
 }
 
 pub(super) fn apply() -> Remedy {
