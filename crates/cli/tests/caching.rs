@@ -127,9 +127,9 @@ fn a_real_client_pulls_through_a_cache() {
     assert_eq!(layer.status, 200, "{}", layer.text());
     // What an index there names and nobody has is said.
     let gone = Digest::sha256(b"gone");
-    let child = |digest: Digest| json!({"mediaType": MANIFEST, "digest": digest, "size": 9});
-    let index =
-        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [child(gone), child(other.digest())]});
+    let child = |digest: Digest, size: usize| json!({"mediaType": MANIFEST, "digest": digest, "size": size});
+    let children = [child(gone, 9), child(other.digest(), mine.text().len())];
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children});
     let put = far_door
         .ask("PUT", "/v2/dev/other/manifests/all", INDEX, index.to_string().as_bytes())
         .expect("sent");

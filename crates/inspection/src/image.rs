@@ -130,9 +130,9 @@ impl Inspection {
         }
     }
 
-    /// True of a config that is read today.
+    /// False of a config that is not read today. One that is away for now is not looked at.
     async fn reads(&self, config: &Digest) -> Result<bool, InspectionError> {
-        if self.inner.configs.get(config).is_some() {
+        if self.inner.configs.get(config).is_some() || self.open(config).await?.is_none() {
             return Ok(true);
         }
         Ok(self.config(config).await?.is_ok())

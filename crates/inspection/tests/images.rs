@@ -142,11 +142,17 @@ async fn what_is_not_read_any_more_is_told(test: TestDb) {
     }
     assert_eq!(world.opens(&config), 1);
     const { assert!(seaworthy_inspection::limit::CONFIGS > 1) };
+    // One that is away for a while says nothing of what it was.
+    world.take(&config);
+    let later = world.restarted(world.db.clone());
+    world.send(vec![Event::ManifestPushed(push.clone())]).await;
+    crate::world::drain(&later, &world.db).await;
+    assert_eq!(world.outputs().await[3].inventory, world.outputs().await[0].inventory);
     world.set_bytes(config, br#"{"config":{"User":"1000","user":"0"}}"#);
     let later = world.restarted(world.db.clone());
     world.send(vec![Event::ManifestPushed(push)]).await;
     crate::world::drain(&later, &world.db).await;
     let outputs = world.outputs().await;
-    assert_eq!(outputs.len(), 4);
-    assert!(lines(&outputs[3].inventory).contains(&"config-unreadable@-".to_owned()), "{outputs:?}");
+    assert_eq!(outputs.len(), 5);
+    assert!(lines(&outputs[4].inventory).contains(&"config-unreadable@-".to_owned()), "{outputs:?}");
 }

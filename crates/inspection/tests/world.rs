@@ -86,6 +86,11 @@ impl World {
         self.source.blobs.lock().expect("lock").insert(digest, bytes.to_vec());
     }
 
+    /// Takes a blob away.
+    pub(crate) fn take(&self, digest: &Digest) {
+        self.source.blobs.lock().expect("lock").remove(digest);
+    }
+
     /// How often a blob was opened.
     pub(crate) fn opens(&self, digest: &Digest) -> usize {
         self.source.opened.lock().expect("lock").iter().filter(|it| *it == digest).count()

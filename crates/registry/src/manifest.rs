@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    Door, Refusal, Registry, RegistryError,
+    Door, Refusal, Registry, RegistryError, RepositoryRules,
     cache::Served,
     conditional::Precondition,
     db::{self, StoredManifest},
@@ -200,14 +200,15 @@ impl Registry {
         name: &ManifestName,
     ) -> Result<(StoredManifest, Option<Served>), RegistryError> {
         let scope = Scope::repository(repository);
-        if self.is_quarantined(repository).await?
+        let (stored, served) = if self.is_quarantined(repository).await?
             && self.access().allows_with_wider_token(identity, Permission::Push, &scope).await?
         {
             self.require(identity, Permission::Pull, repository).await?;
             let served = self.bring(identity, repository, name).await?;
-            return Ok((self.resolve_hidden(identity, repository, name).await?, served));
-        }
-        let (stored, served) = self.resolve_through(identity, repository, name).await?;
+            (self.resolve_hidden(identity, repository, name).await?, served)
+        } else {
+            self.resolve_through(identity, repository, name).await?
+        };
         // Who is told that it is here does not send it.
         self.inner.reads.check(&stored.digest).await?;
         Ok((stored, served))
@@ -327,6 +328,7 @@ impl Registry {
         let most = most.min(limit::PAGE) as usize;
         let mut after = (after.0.to_owned(), after.1.to_owned());
         let mut out = Vec::new();
+        let rules = self.inner.rules.rules().await?;
         for range in self.ranges(identity, prefix).await? {
             let mut more = most > 0;
             while more {
@@ -337,7 +339,9 @@ impl Registry {
                     after = (image.repository.to_string(), image.tag.clone());
                     let scope = Scope::repository(&image.repository);
                     if self.access().allows(identity, Permission::Pull, &scope).await? {
-                        image.quarantined &= self.is_quarantined(&image.repository).await?;
+                        let hides =
+                            |it: &RepositoryRules| it.quarantine && it.prefix.covers(&image.repository);
+                        image.quarantined &= rules.iter().any(hides);
                         out.push(image);
                         if out.len() == most {
                             return Ok(out);

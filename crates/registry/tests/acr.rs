@@ -525,10 +525,10 @@ async fn an_index_leaves_quarantine_with_its_images(test: TestDb) {
     let world = World::new(test).await;
     let client = world.operator();
     quarantine(&world, "*", true).await;
-    let (one, _) = client.put_image("a:one", &[b"1"]).await;
-    let (two, _) = client.put_image("a:two", &[b"2"]).await;
-    let children =
-        [one, two].map(|digest| json!({"mediaType": IMAGE, "digest": digest.to_string(), "size": 1}));
+    let (one, first) = client.put_image("a:one", &[b"1"]).await;
+    let (two, second) = client.put_image("a:two", &[b"2"]).await;
+    let children = [(one, first.len()), (two, second.len())]
+        .map(|(digest, size)| json!({"mediaType": IMAGE, "digest": digest.to_string(), "size": size}));
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}).to_string();
     assert_eq!(client.put_as("/v2/a/manifests/all", INDEX, &index).await.status, StatusCode::CREATED);
     let digest = Digest::sha256(index.as_bytes());
@@ -566,28 +566,28 @@ async fn an_index_leaves_quarantine_with_its_images(test: TestDb) {
     let told = leaf["details"]["tags"].as_array().expect("tags").len();
     assert_eq!(i64::try_from(told).expect("small"), limit::TOLD_TAGS);
     // Each of many indexes names each of the next: all ways through them are one way.
-    let mut below = vec![one, two];
+    let mut below = vec![(one, first.len()), (two, second.len())];
     for level in 0..6 {
         let mut these = Vec::new();
         for number in 0..10 {
             let children: Vec<Value> = below
                 .iter()
-                .map(|digest| json!({"mediaType": INDEX, "digest": digest.to_string(), "size": 1}))
+                .map(|(digest, size)| json!({"mediaType": INDEX, "digest": digest.to_string(), "size": size}))
                 .collect();
             let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children,
                 "annotations": {"number": format!("{level}-{number}")}});
             let (index, path) = (index.to_string(), Digest::sha256(index.to_string().as_bytes()));
             let put = client.put_as(&format!("/v2/a/manifests/{path}"), INDEX, &index).await;
             assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
-            these.push(path);
+            these.push((path, index.len()));
         }
         below = these;
     }
-    let path = format!("/acr/v1/a/_manifests/{}", below[0]);
+    let path = format!("/acr/v1/a/_manifests/{}", below[0].0);
     assert_eq!(client.send("PATCH", &path, &[], passed.clone()).await.status, StatusCode::OK);
     // Nor is anything let out where nothing is held.
     quarantine(&world, "*", false).await;
-    let path = format!("/acr/v1/a/_manifests/{}", below[1]);
+    let path = format!("/acr/v1/a/_manifests/{}", below[1].0);
     assert_eq!(client.send("PATCH", &path, &[], passed.clone()).await.status, StatusCode::OK);
     assert_eq!(releases().await.last(), Some(&json!(false)));
     let none = format!("/acr/v1/a/_manifests/{}", Digest::sha256(b"none"));

@@ -221,6 +221,7 @@ async fn location_host_header_injection(test: TestDb) {
     let world = World::new(test).await;
     let client = world.operator();
     let (digest, manifest) = client.put_image("a:1", &[b"x"]).await;
+    client.put_image("b:1", &[b"x"]).await;
     let blob = Digest::sha256(b"x");
     for (name, value) in [
         ("host", "evil.example"),

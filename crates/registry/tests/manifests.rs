@@ -467,4 +467,13 @@ async fn a_manifest_that_rotted_is_not_served(test: TestDb) {
     }
     client.put_manifest("a", "1", &manifest).await;
     assert_eq!(fresh.get("/v2/a/manifests/1").await.text(), manifest);
+    // Nor is a pusher told who looks for what is in quarantine.
+    let rules = serde_json::from_value(json!({"prefix": "a", "quarantine": true})).expect("rules");
+    world.registry.set_rules(&seaworthy_access::Identity::operator(0), rules).await.expect("set");
+    let head = async || world.replica(|_| {}).send("HEAD", "/v2/a/manifests/1", &[], "").await.status;
+    assert_eq!(head().await, StatusCode::OK);
+    world
+        .alter(format!("UPDATE registry_manifest_bytes SET bytes = {other} WHERE digest = '{digest}'"))
+        .await;
+    assert_eq!(head().await, StatusCode::NOT_FOUND);
 }

@@ -245,8 +245,8 @@ async fn what_is_refused_is_named_nowhere_else(test: TestDb) {
 
 async fn what_is_refused_is_not_promoted(test: TestDb) {
     let world = World::new(test).await;
-    let (digest, _) = world.operator().put_image("prod/web:1", &[b"refused"]).await;
-    let child = json!({"mediaType": IMAGE, "digest": digest, "size": 1});
+    let (digest, image) = world.operator().put_image("prod/web:1", &[b"refused"]).await;
+    let child = json!({"mediaType": IMAGE, "digest": digest, "size": image.len()});
     put_index(&world.operator(), "prod/web/manifests/all", std::slice::from_ref(&child)).await;
     let all = Digest::sha256(index(&[child]).as_bytes());
     let source = "prod/web".parse().expect("a name");

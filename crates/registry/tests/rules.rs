@@ -101,8 +101,8 @@ async fn an_index_is_promoted_with_all_its_parts(test: TestDb) {
     let world = World::new(test).await;
     let client = world.operator();
     let operator = Identity::operator(0);
-    let (one, _) = client.put_image("dev/app:one", &[b"1"]).await;
-    let (two, _) = client.put_image("dev/app:two", &[b"2"]).await;
+    let (one, first) = client.put_image("dev/app:one", &[b"1"]).await;
+    let (two, second) = client.put_image("dev/app:two", &[b"2"]).await;
     client.put_blob("dev/app", b"{}").await;
     let signed = artifact(&two, "application/vnd.example.signature", "{}");
     let signature = Digest::sha256(signed.as_bytes());
@@ -116,8 +116,8 @@ async fn an_index_is_promoted_with_all_its_parts(test: TestDb) {
         StatusCode::CREATED
     );
     let absent = Digest::sha256(b"elsewhere");
-    let children = [one, two, absent].map(|digest| {
-        json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest.to_string(), "size": 1})
+    let children = [(one, first.len()), (two, second.len()), (absent, 1)].map(|(digest, size)| {
+        json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest.to_string(), "size": size})
     });
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}).to_string();
     let digest = Digest::sha256(index.as_bytes());
@@ -176,10 +176,11 @@ async fn what_refers_goes_along_whole(test: TestDb) {
     let world = World::new(test).await;
     let (client, operator) = (world.operator(), Identity::operator(0));
     let (image, _) = client.put_image("dev/app:1", &[b"1"]).await;
-    let (child, _) = client.put_image("dev/app:2", &[b"2"]).await;
+    let (child, manifest) = client.put_image("dev/app:2", &[b"2"]).await;
     let index = json!({
         "schemaVersion": 2, "mediaType": INDEX,
-        "manifests": [{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": child.to_string(), "size": 1}],
+        "manifests": [{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": child.to_string(),
+            "size": manifest.len()}],
         "subject": {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": image.to_string(), "size": 1},
     });
     let index = index.to_string();

@@ -241,8 +241,14 @@ impl Blobs {
         let (from, to) = (self.blob_path(room, copy), self.upload_path(room, upload));
         blocking(move || {
             // Not over a file that another server has begun meanwhile.
-            std::fs::hard_link(&from, to).map_err(|source| failed("link", &from, source))?;
-            remove_file(&from)
+            match std::fs::hard_link(&from, &to) {
+                Ok(()) => remove_file(&from),
+                // Some file systems have no links; whose request this is holds the upload among those of this server.
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !to.exists() => {
+                    std::fs::rename(&from, to).map_err(|source| failed("rename", &from, source))
+                }
+                Err(source) => Err(failed("link", &from, source)),
+            }
         })
         .await
     }

@@ -123,13 +123,12 @@ impl DbError {
     pub fn is_rolled_back(&self) -> bool {
         match self {
             Self::Statement { .. } | Self::Contended { .. } => true,
-            // SQLSTATE classes `integrity_constraint_violation`, `transaction_rollback`, `insufficient_resources`; or a
-            // number of SQLite's, whose transaction is in this process.
-            Self::Commit { .. } => self.code().is_some_and(|code| {
-                let is_told =
-                    code.len() == 5 && ["23", "40", "53"].iter().any(|class| code.starts_with(class));
-                // `statement_completion_unknown`
-                (is_told && code != "40003") || code.len() < 5
+            Self::Commit { .. } => self.code().is_some_and(|code| match code.parse::<u32>() {
+                // A number of SQLite's. Frames whose sync failed (SQLITE_IOERR) are in the log, and may be recovered.
+                Ok(number) if code.len() < 5 => number & 0xFF != 10,
+                // SQLSTATE classes `integrity_constraint_violation` and `transaction_rollback`, without
+                // `statement_completion_unknown`.
+                _ => code.len() == 5 && (code.starts_with("23") || code.starts_with("40")) && code != "40003",
             }),
             _ => false,
         }
@@ -312,4 +311,25 @@ fn no_space() -> Problem {
     Problem::new(ErrorCode::NoSpace, "the registry's disk is full")
         .hint("free space on the registry's disk, or lower `disk_floor_bytes`")
         .retry_after(60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sync that failed leaves what recovery may find.
+    #[test]
+    fn a_commit_is_undone_when_that_is_told() {
+        let of = |code: i32| {
+            let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+            DbError::Commit { source: Arc::new(error.into()) }.is_rolled_back()
+        };
+        for (code, is_told) in
+            [(5, true), (13, true), (19, true), (10, false), (266, false), (778, false), (1034, false)]
+        {
+            assert_eq!(of(code), is_told, "{code}");
+        }
+        assert!(DbError::Contended { attempts: 1 }.is_rolled_back());
+        assert!(!DbError::WriterGone.is_rolled_back() && !DbError::Closed.is_rolled_back());
+    }
 }
