@@ -83,6 +83,7 @@ impl World {
             blob_consumers: &[],
             manifest_consumers: &[],
             collection: Default::default(),
+            hosts: Vec::new(),
             upstreams: UpstreamAccess::new(Arc::new(seal), rustls::RootCertStore::empty()).expect("TLS"),
         });
         let of = |identity| seaworthy_registry::router(registry.clone()).layer(Extension(identity));
@@ -101,7 +102,14 @@ impl World {
         self.send_body(&self.operator, method, path, None, body)
     }
 
-    fn send_body(&self, router: &Router, method: &str, path: &str, range: Option<&str>, body: Body) -> Answer {
+    fn send_body(
+        &self,
+        router: &Router,
+        method: &str,
+        path: &str,
+        range: Option<&str>,
+        body: Body,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path).header("host", "localhost:5000");
         if let Some(range) = range {
             request = request.header("content-range", range);
