@@ -11,6 +11,7 @@ mod quota;
 mod repair;
 mod retention;
 mod storage;
+mod uploads;
 
 use std::sync::Arc;
 
