@@ -17,14 +17,14 @@ use seaworthy_store::Upload;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Cache, Follower, flight::Flights, follow::Progress, pace::in_pace, through::Trouble};
+use super::{Cache, Follower, flight::Flights, follow::Progress, pace::in_pace};
 use crate::{
     ROOM, Registry, RegistryError,
     db::{self, DueFill},
     limit,
     push::{claimed_sizes, describe},
     quota,
-    upstream::{Arriving, Right, UpstreamError},
+    upstream::{Arriving, Right, Trouble, UpstreamError},
 };
 
 /// A blob as one upstream has it, with the length that a manifest says.
@@ -266,11 +266,11 @@ impl Fetch {
         let (digest, repository) = (self.digest, &self.repository);
         let upstream = self.cache.upstream.host();
         let (problem, reason) = match trouble {
-            Trouble::Upstream(UpstreamError::NotFound { .. }) => {
+            Trouble::Far(UpstreamError::NotFound { .. }) => {
                 return Err(crate::blob::unknown(&self.digest));
             }
-            Trouble::Upstream(error) => (error.problem(), seaworthy_store::chain(&error)),
-            Trouble::Room(error) => {
+            Trouble::Far(error) => (error.problem(), seaworthy_store::chain(&error)),
+            Trouble::Here(error) => {
                 let reason = seaworthy_store::chain(&error);
                 (error.into(), reason)
             }
@@ -383,7 +383,7 @@ impl Fetch {
             let mut is_anew = false;
             let error = match self.receive_some(upload, told, &mut is_anew).await {
                 Ok(()) => return Ok(()),
-                Err(Trouble::Upstream(error)) if error.is_trouble() && error.retry_after().is_none() => error,
+                Err(Trouble::Far(error)) if error.is_trouble() && error.retry_after().is_none() => error,
                 Err(trouble) => return Err(trouble),
             };
             vain = if upload.offset() > before { 0 } else { vain + 1 };

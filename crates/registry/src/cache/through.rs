@@ -20,7 +20,7 @@ use crate::{
     path::ManifestName,
     push::{NamedBlobs, Push, describe, named_blobs},
     rules::{self, Way},
-    upstream::{Right, Sent, UpstreamError},
+    upstream::{Right, Sent, Trouble, UpstreamError},
 };
 
 /// When tags were looked at last; those that nobody asked for lately are forgotten.
@@ -46,24 +46,6 @@ pub(crate) enum Outcome {
     Away(Problem),
     /// We do not take it, or failed ourselves.
     Refused(Problem),
-}
-
-/// Why nothing was brought.
-pub(crate) enum Trouble {
-    Upstream(UpstreamError),
-    Room(RegistryError),
-}
-
-impl From<UpstreamError> for Trouble {
-    fn from(error: UpstreamError) -> Self {
-        Self::Upstream(error)
-    }
-}
-
-impl<E: Into<RegistryError>> From<E> for Trouble {
-    fn from(error: E) -> Self {
-        Self::Room(error.into())
-    }
 }
 
 impl Registry {
@@ -184,7 +166,7 @@ impl Errand {
         // However slowly it comes, it comes in time or not at all: others wait for this.
         let asked = tokio::time::timeout(Duration::from_secs(limit::ERRAND_SECONDS), self.ask()).await;
         let outcome = match asked.unwrap_or_else(|_| Err(late().into())) {
-            Err(Trouble::Upstream(error @ UpstreamError::NotFound { is_told, .. })) => {
+            Err(Trouble::Far(error @ UpstreamError::NotFound { is_told, .. })) => {
                 match self.forget(is_told).await {
                     Ok(true) => {
                         let key = (self.repository.clone(), self.name.clone());
@@ -200,13 +182,13 @@ impl Errand {
         };
         match outcome {
             Ok(outcome) => outcome,
-            Err(Trouble::Upstream(error)) => {
+            Err(Trouble::Far(error)) => {
                 let reason = seaworthy_store::chain(&error);
                 let image = crate::manifest::named(&self.repository, &self.name);
                 tracing::warn!(image, reason, "a manifest did not come from its upstream");
                 Outcome::Away(error.problem())
             }
-            Err(Trouble::Room(error)) => Outcome::Refused(error.into()),
+            Err(Trouble::Here(error)) => Outcome::Refused(error.into()),
         }
     }
 

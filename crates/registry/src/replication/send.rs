@@ -14,14 +14,14 @@ use seaworthy_access::Identity;
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_oci::{Digest, Manifest, RepoName};
 
-use super::{ReplicationSettings, trouble::Trouble};
+use super::ReplicationSettings;
 use crate::{
     Door, Registry, RegistryError,
     db::{self, Claimed, OutgoingKey, There},
     limit,
     path::ManifestName,
     push::claimed_sizes,
-    upstream::{Right, Upstream, UpstreamError},
+    upstream::{Right, Trouble, Upstream, UpstreamError},
 };
 
 /// A name that is to be there as it is here.

@@ -1,24 +1,9 @@
 //! Why a name is not there as it is here.
 
-use crate::{RegistryError, limit, upstream::UpstreamError};
-
-/// Why it is not there.
-pub(crate) enum Trouble {
-    Far(UpstreamError),
-    Here(RegistryError),
-}
-
-impl From<UpstreamError> for Trouble {
-    fn from(error: UpstreamError) -> Self {
-        Self::Far(error)
-    }
-}
-
-impl<E: Into<RegistryError>> From<E> for Trouble {
-    fn from(error: E) -> Self {
-        Self::Here(error.into())
-    }
-}
+use crate::{
+    RegistryError, limit,
+    upstream::{Trouble, UpstreamError},
+};
 
 impl Trouble {
     /// In words, at most [`limit::SEND_ERROR_BYTES`].

@@ -19,13 +19,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     BELL,
     send::{Left, Sent, Shipment},
-    trouble::Trouble,
 };
 use crate::{
     Registry, RegistryError,
     db::{self, OutgoingKey, ReplicationRow, Settled},
     limit,
-    upstream::{Upstream, UpstreamConfig},
+    upstream::{Trouble, Upstream, UpstreamConfig},
 };
 
 /// What is being sent, and what was learnt of the registries that it goes to.

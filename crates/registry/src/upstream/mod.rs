@@ -13,6 +13,7 @@ mod error;
 mod link;
 mod lists;
 mod push;
+mod trouble;
 
 use std::{
     collections::HashMap,
@@ -40,6 +41,7 @@ use challenge::Challenge;
 pub(crate) use connect::Flow;
 use connect::Outgoing;
 pub(crate) use error::UpstreamError;
+pub(crate) use trouble::Trouble;
 
 use crate::{
     limit,
