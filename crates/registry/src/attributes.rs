@@ -174,7 +174,7 @@ impl Order {
     fn after(&self, micros: i64, name: &str) -> String {
         match self {
             Self::Name { .. } => name.to_owned(),
-            Self::Time { sign, .. } => format!("{}.{name}", sign * micros),
+            Self::Oldest { .. } | Self::Newest { .. } => format!("{micros}.{name}"),
         }
     }
 }

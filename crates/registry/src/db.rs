@@ -616,7 +616,40 @@ pub(crate) async fn add_pulls(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use seaworthy_model::SystemClock;
+
     use super::*;
+
+    /// A page costs the same whatever the repository has.
+    #[tokio::test]
+    async fn lists_by_time_sort_nothing() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("test.sqlite");
+        let db = Db::open_sqlite(&path, Arc::new(SystemClock)).await.expect("opens");
+        db.migrate(&[SCHEMA]).await.expect("tables");
+        let tags = "registry_tags_repository_updated_at_name (repository=?";
+        let manifests = "registry_manifests_repository_pushed_at_digest (repository=?";
+        for (sql, index) in [
+            (attributes::OLDEST_TAGS, tags),
+            (attributes::NEWEST_TAGS, tags),
+            (attributes::OLDEST_MANIFESTS, manifests),
+            (attributes::NEWEST_MANIFESTS, manifests),
+            (retention::NTH_NEWEST, tags),
+            (retention::NTH_NEWEST_OWN, tags),
+        ] {
+            let sql: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {sql}").into_boxed_str());
+            let some = args!["", "", "", "", ""];
+            let plan =
+                db.fetch_all(sql, &some[..if sql.contains("$5") { 5 } else { 2 }]).await.expect("a plan");
+            let plan: Vec<&str> = plan.iter().map(|row| row.text(3).expect("a step")).collect();
+            assert!(
+                plan[0].contains(index) && !plan.iter().any(|step| step.contains("ORDER BY")),
+                "{plan:?}"
+            );
+        }
+    }
 
     /// What is kept of these rows is dropped when their tables change: so it must know all of them.
     #[test]

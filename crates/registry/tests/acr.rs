@@ -170,6 +170,10 @@ async fn pages_in_every_order(test: TestDb) {
         assert_eq!(client.get(&format!("/acr/v1/r/_tags?{query}")).await.status, 400, "{query}");
     }
     assert_eq!(tags("n=0").await, [""; 0]);
+    // Some were set at the same time.
+    world.alter("UPDATE registry_tags SET updated_at = 7 WHERE name <> 'b'".to_owned()).await;
+    assert_eq!(tags("n=1&orderby=timeasc").await, ["a", "c", "d.1", "e", "b"]);
+    assert_eq!(tags("n=1&orderby=timedesc").await, ["b", "e", "d.1", "c", "a"]);
     for number in 0..4 {
         client.put_image(&format!("s/{number}:1"), &[b"x"]).await;
     }

@@ -11,8 +11,10 @@ use crate::lock::{Ability, Locks};
 pub(crate) enum Order {
     /// By name or digest.
     Name { after: String },
-    /// By the last update, then by name: `sign` is 1 for the oldest first, -1 for the newest.
-    Time { sign: i64, after: (i64, String) },
+    /// By the last update, then by name: the oldest first.
+    Oldest { after: (i64, String) },
+    /// The other way around.
+    Newest { after: (i64, String) },
 }
 
 pub(crate) struct RepositoryRow {
@@ -86,6 +88,12 @@ macro_rules! tags_listed {
     };
 }
 
+pub(super) const OLDEST_TAGS: &str =
+    tags_listed!("(updated_at, name) > ($3, $4) ORDER BY updated_at, name LIMIT $5");
+
+pub(super) const NEWEST_TAGS: &str =
+    tags_listed!("(updated_at, name) < ($3, $4) ORDER BY updated_at DESC, name DESC LIMIT $5");
+
 /// A page of the tags that are listed; with a digest, of those that point at it.
 pub(crate) async fn tags_page(
     db: &Db,
@@ -105,19 +113,23 @@ pub(crate) async fn tags_page(
             let sql = tags_listed!("name > $3 AND digest = $5 ORDER BY name LIMIT $4");
             db.fetch_all(sql, args![repository, hidden, after, most, &digest]).await?
         }
-        (Order::Time { sign, after: (time, name) }, None) => {
-            let sql = tags_listed!(
-                "($5 * updated_at > $6 OR ($5 * updated_at = $6 AND name > $3))
-                 ORDER BY $5 * updated_at, name LIMIT $4"
-            );
-            db.fetch_all(sql, args![repository, hidden, name, most, *sign, *time]).await?
+        (Order::Oldest { after: (time, name) }, None) => {
+            db.fetch_all(OLDEST_TAGS, args![repository, hidden, *time, name, most]).await?
         }
-        (Order::Time { sign, after: (time, name) }, Some(digest)) => {
+        (Order::Newest { after: (time, name) }, None) => {
+            db.fetch_all(NEWEST_TAGS, args![repository, hidden, *time, name, most]).await?
+        }
+        (Order::Oldest { after: (time, name) }, Some(digest)) => {
             let sql = tags_listed!(
-                "($5 * updated_at > $6 OR ($5 * updated_at = $6 AND name > $3)) AND digest = $7
-                 ORDER BY $5 * updated_at, name LIMIT $4"
+                "digest = $6 AND (updated_at, name) > ($3, $4) ORDER BY updated_at, name LIMIT $5"
             );
-            db.fetch_all(sql, args![repository, hidden, name, most, *sign, *time, &digest]).await?
+            db.fetch_all(sql, args![repository, hidden, *time, name, most, &digest]).await?
+        }
+        (Order::Newest { after: (time, name) }, Some(digest)) => {
+            let sql = tags_listed!(
+                "digest = $6 AND (updated_at, name) < ($3, $4) ORDER BY updated_at DESC, name DESC LIMIT $5"
+            );
+            db.fetch_all(sql, args![repository, hidden, *time, name, most, &digest]).await?
         }
     };
     rows.iter().map(read_tag).collect()
@@ -172,6 +184,16 @@ pub(crate) async fn manifest_row(
     row.map(|row| read_manifest(&row)).transpose()
 }
 
+pub(super) const OLDEST_MANIFESTS: &str = manifests_of!(
+    "(m.pushed_at, m.digest) > ($2, $3) AND (COALESCE(m.locks, 0) & $4) = 0
+     ORDER BY m.pushed_at, m.digest LIMIT $5"
+);
+
+pub(super) const NEWEST_MANIFESTS: &str = manifests_of!(
+    "(m.pushed_at, m.digest) < ($2, $3) AND (COALESCE(m.locks, 0) & $4) = 0
+     ORDER BY m.pushed_at DESC, m.digest DESC LIMIT $5"
+);
+
 /// A page of the manifests that are listed.
 pub(crate) async fn manifests_page(
     db: &Db,
@@ -186,13 +208,11 @@ pub(crate) async fn manifests_page(
                 manifests_of!("m.digest > $2 AND (COALESCE(m.locks, 0) & $3) = 0 ORDER BY m.digest LIMIT $4");
             db.fetch_all(sql, args![repository, after, hidden, most]).await?
         }
-        Order::Time { sign, after: (time, digest) } => {
-            let sql = manifests_of!(
-                "(COALESCE(m.locks, 0) & $3) = 0
-                   AND ($5 * m.pushed_at > $6 OR ($5 * m.pushed_at = $6 AND m.digest > $2))
-                 ORDER BY $5 * m.pushed_at, m.digest LIMIT $4"
-            );
-            db.fetch_all(sql, args![repository, digest, hidden, most, *sign, *time]).await?
+        Order::Oldest { after: (time, digest) } => {
+            db.fetch_all(OLDEST_MANIFESTS, args![repository, *time, digest, hidden, most]).await?
+        }
+        Order::Newest { after: (time, digest) } => {
+            db.fetch_all(NEWEST_MANIFESTS, args![repository, *time, digest, hidden, most]).await?
         }
     };
     rows.iter().map(read_manifest).collect()

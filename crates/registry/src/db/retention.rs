@@ -186,7 +186,11 @@ macro_rules! nth_newest {
     };
 }
 
-/// The tags of a repository that were set last, `most` of them. It reads all tags, and keeps none.
+pub(super) const NTH_NEWEST: &str = nth_newest!("");
+
+pub(super) const NTH_NEWEST_OWN: &str = nth_newest!(concat!(" AND NOT ", names_another!()));
+
+/// The tags of a repository that were set last, `most` of them. It reads those and the signatures between them.
 pub(crate) async fn newest(db: &Db, repository: &RepoName, most: u32) -> Result<Newest, DbError> {
     let Some(before) = most.checked_sub(1) else { return Ok(Newest::default()) };
     let last = async |sql: &'static str| {
@@ -195,9 +199,7 @@ pub(crate) async fn newest(db: &Db, repository: &RepoName, most: u32) -> Result<
         let Some(row) = row else { return Ok((Timestamp::from_micros(i64::MIN), String::new())) };
         Ok::<Place, DbError>((Timestamp::from_micros(row.int(0)?), row.text(1)?.to_owned()))
     };
-    let all = last(nth_newest!("")).await?;
-    let own = last(nth_newest!(concat!(" AND NOT ", names_another!()))).await?;
-    Ok(Newest { all: Some(all), own: Some(own) })
+    Ok(Newest { all: Some(last(NTH_NEWEST).await?), own: Some(last(NTH_NEWEST_OWN).await?) })
 }
 
 fn read_tag(row: &Row) -> Result<TagFacts, DbError> {

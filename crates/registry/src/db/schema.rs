@@ -20,6 +20,7 @@ pub const SCHEMA: RoomSchema = RoomSchema {
         SENT,
         FOUND,
         REREAD,
+        TIMES,
     ],
 };
 
@@ -432,6 +433,55 @@ const FOUND: Migration = Migration {
         // 1 when what is there stood there already: it is not to be deleted there.
         Step::AddColumn("registry_outgoing", Column::int("found").optional()),
     ],
+};
+
+/// Manifests and tags by time, for lists and for what keeps the last ones. In the tree of the primary key, a push changes
+/// as many trees as before.
+const TIMES: Migration = Migration {
+    id: 17,
+    steps: &[
+        Step::AddIndex("registry_manifests", MANIFESTS_BY_TIME),
+        Step::Cluster(MANIFESTS),
+        Step::AddIndex("registry_tags", TAGS_BY_TIME),
+        Step::Cluster(TAGS),
+    ],
+};
+
+const MANIFESTS_BY_TIME: Index = Index::on(&["repository", "pushed_at", "digest"]);
+
+const MANIFESTS: Table = Table {
+    name: "registry_manifests",
+    columns: &[
+        Column::text("repository"),
+        Column::text("digest"),
+        Column::text("media_type"),
+        Column::text("artifact_type").optional(),
+        Column::text("subject").optional(),
+        Column::int("size"),
+        Column::int("pushed_at"),
+        Column::text("pushed_by"),
+        Column::int("locks").optional(),
+        Column::int("touched_at").optional(),
+        Column::text("quarantine_details").optional(),
+    ],
+    primary_key: &["repository", "digest"],
+    indexes: &[Index::on(&["digest"]), MANIFESTS_BY_TIME],
+};
+
+const TAGS_BY_TIME: Index = Index::on(&["repository", "updated_at", "name"]);
+
+const TAGS: Table = Table {
+    name: "registry_tags",
+    columns: &[
+        Column::text("repository"),
+        Column::text("name"),
+        Column::text("digest"),
+        Column::int("updated_at"),
+        Column::int("locks").optional(),
+        Column::int("created_at").optional(),
+    ],
+    primary_key: &["repository", "name"],
+    indexes: &[Index::on(&["repository", "digest"]), TAGS_BY_TIME],
 };
 
 const UPLOADS_OF_PRINCIPAL: Index = Index::on(&["principal", "expires_at"]);

@@ -184,10 +184,10 @@ impl Call<'_> {
     /// How many, and in which order after which.
     fn order(&self, most: u32) -> Result<(u32, Order), RegistryError> {
         let (asked, last) = self.page()?;
-        let sign = match self.query.get("orderby").unwrap_or_default() {
+        let newest_first = match self.query.get("orderby").unwrap_or_default() {
             "" | "none" => return Ok((asked.min(most), Order::Name { after: last.to_owned() })),
-            "timeasc" => 1,
-            "timedesc" => -1,
+            "timeasc" => false,
+            "timedesc" => true,
             _ => {
                 return Err(Problem::new(
                     ErrorCode::Invalid,
@@ -197,7 +197,7 @@ impl Call<'_> {
             }
         };
         let after = match last.split_once('.') {
-            _ if last.is_empty() => Some((i64::MIN, String::new())),
+            _ if last.is_empty() => Some((if newest_first { i64::MAX } else { i64::MIN }, String::new())),
             Some((micros, name)) => micros.parse().ok().map(|micros| (micros, name.to_owned())),
             None => None,
         };
@@ -205,7 +205,8 @@ impl Call<'_> {
             Problem::new(ErrorCode::Invalid, "`last` does not go with `orderby`")
                 .hint("go on with the link of the page before")
         })?;
-        Ok((asked.min(most), Order::Time { sign, after }))
+        let order = if newest_first { Order::Newest { after } } else { Order::Oldest { after } };
+        Ok((asked.min(most), order))
     }
 
     fn page_of(
