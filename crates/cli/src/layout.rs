@@ -92,7 +92,7 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// `REPOSITORY` or `REPOSITORY:TAG`, behind a host or not.
+    /// `REPOSITORY` or `REPOSITORY:TAG`, behind a host or not, which is left out.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let reference: seaworthy_oci::Reference = text.parse().ok()?;
         let plain = reference.digest.is_none();

@@ -175,11 +175,12 @@ fn a_container_is_judged_before_it_runs() {
     let elsewhere = "policy: elsewhere\nselects: ['dev/**']\nrules:\n  - registries: { allow: [quay.io] }\n";
     let said = it.place.cli(&["policy", "apply", "-f", &it.file("elsewhere.yaml", elsewhere)]);
     assert_eq!(said.code, 0, "{said:?}");
+    let port = it.server.port;
     for (reference, named) in [
-        ("dev/web:1", format!("localhost:{}/dev/web", it.server.port)),
-        ("registry.example/dev/web:1", "registry.example/dev/web".to_owned()),
+        ("dev/web:1".to_owned(), format!("localhost:{port}/dev/web")),
+        (format!("127.0.0.1:{port}/dev/web:1"), format!("127.0.0.1:{port}/dev/web")),
     ] {
-        let answer = it.asked(reference, &[]).json();
+        let answer = it.asked(&reference, &[]).json();
         let judged = rule(&answer, "elsewhere/registries");
         let message = format!("`{named}` is not from an approved registry");
         assert_eq!((&judged["result"], &judged["message"]), (&json!("fail"), &json!(message)));

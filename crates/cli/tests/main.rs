@@ -40,6 +40,7 @@ mod people;
 mod podman;
 mod promotion;
 mod receiver;
+mod references;
 mod remote;
 mod running;
 mod server;

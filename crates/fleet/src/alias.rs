@@ -270,6 +270,16 @@ pub(crate) fn foreign_repository(reported: &str) -> Option<String> {
     }
 }
 
+/// A foreign repository as policies select it: `reg.example:5000/web` is `reg.example_5000/web`.
+pub(crate) fn as_repository(named: &str) -> Option<RepoName> {
+    named.replace(':', "_").parse().ok()
+}
+
+/// The repository that a container of another registry's image is judged in, by what its engine calls the image.
+pub fn repository_of(reported: &str) -> Option<RepoName> {
+    foreign_repository(reported).as_deref().and_then(as_repository)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

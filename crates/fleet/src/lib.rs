@@ -33,6 +33,7 @@ mod work;
 /// Named limits of this room.
 pub mod limit;
 
+pub use alias::repository_of;
 pub use db::SCHEMA;
 pub use error::FleetError;
 pub use fleet::{Fleet, FleetConfig};

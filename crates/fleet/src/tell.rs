@@ -40,7 +40,7 @@ impl Resolver<'_> {
         let known = exact.then(|| view.image.repository.as_deref()?.parse().ok()).flatten();
         let repository = known
             .or_else(|| self.own_repository(&view.container.image))
-            .or_else(|| named.as_deref().and_then(as_repository))
+            .or_else(|| named.as_deref().and_then(alias::as_repository))
             .or_else(nameless)?;
         Some(ContainerSeen {
             key: ContainerKey { host: key.host, runtime: key.runtime.clone(), id: key.id.clone() },
@@ -75,11 +75,6 @@ async fn names(tx: &mut Tx<'_>, key: &Key) -> Result<Vec<Digest>, DbError> {
     Ok(all.into_iter().take(limit::NAMES).collect())
 }
 
-/// A foreign repository as policies select it: `reg.example:5000/web` is `reg.example_5000/web`.
-fn as_repository(named: &str) -> Option<RepoName> {
-    named.replace(':', "_").parse().ok()
-}
-
 /// The repository of what no engine names: only policies for everything select it.
 fn nameless() -> Option<RepoName> {
     "nameless".parse().ok()
@@ -97,7 +92,7 @@ mod tests {
             ("localhost/web", Some("localhost/web")),
             ("UPPER.example/web", None),
         ] {
-            assert_eq!(as_repository(named).as_ref().map(RepoName::as_str), expected, "{named}");
+            assert_eq!(alias::as_repository(named).as_ref().map(RepoName::as_str), expected, "{named}");
         }
         assert!(nameless().is_some());
     }

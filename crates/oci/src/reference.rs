@@ -156,6 +156,17 @@ impl FromStr for Reference {
     }
 }
 
+impl Reference {
+    /// The repository that this is where no registry is called by its host: the host is its first part, as it is in the
+    /// distribution API. `None` when no repository can be called so, as with a port.
+    pub fn whole_repository(&self) -> Option<RepoName> {
+        match &self.host {
+            Some(host) => format!("{host}/{}", self.repository).parse().ok(),
+            None => Some(self.repository.clone()),
+        }
+    }
+}
+
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(host) = &self.host {
@@ -240,6 +251,16 @@ mod tests {
             let reference: Reference = text.parse().expect(text);
             assert_eq!((reference.host.as_deref(), reference.repository.as_str()), (host, repository));
             assert_eq!(reference.to_string(), text);
+        }
+        for (text, whole) in [
+            ("r.example/a/b:1", Some("r.example/a/b")),
+            ("localhost/web", Some("localhost/web")),
+            ("a/b:1", Some("a/b")),
+            ("localhost:5000/web", None),
+            ("R.example/a", None),
+        ] {
+            let whole_repository = text.parse::<Reference>().expect(text).whole_repository();
+            assert_eq!(whole_repository.as_ref().map(RepoName::as_str), whole, "{text}");
         }
         assert!("web@sha256:00".parse::<Reference>().is_err());
     }

@@ -317,8 +317,13 @@ impl Registry {
         Ok(Some(target.clone().moved(local)))
     }
 
+    /// What this registry is called by clients, with its port.
+    pub fn names(&self) -> &[String] {
+        &self.inner.config.hosts
+    }
+
     /// True of our own names, with their port or without: who reaches us by another says by it whom it means.
-    fn is_called(&self, host: &str) -> bool {
+    pub fn is_called(&self, host: &str) -> bool {
         let hosts = &self.inner.config.hosts;
         let mut names =
             hosts.iter().flat_map(|own| [Some(own.as_str()), own.rsplit_once(':').map(|it| it.0)]);

@@ -23,6 +23,11 @@ impl Precondition {
         Self { is: tags(headers, &header::IF_MATCH), is_none_of: tags(headers, &header::IF_NONE_MATCH) }
     }
 
+    /// That it is this.
+    pub(crate) fn is(digest: &Digest) -> Self {
+        Self { is: Some(vec![etag(digest)]), is_none_of: None }
+    }
+
     /// True when there is something to check.
     pub(crate) const fn is_any(&self) -> bool {
         self.is.is_some() || self.is_none_of.is_some()

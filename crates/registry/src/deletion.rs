@@ -53,6 +53,27 @@ impl Registry {
         self.delete_manifest_if(identity, repository, (name, Precondition::default())).await
     }
 
+    /// Deletes a tag that points at a manifest, not at another one.
+    pub async fn delete_tag_of(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        (tag, digest): (Tag, Digest),
+    ) -> Result<(), RegistryError> {
+        let condition = Precondition::is(&digest);
+        let name = ManifestName::Tag(tag.clone());
+        let deleted = self.delete_manifest_if(identity, repository, (name, condition)).await;
+        deleted.map_err(|error| match Problem::from(error) {
+            problem if problem.code == ErrorCode::PreconditionFailed => {
+                let message = format!("`{repository}:{tag}` points at another image than {digest}");
+                Problem::new(ErrorCode::Conflict, message)
+                    .hint("name the tag alone, or the digest alone")
+                    .into()
+            }
+            problem => problem.into(),
+        })
+    }
+
     /// The same, where what must hold of it does.
     pub(crate) async fn delete_manifest_if(
         &self,

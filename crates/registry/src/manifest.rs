@@ -300,6 +300,11 @@ impl Registry {
         Ok(lock::check_read(found.locks, &named(repository, &name))?)
     }
 
+    /// True when there is such a repository.
+    pub async fn has_repository(&self, repository: &RepoName) -> Result<bool, RegistryError> {
+        Ok(db::repository_locks(self.db(), repository).await?.is_some())
+    }
+
     /// True when the repository has the manifest.
     pub async fn has_manifest(&self, repository: &RepoName, digest: &Digest) -> Result<bool, RegistryError> {
         Ok(db::manifest(self.db(), repository, digest).await?.is_some())

@@ -16,10 +16,16 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "`{0}` は REPOSITORY でも REPOSITORY:TAG でもありません",
     ),
     ("`{}` has neither a tag nor a digest", "`{0}` にタグもダイジェストもありません"),
+    ("`{}` is an image of another registry", "`{0}` は別のレジストリのイメージです"),
     (
-        "`{}` is an image of another registry than `--server` names",
-        "`{0}` は `--server` とは別のレジストリのイメージです",
+        "this registry is called `{}`: leave the host out, or name that one",
+        "このレジストリの名前は `{0}` です。ホストを省くか、この名前を書いてください",
     ),
+    ("without a server nobody knows whose name `{}` is", "サーバーがないと `{0}` が何の名前かわかりません"),
+    ("leave it out, `--as {}`, or add `--server`", "省いて `--as {0}` とするか、`--server` を付けてください"),
+    ("name the tag alone, or the digest alone", "タグだけ、またはダイジェストだけを指定してください"),
+    ("`{}:{}` points at another image than {}", "`{0}:{1}` は {2} とは別のイメージを指しています"),
+    ("`{}` is not what an engine calls an image", "`{0}` はエンジンがイメージを呼ぶ名前ではありません"),
     (
         "`{}` is not a platform like `linux/arm64`",
         "`{0}` は `linux/arm64` のようなプラットフォームではありません",

@@ -134,11 +134,29 @@ pub(crate) async fn check(global: &Global, flags: CheckFlags) -> Outcome {
         let body = with(more.unwrap_or_else(|| json!({})), json!({"reference": reference, "ready": ready}));
         server.post("/api/v1/check", &body).await?
     } else {
+        let place = place(parsed, Server::of(global)?.registry().as_deref())?;
         let ready = image::inspect(global, &target).await?;
         let alone = Alone::new(global, &flags.local.advisories, &ready).await?;
-        alone.check(&parsed, &flags.policy, &ready, settings.as_ref().map(|it| &it.read))?
+        alone.check(&place, &flags.policy, &ready, settings.as_ref().map(|it| &it.read))?
     };
     render::check(global, &value)
+}
+
+/// Where an image is judged with no server to ask: what is read as a host is the registry's, and only its port or `--server`
+/// makes sure of that. Else it may be the first part of a repository, with other policies.
+fn place(reference: Reference, registry: Option<&str>) -> Result<Reference, Failure> {
+    match &reference.host {
+        Some(host) if !host.contains(':') && !registry.is_some_and(|it| it.eq_ignore_ascii_case(host)) => {
+            let message = format!("without a server nobody knows whose name `{host}` is");
+            Err(Problem::new(ErrorCode::Invalid, message)
+                .hint(format!(
+                    "leave it out, `--as {}`, or add `--server`",
+                    Reference { host: None, ..reference }
+                ))
+                .into())
+        }
+        _ => Ok(reference),
+    }
 }
 
 /// One object with the members of two.

@@ -11,9 +11,42 @@ mod plan;
 pub(crate) use export::export;
 pub(crate) use import::import;
 
-use seaworthy_oci::{Manifest, limit::MANIFEST_BYTES, media};
+use seaworthy_oci::{Manifest, Reference, limit::MANIFEST_BYTES, media};
+use serde_json::Value;
 
-use crate::layout::limit;
+use crate::{
+    client::Server,
+    failure::{Failure, usage},
+    layout::limit,
+};
+
+/// What the registry is called: as it was reached, and as it says itself. It is asked only about a text that names a host,
+/// and who cannot reach it yet hears so later.
+async fn names(server: &Server, texts: &[&str]) -> Vec<String> {
+    let mut names: Vec<String> = server.registry().into_iter().collect();
+    let has_host = |text: &&str| text.parse().is_ok_and(|it: Reference| it.host.is_some());
+    if texts.iter().any(has_host)
+        && let Ok(who) = server.get("/api/v1/whoami").await
+        && let Some(Value::Array(told)) = who.get("registry")
+    {
+        names.extend(told.iter().filter_map(Value::as_str).map(str::to_owned));
+    }
+    names
+}
+
+/// An image of the registry, by what somebody calls it. What is read as a host is left out where it is the registry's name;
+/// else it is the first part of the repository.
+fn local(text: &str, names: &[String]) -> Result<Reference, Failure> {
+    let reference: Reference =
+        text.parse().map_err(|error: seaworthy_oci::ReferenceError| usage(error.to_string()))?;
+    let is_own = |host: &String| names.iter().any(|name| name.eq_ignore_ascii_case(host));
+    if reference.host.as_ref().is_some_and(is_own) {
+        return Ok(Reference { host: None, ..reference });
+    }
+    let repository = reference.whole_repository();
+    let repository = repository.ok_or_else(|| usage(format!("`{text}` is an image of another registry")))?;
+    Ok(Reference { host: None, repository, ..reference })
+}
 
 /// Manifests of one export or import, counted: they are in memory.
 #[derive(Debug, Default)]

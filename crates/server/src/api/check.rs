@@ -17,8 +17,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Answer, ApiError, Rooms,
-    images::{match_sent, parse, resolve, runnable},
-    invalid, require,
+    images::{match_sent, resolve, runnable},
+    invalid,
+    named::{self, AskedHost, Named},
+    require,
 };
 use crate::{limit, report, route::Routes};
 
@@ -47,9 +49,10 @@ async fn check(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
     Extension(language): Extension<Language>,
+    asked: AskedHost,
     Query(it): Query<Target>,
 ) -> Answer {
-    let (repository, digest) = resolve(&rooms, &identity, &it.image).await?;
+    let (repository, digest) = resolve(&rooms, &identity, (&asked, &it.image)).await?;
     Ok(Json(check_document(&rooms, (&repository, &digest), waiting(it.wait), language).await?))
 }
 
@@ -77,7 +80,7 @@ async fn check_document(
 /// A question with more to it: about an inventory made elsewhere, or about a container.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct Question {
     reference: String,
     /// Used for this answer only; without it the question is about an image of this registry.
     ready: Option<InventoryReady>,
@@ -91,7 +94,7 @@ struct Asked {
     _fail_on: Option<String>,
 }
 
-impl Asked {
+impl Question {
     /// How the container is to be run; `None` for a pull.
     fn workload(&self) -> Result<Option<WorkloadSettings>, ApiError> {
         match (self.purpose, &self.settings) {
@@ -107,56 +110,83 @@ async fn check_asked(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
     Extension(language): Extension<Language>,
-    Json(asked): Json<Asked>,
+    asked: AskedHost,
+    Json(question): Json<Question>,
 ) -> Answer {
-    let settings = asked.workload()?;
-    let mut reference = parse(&asked.reference)?;
-    if let Some(ready) = &asked.ready {
-        let scope = Scope::repository(&reference.repository);
+    let settings = question.workload()?;
+    let text = &question.reference;
+    if let Some(ready) = &question.ready {
+        let place = Place::of(&rooms, &asked, text, settings.is_some()).await?;
+        let scope = Scope::repository(&place.repository);
         require(&rooms, &identity, Permission::ClearanceRead, &scope).await?;
-        name_host(&rooms, &mut reference);
-        let answer = of_sent(&rooms, &reference, ready, settings.as_ref()).await?;
+        let answer = of_sent(&rooms, &place, ready, settings.as_ref()).await?;
         return Ok(Json(report::check_unrecorded(&answer, None, settings.as_ref(), language)));
     }
-    let (repository, digest) = resolve(&rooms, &identity, &asked.reference).await?;
-    let wait = waiting(asked.wait);
+    let (repository, digest) = resolve(&rooms, &identity, (&asked, text)).await?;
+    let wait = waiting(question.wait);
     let Some(settings) = settings else {
         return Ok(Json(check_document(&rooms, (&repository, &digest), wait, language).await?));
     };
     let Some(image) = runnable(&rooms, &repository, digest).await? else {
-        let message = format!("`{}` has no image for this server's platform here", asked.reference);
+        let message = format!("`{text}` has no image for this server's platform here");
         return Err(Problem::new(ErrorCode::NotFound, message).into());
     };
-    name_host(&rooms, &mut reference);
-    let answer = of_stored(&rooms, (&reference, &image), &settings, wait).await?;
-    let answer =
-        answer.ok_or_else(|| invalid(format!("`{}` is not an image: it cannot be run", asked.reference)))?;
+    let place = Place::here(&rooms, Named::parse(&rooms, &asked, text)?);
+    let answer = of_stored(&rooms, (&place, &image), &settings, wait).await?;
+    let answer = answer.ok_or_else(|| invalid(format!("`{text}` is not an image: it cannot be run")))?;
     Ok(Json(report::check_unrecorded(&answer, Some(&digest), Some(&settings), language)))
 }
 
-/// A container names its image with a host; who names none means this registry's own.
-fn name_host(rooms: &Rooms, reference: &mut Reference) {
-    reference.host.get_or_insert_with(|| rooms.registry_host.clone());
+/// Where an image is judged.
+struct Place {
+    /// By whose policies.
+    repository: RepoName,
+    /// As a container names it, which is with a host.
+    reference: Reference,
+}
+
+impl Place {
+    /// Who names no host means this registry's own.
+    fn here(rooms: &Rooms, named: Named) -> Self {
+        let Named { repository, tag, digest, host, .. } = named;
+        let host = Some(host.unwrap_or_else(|| rooms.registry_host.clone()));
+        Self { repository: repository.clone(), reference: Reference { host, repository, tag, digest } }
+    }
+
+    /// What is to be run may come from another registry, and is judged by the name that its containers have. What is to
+    /// be pulled comes from here.
+    async fn of(rooms: &Rooms, asked: &AskedHost, text: &str, is_run: bool) -> Result<Self, ApiError> {
+        let reference = named::read(text)?;
+        let is_foreign = reference.host.as_ref().is_some_and(|host| !named::is_ours(rooms, asked, host));
+        if is_run && is_foreign {
+            let repository = seaworthy_fleet::repository_of(text)
+                .ok_or_else(|| invalid(format!("`{text}` is not what an engine calls an image")))?;
+            return Ok(Self { repository, reference });
+        }
+        let named = Named::parse(rooms, asked, text)?;
+        named.check_place(rooms, text).await?;
+        Ok(Self::here(rooms, named))
+    }
 }
 
 /// What an inventory made elsewhere would get there.
 async fn of_sent(
     rooms: &Rooms,
-    reference: &Reference,
+    place: &Place,
     ready: &InventoryReady,
     settings: Option<&WorkloadSettings>,
 ) -> Result<Unrecorded, ApiError> {
     let inventory = InventoryFacts::from_event(ready);
     let findings = match_sent(rooms, ready).await?;
-    let workload = settings.map(|settings| settings.facts(reference, ready.user()));
-    Ok(rooms.clearance.judge_unrecorded(&reference.repository, &inventory, &findings, workload).await?)
+    let workload = settings.map(|settings| settings.facts(&place.reference, ready.user()));
+    Ok(rooms.clearance.judge_unrecorded(&place.repository, &inventory, &findings, workload).await?)
 }
 
 /// What a container of a stored image would get, waiting for a pending answer; `None` for what is no
 /// image.
 async fn of_stored(
     rooms: &Rooms,
-    (reference, image): (&Reference, &Digest),
+    (place, image): (&Place, &Digest),
     settings: &WorkloadSettings,
     wait: Duration,
 ) -> Result<Option<Unrecorded>, ApiError> {
@@ -166,8 +196,8 @@ async fn of_stored(
         if ready.is_none() {
             ready = rooms.inspection.of_manifest(image).await?;
         }
-        let workload = settings.facts(reference, ready.as_ref().and_then(InventoryReady::user));
-        let answer = rooms.clearance.judge_deploy(&reference.repository, image, workload).await?;
+        let workload = settings.facts(&place.reference, ready.as_ref().and_then(InventoryReady::user));
+        let answer = rooms.clearance.judge_deploy(&place.repository, image, workload).await?;
         let is_pending = answer.as_ref().is_some_and(|it| it.decision.verdict == Verdict::Pending);
         if !is_pending || Instant::now() >= deadline {
             return Ok(answer);

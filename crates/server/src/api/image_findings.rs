@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{
     Answer, ApiError, Rooms,
     images::{image_of, resolve},
+    named::AskedHost,
 };
 use crate::{
     japanese, limit,
@@ -39,8 +40,12 @@ struct Known {
     set: Arc<FindingSet>,
 }
 
-async fn known(rooms: &Rooms, identity: &Identity, text: &str) -> Result<Known, ApiError> {
-    let (repository, digest) = resolve(rooms, identity, text).await?;
+async fn known(
+    rooms: &Rooms,
+    identity: &Identity,
+    (asked, text): (&AskedHost, &str),
+) -> Result<Known, ApiError> {
+    let (repository, digest) = resolve(rooms, identity, (asked, text)).await?;
     let image = image_of(rooms, &repository, digest).await?;
     let pending = || {
         let problem = Problem::new(ErrorCode::Pending, format!("`{text}` is not inspected yet"));
@@ -79,9 +84,10 @@ async fn by_remedy(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
     Extension(language): Extension<Language>,
+    asked: AskedHost,
     Query(it): Query<Wanted>,
 ) -> Answer {
-    let known = known(&rooms, &identity, &it.image).await?;
+    let known = known(&rooms, &identity, (&asked, &it.image)).await?;
     let sources = known.sources();
     let groups = remedies::groups(&known.set.rows);
     let fixable = known.set.rows.iter().filter(|row| row.fixed_version.is_some()).count();
@@ -159,9 +165,10 @@ async fn rows(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
     Extension(language): Extension<Language>,
+    asked: AskedHost,
     Query(it): Query<Filter>,
 ) -> Answer {
-    let known = known(&rooms, &identity, &it.image).await?;
+    let known = known(&rooms, &identity, (&asked, &it.image)).await?;
     let sources = known.sources();
     let mut all: Vec<&Finding> =
         known.set.rows.iter().filter(|row| it.takes(row, layer(&sources, row))).collect();

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::{
     Answer, ApiError, Rooms,
     images::{image_of, resolve},
+    named::AskedHost,
 };
 use crate::route::Routes;
 
@@ -33,9 +34,10 @@ struct Wanted {
 async fn show(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
+    asked: AskedHost,
     Query(it): Query<Wanted>,
 ) -> Answer {
-    let (repository, digest) = resolve(&rooms, &identity, &it.image).await?;
+    let (repository, digest) = resolve(&rooms, &identity, (&asked, &it.image)).await?;
     let image = image_of(&rooms, &repository, digest).await?;
     let ready = rooms.inspection.of_manifest(&image).await?;
     let set = match &ready {

@@ -9,13 +9,17 @@ use axum::{
 use http::{HeaderMap, HeaderValue, header};
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, FindingsChanged, InventoryReady, Problem, Scope};
-use seaworthy_oci::{Digest, Manifest, Reference, RepoName, Tag};
+use seaworthy_oci::{Digest, Manifest, RepoName};
 use seaworthy_package::InstalledPackage;
 use seaworthy_policy::{Language, Verdict};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, ApiError, Rooms, invalid, require};
+use super::{
+    Answer, ApiError, Rooms, invalid,
+    named::{AskedHost, Named},
+    require,
+};
 use crate::route::Routes;
 use crate::{limit, report};
 
@@ -103,39 +107,29 @@ struct Target {
     fail_on: Option<String>,
 }
 
-/// A reference of this registry; a host in front is the client's name for us and ignored.
-pub(super) fn parse(text: &str) -> Result<Reference, ApiError> {
-    text.parse().map_err(|error: seaworthy_oci::ReferenceError| invalid(error.to_string()))
-}
-
 pub(super) async fn resolve(
     rooms: &Rooms,
     identity: &Identity,
-    text: &str,
+    (asked, text): (&AskedHost, &str),
 ) -> Result<(RepoName, Digest), ApiError> {
-    let reference = parse(text)?;
-    let scope = Scope::repository(&reference.repository);
-    let unknown = || ApiError(Problem::new(ErrorCode::NotFound, format!("image `{text}` is not known")));
+    let named = Named::parse(rooms, asked, text)?;
+    let scope = Scope::repository(&named.repository);
+    let unknown = || ApiError(named.unknown(rooms, text));
     if !rooms.access.allows(identity, Permission::ClearanceRead, &scope).await? {
         if identity.is_anonymous() {
             require(rooms, identity, Permission::ClearanceRead, &scope).await?;
         }
         return Err(unknown());
     }
-    let digest = match (reference.digest, reference.tag) {
-        (Some(digest), _) => {
-            rooms.registry.has_manifest(&reference.repository, &digest).await?.then_some(digest)
-        }
-        (None, tag) => {
-            let tag = tag.unwrap_or_else(Tag::latest);
-            rooms.registry.digest_of(&reference.repository, &tag).await?
-        }
+    let digest = match named.which() {
+        Err(digest) => rooms.registry.has_manifest(&named.repository, &digest).await?.then_some(digest),
+        Ok(tag) => rooms.registry.digest_of(&named.repository, &tag).await?,
     };
     let digest = digest.ok_or_else(unknown)?;
-    if rooms.registry.is_hidden(identity, &reference.repository, &digest).await? {
+    if rooms.registry.is_hidden(identity, &named.repository, &digest).await? {
         return Err(unknown());
     }
-    Ok((reference.repository, digest))
+    Ok((named.repository, digest))
 }
 
 /// The image itself, or of an index the child for this server's platform, else its first image.
@@ -173,9 +167,10 @@ async fn scan(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
     Extension(language): Extension<Language>,
+    asked: AskedHost,
     Query(it): Query<Target>,
 ) -> Answer {
-    let (repository, digest) = resolve(&rooms, &identity, &it.image).await?;
+    let (repository, digest) = resolve(&rooms, &identity, (&asked, &it.image)).await?;
     let image = image_of(&rooms, &repository, digest).await?;
     let wait = Duration::from_secs(it.wait.unwrap_or(30).min(limit::WAIT_SECONDS));
     rooms.clearance.ask_waiting(&repository, &image, wait).await?;
@@ -246,15 +241,17 @@ async fn scan_inventory(
 async fn remove(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
+    asked: AskedHost,
     Query(it): Query<Target>,
 ) -> Answer {
-    let reference = parse(&it.image)?;
-    let which = match (reference.digest, reference.tag) {
-        (Some(digest), _) => Err(digest),
-        (None, Some(tag)) => Ok(tag),
+    let Named { repository, tag, digest, .. } = Named::parse(&rooms, &asked, &it.image)?;
+    let registry = &rooms.registry;
+    match (tag, digest) {
+        (Some(tag), Some(digest)) => registry.delete_tag_of(&identity, &repository, (tag, digest)).await,
+        (Some(tag), None) => registry.delete_manifest(&identity, &repository, Ok(tag)).await,
+        (None, Some(digest)) => registry.delete_manifest(&identity, &repository, Err(digest)).await,
         (None, None) => return Err(invalid("name a tag or a digest to delete")),
-    };
-    rooms.registry.delete_manifest(&identity, &reference.repository, which).await?;
+    }?;
     Ok(Json(json!({"deleted": it.image})))
 }
 

@@ -15,6 +15,7 @@ mod images;
 mod ledger;
 mod list_part;
 mod live;
+mod named;
 mod overview;
 mod policies;
 mod promotion;
@@ -236,10 +237,15 @@ async fn metrics(State(rooms): State<Rooms>) -> Result<String, ApiError> {
     Ok(out)
 }
 
-async fn whoami(Extension(identity): Extension<Identity>) -> Answer {
+async fn whoami(State(rooms): State<Rooms>, Extension(identity): Extension<Identity>) -> Answer {
     let mut who = json!(identity.actor);
-    if let (Some(session), Value::Object(map)) = (identity.session(), &mut who) {
-        map.insert("session".to_owned(), json!(session));
+    if let Value::Object(map) = &mut who {
+        if let Some(session) = identity.session() {
+            map.insert("session".to_owned(), json!(session));
+        }
+        if !identity.is_anonymous() {
+            map.insert("registry".to_owned(), json!(rooms.registry.names()));
+        }
     }
     Ok(Json(who))
 }

@@ -20,8 +20,10 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     Answer, ApiError, ListPart, Rooms,
     check::{AGAIN, waiting},
-    images::{parse, resolve},
-    invalid, require,
+    images::resolve,
+    invalid,
+    named::{self, AskedHost, Named},
+    require,
 };
 use crate::{refusal, report, route::Routes};
 
@@ -39,7 +41,7 @@ pub(super) fn routes() -> Routes<Rooms> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct Copy {
     /// An image of this registry.
     from: String,
     /// A repository of it, with a tag or without.
@@ -61,9 +63,10 @@ struct Found {
 async fn judge(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
+    asked: AskedHost,
     Json(found): Json<Found>,
 ) -> Answer {
-    let (repository, digest) = resolve(&rooms, &identity, &found.image).await?;
+    let (repository, digest) = resolve(&rooms, &identity, (&asked, &found.image)).await?;
     require(&rooms, &identity, Permission::QuarantineWrite, &Scope::repository(&repository)).await?;
     let finding = Finding { state: found.state, details: found.details };
     rooms.registry.judge_quarantined(&identity, &repository, &digest, finding).await?;
@@ -71,33 +74,36 @@ async fn judge(
 }
 
 /// Where to, and the tag there: the one that it has here when nothing else is said.
-fn destination(to: &str, from: &Reference, digest: &Digest) -> Result<(RepoName, Option<Tag>), ApiError> {
-    let destination = parse(to)?;
-    if destination.digest.is_some_and(|named| named != *digest) {
-        return Err(invalid(format!("`{to}` names another image than {digest}: a copy keeps its digest")));
+fn destination(
+    to: Named,
+    from: Result<Tag, Digest>,
+    digest: &Digest,
+) -> Result<(RepoName, Option<Tag>), ApiError> {
+    if to.digest.is_some_and(|named| named != *digest) {
+        let message =
+            format!("`{}` names another image than {digest}: a copy keeps its digest", to.repository);
+        return Err(invalid(message));
     }
-    let tag = match (destination.tag, from.digest) {
-        (Some(tag), _) => Some(tag),
-        (None, Some(_)) => None,
-        (None, None) => Some(from.tag.clone().unwrap_or_else(Tag::latest)),
-    };
-    Ok((destination.repository, tag))
+    Ok((to.repository, to.tag.or(from.ok())))
 }
 
 async fn promote(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
     Extension(language): Extension<Language>,
-    Json(asked): Json<Asked>,
+    asked: AskedHost,
+    Json(copy): Json<Copy>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let (source, digest) = resolve(&rooms, &identity, &asked.from).await?;
+    let (source, digest) = resolve(&rooms, &identity, (&asked, &copy.from)).await?;
     require(&rooms, &identity, Permission::Pull, &Scope::repository(&source)).await?;
-    let from = parse(&asked.from)?;
-    let to = destination(&asked.to, &from, &digest)?;
+    let from = Named::parse(&rooms, &asked, &copy.from)?.which();
+    let to = Named::parse(&rooms, &asked, &copy.to)?;
+    require(&rooms, &identity, Permission::Push, &Scope::repository(&to.repository)).await?;
+    to.check_place(&rooms, &copy.to).await?;
+    let to = destination(to, from.clone(), &digest)?;
     // A tag may be locked, and its manifest not.
-    let named = from.digest.map_or_else(|| Ok(from.tag.unwrap_or_else(Tag::latest)), Err);
-    rooms.registry.check_unlocked(&source, named).await?;
-    copy(&rooms, &identity, language, (source, digest), (to, waiting(asked.wait))).await
+    rooms.registry.check_unlocked(&source, from).await?;
+    copied(&rooms, &identity, language, (source, digest), (to, waiting(copy.wait))).await
 }
 
 /// Fetches an image from the upstream of a cache, and copies it to where it is wanted, if it may be there.
@@ -105,22 +111,38 @@ async fn import(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
     Extension(language): Extension<Language>,
-    Json(asked): Json<Asked>,
+    asked: AskedHost,
+    Json(copy): Json<Copy>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let from = parse(&asked.from)?;
-    let place = rooms.registry.cached_place(from.host.as_deref(), &from.repository).await;
-    let wanted = parse(&asked.to)?.repository;
+    let to = Named::parse(&rooms, &asked, &copy.to)?;
+    let from = named::read(&copy.from)?;
     // Nothing is fetched for who may not have it, and nobody is told which caches there are.
-    require(&rooms, &identity, Permission::Push, &Scope::repository(&wanted)).await?;
-    let source = place?;
+    require(&rooms, &identity, Permission::Push, &Scope::repository(&to.repository)).await?;
+    to.check_place(&rooms, &copy.to).await?;
+    let source = cached(&rooms, &asked, &from).await?;
     require(&rooms, &identity, Permission::Pull, &Scope::repository(&source)).await?;
-    let which = from.digest.map_or_else(|| Ok(from.tag.clone().unwrap_or_else(Tag::latest)), Err);
-    let digest = rooms.registry.fetch_whole(&identity, &source, which).await?;
-    let to = destination(&asked.to, &from, &digest)?;
-    copy(&rooms, &identity, language, (source, digest), (to, waiting(asked.wait))).await
+    let which = from.digest.map_or_else(|| Ok(from.tag.unwrap_or_else(Tag::latest)), Err);
+    let digest = rooms.registry.fetch_whole(&identity, &source, which.clone()).await?;
+    let to = destination(to, which, &digest)?;
+    copied(&rooms, &identity, language, (source, digest), (to, waiting(copy.wait))).await
 }
 
-async fn copy(
+/// Where an image is below a cache: by the registry that it comes from, or by its name here, which may begin with a host as
+/// well.
+async fn cached(rooms: &Rooms, asked: &AskedHost, from: &Reference) -> Result<RepoName, ApiError> {
+    let registry = &rooms.registry;
+    let host = from.host.as_deref().filter(|host| !named::is_ours(rooms, asked, host));
+    let found = registry.cached_place(host, &from.repository).await;
+    if found.is_ok() || host.is_none() {
+        return Ok(found?);
+    }
+    match from.whole_repository() {
+        Some(whole) => Ok(registry.cached_place(None, &whole).await.or(found)?),
+        None => Ok(found?),
+    }
+}
+
+async fn copied(
     rooms: &Rooms,
     identity: &Identity,
     language: Language,

@@ -10,7 +10,11 @@ use seaworthy_registry::{Depth, Prefix, Remedy, RetentionRules};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, ApiError, ListPart, Rooms, images, invalid, require, scope};
+use super::{
+    Answer, ApiError, ListPart, Rooms, invalid,
+    named::{AskedHost, Named},
+    require, scope,
+};
 use crate::limit;
 use crate::route::Routes;
 
@@ -61,11 +65,12 @@ struct Restore {
 async fn restore(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
+    asked: AskedHost,
     Json(it): Json<Restore>,
 ) -> Answer {
-    let reference = images::parse(&it.image)?;
-    let (registry, repository) = (&rooms.registry, reference.repository);
-    let restored = match (reference.tag, reference.digest) {
+    let Named { repository, tag, digest, .. } = Named::parse(&rooms, &asked, &it.image)?;
+    let registry = &rooms.registry;
+    let restored = match (tag, digest) {
         (Some(tag), Some(digest)) => registry.restore_tag_of(&identity, &repository, (tag, digest)).await,
         (Some(tag), None) => registry.restore(&identity, &repository, Ok(tag)).await,
         (None, Some(digest)) => registry.restore(&identity, &repository, Err(digest)).await,

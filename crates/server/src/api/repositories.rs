@@ -9,7 +9,10 @@ use seaworthy_oci::RepoName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, ApiError, Rooms, images, invalid};
+use super::{
+    Answer, ApiError, Rooms, invalid,
+    named::{AskedHost, Named},
+};
 use crate::{limit, route::Routes};
 
 pub(super) fn routes() -> Routes<Rooms> {
@@ -84,11 +87,12 @@ struct Subject {
 async fn referrers(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
+    asked: AskedHost,
     Query(it): Query<Subject>,
 ) -> Answer {
-    let reference = images::parse(&it.image)?;
-    let digest = reference.digest.ok_or_else(|| invalid("name an image by its digest: a tag may move"))?;
-    let page = rooms.registry.referrers_shown(&identity, &reference.repository, &digest, &it.after).await?;
+    let named = Named::parse(&rooms, &asked, &it.image)?;
+    let digest = named.digest.ok_or_else(|| invalid("name an image by its digest: a tag may move"))?;
+    let page = rooms.registry.referrers_shown(&identity, &named.repository, &digest, &it.after).await?;
     Ok(Json(json!(page)))
 }
 

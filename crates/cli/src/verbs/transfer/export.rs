@@ -10,11 +10,14 @@ use bytes::{Buf as _, Bytes};
 use http_body_util::BodyExt as _;
 use indicatif::ProgressBar;
 use seaworthy_model::{ErrorCode, Problem};
-use seaworthy_oci::{Digest, Platform, Reference};
+use seaworthy_oci::{Digest, Platform};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::collect::{Collection, Extent, Needed, Referrers, Root, Wanted};
+use super::{
+    collect::{Collection, Extent, Needed, Referrers, Root, Wanted},
+    local, names,
+};
 use crate::{
     client::{Server, broke},
     distribution::{Name, Remote},
@@ -32,8 +35,10 @@ pub(crate) async fn export(global: &Global, flags: &ExportFlags) -> Outcome {
     let server = Server::of(global)?;
     let registry = server.registry();
     let mut wanted = Vec::new();
-    for text in &flags.references {
-        let image = parse(text, registry.as_deref())?;
+    let texts: Vec<&str> = flags.references.iter().map(String::as_str).collect();
+    let names = names(&server, &texts).await;
+    for text in texts {
+        let image = parse(text, &names)?;
         if !wanted.contains(&image) {
             wanted.push(image);
         }
@@ -117,15 +122,9 @@ fn say(global: &Global, collection: &Collection, to: &Destination) {
     render::list(global, &rows, "/digest", &columns);
 }
 
-/// `prod/web:1`, `prod/web@sha256:…`, or both: that digest, by that name. A host is this registry's, or none.
-fn parse(text: &str, registry: Option<&str>) -> Result<Wanted, Failure> {
-    let reference: Reference =
-        text.parse().map_err(|error: seaworthy_oci::ReferenceError| usage(error.to_string()))?;
-    if let Some(host) = &reference.host
-        && registry.is_some_and(|registry| registry != host)
-    {
-        return Err(usage(format!("`{text}` is an image of another registry than `--server` names")));
-    }
+/// `prod/web:1`, `prod/web@sha256:…`, or both: that digest, by that name.
+fn parse(text: &str, names: &[String]) -> Result<Wanted, Failure> {
+    let reference = local(text, names)?;
     let name = match (reference.digest, &reference.tag) {
         (Some(digest), _) => Name::Digest(digest),
         (None, Some(tag)) => Name::Tag(tag.clone()),
@@ -258,17 +257,20 @@ mod tests {
     #[test]
     fn images_are_named_by_tag_or_digest() {
         let digest = Digest::sha256(b"");
-        for (text, registry, is_fine) in [
-            ("prod/web:1".to_owned(), None, true),
-            (format!("prod/web@{digest}"), None, true),
-            (format!("prod/web:1@{digest}"), None, true),
-            ("localhost:5000/prod/web:1".to_owned(), None, true),
-            ("r.example/prod/web:1".to_owned(), Some("r.example"), true),
-            ("other.example/prod/web:1".to_owned(), Some("r.example"), false),
-            ("prod/web".to_owned(), None, false),
-            ("Prod/web:1".to_owned(), None, false),
+        let names = ["r.example".to_owned(), "localhost:5000".to_owned()];
+        for (text, repository) in [
+            ("prod/web:1".to_owned(), Some("prod/web")),
+            (format!("prod/web@{digest}"), Some("prod/web")),
+            (format!("prod/web:1@{digest}"), Some("prod/web")),
+            ("localhost:5000/prod/web:1".to_owned(), Some("prod/web")),
+            ("R.example/prod/web:1".to_owned(), Some("prod/web")),
+            ("other.example/prod/web:1".to_owned(), Some("other.example/prod/web")),
+            ("other.example:5000/prod/web:1".to_owned(), None),
+            ("prod/web".to_owned(), None),
+            ("Prod/web:1".to_owned(), None),
         ] {
-            assert_eq!(parse(&text, registry).is_ok(), is_fine, "{text}");
+            let found = parse(&text, &names).ok().map(|wanted| wanted.place.repository.to_string());
+            assert_eq!(found.as_deref(), repository, "{text}");
         }
         for (text, is_fine) in [
             ("linux/arm64", true),

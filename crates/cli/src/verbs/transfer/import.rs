@@ -20,17 +20,27 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     export::pause,
+    local, names,
     plan::{Image, Part, Plan, Wish},
 };
 use crate::{
     client::{Body, Server},
     distribution::{Begun, Name, Remote},
-    failure::{Outcome, usage},
+    failure::{Failure, Outcome, usage},
     flags::{Global, LayoutFlags},
     layout::{Blob, Layout, Place, Source, Verified, limit},
     render::{self, Amount},
     text::{Text, language},
 };
+
+/// Where somebody wants an image to be.
+fn place(text: &str, names: &[String]) -> Result<Place, Failure> {
+    let reference = local(text, names)?;
+    match reference.digest {
+        None => Ok(Place { repository: reference.repository, tag: reference.tag }),
+        Some(_) => Err(usage(format!("`{text}` is neither REPOSITORY nor REPOSITORY:TAG"))),
+    }
+}
 
 /// Bytes of one piece of an upload.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -43,9 +53,9 @@ pub(crate) async fn import(
     destination: Option<&str>,
     flags: &LayoutFlags,
 ) -> Outcome {
-    let destination = destination.map(|text| {
-        Place::parse(text).ok_or_else(|| usage(format!("`{text}` is neither REPOSITORY nor REPOSITORY:TAG")))
-    });
+    let server = Server::of(global)?;
+    let names = names(&server, destination.as_slice()).await;
+    let destination = destination.map(|text| place(text, &names));
     let below =
         flags.below.as_deref().map(|text| text.parse::<RepoName>().map_err(|error| usage(error.to_string())));
     let wish =
@@ -74,13 +84,8 @@ pub(crate) async fn import(
     }
     let total = plan.images.iter().map(|image| plan.bytes_of(image)).sum();
     let bar = render::progress(global, Text::ImportingImages, Amount::BytesOf(total));
-    let mut pusher = Pusher {
-        layout: Arc::new(layout),
-        server: Server::of(global)?,
-        idle: Vec::new(),
-        sources: HashMap::new(),
-        bar,
-    };
+    let mut pusher =
+        Pusher { layout: Arc::new(layout), server, idle: Vec::new(), sources: HashMap::new(), bar };
     let uploaded = pusher.push_all(&plan).await;
     pusher.bar.finish_and_clear();
     say(global, &plan, &uploaded?);

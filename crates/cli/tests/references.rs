@@ -1,0 +1,124 @@
+//! What a name means: a host that is ours is left out, any other is no host of ours.
+
+use seaworthy_oci::Digest;
+use serde_json::Value;
+
+use crate::{
+    image::{Image, lay_out},
+    transfer::Registry,
+};
+
+#[track_caller]
+fn digest_of(value: &Value) -> &str {
+    value["digest"].as_str().unwrap_or_else(|| panic!("no digest: {value:#}"))
+}
+
+/// A repository whose first part looks like a host beside the one that it would be without it.
+fn two() -> (Registry, Digest, Digest) {
+    let registry = Registry::new();
+    let push = |name: &str, version: &str| {
+        let image = Image::debian("quay-tool", version, version);
+        image.push(&registry.door, name, "1");
+        image.digest()
+    };
+    let (dotted, plain) = (push("a.b/web", "1"), push("web", "2"));
+    (registry, dotted, plain)
+}
+
+#[test]
+fn a_host_is_ours_or_part_of_the_name() {
+    let (registry, dotted, plain) = two();
+    let port = registry.server.port;
+    for (name, digest) in [
+        ("a.b/web:1".to_owned(), &dotted),
+        (format!("localhost:{port}/a.b/web:1"), &dotted),
+        ("web:1".to_owned(), &plain),
+        (format!("localhost:{port}/web:1"), &plain),
+        (format!("127.0.0.1:{port}/web:1"), &plain),
+    ] {
+        registry.is_judged(&name);
+        let said = registry.cli(&["check", &name]).json();
+        assert_eq!(digest_of(&said), digest.to_string(), "check {name}");
+        assert_eq!(digest_of(&registry.done(&["image", "show", &name])), digest.to_string(), "show {name}");
+        let to = registry.place.path("exported");
+        let exported = registry.done(&["image", "export", &name, "--to", &format!("oci:{}", to.display())]);
+        assert_eq!(digest_of(&exported[0]), digest.to_string(), "export {name}");
+        std::fs::remove_dir_all(to).expect("removed");
+        let promoted = registry.done(&["image", "promote", &name, "copies/app:1"]);
+        assert_eq!(digest_of(&promoted), digest.to_string(), "promote {name}");
+    }
+    registry.done(&["image", "delete", "a.b/web:1"]);
+    assert_eq!(digest_of(&registry.done(&["image", "show", "web:1"])), plain.to_string());
+    assert_ne!(registry.cli(&["image", "show", "a.b/web:1"]).code, 0);
+    registry.done(&["image", "restore", "a.b/web:1"]);
+    assert_eq!(digest_of(&registry.done(&["image", "show", "a.b/web:1"])), dotted.to_string());
+    // A proxy's name, which only the client knows.
+    let asked = registry.door.get("GET", "http://proxy.example/api/v1/check?image=proxy.example/web:1");
+    assert_eq!(digest_of(&asked.json()), plain.to_string());
+}
+
+#[test]
+fn images_of_other_registries_are_not_ours() {
+    let (registry, ..) = two();
+    registry.is_judged("web:1");
+    let layout = registry.place.path("layout");
+    lay_out(&layout, "1", &[("1", &Image::debian("quay-tool", "3", "3"))]);
+    let local = format!("oci:{}", layout.display());
+    for host in ["quay.io", "quay.io:443"] {
+        let name = format!("{host}/web:1");
+        let to = format!("oci:{}", registry.place.path("none").display());
+        for words in [
+            &["check", &name][..],
+            &["check", &name, "--purpose", "deploy"],
+            &["scan", &name],
+            &["image", "show", &name],
+            &["image", "delete", &name],
+            &["image", "restore", &name],
+            &["image", "release", &name],
+            &["image", "export", &name, "--to", &to],
+            &["image", "promote", &name, "copies/app:1"],
+            &["image", "promote", "web:1", &name],
+            &["image", "import", &name, "copies/app:1"],
+            &["check", &local, "--as", &name],
+        ] {
+            let said = registry.cli(words);
+            assert!(said.code != 0 && !said.err.is_empty(), "{words:?}: {said:?}");
+        }
+    }
+    let repositories = registry.done(&["image", "list"]);
+    let mut named: Vec<&str> =
+        repositories.as_array().expect("rows").iter().filter_map(|row| row["repository"].as_str()).collect();
+    named.sort_unstable();
+    assert_eq!(named, ["a.b/web", "web"], "nothing was made or taken away");
+    // A place is one where there is such a repository already, and what is run may come from elsewhere.
+    let judged = registry.cli(&["check", &local, "--as", "a.b/web:2"]).json();
+    assert_eq!(judged["repository"], "a.b/web", "{judged:#}");
+    let judged = registry.cli(&["check", &local, "--as", "quay.io:443/web:1", "--purpose", "deploy"]).json();
+    assert_eq!(judged["repository"], "quay.io_443/web", "{judged:#}");
+    // With no server nobody knows.
+    let advisories = registry.place.path("advisories");
+    std::fs::create_dir(&advisories).expect("made");
+    let alone = |place: &str| {
+        let feeds = advisories.to_str().expect("a path");
+        registry.cli(&["check", &local, "--as", place, "--advisories", feeds])
+    };
+    let said = alone("quay.io/web:1");
+    assert!(said.code != 0 && said.err.contains("--as web:1"), "{said:?}");
+    registry.done(&["image", "import", &local, "a.b/web:7"]);
+    registry.done(&["image", "show", "a.b/web:7"]);
+}
+
+/// `REPOSITORY:TAG@DIGEST` is that tag while it is that image.
+#[test]
+fn a_tag_with_a_digest_is_deleted_alone() {
+    let registry = Registry::new();
+    let (one, other) = (Image::debian("quay-tool", "1", "1"), Image::debian("quay-tool", "2", "2"));
+    one.push(&registry.door, "app", "1");
+    one.push(&registry.door, "app", "2");
+    other.push(&registry.door, "app", "3");
+    let said = registry.cli(&["image", "delete", &format!("app:1@{}", other.digest())]);
+    assert!(said.code != 0 && said.err.contains("app:1"), "{said:?}");
+    registry.done(&["image", "delete", &format!("app:1@{}", one.digest())]);
+    assert_ne!(registry.cli(&["image", "show", "app:1"]).code, 0);
+    assert_eq!(digest_of(&registry.done(&["image", "show", "app:2"])), one.digest().to_string());
+}
