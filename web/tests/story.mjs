@@ -278,6 +278,38 @@ await step("a deleted tag comes back by mouse, and the quota is full", async () 
   people.splice(people.findIndex((it) => it.page === watcher), 1);
 });
 
+await step("a tag that was deleted twice comes back as it was either time", async () => {
+  await at(op, "/repositories/twice/app?view=deleted");
+  const digests = async () => op.locator("main tr[data-row] code[title^='sha256:']").evaluateAll((all) => all.map((it) => it.title.split(" ")[0]));
+  const both = await digests();
+  assert.equal(new Set(both).size, 2, both.join(" "));
+  await button(op, "Restore 1").nth(1).click();
+  await op.waitForFunction(() => document.querySelectorAll("main tr[data-row]").length === 1);
+  assert.deepEqual(await digests(), both.slice(0, 1));
+  await linkTo(op, "Tags").click();
+  await linkTo(op, "1").waitFor();
+  assert.deepEqual(await digests(), both.slice(1));
+});
+
+await step("what is in quarantine says so, and how each repository is pushed to", async () => {
+  await at(op, "/repositories/unseen/app");
+  const held = op.locator("main tr[data-row]");
+  await held.getByText("in quarantine", { exact: true }).waitFor();
+  assert.equal(await held.getByRole("button", { name: "Copy the pull command" }).count(), 0, "nobody can pull it");
+  await at(op, "/repositories/vetted/app");
+  await op.getByText("seaworthy image promote SOURCE:TAG vetted/app:TAG").first().waitFor();
+  assert.equal(await op.getByText(/docker push/).count(), 0, "a push is refused");
+  assert.equal(await op.locator("main tr[data-row]").getByRole("button", { name: "Copy the pull command" }).count(), 1);
+});
+
+await step("quotas that cannot be read are not shown as none", async () => {
+  const refusal = { status: 404, contentType: "application/json", body: JSON.stringify({ error: { code: "NOT_FOUND", message: "usage is away" } }) };
+  await op.route("**/api/v1/registry/usage*", (route) => route.fulfill(refusal));
+  await at(op, "/repositories");
+  await op.getByRole("alert").getByText("usage is away").waitFor();
+  await op.unroute("**/api/v1/registry/usage*");
+});
+
 await step("rules are set by a form and removed by name", async () => {
   await at(op, "/repositories?view=rules");
   await button(op, "Set rules").click();
@@ -357,6 +389,9 @@ await step("who may only pull sees the rules and no form", async () => {
   await puller.getByText("seaworthy registry rules set prod --promotion-only").waitFor();
   await at(puller, "/repositories/prod/web");
   await puller.getByText("repository prod/web is not known").waitFor();
+  await at(puller, "/repositories/team/app");
+  await puller.getByText("You may not push here.").first().waitFor();
+  assert.equal(await puller.getByText(/docker push/).count(), 0);
   await at(puller, "/repositories/team/app?view=deleted");
   assert.equal(await puller.getByRole("button", { name: /^Restore/ }).count(), 0);
 });

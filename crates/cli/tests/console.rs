@@ -94,20 +94,27 @@ fn the_story_in_a_browser() {
     eprintln!("{}", text(&said.stdout));
 }
 
-/// A repository with a quota, rules of retention and a deleted tag; and an SBOM of the image with a signature
-/// about that.
+/// A repository with a quota, rules of retention and a deleted tag; one in quarantine; one that is only promoted to;
+/// one whose tag was deleted twice; and an SBOM of the image with a signature about that.
 fn fill(place: &Place, door: &Door, image: &str) {
     let app = |version: &str| Image::debian("quay-tool", version, version);
     for tag in ["1", "v1", "gone", "2"] {
         app(tag).push(door, "team/app", tag);
     }
-    for words in [
-        &["image", "delete", "team/app:gone"][..],
-        &["registry", "rules", "set", "team", "--quota-tags", "4"],
-        &["registry", "retention", "set", "team", "--keep-last", "10"],
-    ] {
+    let run = |words: &[&str]| {
         let said = place.cli(words);
         assert_eq!(said.code, 0, "{words:?}: {said:?}");
+    };
+    run(&["image", "delete", "team/app:gone"]);
+    run(&["registry", "rules", "set", "team", "--quota-tags", "4"]);
+    run(&["registry", "retention", "set", "team", "--keep-last", "10"]);
+    run(&["registry", "rules", "set", "unseen", "--quarantine"]);
+    run(&["registry", "rules", "set", "vetted", "--promotion-only"]);
+    app("3").push(door, "unseen/app", "1");
+    run(&["image", "promote", "team/app:1", "vetted/app:1"]);
+    for version in ["4", "5"] {
+        app(version).push(door, "twice/app", "1");
+        run(&["image", "delete", "twice/app:1"]);
     }
     let sbom = refer(door, image, "application/vnd.cyclonedx+json", HOSTILE_NOTE);
     refer(door, &sbom, "application/vnd.dev.cosign.artifact.sig.v1+json", "");
