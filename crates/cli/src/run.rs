@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use crate::{
     failure::{Failure, Outcome, unable, usage},
     flags::{
-        AccessVerb, AdvisoriesVerb, Cli, ContainerVerb, ExceptionVerb, FindingVerb, Global, HostVerb,
-        ImageVerb, LayoutFlags, LedgerVerb, PolicyVerb, Verb,
+        AccessVerb, AdvisoriesVerb, Cli, ContainerVerb, CopyFlags, ExceptionVerb, FindingVerb, Global,
+        HostVerb, ImageVerb, LayoutFlags, LedgerVerb, PolicyVerb, Verb,
     },
     layout::Source,
     render, verbs,
@@ -121,12 +121,12 @@ async fn image(global: &Global, verb: ImageVerb) -> Outcome {
         ImageVerb::Reject { reference, details } => {
             verbs::rules::judge(global, (&reference, "Failed"), &details).await
         }
-        ImageVerb::Promote { source, destination, wait } => {
-            verbs::rules::copy(global, "promote", (&source, &destination), &wait).await
+        ImageVerb::Promote { source, destination, copy } => {
+            verbs::rules::copy(global, "promote", (&source, &destination), &copy).await
         }
         ImageVerb::Export(flags) => Box::pin(verbs::transfer::export(global, &flags)).await,
-        ImageVerb::Import { source, destination, wait, layout } => {
-            Box::pin(import(global, (&source, destination.as_deref()), &wait, &layout)).await
+        ImageVerb::Import { source, destination, copy, layout } => {
+            Box::pin(import(global, (&source, destination.as_deref()), &copy, &layout)).await
         }
         ImageVerb::Delete { reference } => verbs::images::delete(global, &reference).await,
         ImageVerb::Deleted(flags) => verbs::registry::deleted(global, &flags.repo).await,
@@ -138,10 +138,15 @@ async fn image(global: &Global, verb: ImageVerb) -> Outcome {
 async fn import(
     global: &Global,
     (source, destination): (&str, Option<&str>),
-    wait: &str,
+    copy: &CopyFlags,
     flags: &LayoutFlags,
 ) -> Outcome {
     if let Some(layout) = Source::parse(source) {
+        if copy.no_referrers {
+            return Err(usage(
+                "`--no-referrers` is for images of other registries: leave them out of the layout",
+            ));
+        }
         return verbs::transfer::import(global, layout, destination, flags).await;
     }
     if flags.below.is_some() || flags.dry_run {
@@ -152,7 +157,7 @@ async fn import(
     let Some(destination) = destination else {
         return Err(usage(format!("`{source}` is no file: an image of a registry needs a destination")));
     };
-    verbs::rules::copy(global, "import", (source, destination), wait).await
+    verbs::rules::copy(global, "import", (source, destination), copy).await
 }
 
 async fn advisories(global: &Global, verb: AdvisoriesVerb) -> Outcome {

@@ -108,7 +108,7 @@ pub use gate::{Door, OpenGate, PullGate, Refusal};
 pub use lock::QuarantineState;
 pub use manifest::ImageRow;
 pub use names::NameRange;
-pub use promotion::{Parts, Promoted, Promotion};
+pub use promotion::{Parts, Promoted, Promotion, Referrers};
 pub use quarantine::Finding;
 pub use quota::{Change, Quota, Usage};
 pub use referrers::{ReferrerShown, ReferrersShown};

@@ -70,6 +70,10 @@ pub const CACHED_MANIFEST_BYTES: usize = 256 * 1024;
 pub const RULES: u64 = 1_000;
 /// Manifests that one promotion copies.
 pub const PROMOTED_MANIFESTS: usize = 1_000;
+/// Bytes of manifests that one promotion copies (32 MiB).
+pub const PROMOTED_BYTES: usize = 32 * 1024 * 1024;
+/// Layers, configs and children that those name: each is a row.
+pub const PROMOTED_REFERENCES: usize = 50_000;
 /// How long a blob is kept for whoever was told that it is here, in seconds (24 hours); prolonged when
 /// less than half of it is left.
 pub const LEASE_SECONDS: i64 = 24 * 3600;

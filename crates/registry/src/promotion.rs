@@ -2,7 +2,6 @@
 //! and those that refer to it, in one transaction. Whether it may be there, whoever calls has asked: the
 //! clearance of each image, as if it stood there.
 
-use bytes::Bytes;
 use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{ErrorCode, Problem, Scope};
@@ -47,14 +46,35 @@ pub struct Parts {
     pub absent: Vec<Digest>,
     /// All of it, what is named before what names it, what refers after what it refers to.
     all: Vec<Part>,
+    /// Bytes of these manifests.
+    bytes: usize,
+    /// What these manifests name.
+    references: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Part {
     digest: Digest,
     subject: Option<Digest>,
-    bytes: Bytes,
     media_type: String,
+}
+
+/// A part, as it was found.
+struct Found {
+    part: Part,
+    locks: Locks,
+    manifest: Manifest,
+    bytes: usize,
+}
+
+/// What refers to an image goes along with it, or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Referrers {
+    /// It does: signatures and SBOMs are where the image is.
+    #[default]
+    Along,
+    /// It stays.
+    Left,
 }
 
 /// What was copied.
@@ -65,6 +85,23 @@ pub struct Promoted {
 }
 
 impl Parts {
+    /// One more. All of them are written in one transaction, which others wait for.
+    fn add(&mut self, found: Found) -> Result<Part, RegistryError> {
+        self.bytes += found.bytes;
+        self.references += match &found.manifest {
+            Manifest::Image(image) => image.layers.len() + 1,
+            Manifest::Index(index) => index.manifests.len(),
+        };
+        let too_much = |most: usize, what: &str| Err(too_much(most, what).into());
+        if self.bytes > limit::PROMOTED_BYTES {
+            return too_much(limit::PROMOTED_BYTES, "bytes of manifests");
+        }
+        if self.references > limit::PROMOTED_REFERENCES {
+            return too_much(limit::PROMOTED_REFERENCES, "layers and images");
+        }
+        Ok(found.part)
+    }
+
     /// Leaves something behind that refers to it, with what refers to that.
     pub fn leave(&mut self, digest: &Digest) {
         let mut left = vec![*digest];
@@ -88,22 +125,38 @@ impl Registry {
         source: &RepoName,
         digest: &Digest,
     ) -> Result<Parts, RegistryError> {
+        self.parts_with(identity, (source, digest), Referrers::Along).await
+    }
+
+    /// The same, with what refers to them or without.
+    pub async fn parts_with(
+        &self,
+        identity: &Identity,
+        (source, digest): (&RepoName, &Digest),
+        referrers: Referrers,
+    ) -> Result<Parts, RegistryError> {
         let stored = self.resolve(identity, source, &ManifestName::Digest(*digest)).await?;
         let scope = Scope::repository(source);
         let hides = self.is_quarantined(source).await?
             && !self.access().allows(identity, Permission::Quarantine, &scope).await?;
-        let mut parts =
-            Parts { manifests: Vec::new(), referring: Vec::new(), absent: Vec::new(), all: Vec::new() };
+        let mut parts = Parts {
+            manifests: Vec::new(),
+            referring: Vec::new(),
+            absent: Vec::new(),
+            all: Vec::new(),
+            bytes: 0,
+            references: 0,
+        };
         // An index before its children in this list, and the other way around afterwards.
         let mut names = vec![stored.digest];
         let mut next = 0;
         while let Some(name) = names.get(next).copied() {
             next += 1;
-            let Some((part, locks)) = self.part(source, &name).await? else {
+            let Some(found) = self.part(source, &name).await? else {
                 parts.absent.push(name);
                 continue;
             };
-            if hides && !locks.has_passed() {
+            if hides && !found.locks.has_passed() {
                 return Err(quarantine::hidden(source, &ManifestName::Digest(name)).into());
             }
             // Who may not pull it here would pull it there.
@@ -111,14 +164,17 @@ impl Registry {
                 self.inner.refusals.record(&identity.actor, source, &name, &refusal).await?;
                 return Err(refusal.problem.into());
             }
-            let manifest = Manifest::parse(&part.bytes, Some(&part.media_type))?;
-            match manifest {
-                Manifest::Index(index) => add(&mut names, self.children(source, &name, &index).await?)?,
+            match &found.manifest {
+                Manifest::Index(index) => add(&mut names, self.children(source, &name, index).await?)?,
                 Manifest::Image(_) => parts.manifests.push(name),
             }
+            let part = parts.add(found)?;
             parts.all.push(part);
         }
         parts.all.reverse();
+        if referrers == Referrers::Left {
+            return Ok(parts);
+        }
         let mut next = 0;
         while let Some(subject) = parts.all.get(next).map(|part| part.digest) {
             next += 1;
@@ -149,7 +205,7 @@ impl Registry {
         add(names, referring.iter().copied())?;
         while let Some(name) = names.get(next).copied() {
             next += 1;
-            let (part, locks) = match self.part(source, &name).await {
+            let found = match self.part(source, &name).await {
                 Ok(Some(found)) => found,
                 Ok(None) => {
                     parts.absent.push(name);
@@ -158,18 +214,18 @@ impl Registry {
                 Err(RegistryError::Refused(_)) => continue,
                 Err(error) => return Err(error),
             };
-            if hides && !locks.has_passed() || self.refused(identity, source, &name).await?.is_some() {
+            if hides && !found.locks.has_passed() || self.refused(identity, source, &name).await?.is_some() {
                 continue;
             }
-            match Manifest::parse(&part.bytes, Some(&part.media_type))? {
-                Manifest::Index(index) => add(names, self.children(source, &name, &index).await?)?,
+            match &found.manifest {
+                Manifest::Index(index) => add(names, self.children(source, &name, index).await?)?,
                 Manifest::Image(image) => {
                     if image.is_image() || self.may_be_run(&image.config.digest).await? {
                         parts.referring.push(name);
                     }
                 }
             }
-            more.push(part);
+            more.push(parts.add(found)?);
         }
         more.reverse();
         parts.all.append(&mut more);
@@ -188,14 +244,15 @@ impl Registry {
         Ok(children.filter(|child| !blobs.iter().any(|(blob, _)| blob == child)).collect())
     }
 
-    async fn part(&self, source: &RepoName, digest: &Digest) -> Result<Option<(Part, Locks)>, RegistryError> {
+    async fn part(&self, source: &RepoName, digest: &Digest) -> Result<Option<Found>, RegistryError> {
         let name = ManifestName::Digest(*digest);
         let Some(stored) = self.inner.reads.named(source, &name).await? else { return Ok(None) };
         lock::check_read(stored.locks, &format!("{source}@{digest}"))?;
         let Some(bytes) = self.inner.reads.bytes(digest).await? else { return Ok(None) };
         let manifest = Manifest::parse(&bytes, Some(&stored.media_type))?;
         let subject = manifest.subject().map(|subject| subject.digest);
-        Ok(Some((Part { digest: *digest, subject, bytes, media_type: stored.media_type }, stored.locks)))
+        let part = Part { digest: *digest, subject, media_type: stored.media_type };
+        Ok(Some(Found { part, locks: stored.locks, manifest, bytes: bytes.len() }))
     }
 
     /// Copies them. Who asks may pull there and push here; rules and locks of the destination hold.
@@ -224,7 +281,9 @@ impl Registry {
         promotion: &Promotion,
         part: Part,
     ) -> Result<Push, RegistryError> {
-        let manifest = Manifest::parse(&part.bytes, Some(&part.media_type))?;
+        let bytes = self.inner.reads.bytes(&part.digest).await?;
+        let bytes = bytes.ok_or_else(|| gone(promotion, &part.digest))?;
+        let manifest = Manifest::parse(&bytes, Some(&part.media_type))?;
         let now = self.inner.clock.now();
         let mut pushed = describe(&promotion.destination, part.digest, &manifest, now);
         if let Manifest::Image(image) = &manifest
@@ -248,7 +307,7 @@ impl Registry {
             sparse: SparseIndexes::Allow,
             consumers: self.inner.config.manifest_consumers,
             pushed,
-            bytes: part.bytes,
+            bytes,
         })
     }
 }
@@ -260,14 +319,24 @@ fn add(names: &mut Vec<Digest>, more: impl IntoIterator<Item = Digest>) -> Resul
             continue;
         }
         if names.len() >= limit::PROMOTED_MANIFESTS {
-            let most = limit::PROMOTED_MANIFESTS;
-            let message = format!("more than {most} manifests would be copied at once");
-            let hint = "promote the images of the index one by one";
-            return Err(Problem::new(ErrorCode::TooLarge, message).hint(hint).into());
+            return Err(too_much(limit::PROMOTED_MANIFESTS, "manifests").into());
         }
         names.push(digest);
     }
     Ok(())
+}
+
+/// That too much belongs to an image for one transaction.
+pub(crate) fn too_much(most: usize, what: &str) -> Problem {
+    let message = format!("more than {most} {what} would be copied at once");
+    let hint =
+        "copy the images of an index one by one, or leave behind what refers to them: `--no-referrers`";
+    Problem::new(ErrorCode::TooLarge, message).hint(hint)
+}
+
+fn gone(promotion: &Promotion, digest: &Digest) -> Problem {
+    let message = format!("`{}` has no manifest `{digest}` any more", promotion.source);
+    Problem::new(ErrorCode::ManifestUnknown, message)
 }
 
 /// What came from an upstream is copied with all its bytes, or not: who names them has not shown that they may.
@@ -286,8 +355,7 @@ async fn copy(
     for push in pushes {
         let digest = push.pushed.digest;
         let Some(locks) = db::locks_of_manifest(tx, &promotion.source, &digest).await? else {
-            let message = format!("`{}` has no manifest `{digest}` any more", promotion.source);
-            return Err(Problem::new(ErrorCode::ManifestUnknown, message).into());
+            return Err(gone(promotion, &digest).into());
         };
         lock::check_read(locks, &format!("{}@{digest}", promotion.source))?;
         if db::filled_in(tx, &promotion.source, &digest).await? == Some(false) {

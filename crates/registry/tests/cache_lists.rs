@@ -3,8 +3,9 @@
 
 use http::StatusCode;
 use seaworthy_access::Identity;
+use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_oci::{Digest, Tag};
-use seaworthy_registry::{Promotion, limit};
+use seaworthy_registry::{Promotion, Referrers, limit};
 use seaworthy_testkit::{TestDb, db_tests};
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ use crate::{
 db_tests!(super::ROOMS; a_signature_is_listed_and_pulled, referrers_are_listed_by_a_tag, many_clients_ask_for_a_list_once,
     a_list_holds_for_a_while, a_list_is_served_when_its_upstream_is_away, what_nobody_knows_is_not_empty, lists_of_referrers_are_not_believed,
     lists_of_referrers_are_bounded, what_is_here_is_known_better, types_are_those_of_what_is_here, annotations_are_for_who_may_pull, tags_are_in_our_order, tags_that_are_here,
-    lists_of_tags_are_not_believed, so_many_lists_are_read_at_once, an_import_brings_what_refers, an_import_asks_again);
+    lists_of_tags_are_not_believed, so_many_lists_are_read_at_once, an_import_brings_what_refers, an_import_asks_again, an_import_is_not_stale, an_import_may_leave_referrers);
 
 const SIGNATURE: &str = "application/vnd.example.signature";
 
@@ -721,9 +722,10 @@ async fn an_import_brings_what_refers(test: TestDb) {
     let tag: Tag = "1".parse().expect("a tag");
     let call = format!("GET /v2/a/referrers/{}", image.digest);
     upstream.fault(&call, Fault::Status(429, vec![]));
-    let failed = world.registry.fetch_whole(&operator, &source, Ok(tag.clone())).await;
+    let failed = world.registry.fetch_whole(&operator, (&source, Ok(tag.clone())), Referrers::Along).await;
     assert!(failed.expect_err("not all of it").to_string().contains("429"));
-    let digest = world.registry.fetch_whole(&operator, &source, Ok(tag)).await.expect("fetched");
+    let digest =
+        world.registry.fetch_whole(&operator, (&source, Ok(tag)), Referrers::Along).await.expect("fetched");
     assert_eq!(digest, image.digest);
     for digest in [image.digest, signature, stamp] {
         assert!(is_filled(&world, &digest).await);
@@ -756,7 +758,46 @@ async fn an_import_asks_again(test: TestDb) {
     let listed = json!({"mediaType": IMAGE, "digest": child.digest, "size": child.manifest.len()});
     let pushed = upstream.put_manifest("a", "1", INDEX, &index(&[listed]));
     let (operator, repository) = (Identity::operator(0), "hub/a".parse().expect("a name"));
-    let fetched = world.registry.fetch_whole(&operator, &repository, Ok("1".parse().expect("a tag"))).await;
+    let fetched = world
+        .registry
+        .fetch_whole(&operator, (&repository, Ok("1".parse().expect("a tag"))), Referrers::Along)
+        .await;
     assert_eq!(fetched.expect("fetched"), pushed);
     assert!(is_filled(&world, &child.digest).await);
+}
+
+/// What is imported is what is there now, or nothing: a copy that is a minute old would be promoted as if it were.
+async fn an_import_is_not_stale(test: TestDb) {
+    let (world, _clock) = still(test).await;
+    let upstream = Upstream::new().await;
+    upstream.cached(&world, json!({"check_seconds": 60})).await;
+    upstream.put_image("a:1", &[b"old"]);
+    assert_eq!(world.operator().get("/v2/hub/a/manifests/1").await.status, StatusCode::OK);
+    let moved = upstream.put_image("a:1", &[b"new"]).digest;
+    let (operator, repository) = (Identity::operator(0), "hub/a".parse().expect("a name"));
+    let import = async || {
+        let tag = Ok("1".parse().expect("a tag"));
+        world.registry.fetch_whole(&operator, (&repository, tag), Referrers::Along).await
+    };
+    assert_eq!(import().await.expect("fetched"), moved);
+    for fault in [Fault::Status(429, vec![]), Fault::Status(500, vec![])] {
+        upstream.put_image("a:1", &[b"newer"]);
+        upstream.fault("HEAD /v2/a/manifests/1", fault);
+        let problem = Problem::from(import().await.expect_err("nobody said what it is"));
+        assert_eq!(problem.code, ErrorCode::Unavailable, "{problem:?}");
+        assert!(problem.retry_after_seconds.is_some(), "{problem:?}");
+    }
+    assert_ne!(import().await.expect("fetched"), moved);
+}
+
+/// Who leaves behind what refers to an image needs none of it.
+async fn an_import_may_leave_referrers(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    upstream.cached(&world, json!({})).await;
+    let image = upstream.put_image("a:1", &[b"layer"]);
+    let list = format!("GET /v2/a/referrers/{}", image.digest);
+    let (operator, source) = (Identity::operator(0), "hub/a".parse().expect("a name"));
+    let tag: Result<Tag, Digest> = Ok("1".parse().expect("a tag"));
+    let fetched = world.registry.fetch_whole(&operator, (&source, tag), Referrers::Left).await;
+    assert_eq!((fetched.expect("fetched"), upstream.count(&list)), (image.digest, 0));
 }

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use seaworthy_access::Identity;
 use seaworthy_oci::Digest;
-use seaworthy_registry::{MirrorShown, Promotion, limit};
+use seaworthy_registry::{MirrorShown, Promotion, Referrers, limit};
 use seaworthy_store::args;
 use seaworthy_testkit::{TestDb, db_tests};
 use serde_json::{Value, json};
@@ -348,7 +348,7 @@ async fn what_an_index_lacks_there_is_noted(test: TestDb) {
     assert_eq!(wait, i64::from(limit::MIRROR_SECONDS) * 1_000_000);
     let source = "hub/a".parse().expect("a name");
     let tag = Ok("1".parse().expect("a tag"));
-    let fetched = world.registry.fetch_whole(&Identity::operator(0), &source, tag).await;
+    let fetched = world.registry.fetch_whole(&Identity::operator(0), (&source, tag), Referrers::Along).await;
     assert_eq!(fetched.expect("what there is"), index);
     let parts = world.registry.parts(&Identity::operator(0), &source, &index).await.expect("parts");
     assert_eq!((parts.absent, parts.manifests), (vec![gone], vec![image.digest]));
@@ -373,7 +373,7 @@ async fn an_index_of_blobs_comes_whole(test: TestDb) {
     again(&world).await;
     assert_eq!(looked(&world).await[0].error, None);
     let operator = Identity::operator(0);
-    world.registry.fetch_whole(&operator, &source, Err(index)).await.expect("fetched");
+    world.registry.fetch_whole(&operator, (&source, Err(index)), Referrers::Along).await.expect("fetched");
     for digest in [&layer, &gone] {
         assert_eq!(upstream.count(&format!("GET /v2/a/manifests/{digest}")), 0);
     }

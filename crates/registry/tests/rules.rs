@@ -2,14 +2,15 @@
 
 use http::StatusCode;
 use seaworthy_access::Identity;
-use seaworthy_oci::Digest;
-use seaworthy_registry::{Promotion, RepositoryRules, RulesChange, limit};
+use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_oci::{Digest, RepoName};
+use seaworthy_registry::{Promotion, Referrers, RepositoryRules, RulesChange, limit};
 use seaworthy_testkit::{TestDb, db_tests};
 use serde_json::json;
 
-use crate::client::{INDEX, ROOMS, World, artifact};
+use crate::client::{IMAGE, INDEX, ROOMS, World, artifact};
 
-db_tests!(super::ROOMS; an_index_is_promoted_with_all_its_parts, a_promotion_is_bounded, rules_are_bounded,
+db_tests!(super::ROOMS; an_index_is_promoted_with_all_its_parts, a_promotion_is_bounded, a_promotion_is_bounded_in_bytes_and_rows, rules_are_bounded,
     a_rule_that_came_before_wins, some_rules_change_and_others_stay, a_rule_that_is_told_holds,
     what_refers_goes_along_whole);
 
@@ -230,6 +231,73 @@ async fn a_promotion_is_bounded(test: TestDb) {
     refer(limit::PROMOTED_MANIFESTS).await;
     let error = world.registry.parts(&operator, &source, &subject).await.expect_err("one more");
     assert!(error.to_string().contains("would be copied at once"), "{error}");
+    let alone =
+        world.registry.parts_with(&operator, (&source, &subject), Referrers::Left).await.expect("alone");
+    let promoted = world.registry.promote(&operator, promotion(subject, "prod/alone", None), alone).await;
+    assert_eq!(promoted.expect("promoted").manifests, [subject]);
+}
+
+/// A promotion is one transaction, and what it copies is in memory then.
+async fn a_promotion_is_bounded_in_bytes_and_rows(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    let (operator, source): (_, RepoName) = (Identity::operator(0), "dev/app".parse().expect("a name"));
+    let config = client.put_blob("dev/app", b"{}").await;
+    let descriptor =
+        |kind: &str, digest: &Digest, size: usize| json!({"mediaType": kind, "digest": digest, "size": size});
+    let put = async |document: serde_json::Value| {
+        let text = document.to_string();
+        let digest = Digest::sha256(text.as_bytes());
+        let path = format!("/v2/dev/app/manifests/{digest}");
+        let answer = client.put_as(&path, document["mediaType"].as_str().expect("a type"), &text).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+        (digest, text.len())
+    };
+    let index = async |children: &[(Digest, usize)]| {
+        let children: Vec<_> =
+            children.iter().map(|(digest, size)| descriptor(IMAGE, digest, *size)).collect();
+        put(json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children})).await.0
+    };
+    // Of bytes: children that are nearly as long as a manifest may be.
+    let long = async |number: usize| {
+        let note = "x".repeat(seaworthy_oci::limit::MANIFEST_BYTES - 1_000);
+        put(json!({
+            "schemaVersion": 2, "mediaType": IMAGE, "artifactType": "application/vnd.example", "layers": [],
+            "config": descriptor("application/vnd.oci.empty.v1+json", &config, 2),
+            "annotations": {"note": note, "number": number.to_string()},
+        }))
+        .await
+    };
+    let mut children = Vec::new();
+    let most = limit::PROMOTED_BYTES / (seaworthy_oci::limit::MANIFEST_BYTES - 1_000);
+    for number in 0..most {
+        children.push(long(number).await);
+    }
+    let fits = index(&children[1..]).await;
+    assert!(world.registry.parts(&operator, &source, &fits).await.is_ok());
+    children.push(long(most).await);
+    let root = index(&children).await;
+    let error = world.registry.parts(&operator, &source, &root).await.expect_err("too long");
+    assert_eq!(Problem::from(error).code, ErrorCode::TooLarge);
+    // Of rows: the same layer many times.
+    let many = async |number: usize, layers: usize| {
+        let layer = descriptor("text/plain", &config, 2);
+        put(json!({
+            "schemaVersion": 2, "mediaType": IMAGE, "artifactType": "application/vnd.example",
+            "config": descriptor("application/vnd.oci.empty.v1+json", &config, 2), "layers": vec![layer; layers],
+            "annotations": {"number": number.to_string()},
+        }))
+        .await
+    };
+    let (each, mut children) = (999, Vec::new());
+    for number in 0..limit::PROMOTED_REFERENCES / (each + 1) {
+        children.push(many(number, each).await);
+    }
+    let error =
+        world.registry.parts(&operator, &source, &index(&children).await).await.expect_err("too many");
+    assert_eq!(Problem::from(error).code, ErrorCode::TooLarge);
+    children[0] = many(children.len(), each - children.len()).await;
+    assert!(world.registry.parts(&operator, &source, &index(&children).await).await.is_ok());
 }
 
 async fn rules_are_bounded(test: TestDb) {

@@ -184,7 +184,23 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "`{0}` は {1} とは別のイメージを指しています。コピーのダイジェストは変わりません",
     ),
     ("more than {} manifests would be copied at once", "一度にコピーするマニフェストが {0} 件を超えます"),
-    ("promote the images of the index one by one", "インデックスのイメージを 1 件ずつ昇格してください"),
+    (
+        "more than {} bytes of manifests would be copied at once",
+        "一度にコピーするマニフェストが {0} バイトを超えます",
+    ),
+    (
+        "more than {} layers and images would be copied at once",
+        "一度にコピーするレイヤーとイメージが {0} 件を超えます",
+    ),
+    (
+        "copy the images of an index one by one, or leave behind what refers to them: `--no-referrers`",
+        "インデックスのイメージを 1 件ずつコピーするか、`--no-referrers` で参照元を残してください",
+    ),
+    ("what `{}` is at its upstream now is not known: {}", "`{0}` が上流で現在何を指すかわかりません: {1}"),
+    (
+        "try again, or copy what is here: `seaworthy image promote {} …`",
+        "再試行するか、ここにあるものを `seaworthy image promote {0} …` でコピーしてください",
+    ),
     (
         "name an image by its digest: a tag may move",
         "イメージをダイジェストで指定してください。タグは移動することがあります",
@@ -221,7 +237,6 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("look at it, and try again", "内容を確認してから、もう一度実行してください"),
     ("the name of `{}` would be too long there", "`{0}` のコピー先での名前が長すぎます"),
     ("`{}` changed meanwhile", "`{0}` はその間に変わりました"),
-    ("more than {} manifests belong to it", "付属するマニフェストが {0} 件を超えています"),
     ("there are {} caches already", "キャッシュが既に {0} 個あります"),
     ("a cache is not for all repositories", "すべてのリポジトリをキャッシュにすることはできません"),
     ("name a prefix, such as `hub`", "`hub` などのプレフィックスを指定してください"),

@@ -23,6 +23,10 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ),
     ("without a server nobody knows whose name `{}` is", "サーバーがないと `{0}` が何の名前かわかりません"),
     ("leave it out, `--as {}`, or add `--server`", "省いて `--as {0}` とするか、`--server` を付けてください"),
+    (
+        "`--no-referrers` is for images of other registries: leave them out of the layout",
+        "`--no-referrers` は別のレジストリのイメージ用です。レイアウトから除いてください",
+    ),
     ("name the tag alone, or the digest alone", "タグだけ、またはダイジェストだけを指定してください"),
     ("`{}:{}` points at another image than {}", "`{0}:{1}` は {2} とは別のイメージを指しています"),
     ("`{}` is not what an engine calls an image", "`{0}` はエンジンがイメージを呼ぶ名前ではありません"),

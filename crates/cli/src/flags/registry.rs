@@ -28,9 +28,8 @@ Examples:
         source: String,
         /// REPOSITORY or REPOSITORY:TAG
         destination: String,
-        /// How long to wait while its inspection is under way
-        #[arg(long, default_value = "30s")]
-        wait: String,
+        #[command(flatten)]
+        copy: CopyFlags,
     },
     /// Write images to an OCI layout: an archive or a folder, for a machine that this one does not reach
     #[command(
@@ -58,9 +57,8 @@ Examples:
         source: String,
         /// REPOSITORY or REPOSITORY:TAG; without it each image of a layout goes where its name says
         destination: Option<String>,
-        /// How long to wait while its inspection is under way
-        #[arg(long, default_value = "30s")]
-        wait: String,
+        #[command(flatten)]
+        copy: CopyFlags,
         /// Of layouts alone.
         #[command(flatten)]
         layout: LayoutFlags,
@@ -109,6 +107,17 @@ Example: seaworthy image release prod/web@sha256:9c1e… --details 'scanned by h
         /// DIGEST of a manifest, an index, a config or a layer
         digest: String,
     },
+}
+
+/// Flags of `image promote`, and of `image import` from a registry.
+#[derive(Debug, Args)]
+pub(crate) struct CopyFlags {
+    /// How long to wait while its inspection is under way
+    #[arg(long, default_value = "30s")]
+    pub(crate) wait: String,
+    /// Leave out what refers to the images
+    #[arg(long)]
+    pub(crate) no_referrers: bool,
 }
 
 /// Flags of `image export`.

@@ -6,17 +6,22 @@ use super::{containers::binary, images::seconds};
 use crate::{
     client::{Server, encode},
     failure::Outcome,
-    flags::{Global, RulesVerb},
+    flags::{CopyFlags, Global, RulesVerb},
     render::{self, Amount},
     text::Text,
 };
 
 /// A copy that the clearance there does not allow is refused like a pull: exit code 1, and the reasons.
-pub(crate) async fn copy(global: &Global, verb: &str, (from, to): (&str, &str), wait: &str) -> Outcome {
-    let wait = seconds(wait)?;
+pub(crate) async fn copy(
+    global: &Global,
+    verb: &str,
+    (from, to): (&str, &str),
+    flags: &CopyFlags,
+) -> Outcome {
+    let wait = seconds(&flags.wait)?;
     let bar = render::progress(global, Text::Inspecting, Amount::SecondsOf(wait));
     let server = Server::of(global)?;
-    let body = json!({"from": from, "to": to, "wait": wait});
+    let body = json!({"from": from, "to": to, "wait": wait, "referrers": !flags.no_referrers});
     let answer = server.post(&format!("/api/v1/images/{verb}"), &body).await;
     bar.finish_and_clear();
     render::check(global, &answer?)

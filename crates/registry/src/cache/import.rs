@@ -7,10 +7,11 @@ use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, Problem};
 use seaworthy_oci::{Digest, Manifest, RepoName, Tag, media};
 
-use super::{Cache, Referrer};
+use super::{Cache, Referrer, Served};
 use crate::{
     Registry, RegistryError, db, limit,
     path::ManifestName,
+    promotion::{Referrers, too_much},
     push::named_blobs,
     quota::{self, Change},
 };
@@ -44,22 +45,27 @@ impl Registry {
         })?)
     }
 
-    /// Has all of an image fetched that is below a cache, of an index all its images and blobs that the upstream has,
-    /// with what refers to them; returns its digest. At most [`limit::PROMOTED_MANIFESTS`].
+    /// Has all of an image fetched that is below a cache, of an index all its images and blobs that the upstream has, as it is
+    /// there now, with what refers to them or without; returns its digest. At most [`limit::PROMOTED_MANIFESTS`].
     pub async fn fetch_whole(
         &self,
         identity: &Identity,
-        repository: &RepoName,
-        reference: Result<Tag, Digest>,
+        (repository, reference): (&RepoName, Result<Tag, Digest>),
+        referrers: Referrers,
     ) -> Result<Digest, RegistryError> {
         self.require(identity, Permission::Pull, repository).await?;
         let name = reference.map_or_else(ManifestName::Digest, ManifestName::Tag);
         self.ask_again(repository, &name);
-        let (root, _) = self.resolve_through(identity, repository, &name).await?;
+        let (root, served) = self.resolve_through(identity, repository, &name).await?;
+        if let Some(Served::Stale(why)) = served {
+            return Err(not_asked(repository, &name, &why).into());
+        }
         let cache = self.inner.caches.of(repository).await?;
         let cache = cache.ok_or_else(|| crate::manifest::unknown(repository))?;
-        let seconds = cache.settings.check_seconds;
-        let absent = self.fetch_all_of(identity, (&cache, repository), root.digest, seconds).await?;
+        let absent = match referrers {
+            Referrers::Along => self.fetch_all_of(identity, (&cache, repository), root.digest).await?,
+            Referrers::Left => self.fetch_below(identity, (&cache, repository), root.digest).await?.absent,
+        };
         if let Some(first) = absent.first() {
             let count = absent.len();
             tracing::info!(%repository, digest = %root.digest, %first, count, "an upstream has not all of an index");
@@ -67,21 +73,20 @@ impl Registry {
         Ok(root.digest)
     }
 
-    /// Has all of a manifest fetched that is here, and what refers to it in turn, by lists that are no older than
-    /// `seconds`; returns what indexes name and the upstream does not have.
+    /// Has all of a manifest fetched that is here, and what refers to it in turn, by lists as they are now; returns what
+    /// indexes name and the upstream does not have.
     pub(crate) async fn fetch_all_of(
         &self,
         identity: &Identity,
         (cache, repository): (&Arc<Cache>, &RepoName),
         root: Digest,
-        seconds: u32,
     ) -> Result<Vec<Digest>, RegistryError> {
         let Below { manifests: mut subjects, mut absent } =
             self.fetch_below(identity, (cache, repository), root).await?;
         let mut next = 0;
         while let Some(subject) = subjects.get(next).copied() {
             next += 1;
-            let (told, _) = self.told_referrers(cache, (repository, &subject), seconds).await?;
+            let (told, _) = self.told_referrers(cache, (repository, &subject), 0).await?;
             if let Some(problem) = told.trouble() {
                 return Err(problem.clone().into());
             }
@@ -90,8 +95,7 @@ impl Registry {
                     continue;
                 }
                 if subjects.len() >= limit::PROMOTED_MANIFESTS {
-                    let message = format!("more than {} manifests belong to it", limit::PROMOTED_MANIFESTS);
-                    return Err(Problem::new(ErrorCode::TooLarge, message).into());
+                    return Err(too_much(limit::PROMOTED_MANIFESTS, "manifests").into());
                 }
                 match self.fetch_below(identity, (cache, repository), *referrer).await {
                     Ok(below) => {
@@ -107,8 +111,11 @@ impl Registry {
         Ok(absent)
     }
 
-    /// Has the upstream asked whatever it lacked a moment ago: who wants all of an image knows that it is there.
+    /// Has the upstream asked whatever it said a moment ago: who wants all of an image wants what is there now.
     pub(crate) fn ask_again(&self, repository: &RepoName, name: &ManifestName) {
+        if let ManifestName::Tag(tag) = name {
+            self.inner.checks.remove(&(repository.clone(), tag.clone()));
+        }
         self.inner.absent.remove(&(repository.clone(), name.clone()));
     }
 
@@ -146,11 +153,7 @@ impl Registry {
                 }
             }
             if names.len() > limit::PROMOTED_MANIFESTS {
-                let most = limit::PROMOTED_MANIFESTS;
-                let message = format!("more than {most} manifests would be copied at once");
-                return Err(Problem::new(ErrorCode::TooLarge, message)
-                    .hint("promote the images of the index one by one")
-                    .into());
+                return Err(too_much(limit::PROMOTED_MANIFESTS, "manifests").into());
             }
             below.absent.extend(self.fetch_named((cache, repository), &digest, &manifest).await?);
         }
@@ -241,6 +244,14 @@ impl Registry {
             })
             .await
     }
+}
+
+/// That an upstream could not be asked what it has now.
+fn not_asked(repository: &RepoName, name: &ManifestName, why: &str) -> Problem {
+    let image = crate::manifest::named(repository, name);
+    let message = format!("what `{image}` is at its upstream now is not known: {why}");
+    let hint = format!("try again, or copy what is here: `seaworthy image promote {image} …`");
+    Problem::new(ErrorCode::Unavailable, message).retry_after(5).hint(hint)
 }
 
 /// What came of fetching a manifest with all that it names.

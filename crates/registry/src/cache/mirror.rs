@@ -231,15 +231,13 @@ impl Registry {
     ) -> Result<Option<Digest>, RegistryError> {
         let identity = Identity::system();
         let name = ManifestName::Tag(tag.clone());
-        // Whenever it was asked about: this is the time.
-        self.inner.checks.remove(&(local.clone(), tag.clone()));
         self.ask_again(local, &name);
         let served = self.bring(&identity, local, &name).await?;
         if let Some(super::Served::Stale(why)) = served {
             return Err(Problem::new(ErrorCode::Unavailable, why).into());
         }
         let Some(digest) = self.digest_of(local, tag).await? else { return Ok(None) };
-        Ok(self.fetch_all_of(&identity, (cache, local), digest, 0).await?.first().copied())
+        Ok(self.fetch_all_of(&identity, (cache, local), digest).await?.first().copied())
     }
 }
 

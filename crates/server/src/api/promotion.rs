@@ -1,7 +1,5 @@
 //! Promotion, and the rules of repositories.
 
-use std::time::Duration;
-
 use axum::{
     Extension, Json,
     extract::{Query, State},
@@ -12,7 +10,9 @@ use seaworthy_clearance::Unrecorded;
 use seaworthy_model::{Problem, Scope};
 use seaworthy_oci::{Digest, Reference, RepoName, Tag};
 use seaworthy_policy::{Language, Verdict};
-use seaworthy_registry::{Finding, Prefix, Promotion, QuarantineState, RepositoryRules, RulesChange};
+use seaworthy_registry::{
+    Finding, Prefix, Promotion, QuarantineState, Referrers, RepositoryRules, RulesChange,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
@@ -48,6 +48,14 @@ struct Copy {
     to: String,
     /// Seconds to wait for a pending answer.
     wait: Option<u64>,
+    /// False: what refers to it, such as signatures, is left behind.
+    referrers: Option<bool>,
+}
+
+impl Copy {
+    fn referrers(&self) -> Referrers {
+        if self.referrers == Some(false) { Referrers::Left } else { Referrers::Along }
+    }
 }
 
 #[derive(Deserialize)]
@@ -103,7 +111,7 @@ async fn promote(
     let to = destination(to, from.clone(), &digest)?;
     // A tag may be locked, and its manifest not.
     rooms.registry.check_unlocked(&source, from).await?;
-    copied(&rooms, &identity, language, (source, digest), (to, waiting(copy.wait))).await
+    copied(&rooms, &identity, language, (source, digest), (to, &copy)).await
 }
 
 /// Fetches an image from the upstream of a cache, and copies it to where it is wanted, if it may be there.
@@ -122,9 +130,9 @@ async fn import(
     let source = cached(&rooms, &asked, &from).await?;
     require(&rooms, &identity, Permission::Pull, &Scope::repository(&source)).await?;
     let which = from.digest.map_or_else(|| Ok(from.tag.unwrap_or_else(Tag::latest)), Err);
-    let digest = rooms.registry.fetch_whole(&identity, &source, which.clone()).await?;
+    let digest = rooms.registry.fetch_whole(&identity, (&source, which.clone()), copy.referrers()).await?;
     let to = destination(to, which, &digest)?;
-    copied(&rooms, &identity, language, (source, digest), (to, waiting(copy.wait))).await
+    copied(&rooms, &identity, language, (source, digest), (to, &copy)).await
 }
 
 /// Where an image is below a cache: by the registry that it comes from, or by its name here, which may begin with a host as
@@ -147,14 +155,14 @@ async fn copied(
     identity: &Identity,
     language: Language,
     (source, digest): (RepoName, Digest),
-    ((destination, tag), wait): ((RepoName, Option<Tag>), Duration),
+    ((destination, tag), asked): ((RepoName, Option<Tag>), &Copy),
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     // Before anything is told of the verdict there.
     for (permission, repository) in [(Permission::Pull, &source), (Permission::Push, &destination)] {
         require(rooms, identity, permission, &Scope::repository(repository)).await?;
     }
-    let mut parts = rooms.registry.parts(identity, &source, &digest).await?;
-    let deadline = Instant::now() + wait;
+    let mut parts = rooms.registry.parts_with(identity, (&source, &digest), asked.referrers()).await?;
+    let deadline = Instant::now() + waiting(asked.wait);
     let answer = judged(rooms, (&source, &parts.manifests), &destination, deadline).await?;
     let mut value = match &answer {
         // An artifact, or an index of artifacts: there is nothing that could run.
