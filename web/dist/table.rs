@@ -1,11 +1,11 @@
 const ASSETS: &[Asset] = &[
     Asset {
-        path: "/assets/index-m15_lRVG.js",
+        path: "/assets/index-277NqdC1.js",
         media_type: "text/javascript; charset=utf-8",
-        etag: "\"f65183faa54dcc51427b391d08914d4f\"",
-        identity: include_bytes!("assets/index-m15_lRVG.js"),
-        brotli: include_bytes!("assets/index-m15_lRVG.js.br"),
-        gzip: include_bytes!("assets/index-m15_lRVG.js.gz"),
+        etag: "\"aa6a598d032fae8bb381e7f2330a4ef7\"",
+        identity: include_bytes!("assets/index-277NqdC1.js"),
+        brotli: include_bytes!("assets/index-277NqdC1.js.br"),
+        gzip: include_bytes!("assets/index-277NqdC1.js.gz"),
     },
     Asset {
         path: "/assets/mark-BBqwChrl.svg",
@@ -26,7 +26,7 @@ const ASSETS: &[Asset] = &[
     Asset {
         path: "/index.html",
         media_type: "text/html; charset=utf-8",
-        etag: "\"17904df1c248b886165911928a7de75a\"",
+        etag: "\"3a4f82f7427dc3b8f8ae9b466e9736fd\"",
         identity: include_bytes!("index.html"),
         brotli: include_bytes!("index.html.br"),
         gzip: include_bytes!("index.html.gz"),

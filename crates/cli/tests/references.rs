@@ -122,3 +122,44 @@ fn a_tag_with_a_digest_is_deleted_alone() {
     assert_ne!(registry.cli(&["image", "show", "app:1"]).code, 0);
     assert_eq!(digest_of(&registry.done(&["image", "show", "app:2"])), one.digest().to_string());
 }
+
+/// What a pull is refused, `check` does not allow, whatever the policies say.
+#[test]
+fn what_is_withheld_is_not_allowed() {
+    let registry = Registry::new();
+    registry.done(&["registry", "rules", "set", "held", "--quarantine"]);
+    let image = Image::debian("quay-tool", "1", "1");
+    for repository in ["held/app", "dev/app"] {
+        image.push(&registry.door, repository, "1");
+    }
+    let says = |name: &str, more: &[&str], rule: Option<&str>| {
+        registry.is_judged("dev/app:1");
+        let said = registry.cli(&[&["check", name][..], more].concat());
+        let answer = said.json();
+        let first = answer["reasons"][0]["rule"].as_str().filter(|rule| !rule.contains('/'));
+        assert_eq!((said.code, first), (i32::from(rule.is_some()), rule), "{name} {more:?}: {answer:#}");
+        assert_eq!(answer["verdict"], if rule.is_some() { "blocked" } else { "allowed" }, "{answer:#}");
+        let shown = registry.done(&["image", "show", name]);
+        assert_eq!(shown["withheld"].is_string(), rule.is_some(), "{shown:#}");
+    };
+    for more in [&[][..], &["--purpose", "deploy"]] {
+        says("held/app:1", more, Some("quarantine"));
+        says(&format!("held/app@{}", image.digest()), more, Some("quarantine"));
+    }
+    registry.done(&["image", "reject", "held/app:1"]);
+    says("held/app:1", &[], Some("quarantine"));
+    registry.done(&["image", "release", "held/app:1"]);
+    says("held/app:1", &[], None);
+    let lock = |path: &str, allowed: bool| {
+        let body = serde_json::json!({"readEnabled": allowed}).to_string();
+        let answer = registry.door.ask("PATCH", path, "application/json", body.as_bytes()).expect("answered");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    says("dev/app:1", &[], None);
+    for path in ["/acr/v1/dev/app".to_owned(), "/acr/v1/dev/app/_tags/1".to_owned()] {
+        lock(&path, false);
+        says("dev/app:1", &[], Some("lock"));
+        lock(&path, true);
+        says("dev/app:1", &[], None);
+    }
+}

@@ -109,7 +109,7 @@ pub use lock::QuarantineState;
 pub use manifest::ImageRow;
 pub use names::NameRange;
 pub use promotion::{Parts, Promoted, Promotion, Referrers};
-pub use quarantine::Finding;
+pub use quarantine::{Finding, Withheld};
 pub use quota::{Change, Quota, Usage};
 pub use referrers::{ReferrerShown, ReferrersShown};
 pub use registry::{Registry, RegistryConfig, SparseIndexes, UpstreamAccess};

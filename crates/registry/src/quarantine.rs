@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{ErrorCode, Problem, Scope, Timestamp};
-use seaworthy_oci::{Digest, RepoName};
+use seaworthy_oci::{Digest, RepoName, Tag};
 use seaworthy_store::Tx;
 use serde_json::{Map, Value, json};
 
@@ -14,7 +14,7 @@ use crate::{
     Registry, RegistryError,
     db::{self, StoredManifest},
     limit,
-    lock::QuarantineState,
+    lock::{self, QuarantineState},
     manifest,
     path::ManifestName,
     refusal::object,
@@ -27,6 +27,15 @@ pub struct Finding {
     pub state: QuarantineState,
     /// Why, in the words of whoever says so.
     pub details: String,
+}
+
+/// Why nobody pulls an image, whatever its clearance is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withheld {
+    /// `lock` or `quarantine`.
+    pub by: &'static str,
+    /// What a pull is answered.
+    pub problem: Problem,
 }
 
 impl Finding {
@@ -86,6 +95,27 @@ impl Registry {
             return Err(quarantined(&manifest::named(repository, name)).into());
         }
         Err(hidden(repository, name).into())
+    }
+
+    /// What keeps an image from being pulled whatever its clearance is, from all but those who look into quarantine.
+    pub async fn withheld(
+        &self,
+        repository: &RepoName,
+        reference: Result<Tag, Digest>,
+    ) -> Result<Option<Withheld>, RegistryError> {
+        let name = reference.map_or_else(ManifestName::Digest, ManifestName::Tag);
+        let Some(found) = self.inner.reads.named(repository, &name).await? else { return Ok(None) };
+        let what = manifest::named(repository, &name);
+        if let Err(problem) = lock::check_read(found.locks, &what) {
+            return Ok(Some(Withheld { by: "lock", problem }));
+        }
+        if found.locks.has_passed() || !self.is_quarantined(repository).await? {
+            return Ok(None);
+        }
+        Ok(Some(Withheld {
+            by: "quarantine",
+            problem: quarantined(&what).hint(let_out(repository, &found.digest)),
+        }))
     }
 
     /// True when a manifest is in quarantine and `identity` is none of those who know of it: who look into it, who
@@ -199,10 +229,14 @@ pub(crate) fn hidden(repository: &RepoName, name: &ManifestName) -> Problem {
         ManifestName::Tag(_) => {
             Problem::new(ErrorCode::ManifestUnknown, format!("`{repository}` has no manifest `{name}`"))
         }
-        ManifestName::Digest(digest) => quarantined(&manifest::named(repository, name)).hint(format!(
-            "who may `quarantine/write` lets it out: `seaworthy image release {repository}@{digest}`"
-        )),
+        ManifestName::Digest(digest) => {
+            quarantined(&manifest::named(repository, name)).hint(let_out(repository, digest))
+        }
     }
+}
+
+fn let_out(repository: &RepoName, digest: &Digest) -> String {
+    format!("who may `quarantine/write` lets it out: `seaworthy image release {repository}@{digest}`")
 }
 
 fn quarantined(name: &str) -> Problem {

@@ -26,6 +26,9 @@ pub(crate) async fn show(global: &Global, reference: &str) -> Outcome {
         other => cell(other),
     };
     out(&format!("{:11} {}\n", "findings", words(page.get("findings"))));
+    if let Some(why) = page.get("withheld").and_then(Value::as_str) {
+        out(&format!("{:11} {why}\n", "withheld"));
+    }
     section(
         &page,
         "verdicts",

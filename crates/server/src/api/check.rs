@@ -11,6 +11,7 @@ use seaworthy_clearance::{Purpose, Unrecorded};
 use seaworthy_model::{ErrorCode, InventoryReady, Problem, Scope};
 use seaworthy_oci::{Digest, Reference, RepoName};
 use seaworthy_policy::{InventoryFacts, Language, Verdict, WorkloadSettings};
+use seaworthy_registry::Withheld;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
@@ -22,7 +23,7 @@ use super::{
     named::{self, AskedHost, Named},
     require,
 };
-use crate::{limit, report, route::Routes};
+use crate::{japanese, limit, report, route::Routes};
 
 /// How often a pending answer about a container is computed again while somebody waits.
 pub(super) const AGAIN: Duration = Duration::from_millis(200);
@@ -53,7 +54,32 @@ async fn check(
     Query(it): Query<Target>,
 ) -> Answer {
     let (repository, digest) = resolve(&rooms, &identity, (&asked, &it.image)).await?;
-    Ok(Json(check_document(&rooms, (&repository, &digest), waiting(it.wait), language).await?))
+    let named = Named::parse(&rooms, &asked, &it.image)?;
+    let value = check_document(&rooms, (&repository, &digest), waiting(it.wait), language).await?;
+    Ok(Json(withheld(&rooms, &named, value, language).await?))
+}
+
+/// An answer about an image that is here, and what the registry itself says of it: a lock or a quarantine keeps it from
+/// being pulled, whatever the policies say.
+async fn withheld(
+    rooms: &Rooms,
+    named: &Named,
+    mut value: Value,
+    language: Language,
+) -> Result<Value, ApiError> {
+    let withheld = rooms.registry.withheld(&named.repository, named.which()).await?;
+    let Some(Withheld { by, problem }) = withheld else { return Ok(value) };
+    let problem = japanese::problem(problem, language);
+    let reason = json!({
+        "rule": by, "result": "fail", "mode": "enforce", "message": problem.message, "hint": problem.hint, "evidence": [],
+    });
+    if let Value::Object(map) = &mut value {
+        map.insert("verdict".to_owned(), json!(Verdict::Blocked));
+        if let Some(Value::Array(reasons)) = map.get_mut("reasons") {
+            reasons.insert(0, reason);
+        }
+    }
+    Ok(value)
 }
 
 /// The recorded answer, waiting for a pending one.
@@ -124,17 +150,20 @@ async fn check_asked(
     }
     let (repository, digest) = resolve(&rooms, &identity, (&asked, text)).await?;
     let wait = waiting(question.wait);
+    let named = Named::parse(&rooms, &asked, text)?;
     let Some(settings) = settings else {
-        return Ok(Json(check_document(&rooms, (&repository, &digest), wait, language).await?));
+        let value = check_document(&rooms, (&repository, &digest), wait, language).await?;
+        return Ok(Json(withheld(&rooms, &named, value, language).await?));
     };
     let Some(image) = runnable(&rooms, &repository, digest).await? else {
         let message = format!("`{text}` has no image for this server's platform here");
         return Err(Problem::new(ErrorCode::NotFound, message).into());
     };
-    let place = Place::here(&rooms, Named::parse(&rooms, &asked, text)?);
+    let place = Place::here(&rooms, named.clone());
     let answer = of_stored(&rooms, (&place, &image), &settings, wait).await?;
     let answer = answer.ok_or_else(|| invalid(format!("`{text}` is not an image: it cannot be run")))?;
-    Ok(Json(report::check_unrecorded(&answer, Some(&digest), Some(&settings), language)))
+    let value = report::check_unrecorded(&answer, Some(&digest), Some(&settings), language);
+    Ok(Json(withheld(&rooms, &named, value, language).await?))
 }
 
 /// Where an image is judged.

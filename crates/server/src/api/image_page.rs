@@ -9,6 +9,7 @@ use axum::{
 use seaworthy_access::Identity;
 use seaworthy_model::{FindingSet, InventoryReady};
 use seaworthy_oci::{Digest, ImageManifest, Manifest, RepoName};
+use seaworthy_policy::Language;
 use seaworthy_registry::ImageRow;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,9 +17,9 @@ use serde_json::{Value, json};
 use super::{
     Answer, ApiError, Rooms,
     images::{image_of, resolve},
-    named::AskedHost,
+    named::{AskedHost, Named},
 };
-use crate::route::Routes;
+use crate::{japanese, route::Routes};
 
 pub(super) fn routes() -> Routes<Rooms> {
     Routes::new().get("/api/v1/images/show", show)
@@ -34,6 +35,7 @@ struct Wanted {
 async fn show(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
+    Extension(language): Extension<Language>,
     asked: AskedHost,
     Query(it): Query<Wanted>,
 ) -> Answer {
@@ -50,6 +52,9 @@ async fn show(
         _ => None,
     };
     let own = manifest_of(&rooms, &repository, &digest).await?;
+    let which = Named::parse(&rooms, &asked, &it.image)?.which();
+    let withheld = rooms.registry.withheld(&repository, which).await?;
+    let withheld = withheld.map(|it| japanese::problem(it.problem, language).message);
     Ok(Json(json!({
         "repository": repository,
         "digest": digest,
@@ -62,6 +67,7 @@ async fn show(
         "tags": tags(&rooms, &identity, &repository, &digest).await?,
         "verdicts": verdicts(&rooms, &repository, &digest).await?,
         "findings": set.as_deref().map(counts),
+        "withheld": withheld,
     })))
 }
 
