@@ -209,6 +209,14 @@ impl CacheSettings {
         format!("registry cache {} at {} by {}", self.prefix, self.upstream, realms.join(" "))
     }
 
+    /// Who brought a repository's manifests from there, but for the end of its name: see [`db::came_from_elsewhere`].
+    fn upstream_name(&self) -> String {
+        match &self.remote_prefix {
+            Some(prefix) => format!("{}/{prefix}", self.upstream.host),
+            None => self.upstream.host.clone(),
+        }
+    }
+
     /// Who brought what came from this upstream, in links.
     pub(crate) fn bearer(&self) -> String {
         format!("cache:{}:{}", self.prefix, self.upstream)
@@ -365,6 +373,15 @@ async fn check_room(tx: &mut Tx<'_>, settings: &CacheSettings) -> Result<(), Reg
         let message = format!("`{repository}` has images that were pushed: a cache takes none");
         return Err(Problem::new(ErrorCode::Conflict, message)
             .hint("choose a prefix that has no repositories")
+            .into());
+    }
+    // Its names would stand for what another registry has, and be served when that one is away.
+    let upstream = settings.upstream_name();
+    let elsewhere = db::came_from_elsewhere(tx, settings.prefix.name(), &upstream).await?;
+    if let Some((repository, other)) = elsewhere {
+        let message = format!("`{repository}` has images that came from `{other}`");
+        return Err(Problem::new(ErrorCode::Conflict, message)
+            .hint("choose another prefix for another upstream, or delete what came from there")
             .into());
     }
     Ok(())

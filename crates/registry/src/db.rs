@@ -54,9 +54,10 @@ pub(crate) use blobs::{
     has_link_in, hold_on, insert_link, is_worn, name_blob, pin, pin_from, set_state,
 };
 pub(crate) use caches::{
-    CACHES_IN, CacheRow, DueFill, cache_of, caches, count_caches, due_fills, fill_from, fill_tries, filled,
-    filled_in, indexes_lacking, lacks_children, link_again, listing, mark_cached, ns_of_caches, pushed_below,
-    put_cache, put_off_fill, remove_cache, set_filled, stop_caching, stop_fill, was_given,
+    CACHES_IN, CacheRow, DueFill, cache_of, caches, came_from_elsewhere, count_caches, due_fills, fill_from,
+    fill_tries, filled, filled_in, indexes_lacking, lacks_children, link_again, listing, mark_cached,
+    ns_of_caches, pushed_below, put_cache, put_off_fill, remove_cache, set_filled, stop_caching, stop_fill,
+    was_given,
 };
 pub(crate) use catalog::{held, push_of, repository_names, tags_to_show};
 pub(crate) use deleted::{

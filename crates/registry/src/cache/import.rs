@@ -14,6 +14,7 @@ use crate::{
     promotion::{Referrers, too_much},
     push::named_blobs,
     quota::{self, Change},
+    upstream::Origin,
 };
 
 impl Registry {
@@ -32,17 +33,36 @@ impl Registry {
                     }
                     _ => Some(repository.clone()),
                 };
-                let cache = self.inner.caches.for_host(host).await?;
-                remote.and_then(|remote| cache?.settings.local(&remote))
+                match remote {
+                    Some(remote) => self.answering(host, &remote).await?,
+                    None => None,
+                }
             }
             None if self.is_cache(repository).await? => Some(repository.clone()),
             None => None,
         };
         Ok(local.ok_or_else(|| {
             let place = host.map_or_else(|| repository.to_string(), |host| format!("{host}/{repository}"));
-            Problem::new(ErrorCode::NotFound, format!("no cache here answers for `{place}`"))
-                .hint("make one: `seaworthy registry cache create hub --upstream docker.io`")
+            Problem::new(ErrorCode::NotFound, format!("no cache here answers for `{place}`")).hint(format!(
+                "make one: `seaworthy registry cache create PREFIX --upstream {}`",
+                host.unwrap_or("docker.io")
+            ))
         })?)
+    }
+
+    /// What a repository of another registry is called here: by the cache that answers for its host, else by the only one
+    /// that is in front of it.
+    async fn answering(&self, host: &str, remote: &RepoName) -> Result<Option<RepoName>, RegistryError> {
+        if let Some(cache) = self.inner.caches.for_host(host).await? {
+            return Ok(cache.settings.local(remote));
+        }
+        let all = self.inner.caches.all().await?;
+        let is_it = |origin: &Origin| {
+            [origin.authority(), origin.host.clone()].iter().any(|name| name.eq_ignore_ascii_case(host))
+        };
+        let found = all.iter().filter(|cache| is_it(&cache.settings.upstream));
+        let mut named = found.filter_map(|cache| cache.settings.local(remote));
+        Ok(named.next().filter(|_| named.next().is_none()))
     }
 
     /// Has all of an image fetched that is below a cache, of an index all its images and blobs that the upstream has, as it is

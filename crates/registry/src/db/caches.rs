@@ -78,6 +78,26 @@ pub(crate) async fn pushed_below(tx: &mut Tx<'_>, prefix: &str) -> Result<Option
     row.map(|row| row.parsed(0)).transpose()
 }
 
+/// A repository at or below a prefix with a manifest that came from elsewhere than `host/remote/…`, or `host/…`, and from
+/// where. `pushed_by` of what came from an upstream is where it came from.
+pub(crate) async fn came_from_elsewhere(
+    tx: &mut Tx<'_>,
+    prefix: &str,
+    upstream: &str,
+) -> Result<Option<(RepoName, String)>, DbError> {
+    let row = tx
+        .fetch_optional(
+            "SELECT m.repository, m.pushed_by FROM registry_cached AS c
+             JOIN registry_manifests AS m ON m.repository = c.repository AND m.digest = c.digest
+             WHERE (c.repository = $1 OR (c.repository > $1 || '/' AND c.repository < $1 || '0'))
+               AND m.pushed_by <> $2 || SUBSTR(c.repository, LENGTH($1) + 1)
+             ORDER BY c.repository LIMIT 1",
+            args![prefix, upstream],
+        )
+        .await?;
+    row.map(|row| Ok((row.parsed(0)?, row.text(1)?.to_owned()))).transpose()
+}
+
 /// Marks a manifest as one that came from an upstream; what is known of it stays.
 pub(crate) async fn mark_cached(
     tx: &mut Tx<'_>,
