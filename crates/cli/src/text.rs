@@ -89,6 +89,7 @@ texts! {
     ForeignLeftOut: "layers left out, because registries need not hold them:", "レジストリが保持しなくてよいため除外したレイヤー数:";
     ReferrersLeftOut: "left out, because what they refer to is not pushed:", "参照先をプッシュしないため除外したもの:";
     AbsentLeftOut: "left out, because they are not there:", "存在しないため除外したもの:";
+    PlatformUnsaid: "exported, but its config does not say for which platform it is:", "書き出しましたが、対象のプラットフォームがイメージの設定に書かれていません:";
     RefusedLeftOut: "left out, because they may not be pulled:", "プルが許可されないため除外したもの:";
     Judge: "it is inspected and judged now:", "検査と使用可否判定を開始しました。確認:";
     Importing: "importing advisories", "フィードを取り込んでいます";
