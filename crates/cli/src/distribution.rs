@@ -95,7 +95,7 @@ impl Remote {
         self.wait_anew();
         let response = self.ask(Method::GET, &path, Bytes::new(), &[]).await?;
         if response.status() != StatusCode::OK {
-            let problem = refused(response).await?;
+            let problem = self.refused(response).await?;
             return Err(self.explained(problem, repository, name).await);
         }
         let (head, body) = response.into_parts();
@@ -146,7 +146,7 @@ impl Remote {
                 if response.status() == StatusCode::OK {
                     problem
                 } else {
-                    refused(response).await.unwrap_or(problem)
+                    self.refused(response).await.unwrap_or(problem)
                 }
             }
             _ => problem,
@@ -181,7 +181,7 @@ impl Remote {
             self.wait_anew();
             let response = self.ask(Method::GET, &path, Bytes::new(), &[]).await?;
             if response.status() != StatusCode::OK {
-                return Err(refused(response).await?);
+                return Err(self.refused(response).await?);
             }
             let next = next_page(response.headers());
             let bytes = read(response.into_body(), MANIFEST_BYTES).await?;
@@ -219,7 +219,7 @@ impl Remote {
         if response.status() == wanted {
             return Ok(response.into_body());
         }
-        Err(refused(response).await?)
+        Err(self.refused(response).await?)
     }
 
     /// True when a repository has a blob, for who may push there.
@@ -249,7 +249,7 @@ impl Remote {
                 let path = place.and_then(|place| place.get(place.find("/v2/")?..)).map(str::to_owned);
                 path.map(Begun::Upload).ok_or_else(|| broke(&"an upload has no place"))
             }
-            _ => Err(refused(response).await?),
+            _ => Err(self.refused(response).await?),
         }
     }
 
@@ -269,7 +269,7 @@ impl Remote {
             .body(body)
             .map_err(|error| unmade(&error))?;
         let response = self.connection.send(request).await?;
-        if response.status() == StatusCode::CREATED { Ok(()) } else { Err(refused(response).await?) }
+        if response.status() == StatusCode::CREATED { Ok(()) } else { Err(self.refused(response).await?) }
     }
 
     /// Gives an upload up. Nobody is told: it ends by itself, later.
@@ -292,9 +292,20 @@ impl Remote {
         self.wait_anew();
         let response = self.ask(Method::PUT, &path, bytes, &[(header::CONTENT_TYPE, media_type)]).await?;
         if response.status() != StatusCode::CREATED {
-            return Err(refused(response).await?);
+            return Err(self.refused(response).await?);
         }
         Ok(warning(response.headers()))
+    }
+
+    /// What the registry says when it refuses. Whom it does not know, it sends to docker's login.
+    async fn refused(&self, response: Response<Incoming>) -> Result<Problem, Problem> {
+        let mut problem = refused(response).await?;
+        if let (ErrorCode::Unauthorized, Server::Http { .. }) = (problem.code, &self.server)
+            && let Some((message, hint)) = problem.message.rsplit_once("; ")
+        {
+            problem = Problem::new(problem.code, message).hint(hint);
+        }
+        Ok(self.server.to_login(problem))
     }
 
     /// A request that may be sent again: after a connection that had ended, and when the server wants it later.

@@ -70,6 +70,7 @@ texts! {
     LinkHolds: "whoever has this link is signed in, once; it holds until", "このリンクを持つ人は誰でも一度だけサインインできます。有効期限:";
     LoggedIn: "docker and podman are signed in until", "docker と podman のサインイン有効期限:";
     SignedIn: "signed in at", "サインインしました:";
+    NotSignedIn: "not signed in at {}: run `seaworthy login {}`", "{} にサインインしていません: `seaworthy login {}` を実行してください";
     Username: "client id or name:", "クライアント ID または名前:";
     Password: "client secret:", "クライアントシークレット:";
     Same: "no difference", "違いはありません";
