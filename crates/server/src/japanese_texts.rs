@@ -51,7 +51,6 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ),
     ("failed to start an agent: {}", "エージェントを起動できませんでした: {0}"),
     ("no workload is `{}`: there are {}", "`{0}` という負荷はありません: 使えるのは {1} です"),
-    ("workloads that could not run: {}", "実行できなかった負荷: {0}"),
     ("the feeds were not imported within five minutes", "フィードが 5 分以内に取り込まれませんでした"),
     ("the server did not end: {}", "サーバーが終了しませんでした: {0}"),
     ("the server did not start: {}", "サーバーが起動しませんでした: {0}"),
@@ -428,7 +427,6 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("failed to reach access rows", "アクセス制御の行を読み書きできません"),
     ("failed to record the change", "変更を記録できません"),
     ("{} cannot be read", "{0} を読めません"),
-    ("run `seaworthy login {}`", "`seaworthy login {0}` を実行してください"),
     (
         "run `seaworthy login --docker`, or `docker login`",
         "`seaworthy login --docker` または `docker login` を実行してください",

@@ -32,7 +32,13 @@ async fn retention(global: &Global, verb: RetentionVerb) -> Outcome {
     match verb {
         RetentionVerb::List => {
             let columns = [("PREFIX", "/prefix"), ("RULES", "/rules"), ("SET", "/set_at"), ("BY", "/set_by")];
-            render::list(global, &server.get(path).await?, "/prefix", &columns);
+            let mut answer = server.get(path).await?;
+            if render::is_table(global) {
+                for row in answer.as_array_mut().into_iter().flatten() {
+                    row["rules"] = typed(&row["rules"]).into();
+                }
+            }
+            render::list(global, &answer, "/prefix", &columns);
         }
         RetentionVerb::Set { prefix, rules } => {
             let body = json!({"prefix": prefix, "rules": written(&rules)});
@@ -49,15 +55,33 @@ async fn retention(global: &Global, verb: RetentionVerb) -> Outcome {
     Ok(())
 }
 
+/// What the API calls the flags that have a number.
+const NUMBERS: [(&str, &str); 4] = [
+    ("keep_last", "--keep-last"),
+    ("keep_pulled_days", "--keep-pulled"),
+    ("remove_older_than_days", "--remove-older-than"),
+    ("untagged_days", "--untagged"),
+];
+
+/// The rules as they are typed.
+fn typed(rules: &Value) -> String {
+    let mut words = Vec::new();
+    for (key, flag) in NUMBERS {
+        words.extend(rules.get(key).and_then(Value::as_u64).map(|number| format!("{flag} {number}")));
+    }
+    let patterns = rules.get("keep_tags").and_then(Value::as_array).into_iter().flatten();
+    words.extend(patterns.filter_map(Value::as_str).map(|pattern| format!("--keep-tag '{pattern}'")));
+    if rules.get("keep_untagged") == Some(&Value::Bool(true)) {
+        words.push("--keep-untagged".to_owned());
+    }
+    words.join(" ")
+}
+
 /// The rules as the API takes them: what was not said is not there.
 fn written(flags: &RuleFlags) -> Value {
     let mut rules = serde_json::Map::new();
-    for (key, value) in [
-        ("keep_last", flags.keep_last),
-        ("keep_pulled_days", flags.keep_pulled),
-        ("remove_older_than_days", flags.remove_older_than),
-        ("untagged_days", flags.untagged),
-    ] {
+    let numbers = [flags.keep_last, flags.keep_pulled, flags.remove_older_than, flags.untagged];
+    for ((key, _), value) in NUMBERS.into_iter().zip(numbers) {
         if let Some(value) = value {
             rules.insert(key.to_owned(), value.into());
         }
@@ -132,12 +156,6 @@ fn last<'v>(all: &'v [Value], key: &str) -> &'v str {
 pub(crate) async fn restore(global: &Global, reference: &str) -> Outcome {
     let body = json!({"image": reference});
     render::record(global, &Server::of(global)?.post("/api/v1/registry/restore", &body).await?);
-    Ok(())
-}
-
-pub(crate) async fn explain(global: &Global, digest: &str) -> Outcome {
-    let path = format!("/api/v1/registry/explain?digest={}", encode(digest));
-    render::record(global, &Server::of(global)?.get(&path).await?);
     Ok(())
 }
 

@@ -47,7 +47,7 @@ pub(crate) async fn token(global: &Global, verb: TokenVerb) -> Outcome {
     match verb {
         TokenVerb::Create { name, scope_map, days } => {
             let body = json!({"name": name, "kind": "token", "scope_map": scope_map, "days": days});
-            render::json(&server.post("/api/v1/principals", &body).await?);
+            render::record(global, &server.post("/api/v1/principals", &body).await?);
             note(Text::ShownOnce.say(language()));
         }
         TokenVerb::Update { name, scope_map } => {
