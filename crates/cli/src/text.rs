@@ -80,6 +80,7 @@ texts! {
     LookingAt: "looking at what is stored", "保存されているものを調べています";
     LookedAt: "looked at", "件を調べました";
     NothingWrong: "nothing is wrong", "問題はありません";
+    NothingDone: "nothing was done; what would be is done by", "何も変更していません。実行するコマンド:";
     PushAgain: "bytes are lost: push the images of these repositories again, and they are whole", "バイト列が失われています: これらのリポジトリのイメージを再度 push すると元に戻ります";
     LeftBehind: "not copied: refers to it, and may not be there", "コピーしません: これを参照しますが、コピー先では許可されません";
     Exporting: "exporting from the engine", "エンジンから書き出しています";
