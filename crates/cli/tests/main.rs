@@ -49,4 +49,5 @@ mod story;
 mod transfer;
 mod transfer_clients;
 mod transfer_hostile;
+mod typed;
 mod wire;

@@ -72,8 +72,13 @@ pub(crate) async fn token(global: &Global, verb: TokenVerb) -> Outcome {
             note(Text::ShownOnce.say(language()));
         }
         TokenVerb::Update { name, scope_map } => {
-            let path = format!("/api/v1/principals/{}/scope-map", encode(&name));
+            let path = format!("{}/scope-map", principal(&name));
             render::record(global, &server.post(&path, &json!({"scope_map": scope_map})).await?);
+        }
+        TokenVerb::Show { name } => render::record(global, &found(&server, &name).await?),
+        TokenVerb::Delete { name } => {
+            found(&server, &name).await?;
+            render::record(global, &server.delete(&principal(&name)).await?);
         }
         TokenVerb::List => {
             let mut all = server.get("/api/v1/principals").await?;
@@ -90,6 +95,20 @@ pub(crate) async fn token(global: &Global, verb: TokenVerb) -> Outcome {
         }
     }
     Ok(())
+}
+
+fn principal(name: &str) -> String {
+    format!("/api/v1/principals/{}", encode(name))
+}
+
+/// A token, which is a principal that has a scope map.
+async fn found(server: &Server, name: &str) -> Result<Value, Problem> {
+    let found = server.get(&principal(name)).await?;
+    if found.pointer("/principal/scope_map").is_some_and(Value::is_string) {
+        return Ok(found);
+    }
+    Err(Problem::new(ErrorCode::NotFound, format!("`{name}` is no token"))
+        .hint(format!("see `seaworthy principal show {name}`")))
 }
 
 #[cfg(test)]
