@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::{
     client::{Body, Connection, Server, broke, encode, read, unmade, unnamed, whole},
     layout::limit,
+    refusal,
 };
 
 /// Longest refusal that is read, in bytes.
@@ -127,15 +128,10 @@ impl Remote {
             (ErrorCode::Denied, _) => {
                 let mark = if matches!(name, Name::Tag(_)) { ':' } else { '@' };
                 let image = encode(&format!("{repository}{mark}{name}"));
-                let answer = self.server.get(&format!("/api/v1/check?image={image}&wait=0")).await;
-                let verdict =
-                    answer.ok().and_then(|answer| Some(answer.get("verdict")?.as_str()?.to_owned()));
-                let code = match verdict.as_deref() {
-                    Some("blocked") => ErrorCode::Blocked,
-                    Some("pending") => ErrorCode::Pending,
-                    _ => problem.code,
-                };
-                Problem { code, ..problem }
+                match self.server.get(&format!("/api/v1/check?image={image}&wait=0")).await {
+                    Ok(check) => refusal::explained(problem, &check),
+                    Err(_) => problem,
+                }
             }
             (ErrorCode::ManifestUnknown, Name::Tag(_)) => {
                 let Ok(Some(digest)) = self.digest_of(repository, name).await else { return problem };

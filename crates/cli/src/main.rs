@@ -11,6 +11,7 @@ mod help;
 mod image;
 mod layout;
 mod login;
+mod refusal;
 mod render;
 mod run;
 mod text;

@@ -98,6 +98,8 @@ texts! {
     CasesPassed: "cases passed", "件のケースが合格";
     CasesFailed: "failed", "件が不合格";
     PlainSettings: "settings of a plain `docker run`: the image's user, nothing extra; say others with `--settings FILE`", "追加指定のない `docker run` の設定で判定: イメージのユーザー、追加なし。他の設定は `--settings FILE` で指定してください";
+    BlockedBy: "is blocked by `{}`: {}", "は `{}` によりブロックされています: {}";
+    AndBlockedBy: "and by `{}`: {}", "`{}` によってもブロックされています: {}";
     MoreInJson: "and {} more: `-o json` has them", "ほか {} 件: `-o json` ですべて表示します";
     NotRecorded: "computed here, not recorded", "この場で判定（記録なし）";
 }

@@ -299,6 +299,25 @@ fn a_single_image_is_exported_for_the_platform_that_it_has() {
     assert!(unsaid.err.contains("does not say for which platform it is: `dev/unsaid:1`"), "{unsaid:?}");
 }
 
+/// Which is not that of the server.
+#[test]
+fn a_blocked_image_is_refused_in_the_language_of_the_caller() {
+    let from = Registry::new();
+    image("amd64", "99:1", "one").push(&from.door, "prod/one", "1");
+    from.is_judged("prod/one:1");
+    let file = from.file("one.tar");
+    for (language, message, hint) in [
+        ("ja", "は `prod/vulns` によりブロックされています: ", "\nヒント: "),
+        ("en", " is blocked by `prod/vulns`: no loaded feed covers", "\nhint: import a feed"),
+    ] {
+        let words = ["image", "export", "prod/one:1", "--to", &file];
+        let said = run(from.place.command(&words).env("SEAWORTHY_LANG", language));
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.contains(message) && said.err.contains(hint), "{said:?}");
+        assert!(language == "en" || !said.err.contains("is blocked"), "{said:?}");
+    }
+}
+
 /// As root it was `/dev/null` that became a file.
 #[test]
 fn an_export_into_a_pipe_or_behind_a_link_leaves_it_there() {
