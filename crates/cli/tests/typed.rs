@@ -120,6 +120,10 @@ fn wrong_words_are_answered_in_the_words_of_the_verb() {
     ] {
         refused(&japanese(&[&["registry", "rules", "set", "dev"], &words[..]].concat()), text, "");
     }
+    let said = japanese(&["alert", "dead", "resend", "nope"]);
+    refused(&said, "`nope` は アラートのメッセージ の ID ではありません", "");
+    let said = japanese(&["advisories", "compare", "--type", "bogus", "1", "2"]);
+    refused(&said, "パッケージの種類 `bogus` は不明です", "");
     refused(
         &japanese(&["image", "explain", "dev/app:1"]),
         "`dev/app:1` はダイジェストではありません",

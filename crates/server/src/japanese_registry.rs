@@ -39,6 +39,8 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     // Of the command line, for which the other table has no room.
     ("run `seaworthy login {}`", "`seaworthy login {0}` を実行してください"),
     ("workloads that could not run: {}", "実行できなかった負荷: {0}"),
+    ("alert message", "アラートのメッセージ"),
+    ("package type `{}` is not known", "パッケージの種類 `{0}` は不明です"),
     ("`{}` is no {} id", "`{0}` は {1} の ID ではありません"),
     ("`{}` is no digest", "`{0}` はダイジェストではありません"),
     ("write `{}` alone", "`{0}` だけを指定してください"),
