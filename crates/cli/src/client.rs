@@ -1,7 +1,10 @@
 //! Talking to the server: the operator socket of this machine, or HTTP with the login kept for it,
 //! and with no other: docker's credential may be somebody else's.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -21,7 +24,8 @@ use crate::{
     address::{Address, Scheme},
     flags::Global,
     login::{self, Login},
-    text::language,
+    render::note,
+    text::{Text, language},
     tls,
 };
 
@@ -87,7 +91,8 @@ impl Server {
         }
         let said: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let problem = said.get("error").and_then(|problem| serde_json::from_value(problem.clone()).ok());
-        Err(problem.or_else(|| of_token_service(status, &said)).unwrap_or_else(|| unnamed(status, &bytes)))
+        let problem = problem.or_else(|| of_token_service(status, &said));
+        Err(self.to_login(problem.unwrap_or_else(|| unnamed(status, &bytes))))
     }
 
     /// Connects, as whoever the login says.
@@ -105,6 +110,9 @@ impl Server {
                 let stream = TcpStream::connect((address.host.as_str(), address.port))
                     .await
                     .map_err(|error| away(&host, &error))?;
+                if login.is_none() {
+                    say_nobody(address);
+                }
                 let sender = if address.scheme == Scheme::Http {
                     converse(stream).await?
                 } else {
@@ -116,12 +124,33 @@ impl Server {
         }
     }
 
+    /// Who is not known there is led to the login of that server, not to docker's, nor to how HTTP does it.
+    pub(crate) fn to_login(&self, problem: Problem) -> Problem {
+        match self {
+            // The login itself has no hint.
+            Self::Http { address, login }
+                if problem.code == ErrorCode::Unauthorized && (login.is_none() || problem.hint.is_some()) =>
+            {
+                problem.hint(format!("run `seaworthy login {address}`"))
+            }
+            _ => problem,
+        }
+    }
+
     /// How docker calls the registry; `None` at the operator socket, which does not know.
     pub(crate) fn registry(&self) -> Option<String> {
         let Self::Http { address, .. } = self else { return None };
         let name = address.authority();
         let is_plain = address.scheme == Scheme::Https && address.port == 443;
         Some(name.strip_suffix(":443").filter(|_| is_plain).map_or(name.clone(), str::to_owned))
+    }
+}
+
+/// Says once that nobody is signed in: what a list then leaves out is not seen.
+fn say_nobody(address: &Address) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Ordering::Relaxed) {
+        note(&Text::NotSignedIn.say(language()).replace("{}", &address.to_string()));
     }
 }
 

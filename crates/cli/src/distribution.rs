@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::{
     client::{Body, Connection, Server, broke, encode, read, unmade, unnamed, whole},
     layout::limit,
+    refusal,
 };
 
 /// Longest refusal that is read, in bytes.
@@ -95,7 +96,7 @@ impl Remote {
         self.wait_anew();
         let response = self.ask(Method::GET, &path, Bytes::new(), &[]).await?;
         if response.status() != StatusCode::OK {
-            let problem = refused(response).await?;
+            let problem = self.refused(response).await?;
             return Err(self.explained(problem, repository, name).await);
         }
         let (head, body) = response.into_parts();
@@ -127,15 +128,10 @@ impl Remote {
             (ErrorCode::Denied, _) => {
                 let mark = if matches!(name, Name::Tag(_)) { ':' } else { '@' };
                 let image = encode(&format!("{repository}{mark}{name}"));
-                let answer = self.server.get(&format!("/api/v1/check?image={image}&wait=0")).await;
-                let verdict =
-                    answer.ok().and_then(|answer| Some(answer.get("verdict")?.as_str()?.to_owned()));
-                let code = match verdict.as_deref() {
-                    Some("blocked") => ErrorCode::Blocked,
-                    Some("pending") => ErrorCode::Pending,
-                    _ => problem.code,
-                };
-                Problem { code, ..problem }
+                match self.server.get(&format!("/api/v1/check?image={image}&wait=0")).await {
+                    Ok(check) => refusal::explained(problem, &check),
+                    Err(_) => problem,
+                }
             }
             (ErrorCode::ManifestUnknown, Name::Tag(_)) => {
                 let Ok(Some(digest)) = self.digest_of(repository, name).await else { return problem };
@@ -146,7 +142,7 @@ impl Remote {
                 if response.status() == StatusCode::OK {
                     problem
                 } else {
-                    refused(response).await.unwrap_or(problem)
+                    self.refused(response).await.unwrap_or(problem)
                 }
             }
             _ => problem,
@@ -181,7 +177,7 @@ impl Remote {
             self.wait_anew();
             let response = self.ask(Method::GET, &path, Bytes::new(), &[]).await?;
             if response.status() != StatusCode::OK {
-                return Err(refused(response).await?);
+                return Err(self.refused(response).await?);
             }
             let next = next_page(response.headers());
             let bytes = read(response.into_body(), MANIFEST_BYTES).await?;
@@ -219,7 +215,7 @@ impl Remote {
         if response.status() == wanted {
             return Ok(response.into_body());
         }
-        Err(refused(response).await?)
+        Err(self.refused(response).await?)
     }
 
     /// True when a repository has a blob, for who may push there.
@@ -249,7 +245,7 @@ impl Remote {
                 let path = place.and_then(|place| place.get(place.find("/v2/")?..)).map(str::to_owned);
                 path.map(Begun::Upload).ok_or_else(|| broke(&"an upload has no place"))
             }
-            _ => Err(refused(response).await?),
+            _ => Err(self.refused(response).await?),
         }
     }
 
@@ -269,7 +265,7 @@ impl Remote {
             .body(body)
             .map_err(|error| unmade(&error))?;
         let response = self.connection.send(request).await?;
-        if response.status() == StatusCode::CREATED { Ok(()) } else { Err(refused(response).await?) }
+        if response.status() == StatusCode::CREATED { Ok(()) } else { Err(self.refused(response).await?) }
     }
 
     /// Gives an upload up. Nobody is told: it ends by itself, later.
@@ -292,9 +288,20 @@ impl Remote {
         self.wait_anew();
         let response = self.ask(Method::PUT, &path, bytes, &[(header::CONTENT_TYPE, media_type)]).await?;
         if response.status() != StatusCode::CREATED {
-            return Err(refused(response).await?);
+            return Err(self.refused(response).await?);
         }
         Ok(warning(response.headers()))
+    }
+
+    /// What the registry says when it refuses. Whom it does not know, it sends to docker's login.
+    async fn refused(&self, response: Response<Incoming>) -> Result<Problem, Problem> {
+        let mut problem = refused(response).await?;
+        if let (ErrorCode::Unauthorized, Server::Http { .. }) = (problem.code, &self.server)
+            && let Some((message, hint)) = problem.message.rsplit_once("; ")
+        {
+            problem = Problem::new(problem.code, message).hint(hint);
+        }
+        Ok(self.server.to_login(problem))
     }
 
     /// A request that may be sent again: after a connection that had ended, and when the server wants it later.

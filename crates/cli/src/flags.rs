@@ -329,6 +329,7 @@ pub(crate) enum PrincipalVerb {
         name: String,
     },
     /// Delete one with its credentials and assignments
+    #[command(visible_alias = "remove")]
     Delete {
         /// Name or id
         name: String,
@@ -358,6 +359,7 @@ pub(crate) enum CredentialVerb {
         name: String,
     },
     /// Remove a credential
+    #[command(visible_alias = "delete")]
     Remove {
         /// Principal
         name: String,

@@ -21,11 +21,22 @@ pub(crate) fn command(language: Language) -> Command {
 
 const TEMPLATE: &str = "{about-with-newline}\n使い方: {usage}\n\n{all-args}{after-help}";
 
+/// Other names of verbs.
+const ALIASES: [&str; 2] = ["delete", "remove"];
+
 fn japanese(mut command: Command) -> Command {
     let about = command.get_about().and_then(|text| say(&text.to_string()));
+    let aliases: Vec<&str> =
+        ALIASES.into_iter().filter(|word| command.get_visible_aliases().any(|it| it == *word)).collect();
     if let Some(text) = about {
+        let text = match aliases.join(", ") {
+            words if words.is_empty() => text.to_owned(),
+            words => format!("{text} [別名: {words}]"),
+        };
         command = command.about(text).long_about(None);
     }
+    // What clap says of them is English.
+    command = command.visible_alias(None).aliases(aliases);
     let after = command.get_after_help().map(|text| examples(&text.to_string()));
     if let Some(text) = after {
         command = command.after_help(text);
@@ -657,6 +668,8 @@ const TEXTS: &[(&str, &str)] = &[
         "Private network that the webhook may lie in, such as 10.0.0.0/8",
         "Webhook の送信を許可するプライベートネットワーク。例: 10.0.0.0/8",
     ),
+    ("Show one token with its secrets' ids", "トークンを、秘密の ID とともに表示する"),
+    ("Delete one token with its secrets", "トークンを、その秘密とともに削除する"),
     ("List targets", "送信先を一覧する"),
     ("Show one, and how its deliveries go", "送信先と配信状況を表示する"),
     ("Delete one with the messages that wait for it", "送信先を、配信待ちのメッセージとともに削除する"),
@@ -770,6 +783,7 @@ mod tests {
             "Print help",
             "Examples:",
             "[default:",
+            "[alias",
             "[possible",
         ] {
             assert!(!help.contains(word), "`{word}` is English");
@@ -782,6 +796,10 @@ mod tests {
             let words = ["seaworthy", "--data", "/d", "check", "prod/web:1", "-o", "json", "--wait", "3s"];
             let matches = command(language).try_get_matches_from(words).expect("valid");
             assert_eq!(matches.subcommand_name(), Some("check"));
+            for word in ALIASES {
+                let words = ["seaworthy", "registry", "rules", word, "dev"];
+                assert!(command(language).try_get_matches_from(words).is_ok(), "{word}");
+            }
             assert!(command(language).try_get_matches_from(["seaworthy", "launch"]).is_err());
         }
     }

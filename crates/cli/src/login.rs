@@ -116,7 +116,12 @@ pub(crate) fn secret_from_stdin() -> Result<Secret<String>, Problem> {
     let mut text = String::new();
     io::stdin().take(PASSWORD_BYTES).read_to_string(&mut text).map_err(failed)?;
     let text = Secret::new(text);
-    Ok(Secret::new(text.expose().trim_end_matches(['\r', '\n']).to_owned()))
+    let text = Secret::new(text.expose().trim_end_matches(['\r', '\n']).to_owned());
+    if text.expose().is_empty() {
+        return Err(Problem::new(ErrorCode::Invalid, "the password or token on stdin is empty")
+            .hint("give it as `--password-stdin < FILE`"));
+    }
+    Ok(text)
 }
 
 /// What the flags, stdin or the person at the terminal say.

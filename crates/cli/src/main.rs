@@ -11,6 +11,7 @@ mod help;
 mod image;
 mod layout;
 mod login;
+mod refusal;
 mod render;
 mod run;
 mod text;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let parsed = help::command(text::language()).try_get_matches();
     match parsed.and_then(|matches| flags::Cli::from_arg_matches(&matches)) {
         Ok(cli) => run::run(cli),
+        Err(error) if render::wrong_value(&error) => ExitCode::from(2),
         Err(error) => {
             // clap writes help to stdout and mistakes to stderr; a closed pipe is nobody's mistake.
             let _ = error.print();

@@ -54,6 +54,21 @@ pub(crate) fn problem(problem: &Problem) {
     }
 }
 
+/// Says in Japanese what one of our own parsers says of a value; false when that is left to clap.
+pub(crate) fn wrong_value(error: &clap::Error) -> bool {
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    let Some(english) = source.filter(|_| error.kind() == clap::error::ErrorKind::ValueValidation) else {
+        return false;
+    };
+    let said = seaworthy_server::japanese::text(english.clone(), language());
+    if said == english {
+        return false;
+    }
+    let flag = error.get(clap::error::ContextKind::InvalidArg).map(|flag| format!("{flag}: "));
+    note(&format!("{}: {}{}", Text::Error.say(language()), flag.unwrap_or_default(), clean(&said)));
+    true
+}
+
 /// True when people read: a table was asked for, or stdout is a terminal.
 pub(crate) fn is_table(global: &Global) -> bool {
     match global.output {

@@ -131,7 +131,7 @@ async fn image(global: &Global, verb: ImageVerb) -> Outcome {
         ImageVerb::Delete { reference } => verbs::images::delete(global, &reference).await,
         ImageVerb::Deleted(flags) => verbs::registry::deleted(global, &flags.repo).await,
         ImageVerb::Restore { reference } => verbs::registry::restore(global, &reference).await,
-        ImageVerb::Explain { digest } => verbs::registry::explain(global, &digest).await,
+        ImageVerb::Explain { digest } => verbs::image_explain::explain(global, &digest).await,
     }
 }
 

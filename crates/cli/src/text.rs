@@ -70,6 +70,7 @@ texts! {
     LinkHolds: "whoever has this link is signed in, once; it holds until", "このリンクを持つ人は誰でも一度だけサインインできます。有効期限:";
     LoggedIn: "docker and podman are signed in until", "docker と podman のサインイン有効期限:";
     SignedIn: "signed in at", "サインインしました:";
+    NotSignedIn: "not signed in at {}: run `seaworthy login {}`", "{} にサインインしていません: `seaworthy login {}` を実行してください";
     Username: "client id or name:", "クライアント ID または名前:";
     Password: "client secret:", "クライアントシークレット:";
     Same: "no difference", "違いはありません";
@@ -79,6 +80,7 @@ texts! {
     LookingAt: "looking at what is stored", "保存されているものを調べています";
     LookedAt: "looked at", "件を調べました";
     NothingWrong: "nothing is wrong", "問題はありません";
+    NothingDone: "nothing was done; what would be is done by", "何も変更していません。実行するコマンド:";
     PushAgain: "bytes are lost: push the images of these repositories again, and they are whole", "バイト列が失われています: これらのリポジトリのイメージを再度 push すると元に戻ります";
     LeftBehind: "not copied: refers to it, and may not be there", "コピーしません: これを参照しますが、コピー先では許可されません";
     Exporting: "exporting from the engine", "エンジンから書き出しています";
@@ -89,12 +91,16 @@ texts! {
     ForeignLeftOut: "layers left out, because registries need not hold them:", "レジストリが保持しなくてよいため除外したレイヤー数:";
     ReferrersLeftOut: "left out, because what they refer to is not pushed:", "参照先をプッシュしないため除外したもの:";
     AbsentLeftOut: "left out, because they are not there:", "存在しないため除外したもの:";
+    PlatformUnsaid: "exported, but its config does not say for which platform it is:", "書き出しましたが、対象のプラットフォームがイメージの設定に書かれていません:";
     RefusedLeftOut: "left out, because they may not be pulled:", "プルが許可されないため除外したもの:";
     Judge: "it is inspected and judged now:", "検査と使用可否判定を開始しました。確認:";
     Importing: "importing advisories", "フィードを取り込んでいます";
     CasesPassed: "cases passed", "件のケースが合格";
     CasesFailed: "failed", "件が不合格";
     PlainSettings: "settings of a plain `docker run`: the image's user, nothing extra; say others with `--settings FILE`", "追加指定のない `docker run` の設定で判定: イメージのユーザー、追加なし。他の設定は `--settings FILE` で指定してください";
+    BlockedBy: "is blocked by `{}`: {}", "は `{}` によりブロックされています: {}";
+    AndBlockedBy: "and by `{}`: {}", "`{}` によってもブロックされています: {}";
+    MoreInJson: "and {} more: `-o json` has them", "ほか {} 件: `-o json` ですべて表示します";
     NotRecorded: "computed here, not recorded", "この場で判定（記録なし）";
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, net::TcpListener};
 
 use seaworthy_testkit::foreign_program;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     caching::user,
@@ -33,6 +33,39 @@ fn kills_lose_and_leak_nothing_that_the_bench_can_find() {
     assert_eq!(figures["files missing after a repair"]["median"], 0.0);
     assert_eq!(figures["killed and started again"]["runs"], 3);
     assert_eq!(figures["killed, started, first pull of 1000 manifests"]["runs"], 3);
+}
+
+#[test]
+fn what_could_not_be_measured_is_no_success() {
+    let place = Place::new();
+    let dead = format!("http://localhost:{}", free_port());
+    for only in [&["--only", "push"][..], &[]] {
+        let words = [&["bench", "registry", &dead, "-o", "json"], only].concat();
+        let said = place.cli(&words);
+        assert_eq!(said.code, 3, "{said:?}");
+        assert_eq!(said.json()["figures"], json!([]), "the report is printed: {said:?}");
+        assert!(said.err.contains("workloads that could not run: ") && said.err.contains("push"), "{said:?}");
+    }
+    // What could run is in the report.
+    let server = place.up(&[]);
+    let door = place.login(server.port);
+    let login = user(&door);
+    let (name, secret) = login.split_once(':').expect("both");
+    let url = format!("http://localhost:{}", server.port);
+    let words = ["bench", "registry", &url, "--only", "manifest-get,collect", "--collect", "false"];
+    let mut command = place.command(&words);
+    command.env("SEAWORTHY_BENCH_PASSWORD", secret).args([
+        "--username",
+        name,
+        "--requests",
+        "100",
+        "-o",
+        "json",
+    ]);
+    let said = run(&mut command);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(!said.json()["figures"].as_array().expect("figures").is_empty(), "{said:?}");
+    assert!(said.err.contains("workloads that could not run: collect"), "{said:?}");
 }
 
 /// Run by run, with what one is in parts of the other.

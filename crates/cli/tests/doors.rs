@@ -34,6 +34,43 @@ pub(crate) fn with_stdin(mut command: Command, input: &str) -> Said {
 }
 
 #[test]
+fn who_is_not_signed_in_is_told_where_to() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let url = format!("http://localhost:{}", server.port);
+    let at = |words: &[&str]| run(&mut elsewhere(&place, &[&["--server", &url], words].concat()));
+    let note = format!("not signed in at {url}: run `seaworthy login {url}`");
+
+    let list = at(&["images", "-o", "json"]);
+    assert_eq!((list.code, list.json()), (0, json!([])), "{list:?}");
+    assert_eq!(list.err.trim(), note);
+    let mut japanese = elsewhere(&place, &["--server", &url, "images"]);
+    let japanese = run(japanese.env("SEAWORTHY_LANG", "ja"));
+    assert!(japanese.err.contains("サインインしていません"), "{japanese:?}");
+
+    let file = place.path("a.tar");
+    for words in [&["principal", "list"][..], &["image", "export", "a:1", "--to", file.to_str().unwrap()]] {
+        let said = at(words);
+        assert_eq!(said.code, 3, "{said:?}");
+        assert_eq!(said.err.matches(&note).count(), 1, "{said:?}");
+        assert!(said.err.contains(&format!("hint: run `seaworthy login {url}`")), "{said:?}");
+        assert!(!said.err.contains("--docker") && !said.err.contains("Basic"), "{said:?}");
+    }
+
+    let made = place.cli(&["principal", "create", "ci", "--role", "Reader", "--scope", "/"]);
+    let secret = made.json()["client_secret"].as_str().expect("a secret").to_owned();
+    let words = ["login", &url, "-u", "ci", "--password-stdin"];
+    assert_eq!(with_stdin(elsewhere(&place, &words), &secret).code, 0);
+    let list = at(&["images", "-o", "json"]);
+    assert_eq!((list.code, list.err.as_str()), (0, ""), "{list:?}");
+    // A login that holds no more.
+    assert_eq!(place.cli(&["principal", "delete", "ci"]).code, 0);
+    let said = at(&["principal", "list"]);
+    assert!(!said.err.contains("not signed in"), "{said:?}");
+    assert!(said.err.contains(&format!("hint: run `seaworthy login {url}`")), "{said:?}");
+}
+
+#[test]
 fn a_login_at_a_server_is_checked_kept_used_and_forgotten() {
     let place = Place::new();
     let server = place.up(&[]);

@@ -50,4 +50,5 @@ mod story;
 mod transfer;
 mod transfer_clients;
 mod transfer_hostile;
+mod typed;
 mod wire;

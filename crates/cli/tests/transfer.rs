@@ -273,6 +273,78 @@ fn images_go_from_one_registry_to_another() {
 }
 
 #[test]
+fn a_single_image_is_exported_for_the_platform_that_it_has() {
+    let from = Registry::new();
+    let one = image("amd64", "99:1", "one");
+    one.push(&from.door, "dev/one", "1");
+    let unsaid = one.configured(b"{}");
+    unsaid.push(&from.door, "dev/unsaid", "1");
+    for name in ["dev/one:1", "dev/unsaid:1"] {
+        from.is_judged(name);
+    }
+    let export = |name: &str, platform: &str, language: &str| {
+        let words = ["image", "export", name, "--to", &from.file("one.tar"), "--platform", platform];
+        run(from.place.command(&words).env("SEAWORTHY_LANG", language))
+    };
+    let other = export("dev/one:1", "linux/arm64", "en");
+    assert_eq!(other.code, 2, "{other:?}");
+    assert!(other.err.contains("`dev/one:1` is for `linux/amd64`, not for `linux/arm64`"), "{other:?}");
+    let other = export("dev/one:1", "linux/arm64", "ja");
+    assert!(other.err.contains("`dev/one:1` は `linux/amd64` 用です。"), "{other:?}");
+    assert!(!from.place.path("one.tar").exists());
+    let own = export("dev/one:1", "linux/amd64", "en");
+    assert_eq!((own.code, own.err.as_str()), (0, ""), "{own:?}");
+    let unsaid = export("dev/unsaid:1", "linux/arm64", "en");
+    assert_eq!(unsaid.code, 0, "{unsaid:?}");
+    assert!(unsaid.err.contains("does not say for which platform it is: `dev/unsaid:1`"), "{unsaid:?}");
+}
+
+/// Which is not that of the server.
+#[test]
+fn a_blocked_image_is_refused_in_the_language_of_the_caller() {
+    let from = Registry::new();
+    image("amd64", "99:1", "one").push(&from.door, "prod/one", "1");
+    from.is_judged("prod/one:1");
+    let file = from.file("one.tar");
+    for (language, message, hint) in [
+        ("ja", "は `prod/vulns` によりブロックされています: ", "\nヒント: "),
+        ("en", " is blocked by `prod/vulns`: no loaded feed covers", "\nhint: import a feed"),
+    ] {
+        let words = ["image", "export", "prod/one:1", "--to", &file];
+        let said = run(from.place.command(&words).env("SEAWORTHY_LANG", language));
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.contains(message) && said.err.contains(hint), "{said:?}");
+        assert!(language == "en" || !said.err.contains("is blocked"), "{said:?}");
+    }
+}
+
+/// As root it was `/dev/null` that became a file.
+#[test]
+fn an_export_into_a_pipe_or_behind_a_link_leaves_it_there() {
+    let from = Registry::new();
+    image("amd64", "99:1", "one").push(&from.door, "dev/one", "1");
+    from.is_judged("dev/one:1");
+    let (file, link, pipe) = (from.file("one.tar"), from.file("link.tar"), from.place.path("pipe"));
+    from.done(&["image", "export", "dev/one:1", "--to", &file]);
+    std::os::unix::fs::symlink("behind.tar", &link).expect("a link");
+    from.done(&["image", "export", "dev/one:1", "--to", &link]);
+    assert!(fs::symlink_metadata(&link).expect("a link").is_symlink());
+    assert_eq!(fs::read(from.file("behind.tar")).expect("an archive"), fs::read(&file).expect("an archive"));
+
+    done(Command::new("mkfifo").arg(&pipe));
+    let mut reader = Command::new("cat");
+    let reader = reader.arg(&pipe).stdout(std::process::Stdio::piped()).spawn().expect("a reader");
+    from.done(&["image", "export", "dev/one:1", "--to", pipe.to_str().expect("a path")]);
+    assert!(!fs::metadata(&pipe).expect("a pipe").is_file(), "it is no file now");
+    let output = reader.wait_with_output().expect("it ends");
+    assert_eq!(output.stdout, fs::read(&file).expect("an archive"));
+    // On stdout, whatever that is called, nothing else is written.
+    let words = ["image", "export", "dev/one:1", "--to", "/dev/stdout", "-o", "json"];
+    let output = from.place.command(&words).output().expect("it ends");
+    assert_eq!(output.stdout, fs::read(&file).expect("an archive"));
+}
+
+#[test]
 fn a_folder_is_added_to_and_one_platform_is_picked() {
     let (from, to) = (Registry::new(), Registry::new());
     let fleet = Fleet::push(&from);

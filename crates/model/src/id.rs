@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 /// A text that is not an id.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{text}` is not a {kind} id")]
+#[error("`{text}` is no {kind} id")]
 pub struct IdError {
     /// Which kind of id was expected.
     pub kind: &'static str,

@@ -35,6 +35,12 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "`{0}` は `linux/arm64` のようなプラットフォームではありません",
     ),
     ("`{}` has no image for `{}`", "`{0}` に `{1}` 用のイメージはありません"),
+    ("`{}` is for `{}`, not for `{}`", "`{0}` は `{1}` 用です。`{2}` 用ではありません"),
+    (
+        "leave `--platform` out, or name the one that it has",
+        "`--platform` を省くか、イメージのプラットフォームを指定してください",
+    ),
+    ("the server gave other bytes for {}", "サーバーが {0} とは別の内容を返しました"),
     ("`seaworthy image show` lists its platforms", "`seaworthy image show` でプラットフォームを一覧できます"),
     // Reading one.
     ("it is not there", "ありません"),

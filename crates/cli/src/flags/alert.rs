@@ -63,6 +63,7 @@ manifest.restore, tag.delete, tag.expire, tag.restore, repository.delete, image.
         name: String,
     },
     /// Delete one with the messages that wait for it
+    #[command(visible_alias = "remove")]
     Delete {
         /// Name
         name: String,

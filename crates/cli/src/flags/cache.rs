@@ -27,6 +27,7 @@ Examples:
         prefix: String,
     },
     /// Make a cache a prefix like others; what is in it stays
+    #[command(visible_alias = "remove")]
     Delete {
         /// Its prefix
         prefix: String,

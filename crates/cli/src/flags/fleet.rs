@@ -65,6 +65,7 @@ pub(crate) enum HostVerb {
     },
     /// Take a host out of the fleet, with its containers; its certificate ends at once
     #[command(after_help = "Example: seaworthy host remove web-1")]
+    #[command(visible_alias = "delete")]
     Remove {
         /// Name
         name: String,

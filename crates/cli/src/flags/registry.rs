@@ -83,6 +83,7 @@ Example: seaworthy image release prod/web@sha256:9c1e… --details 'scanned by h
     },
     /// Delete a tag, or a manifest by digest with all its tags
     #[command(
+        visible_alias = "remove",
         after_help = "What was deleted can be restored for some days: seaworthy image restore prod/web:1"
     )]
     Delete {
@@ -216,6 +217,7 @@ pub(crate) enum RetentionVerb {
         rules: RuleFlags,
     },
     /// Remove the rules of a prefix
+    #[command(visible_alias = "delete")]
     Remove {
         /// Repositories at and below it, such as prod or team/app; `*` is all
         prefix: String,

@@ -41,6 +41,7 @@ Examples:
         name: String,
     },
     /// End it; what was copied stays
+    #[command(visible_alias = "remove")]
     Delete {
         /// Name of the replication
         name: String,

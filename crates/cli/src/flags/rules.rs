@@ -20,6 +20,7 @@ Examples:
     )]
     Set(RulesFlags),
     /// Remove the rules of a prefix
+    #[command(visible_alias = "delete")]
     Remove {
         /// Repository, with all below it; `*` is all of them
         prefix: String,
@@ -38,7 +39,7 @@ pub(crate) struct RulesFlags {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     quarantine: Option<bool>,
     /// Tags that are set once, and neither moved nor deleted
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
     immutable: Option<Vec<String>>,
     /// The most bytes that they hold together, such as 200GiB
     #[arg(long, value_name = "BYTES", value_parser = most_bytes)]
@@ -73,6 +74,14 @@ impl RulesFlags {
             }
         }
         body
+    }
+}
+
+/// Quotas end with `none`, and patterns do not.
+fn pattern(text: &str) -> Result<String, String> {
+    match text {
+        "none" => Err("`none` is no pattern; `--immutable ''` takes all patterns away".to_owned()),
+        _ => Ok(text.to_owned()),
     }
 }
 
@@ -148,7 +157,12 @@ mod tests {
             json!({"prefix": "a", "quota": {"bytes": 1024, "tags": null, "repositories": 0}}),
         );
         check(&["a", "--quota-bytes", "none"], json!({"prefix": "a", "quota": {"bytes": null}}));
-        for wrong in [["a", "--quota-tags=-1"], ["a", "--quota-tags=some"], ["a", "--quarantine=no"]] {
+        for wrong in [
+            ["a", "--quota-tags=-1"],
+            ["a", "--quota-tags=some"],
+            ["a", "--quarantine=no"],
+            ["a", "--immutable=none"],
+        ] {
             assert!(Words::try_parse_from(["set"].iter().chain(&wrong)).is_err(), "{wrong:?}");
         }
     }

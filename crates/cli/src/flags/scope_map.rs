@@ -31,6 +31,7 @@ Examples:
         description: String,
     },
     /// Delete one that no token has
+    #[command(visible_alias = "remove")]
     Delete {
         /// Name
         name: String,
@@ -68,4 +69,15 @@ Examples:
     },
     /// List tokens
     List,
+    /// Show one token with its secrets' ids
+    Show {
+        /// Name or id
+        name: String,
+    },
+    /// Delete one token with its secrets
+    #[command(visible_alias = "remove")]
+    Delete {
+        /// Name or id
+        name: String,
+    },
 }

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, Permissions},
     io::{self, BufWriter, IsTerminal as _, Read, Write},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -28,23 +28,73 @@ pub(crate) enum Destination {
     Folder(PathBuf),
     /// A tar archive on stdout.
     Stdout,
+    /// A tar archive that goes into what is there and is no file: a pipe, a device.
+    Stream(PathBuf),
 }
+
+/// Links that lead from one to another.
+const LINKS: usize = 40;
 
 impl Destination {
     /// `FILE`, `oci-archive:FILE`, `oci:DIR`, or `-` where that is no terminal.
     pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
         if text != "-" {
-            return Ok(match text.strip_prefix("oci:") {
-                Some(path) => Self::Folder(path.into()),
-                None => Self::Archive(text.strip_prefix("oci-archive:").unwrap_or(text).into()),
-            });
+            return match text.strip_prefix("oci:") {
+                Some(path) => Ok(Self::Folder(path.into())),
+                None => Self::at(Path::new(text.strip_prefix("oci-archive:").unwrap_or(text))),
+            };
         }
         if io::stdout().is_terminal() {
-            return Err(Problem::new(ErrorCode::Invalid, "an archive is not for a terminal")
-                .hint("redirect stdout, or use `--to FILE.tar`"));
+            return Err(for_a_terminal());
         }
         Ok(Self::Stdout)
     }
+
+    /// What is there decides: a plain file or nothing is replaced as a whole, and a link to it stays; what else has a
+    /// name in the file system keeps it, and takes the bytes.
+    fn at(path: &Path) -> Result<Self, Problem> {
+        let failed = |error: io::Error| unwritable(path, error);
+        match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                followed(path).map(Self::Archive).map_err(failed)
+            }
+            Err(error) => Err(failed(error)),
+            Ok(data) if data.is_dir() => {
+                let message = format!("`{}` is a folder", path.display());
+                Err(Problem::new(ErrorCode::Invalid, message)
+                    .hint("write `--to oci:DIR` for a layout in a folder"))
+            }
+            // `/dev/stdout`, whatever the shell made of it.
+            Ok(data) if is_stdout(&data) => Self::parse("-"),
+            Ok(data) if data.is_file() => fs::canonicalize(path).map(Self::Archive).map_err(failed),
+            Ok(_) => Ok(Self::Stream(path.into())),
+        }
+    }
+}
+
+fn for_a_terminal() -> Problem {
+    Problem::new(ErrorCode::Invalid, "an archive is not for a terminal")
+        .hint("redirect stdout, or use `--to FILE.tar`")
+}
+
+fn is_stdout(data: &fs::Metadata) -> bool {
+    fs::metadata("/proc/self/fd/1").is_ok_and(|it| (it.dev(), it.ino()) == (data.dev(), data.ino()))
+}
+
+/// Where a path leads, whose end is not there yet.
+fn followed(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_path_buf();
+    for _ in 0..LINKS {
+        match fs::read_link(&path) {
+            Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
+            // It is no link, or is not there.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
+                return Ok(path);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other("its links lead in a circle"))
 }
 
 /// A layout in the making.
@@ -52,7 +102,7 @@ pub(crate) struct Writer(Kind);
 
 enum Kind {
     Archive(tar::Builder<BufWriter<NamedTempFile>>, PathBuf),
-    Stdout(tar::Builder<BufWriter<io::Stdout>>),
+    Stream(tar::Builder<BufWriter<Box<dyn Write + Send>>>, PathBuf),
     Folder(PathBuf),
 }
 
@@ -61,20 +111,16 @@ const BUFFER_BYTES: usize = 256 * 1024;
 impl Writer {
     pub(crate) fn create(to: &Destination) -> Result<Self, Problem> {
         match to {
-            Destination::Stdout => {
-                let mut builder = tar::Builder::new(BufWriter::with_capacity(BUFFER_BYTES, io::stdout()));
-                append(&mut builder, MARK, MARK_TEXT.as_bytes())
-                    .map_err(|error| unwritable(Path::new("stdout"), error))?;
-                Ok(Self(Kind::Stdout(builder)))
+            Destination::Stdout => Self::stream(Box::new(io::stdout()), Path::new("stdout")),
+            Destination::Stream(path) => {
+                let opened = File::options().write(true).open(path);
+                let file = opened.map_err(|error| unwritable(path, error))?;
+                if file.is_terminal() {
+                    return Err(for_a_terminal());
+                }
+                Self::stream(Box::new(file), path)
             }
             Destination::Archive(path) => {
-                if path.is_dir() {
-                    return Err(Problem::new(
-                        ErrorCode::Invalid,
-                        format!("`{}` is a folder", path.display()),
-                    )
-                    .hint("write `--to oci:DIR` for a layout in a folder"));
-                }
                 let begun = beside(path).and_then(|file| {
                     let mut builder = tar::Builder::new(BufWriter::with_capacity(BUFFER_BYTES, file));
                     append(&mut builder, MARK, MARK_TEXT.as_bytes())?;
@@ -90,6 +136,12 @@ impl Writer {
         }
     }
 
+    fn stream(to: Box<dyn Write + Send>, name: &Path) -> Result<Self, Problem> {
+        let mut builder = tar::Builder::new(BufWriter::with_capacity(BUFFER_BYTES, to));
+        append(&mut builder, MARK, MARK_TEXT.as_bytes()).map_err(|error| unwritable(name, error))?;
+        Ok(Self(Kind::Stream(builder, name.into())))
+    }
+
     /// True when the bytes are there already, whole. Reads them.
     pub(crate) fn holds(&self, digest: &Digest, size: u64) -> bool {
         let Kind::Folder(root) = &self.0 else { return false };
@@ -102,7 +154,7 @@ impl Writer {
         let mut bytes = Verified::new(bytes, *digest, size);
         match &mut self.0 {
             Kind::Archive(builder, _) => append_from(builder, &blob_name(digest), size, &mut bytes),
-            Kind::Stdout(builder) => append_from(builder, &blob_name(digest), size, &mut bytes),
+            Kind::Stream(builder, _) => append_from(builder, &blob_name(digest), size, &mut bytes),
             Kind::Folder(root) => {
                 let path = blob_path(root, digest);
                 let mut file = beside(&path)?;
@@ -122,10 +174,10 @@ impl Writer {
                     .and_then(|file| keep(file, &path));
                 whole.map_err(|error| unwritable(&path, error))
             }
-            Kind::Stdout(mut builder) => {
+            Kind::Stream(mut builder, name) => {
                 let index = index_text(entries)?;
                 let whole = end(&mut builder, &index, docker).and_then(|()| builder.into_inner()?.flush());
-                whole.map_err(|error| unwritable(Path::new("stdout"), error))
+                whole.map_err(|error| unwritable(&name, error))
             }
             Kind::Folder(root) => {
                 let path = root.join(INDEX);
@@ -285,6 +337,52 @@ mod tests {
         let names = archive.entries().unwrap().map(|it| it.unwrap().path().unwrap().display().to_string());
         let wanted = [MARK, &blob_name(&Digest::sha256(b"abc")), &blob_name(&long), DOCKER, INDEX];
         assert_eq!(names.collect::<Vec<_>>(), wanted);
+    }
+
+    /// An archive with one blob, to where these words say.
+    fn write(text: &Path) -> Result<(), Problem> {
+        let mut writer = Writer::create(&Destination::parse(text.to_str().unwrap())?)?;
+        writer.blob(&Digest::sha256(b"abc"), 3, &b"abc"[..]).unwrap();
+        writer.finish(&[], &[])
+    }
+
+    #[test]
+    fn links_stay_and_what_they_lead_to_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("far")).unwrap();
+        fs::write(at("far/old.tar"), "old").unwrap();
+        for (link, target) in [("full", "far/old.tar"), ("empty", "far/new.tar"), ("chain", "empty")] {
+            std::os::unix::fs::symlink(target, at(link)).unwrap();
+            write(&at(link)).unwrap();
+            assert!(fs::symlink_metadata(at(link)).unwrap().is_symlink(), "{link}");
+            assert!(fs::metadata(at(link)).unwrap().len() > 1024, "{link}");
+        }
+        assert_eq!(files(&at("far")), ["new.tar", "old.tar"]);
+        std::os::unix::fs::symlink("loop", at("loop")).unwrap();
+        assert!(write(&at("loop")).is_err());
+        assert_eq!(write(&at("far")).unwrap_err().code, ErrorCode::Invalid);
+    }
+
+    #[test]
+    fn pipes_and_devices_stay_what_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read(pipe)
+        });
+        let written = write(&pipe);
+        let is_pipe = !fs::metadata(&pipe).unwrap().is_file();
+        assert!(is_pipe && written.is_ok(), "{written:?}");
+        let file = folder.path().join("file.tar");
+        write(&file).unwrap();
+        assert_eq!(reader.join().unwrap().unwrap(), fs::read(&file).unwrap());
+        assert_eq!(files(folder.path()), ["file.tar", "pipe"]);
+        // Nothing is written there.
+        let null = Destination::parse("/dev/null").unwrap();
+        assert!(matches!(null, Destination::Stream(_) | Destination::Stdout), "{null:?}");
     }
 
     #[test]

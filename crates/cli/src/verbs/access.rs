@@ -118,7 +118,7 @@ pub(crate) async fn principal(global: &Global, verb: PrincipalVerb) -> Outcome {
             let kind = if user { "user" } else { "service_principal" };
             let body = json!({"name": name, "kind": kind, "role": role, "scope": scope});
             let made = server.post("/api/v1/principals", &body).await?;
-            render::json(&made);
+            render::record(global, &made);
             // Everybody has none.
             if ["client_secret", "link"].iter().any(|it| made.get(it).is_some_and(Value::is_string)) {
                 note(Text::ShownOnce.say(language()));
@@ -134,7 +134,7 @@ pub(crate) async fn principal(global: &Global, verb: PrincipalVerb) -> Outcome {
             ];
             render::list(global, &server.get("/api/v1/principals").await?, "/id", &columns);
         }
-        PrincipalVerb::Show { name } => render::json(&server.get(&base(&name)).await?),
+        PrincipalVerb::Show { name } => render::record(global, &server.get(&base(&name)).await?),
         PrincipalVerb::Link { name } => {
             link(global, &server.post(&format!("{}/link", base(&name)), &json!({})).await?);
         }
@@ -156,7 +156,8 @@ async fn credential(global: &Global, server: &Server, verb: CredentialVerb) -> O
     let base = |name: &str| format!("/api/v1/principals/{}/credentials", encode(name));
     match verb {
         CredentialVerb::Add { name, label, days } => {
-            render::json(&server.post(&base(&name), &json!({"label": label, "days": days})).await?);
+            let made = server.post(&base(&name), &json!({"label": label, "days": days})).await?;
+            render::record(global, &made);
             note(Text::ShownOnce.say(language()));
         }
         CredentialVerb::List { name } => {
@@ -184,7 +185,7 @@ pub(crate) async fn role(global: &Global, verb: RoleVerb) -> Outcome {
             render::list(global, &server.get("/api/v1/roles").await?, "/name", &columns);
         }
         RoleVerb::Show { name } => {
-            render::json(&server.get(&format!("/api/v1/roles/{}", encode(&name))).await?);
+            render::record(global, &server.get(&format!("/api/v1/roles/{}", encode(&name))).await?);
         }
         RoleVerb::Define { name, permissions, description } => {
             let body = json!({"name": name, "permissions": permissions, "description": description});

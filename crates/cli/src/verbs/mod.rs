@@ -11,6 +11,7 @@ pub(crate) mod cache;
 pub(crate) mod container_page;
 pub(crate) mod containers;
 pub(crate) mod hosts;
+pub(crate) mod image_explain;
 pub(crate) mod image_page;
 pub(crate) mod images;
 pub(crate) mod ledger;

@@ -125,13 +125,13 @@ pub(crate) fn test(global: &Global, dir: &Path, now: Option<&str>) -> Outcome {
 }
 
 pub(crate) async fn request_exception(global: &Global, body: Value) -> Outcome {
-    render::json(&Server::of(global)?.post("/api/v1/exceptions", &body).await?);
+    render::record(global, &Server::of(global)?.post("/api/v1/exceptions", &body).await?);
     Ok(())
 }
 
 pub(crate) async fn decide_exception(global: &Global, id: &str, verb: &str) -> Outcome {
     let path = format!("/api/v1/exceptions/{}/{verb}", encode(id));
-    render::json(&Server::of(global)?.post(&path, &json!({})).await?);
+    render::record(global, &Server::of(global)?.post(&path, &json!({})).await?);
     Ok(())
 }
 

@@ -13,9 +13,14 @@ use crate::{
 
 pub(crate) async fn registry(global: &Global, verb: RegistryVerb) -> Outcome {
     match verb {
-        RegistryVerb::Verify { deep } => look(global, "verify", &json!({"deep": deep})).await,
+        RegistryVerb::Verify { deep } => look(global, Look::Verify, &json!({"deep": deep})).await,
         RegistryVerb::Repair { deep, apply } => {
-            look(global, "repair", &json!({"deep": deep, "apply": apply})).await
+            let look_for = match (apply, deep) {
+                (true, _) => Look::Repair,
+                (false, true) => Look::Plan("`seaworthy registry repair --deep --apply`"),
+                (false, false) => Look::Plan("`seaworthy registry repair --apply`"),
+            };
+            look(global, look_for, &json!({"deep": deep, "apply": apply})).await
         }
         RegistryVerb::Gc { .. } => forecast(global).await,
         RegistryVerb::Retention(verb) => retention(global, verb).await,
@@ -32,7 +37,13 @@ async fn retention(global: &Global, verb: RetentionVerb) -> Outcome {
     match verb {
         RetentionVerb::List => {
             let columns = [("PREFIX", "/prefix"), ("RULES", "/rules"), ("SET", "/set_at"), ("BY", "/set_by")];
-            render::list(global, &server.get(path).await?, "/prefix", &columns);
+            let mut answer = server.get(path).await?;
+            if render::is_table(global) {
+                for row in answer.as_array_mut().into_iter().flatten() {
+                    row["rules"] = typed(&row["rules"]).into();
+                }
+            }
+            render::list(global, &answer, "/prefix", &columns);
         }
         RetentionVerb::Set { prefix, rules } => {
             let body = json!({"prefix": prefix, "rules": written(&rules)});
@@ -49,15 +60,33 @@ async fn retention(global: &Global, verb: RetentionVerb) -> Outcome {
     Ok(())
 }
 
+/// What the API calls the flags that have a number.
+const NUMBERS: [(&str, &str); 4] = [
+    ("keep_last", "--keep-last"),
+    ("keep_pulled_days", "--keep-pulled"),
+    ("remove_older_than_days", "--remove-older-than"),
+    ("untagged_days", "--untagged"),
+];
+
+/// The rules as they are typed.
+fn typed(rules: &Value) -> String {
+    let mut words = Vec::new();
+    for (key, flag) in NUMBERS {
+        words.extend(rules.get(key).and_then(Value::as_u64).map(|number| format!("{flag} {number}")));
+    }
+    let patterns = rules.get("keep_tags").and_then(Value::as_array).into_iter().flatten();
+    words.extend(patterns.filter_map(Value::as_str).map(|pattern| format!("--keep-tag '{pattern}'")));
+    if rules.get("keep_untagged") == Some(&Value::Bool(true)) {
+        words.push("--keep-untagged".to_owned());
+    }
+    words.join(" ")
+}
+
 /// The rules as the API takes them: what was not said is not there.
 fn written(flags: &RuleFlags) -> Value {
     let mut rules = serde_json::Map::new();
-    for (key, value) in [
-        ("keep_last", flags.keep_last),
-        ("keep_pulled_days", flags.keep_pulled),
-        ("remove_older_than_days", flags.remove_older_than),
-        ("untagged_days", flags.untagged),
-    ] {
+    let numbers = [flags.keep_last, flags.keep_pulled, flags.remove_older_than, flags.untagged];
+    for ((key, _), value) in NUMBERS.into_iter().zip(numbers) {
         if let Some(value) = value {
             rules.insert(key.to_owned(), value.into());
         }
@@ -135,14 +164,18 @@ pub(crate) async fn restore(global: &Global, reference: &str) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn explain(global: &Global, digest: &str) -> Outcome {
-    let path = format!("/api/v1/registry/explain?digest={}", encode(digest));
-    render::record(global, &Server::of(global)?.get(&path).await?);
-    Ok(())
+/// What everything is looked at for.
+#[derive(Clone, Copy)]
+enum Look {
+    Verify,
+    /// Nothing is done, but by this command.
+    Plan(&'static str),
+    Repair,
 }
 
 /// Looks at everything, part by part. What does not agree, and stays so, is a no.
-async fn look(global: &Global, verb: &str, body: &Value) -> Outcome {
+async fn look(global: &Global, what: Look, body: &Value) -> Outcome {
+    let verb = if matches!(what, Look::Verify) { "verify" } else { "repair" };
     let server = Server::of(global)?;
     let (mut problems, mut after) = (Vec::new(), String::new());
     let bar = render::progress(global, Text::LookingAt, Amount::Bytes);
@@ -169,25 +202,63 @@ async fn look(global: &Global, verb: &str, body: &Value) -> Outcome {
     let is_left = problems.iter().any(|it| {
         !it.get("done").and_then(Value::as_str).is_some_and(|done| ["removed", "adopted"].contains(&done))
     });
-    let columns = [
-        ("OF", "/of"),
-        ("DIGEST", "/digest"),
-        ("PROBLEM", "/problem"),
-        ("BYTES", "/bytes"),
-        ("REPOSITORIES", "/repositories"),
-        ("DONE", "/done"),
-    ];
     let is_lost = problems.iter().any(|it| it.get("of").and_then(Value::as_str) != Some("file"));
     let is_none = problems.is_empty();
-    render::list(global, &Value::Array(problems), "/digest", &columns);
+    let is_undone = show(global, what, problems);
     if render::is_table(global) {
         let of = |text: Text| text.say(language());
         render::note(&format!("{checked} {} ({})", of(Text::LookedAt), HumanBytes(read)));
         if is_none || is_lost {
             render::note(of(if is_none { Text::NothingWrong } else { Text::PushAgain }));
         }
+        if let (true, Look::Plan(command)) = (is_undone, what) {
+            render::note(&format!("{} {command}", of(Text::NothingDone)));
+        }
     }
     if is_left { Err(Failure::No) } else { Ok(()) }
+}
+
+/// What is wrong, and for people what a repair would do; true when it would do anything.
+fn show(global: &Global, what: Look, mut problems: Vec<Value>) -> bool {
+    let mut columns = vec![
+        ("OF", "/of"),
+        ("DIGEST", "/digest"),
+        ("PROBLEM", "/problem"),
+        ("BYTES", "/bytes"),
+        ("REPOSITORIES", "/repositories"),
+    ];
+    let mut is_undone = false;
+    if matches!(what, Look::Plan(_)) && render::is_table(global) {
+        let would: Vec<_> = problems.iter().map(|it| repair_of(it, &problems)).collect();
+        is_undone = would.iter().any(Option::is_some);
+        for (problem, would) in problems.iter_mut().zip(would) {
+            problem["would_be"] = json!(would);
+        }
+        columns.push(("WOULD BE", "/would_be"));
+    } else {
+        columns.push(("DONE", "/done"));
+    }
+    render::list(global, &Value::Array(problems), "/digest", &columns);
+    is_undone
+}
+
+/// What a repair does about a problem, in the words with which it says what it did.
+fn repair_of(problem: &Value, all: &[Value]) -> Option<&'static str> {
+    let text = |of: &Value, key: &str| of.get(key).and_then(Value::as_str).map(str::to_owned);
+    let is = |key: &str, word: &str| text(problem, key).as_deref() == Some(word);
+    if !is("done", "none") {
+        return None;
+    }
+    if is("of", "file") {
+        let digest = text(problem, "digest");
+        let is_wanted =
+            all.iter().any(|it| text(it, "of").as_deref() == Some("blob") && text(it, "digest") == digest);
+        return Some(if is_wanted { "adopted" } else { "removed" });
+    }
+    // A file that the server may not read is whole once it may; a blob that only a manifest knows of has no row to mark,
+    // and no length.
+    let is_unknown = is("problem", "missing") && problem.get("bytes").and_then(Value::as_u64) == Some(0);
+    (is("of", "blob") && !is_unknown && !is("problem", "denied")).then_some("marked")
 }
 
 async fn forecast(global: &Global) -> Outcome {
@@ -214,4 +285,36 @@ async fn forecast(global: &Global) -> Outcome {
     ];
     render::list(global, &Value::Array(items), "/digest", &columns);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repair_is_foretold() {
+        let it = |of: &str, digest: &str, problem: &str, bytes: u64| json!({"of": of, "digest": digest, "problem": problem, "bytes": bytes, "done": "none"});
+        let mut marked = it("blob", "e", "rot", 1);
+        marked["done"] = json!("marked");
+        let all = [
+            (it("blob", "a", "rot", 9), Some("marked")),
+            (it("file", "a", "orphan", 9), Some("adopted")),
+            (it("file", "b", "orphan", 9), Some("removed")),
+            (it("blob", "c", "missing", 0), None),
+            (it("blob", "f", "denied", 9), None),
+            (it("manifest", "d", "rot", 5), None),
+            (marked, None),
+        ];
+        let problems: Vec<Value> = all.iter().map(|(problem, _)| problem.clone()).collect();
+        for (problem, would) in &all {
+            assert_eq!(repair_of(problem, &problems), *would, "{problem}");
+        }
+    }
+
+    #[test]
+    fn rules_are_said_as_they_are_typed() {
+        let rules = json!({"keep_last": 10, "keep_tags": ["v*", "x"], "untagged_days": 14});
+        assert_eq!(typed(&rules), "--keep-last 10 --untagged 14 --keep-tag 'v*' --keep-tag 'x'");
+        assert_eq!(typed(&json!({"keep_untagged": true, "keep_last": null})), "--keep-untagged");
+    }
 }

@@ -74,8 +74,18 @@ async fn status(global: &Global, server: &Server, name: &str, waiting: bool) -> 
         ("TRIES", "/tries"),
         ("WHY", "/error"),
     ];
-    render::list(global, &Value::Array(all), "/name", &columns);
+    if global.quiet {
+        all.iter_mut().for_each(|row| row["reference"] = reference(row).into());
+    }
+    render::list(global, &Value::Array(all), "/reference", &columns);
     if is_behind { Err(Failure::No) } else { Ok(()) }
+}
+
+/// What a row is about: a tag, or a manifest by its digest.
+fn reference(row: &Value) -> String {
+    let text = |key: &str| row.get(key).and_then(Value::as_str).unwrap_or_default();
+    let mark = if text("name").contains(':') { '@' } else { ':' };
+    format!("{}{mark}{}", text("repository"), text("name"))
 }
 
 fn wanted(flags: &ReplicationFlags) -> Result<Value, seaworthy_model::Problem> {

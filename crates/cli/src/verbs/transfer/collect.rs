@@ -4,13 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bytes::Bytes;
 use seaworthy_model::{ErrorCode, Problem};
-use seaworthy_oci::{Descriptor, Digest, Manifest, Platform, RepoName, media};
+use seaworthy_oci::{
+    Descriptor, Digest, ImageConfig, ImageManifest, Manifest, Platform, RepoName, limit::CONFIG_BYTES, media,
+};
 use serde_json::{Map, Value, json};
 
 use super::{Held, blobs_of};
 use crate::{
+    client::read,
     distribution::{Name, Pulled, Remote},
     layout::{IMAGE_NAME, Place, REF_NAME, REPOSITORY, blob_name, limit},
+    render,
+    text::{Text, language},
 };
 
 /// An image as it is asked for.
@@ -243,7 +248,7 @@ impl Collection {
         self.roots.iter().filter_map(entry).collect()
     }
 
-    fn runnable(&self, digest: &Digest) -> Option<&seaworthy_oci::ImageManifest> {
+    fn runnable(&self, digest: &Digest) -> Option<&ImageManifest> {
         let mut digest = digest;
         for _ in 0..limit::DEPTH {
             match &self.manifests.get(digest)?.1 {
@@ -271,7 +276,16 @@ async fn start(
     let Some(platform) = &extent.platform else { return Ok((pulled, None)) };
     let mut found = None;
     for _ in 0..limit::DEPTH {
-        let Manifest::Index(index) = &pulled.manifest else { return Ok((pulled, found)) };
+        let index = match &pulled.manifest {
+            Manifest::Index(index) => index,
+            // An index has said it; of one image alone its config does.
+            Manifest::Image(image) => {
+                if found.is_none() {
+                    check(remote, wanted, image, platform).await?;
+                }
+                return Ok((pulled, found));
+            }
+        };
         let Some(child) = index.manifests.iter().find(|child| runs_on(child, platform)) else {
             let message = format!("`{}` has no image for `{platform}`", wanted.place);
             return Err(
@@ -284,13 +298,54 @@ async fn start(
     Err(too_deep(&pulled.digest))
 }
 
-/// Without a variant any will do.
+/// Refuses an image whose config names another platform. A config that names none is told of, and may be any.
+async fn check(
+    remote: &mut Remote,
+    wanted: &Wanted,
+    image: &ImageManifest,
+    platform: &Platform,
+) -> Result<(), Problem> {
+    let Some(has) = platform_of(remote, &wanted.place.repository, image).await? else {
+        render::note(&format!("{} `{}`", Text::PlatformUnsaid.say(language()), wanted.place));
+        return Ok(());
+    };
+    if is_for(&has, platform) {
+        return Ok(());
+    }
+    let message = format!("`{}` is for `{has}`, not for `{platform}`", wanted.place);
+    Err(Problem::new(ErrorCode::NotFound, message)
+        .hint("leave `--platform` out, or name the one that it has"))
+}
+
+/// What the config of an image says that it runs on, if it is one and says so.
+async fn platform_of(
+    remote: &mut Remote,
+    repository: &RepoName,
+    image: &ImageManifest,
+) -> Result<Option<Platform>, Problem> {
+    if !image.is_image() || image.config.size > CONFIG_BYTES as u64 {
+        return Ok(None);
+    }
+    let body = remote.blob(repository, &image.config.digest, 0).await?;
+    let bytes = read(body, CONFIG_BYTES).await?;
+    if !image.config.digest.is_of(&bytes) {
+        let message = format!("the server gave other bytes for {}", image.config.digest);
+        return Err(Problem::new(ErrorCode::DigestInvalid, message));
+    }
+    let config = ImageConfig::parse(&bytes).ok();
+    let said = config.filter(|it| !it.os.is_empty() && !it.architecture.is_empty());
+    Ok(said.map(|it| Platform { os: it.os, architecture: it.architecture, variant: it.variant }))
+}
+
 fn runs_on(child: &Descriptor, wanted: &Platform) -> bool {
-    child.platform.as_ref().is_some_and(|it| {
-        it.os == wanted.os
-            && it.architecture == wanted.architecture
-            && (wanted.variant.is_none() || it.variant.is_none() || it.variant == wanted.variant)
-    })
+    child.platform.as_ref().is_some_and(|it| is_for(it, wanted))
+}
+
+/// Without a variant any will do.
+fn is_for(has: &Platform, wanted: &Platform) -> bool {
+    has.os == wanted.os
+        && has.architecture == wanted.architecture
+        && (wanted.variant.is_none() || has.variant.is_none() || has.variant == wanted.variant)
 }
 
 fn too_deep(digest: &Digest) -> Problem {

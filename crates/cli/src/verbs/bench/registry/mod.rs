@@ -15,7 +15,7 @@ mod through;
 mod work;
 mod workloads;
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
@@ -23,7 +23,7 @@ use serde_json::json;
 use self::{foreign::Foreign, life::Life as _, peer::Run};
 use super::{Figure, report};
 use crate::{
-    failure::{Failure, Outcome, usage},
+    failure::{Failure, Outcome, unable, usage},
     flags::{BenchRegistryFlags, Global},
     render::{self, Amount},
     text::Text,
@@ -53,13 +53,13 @@ pub(crate) async fn bench(global: &Global, flags: &BenchRegistryFlags) -> Outcom
         ));
     }
     let (mut ours, mut theirs): (Vec<Vec<Figure>>, Vec<Vec<Figure>>) = Default::default();
-    let mut kept = None;
+    let (mut kept, mut failed) = (None, BTreeSet::new());
     for number in 0..flags.runs {
         // The same names and bytes for both, which take turns in being first.
         let run = Run::fresh();
         for is_ours in [number % 2 == 0, number % 2 == 1] {
             match &flags.url {
-                Some(url) if !is_ours => theirs.push(of_peer(global, flags, (url, &run)).await?),
+                Some(url) if !is_ours => theirs.push(of_peer(global, flags, (url, &run), &mut failed).await?),
                 None if !is_ours => {}
                 Some(_) if !flags.beside => {}
                 _ => ours.push(of_own(global, flags, &run, &mut kept).await?),
@@ -69,6 +69,7 @@ pub(crate) async fn bench(global: &Global, flags: &BenchRegistryFlags) -> Outcom
     if let Some(mut own) = kept {
         own.stop().await?;
     }
+    let is_measured = theirs.iter().any(|run| !run.is_empty());
     let figures = match (ours.is_empty(), theirs.is_empty()) {
         (false, false) => beside(&ours, &theirs),
         _ => merged(ours.into_iter().chain(theirs)),
@@ -78,7 +79,12 @@ pub(crate) async fn bench(global: &Global, flags: &BenchRegistryFlags) -> Outcom
         "filled_memory": flags.fill_memory, "blobs": flags.blobs, "blob_mib": flags.blob_mib, "requests": flags.requests, "rows": flags.rows,
     });
     report(global, "registry", &fingerprint, &figures);
-    Ok(())
+    // Not every registry has all of the API: what nobody named may be missing, as long as anything is there.
+    if failed.is_empty() || (flags.only.is_empty() && is_measured) {
+        return Ok(());
+    }
+    let failed: Vec<&str> = failed.into_iter().collect();
+    Err(unable(format!("workloads that could not run: {}", failed.join(", "))))
 }
 
 fn is_wanted(flags: &BenchRegistryFlags, name: &str) -> bool {
@@ -120,11 +126,12 @@ async fn of_own(
     Ok(figures)
 }
 
-/// The figures of one run over the registry at a URL. Not every registry has all of the API.
+/// The figures of one run over the registry at a URL, and what of it could not run.
 async fn of_peer(
     global: &Global,
     flags: &BenchRegistryFlags,
     (url, run): (&str, &Run),
+    failed: &mut BTreeSet<&'static str>,
 ) -> Result<Vec<Figure>, Failure> {
     let beside =
         flags.dir.as_deref().and_then(Path::parent).map_or_else(std::env::temp_dir, Path::to_path_buf);
@@ -141,7 +148,10 @@ async fn of_peer(
         };
         match measured {
             Ok(measured) => figures.extend(measured),
-            Err(Failure::Problem(problem)) => render::note(&format!("{workload}: {}", problem.message)),
+            Err(Failure::Problem(problem)) => {
+                render::note(&format!("{workload}: {}", problem.message));
+                failed.insert(*workload);
+            }
             Err(failure) => return Err(failure),
         }
     }
