@@ -229,6 +229,15 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "copy the images of an index one by one, or leave behind what refers to them: `--no-referrers`",
         "インデックスのイメージを 1 件ずつコピーするか、`--no-referrers` で参照元を残してください",
     ),
+    ("`{}` has images that came from `{}`", "`{0}` に `{1}` から来たイメージがあります"),
+    (
+        "choose another prefix for another upstream, or delete what came from there",
+        "別の上流には別のプレフィックスを使うか、そこから来たものを削除してください",
+    ),
+    (
+        "make one: `seaworthy registry cache create PREFIX --upstream {}`",
+        "`seaworthy registry cache create PREFIX --upstream {0}` で作れます",
+    ),
     ("what `{}` is at its upstream now is not known: {}", "`{0}` が上流で現在何を指すかわかりません: {1}"),
     (
         "try again, or copy what is here: `seaworthy image promote {} …`",
