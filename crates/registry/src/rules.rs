@@ -135,7 +135,7 @@ pub(crate) async fn check_push(
     let mut hides = false;
     for rules in db::rules_for(tx, repository).await? {
         hides |= rules.quarantine;
-        if rules.promotion_only && way == Way::Push {
+        if rules.promotion_only && way != Way::Promotion {
             return Err(by_promotion_alone(repository, &rules.prefix).into());
         }
         for tag in tags.iter().filter(|tag| rules.freeze(tag)) {

@@ -19,7 +19,7 @@ use crate::{
 db_tests!(super::ROOMS; an_image_is_pulled_through, a_real_registry_is_pulled_through,
     many_clients_one_upstream_fetch, upstream_away_serves_the_cache_and_says_so, a_hanging_upstream_is_not_waited_for,
     an_upstream_that_fails_is_left_alone, a_tag_is_asked_for_once_in_its_time, a_tag_moves_with_its_upstream,
-    a_tag_that_is_gone_is_gone, what_was_deleted_comes_back, an_immutable_tag_stays, a_manifest_that_rotted_comes_again, proxy_ns_ssrf, a_mirror_may_name_the_prefix, a_cache_takes_no_pushes, caches_are_bounded,
+    a_tag_that_is_gone_is_gone, what_was_deleted_comes_back, an_immutable_tag_stays, a_cache_writes_nothing_below_promotions, a_manifest_that_rotted_comes_again, proxy_ns_ssrf, a_mirror_may_name_the_prefix, a_cache_takes_no_pushes, caches_are_bounded,
     what_is_not_there_is_not_found, an_absent_manifest_is_asked_for_now_and_then, so_many_manifests_are_asked_for_at_once,
     so_many_blobs_are_searched_for_at_once, who_waits_for_a_turn_sees_that_it_came,
     who_has_gone_asks_for_nothing, another_upstream_is_asked_at_once, what_another_upstream_had_is_not_its, a_cache_answers_for_its_upstream, an_errand_to_another_upstream_counts_for_nothing);
@@ -334,8 +334,7 @@ async fn an_immutable_tag_stays(test: TestDb) {
     let (world, upstream) = (World::new(test).await, Upstream::new().await);
     let first = upstream.put_image("a:v1", &[b"first"]);
     upstream.cached(&world, json!({})).await;
-    let rules = serde_json::from_value(json!({"prefix": "hub", "immutable": ["v*"], "promotion_only": true}))
-        .expect("rules");
+    let rules = serde_json::from_value(json!({"prefix": "hub", "immutable": ["v*"]})).expect("rules");
     world.registry.set_rules(&Identity::operator(0), rules).await.expect("set");
     let client = world.operator();
     let digest =
@@ -345,6 +344,21 @@ async fn an_immutable_tag_stays(test: TestDb) {
     assert_eq!(digest().await, first.digest.to_string());
     upstream.remove("/v2/a/manifests/v1");
     assert_eq!(digest().await, first.digest.to_string());
+}
+
+/// What is written by promotion alone is not written by who pulls.
+async fn a_cache_writes_nothing_below_promotions(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    upstream.put_image("a:1", &[b"first"]);
+    upstream.cached(&world, json!({})).await;
+    let rules = serde_json::from_value(json!({"prefix": "hub", "promotion_only": true})).expect("rules");
+    world.registry.set_rules(&Identity::operator(0), rules).await.expect("set");
+    let client = world.operator();
+    let answer = client.get("/v2/hub/a/manifests/1").await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.text());
+    let none =
+        world.registry.digest_of(&"hub/a".parse().expect("a name"), &"1".parse().expect("a tag")).await;
+    assert_eq!(none.expect("asked"), None);
 }
 
 async fn proxy_ns_ssrf(test: TestDb) {

@@ -50,6 +50,8 @@ pub mod limit {
     pub const CLOSE_SECONDS: u64 = 5;
     /// How long a `check` may wait for a pending answer, in seconds.
     pub const WAIT_SECONDS: u64 = 600;
+    /// How long `/readyz` waits for the database, in seconds: probes wait as long.
+    pub const READY_SECONDS: u64 = 2;
     /// Items of one API page.
     pub const PAGE: u32 = 1_000;
     /// Findings on the page of a container.

@@ -153,15 +153,13 @@ pub(crate) async fn limited(
     request: Request,
     next: Next,
 ) -> Response {
-    // Who watches over the server must not be kept out by what it serves; agents have limits of their own.
-    let is_watch = ["/livez", "/readyz", "/metrics"].contains(&request.uri().path());
     let path = request.uri().path().to_owned();
     let rejected = request.extensions().get::<Rejected>().cloned();
     let go_on = async |request| match &rejected {
         Some(rejected) => rejected.answer(&path),
         None => next.run(request).await,
     };
-    if is_watch || request.extensions().get::<RemoteHost>().is_some() {
+    if is_free(&path, request.extensions().get::<RemoteHost>().is_some()) {
         return go_on(request).await;
     }
     let bears = [header::AUTHORIZATION, header::COOKIE].iter().any(|it| request.headers().contains_key(it));
@@ -195,6 +193,11 @@ pub(crate) async fn limited(
             answer
         }
     }
+}
+
+/// Who watches over the server must not be kept out by what it serves. Agents have limits of their own, where they report.
+fn is_free(path: &str, is_host: bool) -> bool {
+    ["/livez", "/readyz", "/metrics"].contains(&path) || is_host && path.starts_with("/api/v1/agent/")
 }
 
 /// Who is counted. The token that everybody gets says nothing of who bears it.
@@ -249,6 +252,20 @@ mod tests {
     /// Requests of one asker that are taken now.
     fn taken(rates: &Rates, asker: Asker) -> u64 {
         (0..100_000).take_while(|_| rates.take(asker).is_ok()).count() as u64
+    }
+
+    #[test]
+    fn a_host_is_free_where_it_reports() {
+        for (path, is_host, free) in [
+            ("/livez", false, true),
+            ("/api/v1/agent/batches", true, true),
+            ("/api/v1/agent/batches", false, false),
+            ("/v2/", true, false),
+            ("/oauth2/token", true, false),
+            ("/api/v1/agents", true, false),
+        ] {
+            assert_eq!(is_free(path, is_host), free, "{path} {is_host}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

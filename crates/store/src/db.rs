@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use seaworthy_model::{Clock, Timestamp};
 use sqlx::{
-    PgPool,
+    Connection as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::sync::{Notify, RwLock};
@@ -85,12 +85,20 @@ impl Db {
     /// Connects to PostgreSQL; `url` is `postgres://user@host/database`.
     pub async fn open_postgres(url: &str, clock: Arc<dyn Clock>) -> Result<Self, DbError> {
         let place = |options: &PgConnectOptions| {
-            format!("postgres://{}/{}", options.get_host(), options.get_database().unwrap_or_default())
+            let database = options.get_database().unwrap_or_default();
+            format!("postgres://{}:{}/{database}", options.get_host(), options.get_port())
         };
         let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| DbError::Open {
             place: "postgres".into(),
             source: Arc::new(error.into()),
         })?;
+        // A pool tries again, and says at last that it had no connection: the first one says why.
+        let failed =
+            |error: sqlx::Error| DbError::Open { place: place(&options), source: Arc::new(error.into()) };
+        let wait = Duration::from_secs(limit::POSTGRES_WAIT_SECONDS);
+        let first = tokio::time::timeout(wait, PgConnection::connect_with(&options)).await;
+        let first = first.map_err(|_| failed(sqlx::Error::PoolTimedOut))?.map_err(failed)?;
+        drop(first.close().await);
         // A server that hangs in a transaction must not hold its locks for ever. Said when connected: poolers take no options.
         let bound = "SET idle_in_transaction_session_timeout = '60s'";
         let pool = PgPoolOptions::new()
@@ -98,10 +106,10 @@ impl Db {
                 Box::pin(async move { sqlx::query(bound).execute(connection).await.map(|_| ()) })
             })
             .max_connections(limit::POSTGRES_CONNECTIONS)
-            .acquire_timeout(Duration::from_secs(30))
+            .acquire_timeout(wait)
             .connect_with(options.clone())
             .await
-            .map_err(|error| DbError::Open { place: place(&options), source: Arc::new(error.into()) })?;
+            .map_err(failed)?;
         let postgres = Postgres { pool, turns: RwLock::default() };
         Ok(Self::new(Engine::Postgres(Arc::new(postgres)), clock))
     }

@@ -25,6 +25,19 @@ impl DriverError {
         }
     }
 
+    /// True when the database server is not reached, or does not serve: it may in a moment.
+    fn is_away(&self) -> bool {
+        let Self::Postgres(error) = self else { return false };
+        match error {
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut => true,
+            // Classes `connection_exception` and `operator_intervention`; `too_many_connections`.
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+                code.starts_with("08") || (code.starts_with("57P") && code != "57P04") || code == "53300"
+            }),
+            _ => false,
+        }
+    }
+
     /// PostgreSQL: serialisation failure and deadlock; a unique violation may be the same race seen
     /// earlier, but it is left to the caller, whose `ON CONFLICT` decides.
     pub(crate) fn is_lost_race(&self) -> bool {
@@ -146,6 +159,15 @@ impl DbError {
         code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xFF, 8 | 10))
     }
 
+    /// True when the database server is away, as while it starts anew.
+    fn is_away(&self) -> bool {
+        let (Self::Statement { source, .. } | Self::Commit { source } | Self::Open { source, .. }) = self
+        else {
+            return false;
+        };
+        source.is_away()
+    }
+
     /// True when a text has what PostgreSQL does not store: U+0000.
     fn is_unstorable(&self) -> bool {
         // `character_not_in_repertoire`.
@@ -170,6 +192,10 @@ impl From<DbError> for Problem {
         if error.is_disk_away() {
             tracing::error!(error = %chain(&error), "disk refused the database");
             return disk_away("the metadata disk is read-only or broken");
+        }
+        if error.is_away() {
+            tracing::error!(error = %chain(&error), "the database is away");
+            return Self::new(ErrorCode::Unavailable, "the database is away").retry_after(5);
         }
         if error.is_unstorable() {
             return Self::new(ErrorCode::Invalid, "a text has U+0000");
@@ -331,5 +357,33 @@ mod tests {
         }
         assert!(DbError::Contended { attempts: 1 }.is_rolled_back());
         assert!(!DbError::WriterGone.is_rolled_back() && !DbError::Closed.is_rolled_back());
+    }
+
+    /// Who asks while the database starts anew asks again.
+    #[test]
+    fn a_database_that_is_away_is_unavailable() {
+        let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        for (error, code) in [
+            (sqlx::Error::PoolTimedOut, ErrorCode::Unavailable),
+            (sqlx::Error::Io(refused()), ErrorCode::Unavailable),
+            (sqlx::Error::Tls("no".into()), ErrorCode::Unavailable),
+            (sqlx::Error::RowNotFound, ErrorCode::Internal),
+        ] {
+            let source = Arc::new(DriverError::from(error));
+            let problem = Problem::from(DbError::Commit { source });
+            let again = problem.retry_after_seconds.is_some();
+            assert_eq!((problem.code, again), (code, code == ErrorCode::Unavailable), "{problem:?}");
+        }
+    }
+
+    /// A pool would try for a while, and say that it had no connection.
+    #[tokio::test]
+    async fn a_database_that_is_not_there_says_why() {
+        let url = "postgres://nobody@127.0.0.1:1/none";
+        let clock = Arc::new(seaworthy_model::SystemClock);
+        let error = crate::Db::open_postgres(url, clock).await.err().expect("nobody listens there");
+        let text = chain(&error);
+        let limit = std::time::Duration::from_secs(crate::limit::POSTGRES_WAIT_SECONDS);
+        assert!(text.contains("127.0.0.1:1/none") && text.contains("refused") && !limit.is_zero(), "{text}");
     }
 }

@@ -19,6 +19,8 @@ pub const SQLITE_BUSY_SECONDS: u64 = 10;
 pub const SQLITE_CHECKPOINT_PAGES: u32 = 16_384;
 /// After one transaction of a batch failed, each runs in a savepoint for so many batches of several.
 pub const CAREFUL_BATCHES: u32 = 64;
+/// How long one waits for a connection to PostgreSQL, in seconds.
+pub const POSTGRES_WAIT_SECONDS: u64 = 8;
 /// Connections to PostgreSQL.
 pub const POSTGRES_CONNECTIONS: u32 = 16;
 /// Blobs up to this many bytes live in SQL, in the transaction that names them.

@@ -90,7 +90,9 @@ fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, crate::failure::Failure> 
 
 pub(super) fn logging(global: &Global) {
     let level = if global.verbose { "info" } else { "warn" };
-    let filter = EnvFilter::try_from_env("SEAWORTHY_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    // What PostgreSQL notices while transactions race is no news.
+    let usual = format!("{level},sqlx::postgres::notice=error");
+    let filter = EnvFilter::try_from_env("SEAWORTHY_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
     // A second start in one process (tests) keeps the first's.

@@ -26,7 +26,7 @@ mod scope_maps;
 mod session;
 mod vulnerabilities;
 
-use std::{fmt::Write as _, path::PathBuf, sync::Arc};
+use std::{fmt::Write as _, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json,
@@ -48,7 +48,7 @@ use seaworthy_trust::Verifier;
 use serde_json::{Value, json};
 
 use self::list_part::ListPart;
-use crate::{alerts::Post, connections::Slots, live::Live, local_ca::LocalCa, route::Routes};
+use crate::{alerts::Post, connections::Slots, limit, live::Live, local_ca::LocalCa, route::Routes};
 
 /// The rooms behind the routes.
 #[derive(Clone)]
@@ -206,7 +206,10 @@ fn decode(text: &str) -> Option<String> {
 }
 
 async fn ready(State(rooms): State<Rooms>) -> Result<&'static str, ApiError> {
-    rooms.clearance.policies().await?;
+    let asked =
+        tokio::time::timeout(Duration::from_secs(limit::READY_SECONDS), rooms.clearance.policies()).await;
+    let late = || Problem::new(ErrorCode::Unavailable, "the database does not answer").retry_after(5);
+    asked.map_err(|_| late())??;
     Ok("ready\n")
 }
 
