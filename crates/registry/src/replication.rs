@@ -306,6 +306,18 @@ impl Registry {
     ) -> Result<ReplicationSettings, RegistryError> {
         let settings = new.settings()?;
         self.may_replicate(identity, &settings.prefix).await?;
+        // What it sends would be sent again, and so on.
+        if let Some(remote) = &settings.remote_prefix
+            && self.is_called(&settings.to.authority())
+            && remote.as_str() != settings.prefix.name()
+            && settings.prefix.covers(remote)
+        {
+            let message =
+                format!("`{remote}` is here, below `{}`: its copies would be copied", settings.prefix);
+            return Err(Problem::new(ErrorCode::Invalid, message)
+                .hint("name a remote prefix that is not below the prefix, or another registry")
+                .into());
+        }
         self.may_reach(identity, &settings.networks).await?;
         let all = db::replications(self.db()).await?;
         let before = all.into_iter().find(|row| row.settings.name == settings.name);

@@ -23,7 +23,7 @@ use crate::{
 db_tests!(super::ROOMS; all_of_it_is_there_and_stays_so, tags_and_prefixes_choose,
     what_nobody_may_pull_is_not_sent, what_refers_comes_later, a_tag_that_moves_while_it_is_sent,
     a_registry_that_is_away_gets_it_later, what_it_answers_is_not_believed, it_signs_in_for_pushing,
-    a_killed_server_leaves_it_to_the_next, replications_need_their_rights, replications_are_bounded,
+    a_killed_server_leaves_it_to_the_next, replications_need_their_rights, a_replication_into_itself_is_refused, replications_are_bounded,
     what_is_locked_stays, one_that_is_made_anew_begins_anew, late_images_of_an_index_follow,
     a_tag_of_another_algorithm_keeps_it, so_many_are_sent_at_once, however_many_tags_there_are, one_repository_holds_up_no_other, one_referrer_holds_up_no_other, questions_are_those_of_a_pusher, what_came_from_an_upstream_is_sent_when_it_is_whole, quarantine_holds_it_back);
 
@@ -457,6 +457,25 @@ async fn replications_need_their_rights(test: TestDb) {
     assert!(world.registry.remove_replication(&owner, &other).await.is_err());
     assert!(world.registry.remove_replication(&owner, &edge()).await.is_ok());
     assert!(world.registry.remove_replication(&owner, &edge()).await.is_err(), "once");
+}
+
+/// Each copy would be another image to send.
+async fn a_replication_into_itself_is_refused(test: TestDb) {
+    let world = World::new(test).await;
+    let set = async |to: &str, prefix: &str, remote_prefix: &str| {
+        let new = json!({"name": "loop", "prefix": prefix, "to": to, "remote_prefix": remote_prefix});
+        let new = serde_json::from_value(new).expect("a replication");
+        world.registry.set_replication(&Identity::operator(0), &new).await
+    };
+    for (to, prefix, remote_prefix, is_fine) in [
+        ("https://registry.test:5000", "prod", "prod/copy", false),
+        ("https://REGISTRY.test:5000", "*", "copy", false),
+        ("https://registry.test:5000", "prod", "copy", true),
+        ("https://registry.test:5000", "prod", "production", true),
+        ("https://other.test:5000", "prod", "prod/copy", true),
+    ] {
+        assert_eq!(set(to, prefix, remote_prefix).await.is_ok(), is_fine, "{to} {prefix} {remote_prefix}");
+    }
 }
 
 async fn replications_are_bounded(test: TestDb) {

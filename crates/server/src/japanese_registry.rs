@@ -229,6 +229,16 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "copy the images of an index one by one, or leave behind what refers to them: `--no-referrers`",
         "インデックスのイメージを 1 件ずつコピーするか、`--no-referrers` で参照元を残してください",
     ),
+    (
+        "`{}` is here, below `{}`: its copies would be copied",
+        "`{0}` はここで `{1}` の下にあり、コピーがさらにコピーされます",
+    ),
+    (
+        "name a remote prefix that is not below the prefix, or another registry",
+        "プレフィックスの下でないリモートプレフィックスか、別のレジストリを指定してください",
+    ),
+    ("the database is away", "データベースに接続できません"),
+    ("the database does not answer", "データベースが応答しません"),
     ("`{}` has images that came from `{}`", "`{0}` に `{1}` から来たイメージがあります"),
     (
         "choose another prefix for another upstream, or delete what came from there",

@@ -362,7 +362,7 @@ mod tests {
     /// Who asks while the database starts anew asks again.
     #[test]
     fn a_database_that_is_away_is_unavailable() {
-        let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         for (error, code) in [
             (sqlx::Error::PoolTimedOut, ErrorCode::Unavailable),
             (sqlx::Error::Io(refused()), ErrorCode::Unavailable),

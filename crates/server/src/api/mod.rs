@@ -282,6 +282,13 @@ mod tests {
 
     use super::*;
 
+    /// A probe's own limit is seconds.
+    #[test]
+    fn readiness_is_said_before_a_probe_gives_up() {
+        let usual = 3;
+        assert!((1..usual).contains(&limit::READY_SECONDS));
+    }
+
     const VERBS: [&str; 5] = ["get", "post", "put", "delete", "patch"];
 
     #[test]
