@@ -1,6 +1,6 @@
 //! A server that is told to stop.
 
-use std::{io::Write as _, net::TcpStream, path::Path};
+use std::{io::Write as _, net::TcpStream, os::unix::fs::PermissionsExt as _, path::Path};
 
 use serde_json::Value;
 
@@ -159,4 +159,31 @@ fn verified_and_named(place: &Place, shared: Option<&Path>) {
     let database = place.data().join("seaworthy.sqlite");
     assert!(shared.is_some() || code == 3 && err.contains("seaworthy.sqlite"), "{code} {err}");
     assert!(!database.exists(), "nothing is made");
+}
+
+/// The disk of the blobs is not mounted: what would be made there would lie below it.
+#[test]
+fn a_start_that_is_refused_makes_nothing() {
+    let Some(database) = seaworthy_testkit::fresh_database() else {
+        seaworthy_testkit::missing("a_start_that_is_refused_makes_nothing", "PostgreSQL");
+        return;
+    };
+    let place = Place::over(&database);
+    let share = |shared: &Path| place.configure(&format!("shared = \"{}\"\n", shared.display()));
+    let shared = place.path("shared");
+    share(&shared);
+    drop(place.up(&[]));
+    let mode = |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    for path in [shared.clone(), shared.join("blobs"), shared.join("keys"), shared.join("ledger")] {
+        assert_eq!(mode(&path), 0o700, "{}", path.display());
+    }
+    let (empty, absent) = (place.path("empty"), place.path("absent/below"));
+    std::fs::create_dir(&empty).expect("made");
+    for wrong in [&empty, &absent] {
+        share(wrong);
+        let refused = place.try_up(crate::server::free_port(), &[], "en").map(|_| ()).expect_err("refused");
+        assert!(refused.contains("installation"), "{refused}");
+    }
+    assert_eq!(std::fs::read_dir(&empty).expect("read").count(), 0);
+    assert!(!place.path("absent").exists());
 }

@@ -192,10 +192,10 @@ struct Built {
 async fn build(data: &DataDir, config: &Config, registry_host: String) -> Result<Built, StartError> {
     let db = open_database(data, config).await?;
     let places = Places::of(data, config);
-    places.create()?;
     let blobs = Blobs::new(places.blobs.clone(), db.clone(), config.disk_floor_bytes);
-    // Before anything is written that another database would have to undo.
+    // Before anything is made or written that another database would have to undo.
     blobs.claim().await?;
+    places.create()?;
     let seal = Arc::new(Seal::open(&places.keys)?);
     let seed = sealed_item(&db, &seal, SIGNING_KEY, || Ok(seaworthy_seal::random::<32>()?.to_vec())).await?;
     let signer = Arc::new(Signer::from_seed(&config.ledger_origin, seed.expose())?);

@@ -2,7 +2,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{IoSlice, Read as _, Seek as _, SeekFrom, Write as _},
     ops::Range,
-    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
@@ -599,7 +599,8 @@ pub(crate) fn create_directories(directory: &Path) -> Result<(), BlobError> {
     }
     if let Some(parent) = directory.parent() {
         create_directories(parent)?;
-        match fs::create_dir(directory) {
+        // Nobody else's business, as the key files beside them.
+        match fs::DirBuilder::new().mode(0o700).create(directory) {
             Ok(()) => sync_directory(parent)?,
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(source) => return Err(failed("create", directory, source)),
