@@ -11,7 +11,7 @@ use seaworthy_model::{DeliveryId, Event, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Db, DbError, Row, Tx, args, error::chain, limit, writer::unhurried};
+use crate::{Db, DbError, Row, Tx, args, error::chain, limit};
 
 /// One event on its way to one consumer, claimed by this worker.
 #[derive(Clone, Debug)]
@@ -288,7 +288,7 @@ async fn look(
     (most, is_told): (i64, bool),
 ) -> Result<Vec<Delivery>, DbError> {
     if is_told || db.has_due(consumer).await? {
-        unhurried(db.claim_deliveries(consumer, most)).await
+        db.claim_deliveries(consumer, most).await
     } else {
         Ok(Vec::new())
     }
@@ -300,7 +300,7 @@ where
     R: Future<Output = Result<(), E>>,
     E: std::error::Error,
 {
-    let work = unhurried(handle(delivery.clone()));
+    let work = handle(delivery.clone());
     tokio::pin!(work);
     let renewal = Duration::from_secs(u64::try_from(limit::DELIVERY_LEASE_SECONDS / 3).unwrap_or(1));
     let outcome = loop {

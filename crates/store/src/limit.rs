@@ -2,8 +2,6 @@
 
 /// Most transactions that share one SQLite commit (one fsync).
 pub const GROUP_COMMIT: usize = 128;
-/// How long transactions that nobody waits for wait for others to share their commit, in milliseconds.
-pub const COMPANY_MS: u64 = 3;
 /// Most transactions waiting for the SQLite writer; more wait in their callers.
 pub const WRITER_QUEUE: usize = 1_024;
 /// Attempts of one PostgreSQL transaction that lost a serialisation race.

@@ -3,17 +3,8 @@
 //! One that fails takes nothing else with it: its batch runs again, each of several inside a savepoint of the
 //! batch's transaction. Savepoints keep a copy of each page that is changed after them, so the first try and most
 //! batches do without. A caller hears of success only after the commit.
-//!
-//! What nobody waits for does not begin a batch at once: it goes with what somebody does, if that comes soon.
 
-use std::{
-    panic::AssertUnwindSafe,
-    pin::pin,
-    sync::Arc,
-    task::{Context, Poll, Wake, Waker},
-    thread::Thread,
-    time::{Duration, Instant},
-};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{
@@ -51,19 +42,6 @@ trait Job: Send {
     fn is_last(&self) -> bool {
         false
     }
-    /// True when nobody waits for it: it may wait for others.
-    fn can_wait(&self) -> bool {
-        false
-    }
-}
-
-tokio::task_local! {
-    static UNHURRIED: ();
-}
-
-/// Nobody waits for what `work` writes: its transactions may wait [`limit::COMPANY_MS`] for others.
-pub(crate) async fn unhurried<W: Future>(work: W) -> W::Output {
-    UNHURRIED.scope((), work).await
 }
 
 type Answer<T, E> = (Result<T, E>, Vec<&'static str>);
@@ -73,7 +51,6 @@ struct Pending<C, T, E, F> {
     closure: F,
     result: Option<Answer<T, E>>,
     touched: Touched,
-    can_wait: bool,
     reply: oneshot::Sender<Answer<T, E>>,
 }
 
@@ -99,10 +76,6 @@ where
 
     fn touched(&self) -> Option<&Touched> {
         Some(&self.touched)
-    }
-
-    fn can_wait(&self) -> bool {
-        self.can_wait
     }
 
     fn finish(self: Box<Self>, committed: Result<(), DbError>) {
@@ -140,8 +113,7 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let gone = || (Err(DbError::WriterGone.into()), Vec::new());
         let touched = Touched::default();
-        let can_wait = UNHURRIED.try_with(|()| ()).is_ok();
-        let job = Pending { context, closure: work, result: None, touched, can_wait, reply };
+        let job = Pending { context, closure: work, result: None, touched, reply };
         if self.jobs.send(Box::new(job)).await.is_err() {
             return gone();
         }
@@ -196,7 +168,6 @@ fn serve(
     let mut batch: Vec<Box<dyn Job>> = Vec::with_capacity(limit::GROUP_COMMIT);
     let mut careful = 0;
     while queue.blocking_recv_many(&mut batch, limit::GROUP_COMMIT) > 0 {
-        wait_for_company(&mut queue, &mut batch);
         let committed = run_batch(&mut connection, &mut batch, runtime, &mut careful);
         if let Err(error) = &committed {
             tracing::error!(error = %crate::error::chain(error), transactions = batch.len(), "batch did not commit");
@@ -213,39 +184,6 @@ fn serve(
     }
     if let Err(error) = connection.close() {
         tracing::warn!(%error, "database did not close cleanly");
-    }
-}
-
-/// Adds to a batch that nobody waits for what comes until somebody does.
-fn wait_for_company(queue: &mut mpsc::Receiver<Box<dyn Job>>, batch: &mut Vec<Box<dyn Job>>) {
-    let until = Instant::now() + Duration::from_millis(limit::COMPANY_MS);
-    while batch.len() < limit::GROUP_COMMIT && batch.iter().all(|job| job.can_wait()) {
-        let room = limit::GROUP_COMMIT - batch.len();
-        match wait_until(until, queue.recv_many(batch, room)) {
-            None | Some(0) => return,
-            Some(_) => {}
-        }
-    }
-}
-
-/// What `work` gives, on a thread without a runtime; `None` when it gives nothing in time.
-fn wait_until<W: Future>(until: Instant, work: W) -> Option<W::Output> {
-    struct Unpark(Thread);
-
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut work = pin!(work);
-    loop {
-        if let Poll::Ready(given) = work.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return Some(given);
-        }
-        let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
-        std::thread::park_timeout(left);
     }
 }
 
@@ -342,17 +280,7 @@ mod tests {
         F: for<'t> Fn(&'t C, &'t mut Tx<'_>) -> TxFuture<'t, T, E> + Send + Sync + 'static,
     {
         let (reply, told) = oneshot::channel();
-        (
-            Box::new(Pending {
-                context,
-                closure,
-                result: None,
-                touched: Touched::default(),
-                can_wait: false,
-                reply,
-            }),
-            told,
-        )
+        (Box::new(Pending { context, closure, result: None, touched: Touched::default(), reply }), told)
     }
 
     /// Runs a batch over an empty table; how many rows there are after it, and whether it committed.
@@ -372,51 +300,6 @@ mod tests {
     }
 
     const INSERT: &str = "INSERT INTO numbers (n) VALUES (1)";
-
-    /// A writer whose jobs stay in the queue.
-    fn idle() -> (Arc<Writer>, mpsc::Receiver<Box<dyn Job>>) {
-        let (jobs, queue) = mpsc::channel(limit::WRITER_QUEUE);
-        (Arc::new(Writer { jobs, closed: Mutex::new(None) }), queue)
-    }
-
-    /// Queues the transaction of somebody who waits, or of nobody.
-    fn ask(writer: &Arc<Writer>, waits: bool) {
-        let writer = writer.clone();
-        let ask = async move {
-            let done = writer.run((), |(), _| Box::pin(async { Ok::<_, DbError>(()) }));
-            drop(futures_util::poll!(pin!(async { if waits { done.await } else { unhurried(done).await } })));
-        };
-        ask.now_or_never().expect("there is room in the queue");
-    }
-
-    #[tokio::test]
-    async fn what_nobody_waits_for_goes_with_others() {
-        let (writer, mut queue) = idle();
-        let hurried =
-            |batch: &[Box<dyn Job>]| -> Vec<bool> { batch.iter().map(|it| !it.can_wait()).collect() };
-        for (queued, expected) in [
-            (&[true, false][..], &[true][..]),
-            (&[false, false, true, false], &[false, false, true, false]),
-            (&[false, false], &[false, false]),
-        ] {
-            queued.iter().for_each(|waits| ask(&writer, *waits));
-            let mut batch = vec![queue.recv().await.expect("queued")];
-            let began = Instant::now();
-            wait_for_company(&mut queue, &mut batch);
-            assert_eq!(hurried(&batch), expected, "{queued:?}");
-            let waited = began.elapsed() >= Duration::from_millis(limit::COMPANY_MS);
-            assert!(waited || expected.contains(&true), "{queued:?}: others may still come");
-            while queue.try_recv().is_ok() {}
-        }
-        // And what comes while it waits.
-        ask(&writer, false);
-        let mut batch = vec![queue.recv().await.expect("queued")];
-        let until = Instant::now() + Duration::from_secs(3600);
-        let late = std::thread::spawn(move || ask(&writer, true));
-        assert_eq!(wait_until(until, queue.recv_many(&mut batch, 1)), Some(1));
-        assert_eq!(hurried(&batch), [false, true]);
-        late.join().expect("asked");
-    }
 
     /// What ran well at first and panics when its batch runs again is not told that it is stored.
     #[tokio::test]

@@ -83,6 +83,7 @@ const OWED: &[&str] = &[
     "store::POLL_SQLITE_MS",
     "store::POSTGRES_CONNECTIONS",
     "store::READ_CHUNK_BYTES",
+    "store::WRITER_QUEUE",
 ];
 
 /// Limits that only the product names, and entries of [`OWED`] that are paid or gone.
