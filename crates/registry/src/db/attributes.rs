@@ -184,12 +184,12 @@ pub(crate) async fn manifest_row(
     row.map(|row| read_manifest(&row)).transpose()
 }
 
-pub(super) const OLDEST_MANIFESTS: &str = manifests_of!(
+const OLDEST_MANIFESTS: &str = manifests_of!(
     "(m.pushed_at, m.digest) > ($2, $3) AND (COALESCE(m.locks, 0) & $4) = 0
      ORDER BY m.pushed_at, m.digest LIMIT $5"
 );
 
-pub(super) const NEWEST_MANIFESTS: &str = manifests_of!(
+const NEWEST_MANIFESTS: &str = manifests_of!(
     "(m.pushed_at, m.digest) < ($2, $3) AND (COALESCE(m.locks, 0) & $4) = 0
      ORDER BY m.pushed_at DESC, m.digest DESC LIMIT $5"
 );
