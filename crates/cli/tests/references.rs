@@ -1,9 +1,11 @@
 //! What a name means: a host that is ours is left out, any other is no host of ours.
 
-use seaworthy_oci::Digest;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use seaworthy_oci::{Digest, Platform};
 use serde_json::Value;
 
 use crate::{
+    http::Door,
     image::{Image, lay_out},
     transfer::Registry,
 };
@@ -52,6 +54,12 @@ fn a_host_is_ours_or_part_of_the_name() {
     assert_ne!(registry.cli(&["image", "show", "a.b/web:1"]).code, 0);
     registry.done(&["image", "restore", "a.b/web:1"]);
     assert_eq!(digest_of(&registry.done(&["image", "show", "a.b/web:1"])), dotted.to_string());
+    // As podman calls what it built.
+    let podman = Image::debian("quay-tool", "3", "3");
+    podman.push(&registry.door, "localhost/web", "1");
+    assert_eq!(digest_of(&registry.done(&["image", "show", "localhost/web:1"])), podman.digest().to_string());
+    registry.done(&["image", "delete", "localhost/web:1"]);
+    assert_eq!(digest_of(&registry.done(&["image", "show", "web:1"])), plain.to_string());
     // A proxy's name, which only the client knows.
     let asked = registry.door.get("GET", "http://proxy.example/api/v1/check?image=proxy.example/web:1");
     assert_eq!(digest_of(&asked.json()), plain.to_string());
@@ -79,6 +87,7 @@ fn images_of_other_registries_are_not_ours() {
             &["image", "promote", &name, "copies/app:1"],
             &["image", "promote", "web:1", &name],
             &["image", "import", &name, "copies/app:1"],
+            &["image", "import", &local, &name],
             &["check", &local, "--as", &name],
         ] {
             let said = registry.cli(words);
@@ -146,6 +155,17 @@ fn what_is_withheld_is_not_allowed() {
         says("held/app:1", more, Some("quarantine"));
         says(&format!("held/app@{}", image.digest()), more, Some("quarantine"));
     }
+    // Who looks into quarantine may pull, and is told so.
+    let scanner = registry.done(&["principal", "create", "scanner", "--role", "AcrPull", "--scope", "/"]);
+    let scope = "/repositories/held";
+    let reader = ["--principal", "scanner", "--role", "AcrQuarantineReader", "--scope", scope];
+    registry.done(&[&["role", "assign"][..], &reader].concat());
+    let basic = |id: &str, secret: &str| STANDARD.encode(format!("{id}:{secret}"));
+    let text = |name: &str| scanner[name].as_str().unwrap_or_else(|| panic!("{scanner:#}")).to_owned();
+    let door =
+        Door::Tcp { port: registry.server.port, basic: basic(&text("client_id"), &text("client_secret")) };
+    let asked = door.get("GET", "/api/v1/check?image=held/app:1").json();
+    assert_eq!(asked["verdict"], "allowed", "{asked:#}");
     registry.done(&["image", "reject", "held/app:1"]);
     says("held/app:1", &[], Some("quarantine"));
     registry.done(&["image", "release", "held/app:1"]);
@@ -156,6 +176,13 @@ fn what_is_withheld_is_not_allowed() {
         assert_eq!(answer.status, 200, "{}", answer.text());
     };
     says("dev/app:1", &[], None);
+    // Of an index, the image that would be pulled here.
+    registry.index("dev/app", "all", &[(Platform::host().architecture.as_str(), &image)]);
+    let child = format!("/acr/v1/dev/app/_manifests/{}", image.digest());
+    says("dev/app:all", &[], None);
+    lock(&child, false);
+    says("dev/app:all", &[], Some("lock"));
+    lock(&child, true);
     for path in ["/acr/v1/dev/app".to_owned(), "/acr/v1/dev/app/_tags/1".to_owned()] {
         lock(&path, false);
         says("dev/app:1", &[], Some("lock"));

@@ -375,7 +375,11 @@ async fn check_room(tx: &mut Tx<'_>, settings: &CacheSettings) -> Result<(), Reg
             .hint("choose a prefix that has no repositories")
             .into());
     }
-    // Its names would stand for what another registry has, and be served when that one is away.
+    check_upstream(tx, settings).await
+}
+
+/// A cache's names would stand for what another registry has, and be served when its own is away.
+pub(crate) async fn check_upstream(tx: &mut Tx<'_>, settings: &CacheSettings) -> Result<(), RegistryError> {
     let upstream = settings.upstream_name();
     let elsewhere = db::came_from_elsewhere(tx, settings.prefix.name(), &upstream).await?;
     if let Some((repository, other)) = elsewhere {

@@ -97,9 +97,10 @@ impl Registry {
         Err(hidden(repository, name).into())
     }
 
-    /// What keeps an image from being pulled whatever its clearance is, from all but those who look into quarantine.
+    /// What keeps `identity` from pulling an image whatever its clearance is.
     pub async fn withheld(
         &self,
+        identity: &Identity,
         repository: &RepoName,
         reference: Result<Tag, Digest>,
     ) -> Result<Option<Withheld>, RegistryError> {
@@ -109,7 +110,11 @@ impl Registry {
         if let Err(problem) = lock::check_read(found.locks, &what) {
             return Ok(Some(Withheld { by: "lock", problem }));
         }
-        if found.locks.has_passed() || !self.is_quarantined(repository).await? {
+        let scope = Scope::repository(repository);
+        if found.locks.has_passed()
+            || !self.is_quarantined(repository).await?
+            || self.access().allows(identity, Permission::Quarantine, &scope).await?
+        {
             return Ok(None);
         }
         Ok(Some(Withheld {

@@ -115,9 +115,10 @@ impl Registry {
     ) -> Result<Restored, RegistryError> {
         self.require(identity, Permission::Delete, repository).await?;
         self.require(identity, Permission::Push, repository).await?;
-        let context = (repository.clone(), name, pointed_at, self.inner.clock.now());
+        let cache = self.inner.caches.of(repository).await?.map(|cache| cache.settings.clone());
+        let context = (repository.clone(), name, pointed_at, cache, self.inner.clock.now());
         seaworthy_ledger::write(self.db(), &identity.actor, context, |context, tx| {
-            let (repository, name, pointed_at, now) = context;
+            let (repository, name, pointed_at, cache, now) = context;
             Box::pin(async move {
                 db::hold_rules(tx).await?;
                 blob::check_writable(tx, repository).await?;
@@ -141,6 +142,9 @@ impl Registry {
                 // What came from an upstream comes back below its cache, where nothing is pushed.
                 let is_cached = db::filled_in(tx, repository, &restored.digest).await?.is_some();
                 let way = if is_cached { Way::Cache } else { Way::Push };
+                if let Some(settings) = cache.as_ref().filter(|_| is_cached) {
+                    crate::cache::check_upstream(tx, settings).await?;
+                }
                 rules::check_push(tx, repository, way, what).await?;
                 let act = Act::new(action, object(repository, &restored.digest))
                     .details(json!({"tags": restored.tags}));

@@ -135,7 +135,14 @@ pub(crate) async fn check_push(
     let mut hides = false;
     for rules in db::rules_for(tx, repository).await? {
         hides |= rules.quarantine;
-        if rules.promotion_only && way != Way::Promotion {
+        if rules.promotion_only && way == Way::Cache {
+            let message =
+                format!("the rules of `{}` keep its cache from storing `{repository}`", rules.prefix);
+            let hint =
+                format!("`seaworthy registry rules set {} --promotion-only=false` lets it", rules.prefix);
+            return Err(Problem::new(ErrorCode::Denied, message).hint(hint).into());
+        }
+        if rules.promotion_only && way == Way::Push {
             return Err(by_promotion_alone(repository, &rules.prefix).into());
         }
         for tag in tags.iter().filter(|tag| rules.freeze(tag)) {

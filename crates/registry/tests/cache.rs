@@ -350,7 +350,9 @@ async fn an_immutable_tag_stays(test: TestDb) {
 async fn a_cache_writes_nothing_below_promotions(test: TestDb) {
     let (world, upstream) = (World::new(test).await, Upstream::new().await);
     upstream.put_image("a:1", &[b"first"]);
+    upstream.put_image("a:old", &[b"first"]);
     upstream.cached(&world, json!({})).await;
+    assert_eq!(world.operator().get("/v2/hub/a/manifests/old").await.status, StatusCode::OK);
     let rules = serde_json::from_value(json!({"prefix": "hub", "promotion_only": true})).expect("rules");
     world.registry.set_rules(&Identity::operator(0), rules).await.expect("set");
     let client = world.operator();
@@ -359,6 +361,11 @@ async fn a_cache_writes_nothing_below_promotions(test: TestDb) {
     let none =
         world.registry.digest_of(&"hub/a".parse().expect("a name"), &"1".parse().expect("a tag")).await;
     assert_eq!(none.expect("asked"), None);
+    upstream.remove("/v2/a/manifests/old");
+    client.get("/v2/hub/a/manifests/old").await;
+    let stays =
+        world.registry.digest_of(&"hub/a".parse().expect("a name"), &"old".parse().expect("a tag")).await;
+    assert!(stays.expect("asked").is_some(), "nor taken away");
 }
 
 async fn proxy_ns_ssrf(test: TestDb) {
@@ -799,9 +806,12 @@ async fn a_manifest_that_rotted_comes_again(test: TestDb) {
 
 /// A name would stand for what the upstream of before had, and be served when the new one is away.
 async fn what_another_upstream_had_is_not_its(test: TestDb) {
-    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    let keeps = |config: &mut seaworthy_registry::RegistryConfig| {
+        config.collection = seaworthy_registry::Collection::default();
+    };
+    let (world, upstream) = (World::set_up(test, keeps).await, Upstream::new().await);
     upstream.cached(&world, json!({"remote_prefix": "lib"})).await;
-    upstream.put_image("lib/a:1", &[b"layer"]);
+    let digest = upstream.put_image("lib/a:1", &[b"layer"]).digest;
     let client = world.operator();
     assert_eq!(client.get("/v2/hub/a/manifests/1").await.status, StatusCode::OK);
     let set = async |upstream: &str, remote_prefix: &str| {
@@ -817,8 +827,13 @@ async fn what_another_upstream_had_is_not_its(test: TestDb) {
         assert!(problem.message.contains("hub/a"), "{problem:?}");
     }
     set(&upstream.url(), "lib").await.expect("the same with other settings");
-    assert_eq!(client.send("DELETE", "/acr/v1/hub/a", &[], Vec::new()).await.status, StatusCode::ACCEPTED);
+    let path = format!("/v2/hub/a/manifests/{digest}");
+    assert_eq!(client.send("DELETE", &path, &[], Vec::new()).await.status, StatusCode::ACCEPTED);
     set("https://quay.io", "lib").await.expect("nothing is here");
+    let (operator, repository) = (Identity::operator(0), "hub/a".parse().expect("a name"));
+    let back = world.registry.restore(&operator, &repository, Err(digest)).await;
+    let problem = Problem::from(back.expect_err("it is not from there"));
+    assert_eq!(problem.code, ErrorCode::Conflict, "{problem:?}");
 }
 
 /// Who names the host of an upstream means the cache in front of it, if there is one alone.

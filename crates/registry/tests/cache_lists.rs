@@ -18,7 +18,7 @@ use crate::{
 db_tests!(super::ROOMS; a_signature_is_listed_and_pulled, referrers_are_listed_by_a_tag, many_clients_ask_for_a_list_once,
     a_list_holds_for_a_while, a_list_is_served_when_its_upstream_is_away, what_nobody_knows_is_not_empty, lists_of_referrers_are_not_believed,
     lists_of_referrers_are_bounded, what_is_here_is_known_better, types_are_those_of_what_is_here, annotations_are_for_who_may_pull, tags_are_in_our_order, tags_that_are_here,
-    lists_of_tags_are_not_believed, so_many_lists_are_read_at_once, an_import_brings_what_refers, an_import_asks_again, an_import_is_not_stale, an_import_may_leave_referrers);
+    lists_of_tags_are_not_believed, so_many_lists_are_read_at_once, an_import_brings_what_refers, an_import_asks_again, an_import_is_not_stale, an_import_of_a_frozen_tag_is_compared, an_import_may_leave_referrers);
 
 const SIGNATURE: &str = "application/vnd.example.signature";
 
@@ -788,6 +788,28 @@ async fn an_import_is_not_stale(test: TestDb) {
         assert!(problem.retry_after_seconds.is_some(), "{problem:?}");
     }
     assert_ne!(import().await.expect("fetched"), moved);
+}
+
+/// A tag that a rule keeps is not what the upstream has, and who imports is told.
+async fn an_import_of_a_frozen_tag_is_compared(test: TestDb) {
+    let (world, upstream) = (World::new(test).await, Upstream::new().await);
+    upstream.cached(&world, json!({})).await;
+    let first = upstream.put_image("a:v1", &[b"first"]).digest;
+    let (operator, repository) = (Identity::operator(0), "hub/a".parse().expect("a name"));
+    let import = async || {
+        let tag = Ok("v1".parse().expect("a tag"));
+        world.registry.fetch_whole(&operator, (&repository, tag), Referrers::Left).await
+    };
+    assert_eq!(import().await.expect("fetched"), first);
+    let rules = serde_json::from_value(json!({"prefix": "hub", "immutable": ["v*"]})).expect("rules");
+    world.registry.set_rules(&operator, rules).await.expect("set");
+    assert_eq!(import().await.expect("the same there"), first);
+    upstream.put_image("a:v1", &[b"second"]);
+    let problem = Problem::from(import().await.expect_err("another there"));
+    assert_eq!(problem.code, ErrorCode::Conflict, "{problem:?}");
+    upstream.down(Some(500));
+    let problem = Problem::from(import().await.expect_err("nobody says"));
+    assert_eq!(problem.code, ErrorCode::Unavailable, "{problem:?}");
 }
 
 /// Who leaves behind what refers to an image needs none of it.

@@ -239,6 +239,19 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ),
     ("the database is away", "データベースに接続できません"),
     ("the database does not answer", "データベースが応答しません"),
+    (
+        "the rules of `{}` keep its cache from storing `{}`",
+        "`{0}` のルールにより、キャッシュは `{1}` を保存しません",
+    ),
+    (
+        "`seaworthy registry rules set {} --promotion-only=false` lets it",
+        "`seaworthy registry rules set {0} --promotion-only=false` で保存できます",
+    ),
+    ("`{}` stays {} here, and is {} at its upstream", "`{0}` はここでは {1} のままで、上流では {2} です"),
+    (
+        "copy what is here: `seaworthy image promote {} …`",
+        "ここにあるものは `seaworthy image promote {0} …` でコピーできます",
+    ),
     ("`{}` has images that came from `{}`", "`{0}` に `{1}` から来たイメージがあります"),
     (
         "choose another prefix for another upstream, or delete what came from there",

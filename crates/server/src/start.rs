@@ -301,10 +301,11 @@ fn tls_url(config: &Config) -> Result<Option<String>, StartError> {
     Ok(door.map(|address| format!("https://{}:{}", config.domain, address.port())))
 }
 
-/// What image references call this registry: who listens at `localhost` is `127.0.0.1` too.
+/// What image references call this registry: who listens at `localhost` is `127.0.0.1` too, and the other way around.
 fn names_of(registry_host: &str, config: &Config) -> Result<Vec<String>, StartError> {
     let mut names = vec![registry_host.to_owned()];
     names.extend(registry_host.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}")));
+    names.extend(registry_host.strip_prefix("127.0.0.1:").map(|port| format!("localhost:{port}")));
     if let Some(url) = tls_url(config)? {
         let name = url.trim_start_matches("https://").to_owned();
         names.extend(name.strip_suffix(":443").map(str::to_owned));

@@ -2,7 +2,7 @@ use std::{
     collections::HashMap,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::BoxFuture;
@@ -96,9 +96,21 @@ impl Db {
         let failed =
             |error: sqlx::Error| DbError::Open { place: place(&options), source: Arc::new(error.into()) };
         let wait = Duration::from_secs(limit::POSTGRES_WAIT_SECONDS);
-        let first = tokio::time::timeout(wait, PgConnection::connect_with(&options)).await;
-        let first = first.map_err(|_| failed(sqlx::Error::PoolTimedOut))?.map_err(failed)?;
-        drop(first.close().await);
+        let began = Instant::now();
+        loop {
+            let first = tokio::time::timeout(wait, PgConnection::connect_with(&options)).await;
+            match first.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(failed) {
+                Ok(first) => {
+                    drop(first.close().await);
+                    break;
+                }
+                // It may start just now, as this server does.
+                Err(error) if error.is_away() && began.elapsed() < wait => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
         // A server that hangs in a transaction must not hold its locks for ever. Said when connected: poolers take no options.
         let bound = "SET idle_in_transaction_session_timeout = '60s'";
         let pool = PgPoolOptions::new()

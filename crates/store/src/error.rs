@@ -160,7 +160,7 @@ impl DbError {
     }
 
     /// True when the database server is away, as while it starts anew.
-    fn is_away(&self) -> bool {
+    pub(crate) fn is_away(&self) -> bool {
         let (Self::Statement { source, .. } | Self::Commit { source } | Self::Open { source, .. }) = self
         else {
             return false;

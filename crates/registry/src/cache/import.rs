@@ -14,7 +14,7 @@ use crate::{
     promotion::{Referrers, too_much},
     push::named_blobs,
     quota::{self, Change},
-    upstream::Origin,
+    upstream::{Origin, Right},
 };
 
 impl Registry {
@@ -77,11 +77,14 @@ impl Registry {
         let name = reference.map_or_else(ManifestName::Digest, ManifestName::Tag);
         self.ask_again(repository, &name);
         let (root, served) = self.resolve_through(identity, repository, &name).await?;
-        if let Some(Served::Stale(why)) = served {
-            return Err(not_asked(repository, &name, &why).into());
+        if let Some(Served::Stale(why)) = &served {
+            return Err(not_asked(repository, &name, why).into());
         }
         let cache = self.inner.caches.of(repository).await?;
         let cache = cache.ok_or_else(|| crate::manifest::unknown(repository))?;
+        if served == Some(Served::Kept) {
+            self.check_same_there(&cache, (repository, &name), &root.digest).await?;
+        }
         let absent = match referrers {
             Referrers::Along => self.fetch_all_of(identity, (&cache, repository), root.digest).await?,
             Referrers::Left => self.fetch_below(identity, (&cache, repository), root.digest).await?.absent,
@@ -91,6 +94,29 @@ impl Registry {
             tracing::info!(%repository, digest = %root.digest, %first, count, "an upstream has not all of an index");
         }
         Ok(root.digest)
+    }
+
+    /// A lock or a rule has a tag stay what it is, and nobody asked: refuses when the upstream has another there.
+    async fn check_same_there(
+        &self,
+        cache: &Cache,
+        (repository, name): (&RepoName, &ManifestName),
+        here: &Digest,
+    ) -> Result<(), RegistryError> {
+        let (ManifestName::Tag(_), Some(remote)) = (name, cache.settings.remote(repository)) else {
+            return Ok(());
+        };
+        match cache.upstream.digest_of(&remote, name, Right::Pull).await {
+            Ok(Some(there)) if there == *here => Ok(()),
+            Ok(Some(there)) => {
+                let image = crate::manifest::named(repository, name);
+                let message = format!("`{image}` stays {here} here, and is {there} at its upstream");
+                let hint = format!("copy what is here: `seaworthy image promote {image} …`");
+                Err(Problem::new(ErrorCode::Conflict, message).hint(hint).into())
+            }
+            Ok(None) => Err(not_asked(repository, name, "its upstream does not say").into()),
+            Err(error) => Err(not_asked(repository, name, &seaworthy_store::chain(&error)).into()),
+        }
     }
 
     /// Has all of a manifest fetched that is here, and what refers to it in turn, by lists as they are now; returns what

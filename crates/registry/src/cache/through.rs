@@ -367,6 +367,10 @@ async fn is_kept(
     if check_removal(of_tag, "", removal).is_err() || lock::check_delete(of_repository, "").is_err() {
         return Ok(true);
     }
+    // Below promotions, who pulls changes nothing.
+    if db::rules_for(tx, repository).await?.iter().any(|rules| rules.promotion_only) {
+        return Ok(true);
+    }
     match rules::check_deletion(tx, repository, Some(&ManifestName::Tag(tag.clone()))).await {
         Ok(()) => Ok(false),
         Err(RegistryError::Refused(_)) => Ok(true),

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Answer, ApiError, Rooms,
-    images::{match_sent, resolve, runnable},
+    images::{self, match_sent, resolve, runnable},
     invalid,
     named::{self, AskedHost, Named},
     require,
@@ -56,18 +56,18 @@ async fn check(
     let (repository, digest) = resolve(&rooms, &identity, (&asked, &it.image)).await?;
     let named = Named::parse(&rooms, &asked, &it.image)?;
     let value = check_document(&rooms, (&repository, &digest), waiting(it.wait), language).await?;
-    Ok(Json(withheld(&rooms, &named, value, language).await?))
+    Ok(Json(withheld(&rooms, (&identity, language), (&named, digest), value).await?))
 }
 
 /// An answer about an image that is here, and what the registry itself says of it: a lock or a quarantine keeps it from
 /// being pulled, whatever the policies say.
 async fn withheld(
     rooms: &Rooms,
-    named: &Named,
+    (identity, language): (&Identity, Language),
+    (named, digest): (&Named, Digest),
     mut value: Value,
-    language: Language,
 ) -> Result<Value, ApiError> {
-    let withheld = rooms.registry.withheld(&named.repository, named.which()).await?;
+    let withheld = images::withheld(rooms, identity, named, digest).await?;
     let Some(Withheld { by, problem }) = withheld else { return Ok(value) };
     let problem = japanese::problem(problem, language);
     let reason = json!({
@@ -153,7 +153,7 @@ async fn check_asked(
     let named = Named::parse(&rooms, &asked, text)?;
     let Some(settings) = settings else {
         let value = check_document(&rooms, (&repository, &digest), wait, language).await?;
-        return Ok(Json(withheld(&rooms, &named, value, language).await?));
+        return Ok(Json(withheld(&rooms, (&identity, language), (&named, digest), value).await?));
     };
     let Some(image) = runnable(&rooms, &repository, digest).await? else {
         let message = format!("`{text}` has no image for this server's platform here");
@@ -163,7 +163,7 @@ async fn check_asked(
     let answer = of_stored(&rooms, (&place, &image), &settings, wait).await?;
     let answer = answer.ok_or_else(|| invalid(format!("`{text}` is not an image: it cannot be run")))?;
     let value = report::check_unrecorded(&answer, Some(&digest), Some(&settings), language);
-    Ok(Json(withheld(&rooms, &named, value, language).await?))
+    Ok(Json(withheld(&rooms, (&identity, language), (&named, digest), value).await?))
 }
 
 /// Where an image is judged.

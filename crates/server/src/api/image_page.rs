@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{
     Answer, ApiError, Rooms,
-    images::{image_of, resolve},
+    images::{image_of, resolve, withheld},
     named::{AskedHost, Named},
 };
 use crate::{japanese, route::Routes};
@@ -52,8 +52,8 @@ async fn show(
         _ => None,
     };
     let own = manifest_of(&rooms, &repository, &digest).await?;
-    let which = Named::parse(&rooms, &asked, &it.image)?.which();
-    let withheld = rooms.registry.withheld(&repository, which).await?;
+    let named = Named::parse(&rooms, &asked, &it.image)?;
+    let withheld = withheld(&rooms, &identity, &named, digest).await?;
     let withheld = withheld.map(|it| japanese::problem(it.problem, language).message);
     Ok(Json(json!({
         "repository": repository,

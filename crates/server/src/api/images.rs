@@ -12,6 +12,7 @@ use seaworthy_model::{ErrorCode, FindingsChanged, InventoryReady, Problem, Scope
 use seaworthy_oci::{Digest, Manifest, RepoName};
 use seaworthy_package::InstalledPackage;
 use seaworthy_policy::{Language, Verdict};
+use seaworthy_registry::Withheld;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -130,6 +131,24 @@ pub(super) async fn resolve(
         return Err(unknown());
     }
     Ok((named.repository, digest))
+}
+
+/// What keeps the caller from pulling an image whatever its clearance is; of an index, or the image of it for this server's
+/// platform.
+pub(super) async fn withheld(
+    rooms: &Rooms,
+    identity: &Identity,
+    named: &Named,
+    digest: Digest,
+) -> Result<Option<Withheld>, ApiError> {
+    let repository = &named.repository;
+    if let Some(withheld) = rooms.registry.withheld(identity, repository, named.which()).await? {
+        return Ok(Some(withheld));
+    }
+    match image_of(rooms, repository, digest).await? {
+        image if image == digest => Ok(None),
+        image => Ok(rooms.registry.withheld(identity, repository, Err(image)).await?),
+    }
 }
 
 /// The image itself, or of an index the child for this server's platform, else its first image.

@@ -18,7 +18,8 @@ impl FromRequestParts<Rooms> for AskedHost {
     async fn from_request_parts(parts: &mut Parts, _: &Rooms) -> Result<Self, Infallible> {
         let header = || parts.headers.get(header::HOST)?.to_str().ok();
         let host = parts.uri.authority().map(http::uri::Authority::as_str).or_else(header);
-        Ok(Self(host.map(str::to_owned)))
+        // Who asks on the operator socket names nobody, and podman's own images are called so.
+        Ok(Self(host.filter(|host| !host.eq_ignore_ascii_case("localhost")).map(str::to_owned)))
     }
 }
 
@@ -77,7 +78,8 @@ pub(super) fn read(text: &str) -> Result<Reference, ApiError> {
 }
 
 pub(super) fn is_ours(rooms: &Rooms, AskedHost(asked): &AskedHost, host: &str) -> bool {
-    rooms.registry.is_called(host) || asked.as_ref().is_some_and(|asked| asked.eq_ignore_ascii_case(host))
+    // With their ports, as engines and the fleet read them.
+    rooms.registry.names().iter().chain(asked).any(|name| name.eq_ignore_ascii_case(host))
 }
 
 fn elsewhere(rooms: &Rooms, text: &str) -> Problem {

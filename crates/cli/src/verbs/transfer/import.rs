@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use indicatif::ProgressBar;
 use seaworthy_model::{ErrorCode, Problem};
-use seaworthy_oci::{Descriptor, Digest, Manifest, RepoName};
+use seaworthy_oci::{Descriptor, Digest, Manifest, Reference, RepoName};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -34,12 +34,24 @@ use crate::{
 };
 
 /// Where somebody wants an image to be.
-fn place(text: &str, names: &[String]) -> Result<Place, Failure> {
+///
+/// What begins with a host that is not the registry's is a place where there is such a repository, as for `image promote`:
+/// else whoever names the registry by another name would have it judged by other policies.
+async fn place(server: &Server, text: &str, names: &[String]) -> Result<Place, Failure> {
     let reference = local(text, names)?;
-    match reference.digest {
-        None => Ok(Place { repository: reference.repository, tag: reference.tag }),
-        Some(_) => Err(usage(format!("`{text}` is neither REPOSITORY nor REPOSITORY:TAG"))),
+    if reference.digest.is_some() {
+        return Err(usage(format!("`{text}` is neither REPOSITORY nor REPOSITORY:TAG")));
     }
+    let repository = reference.repository;
+    let is_whole = text.parse().is_ok_and(|typed: Reference| typed.repository != repository);
+    if is_whole {
+        let path = format!("/api/v1/registry/repositories?prefix={repository}&n=1");
+        let found = server.get(&path).await?;
+        if found.pointer("/repositories/0/repository").and_then(Value::as_str) != Some(repository.as_str()) {
+            return Err(usage(format!("`{text}` is an image of another registry")));
+        }
+    }
+    Ok(Place { repository, tag: reference.tag })
 }
 
 /// Bytes of one piece of an upload.
@@ -55,11 +67,13 @@ pub(crate) async fn import(
 ) -> Outcome {
     let server = Server::of(global)?;
     let names = names(&server, destination.as_slice()).await;
-    let destination = destination.map(|text| place(text, &names));
+    let destination = match destination {
+        Some(text) => Some(place(&server, text, &names).await?),
+        None => None,
+    };
     let below =
         flags.below.as_deref().map(|text| text.parse::<RepoName>().map_err(|error| usage(error.to_string())));
-    let wish =
-        Wish { name: source.name.clone(), destination: destination.transpose()?, below: below.transpose()? };
+    let wish = Wish { name: source.name.clone(), destination, below: below.transpose()? };
     let read = tokio::task::spawn_blocking(move || {
         let layout = Layout::open(&source)?;
         let plan = Plan::read(&layout, &wish)?;
