@@ -380,10 +380,7 @@ const TEXTS: &[(&str, &str)] = &[
         "Prefixes that hold what other registries have, fetched when it is asked for",
         "他のレジストリの内容を要求時に取得して保持するプレフィックス（キャッシュ）",
     ),
-    (
-        "Make a prefix a cache of another registry, or change its settings",
-        "プレフィックスを他のレジストリのキャッシュにする。または設定を変更する",
-    ),
+    ("Make a prefix a cache of another registry", "プレフィックスを他のレジストリのキャッシュにする"),
     ("List caches", "キャッシュを一覧表示する"),
     ("Its prefix", "キャッシュのプレフィックス"),
     (
@@ -415,13 +412,14 @@ const TEXTS: &[(&str, &str)] = &[
         "そのレジストリがあってもよいプライベートネットワーク",
     ),
     (
+        "Set all of one that is there anew; what is not named is gone, its password too",
+        "既にあるものの設定をすべて置き換える。指定しない設定はパスワードも含めて消える",
+    ),
+    (
         "Prefixes that are copied to other registries, and kept there as they are here",
         "他のレジストリへコピーし、最新に保つプレフィックス（レプリケーション）",
     ),
-    (
-        "Copy a prefix to another registry from now on, or change how",
-        "プレフィックスを他のレジストリへ継続的にコピーする。または設定を変更する",
-    ),
+    ("Copy a prefix to another registry from now on", "プレフィックスを他のレジストリへ継続的にコピーする"),
     ("List replications, and how far each is behind", "レプリケーションと、それぞれの遅れを一覧表示する"),
     (
         "What it copied, and what is not there yet and why",

@@ -194,3 +194,36 @@ fn ids_of_what_is_copied_have_their_repository() {
     let all: Value = rows(&["-o", "json"]).json();
     assert!(all[0].get("reference").is_none() && all[0]["name"] == "1", "{all:#}");
 }
+
+#[test]
+fn what_is_there_is_not_created_again() {
+    let registry = Registry::new();
+    let place = &registry.place;
+    let near = ["--to", "http://127.0.0.1:9", "--allow-network", "127.0.0.0/8"];
+    for (verb, name, what, japanese) in [
+        ("cache", &["hub", "--upstream", "docker.io"][..], "a cache", "`hub` は既にキャッシュです"),
+        (
+            "replication",
+            &[&["edge", "dev"], &near[..]].concat(),
+            "a replication",
+            "レプリケーション `edge` は既に存在します",
+        ),
+    ] {
+        let create = [&["registry", verb, "create"], name].concat();
+        let sealed = [&create[..], &["--username", "me", "--password-stdin"]].concat();
+        let said = with_stdin(place.command(&sealed), "hidden\n");
+        assert_eq!(said.code, 0, "{said:?}");
+        let username = || registry.done(&["registry", verb, "show", name[0]])["username"].clone();
+        assert_eq!(username(), "me");
+        let taken = place.cli(&create);
+        assert!(taken.err.contains(&format!("`{}` is {what} already", name[0])), "{taken:?}");
+        assert!(taken.code == 3 && taken.err.contains("hint: `--replace` sets all of it anew"), "{taken:?}");
+        let taken = run(place.command(&create).env("SEAWORTHY_LANG", "ja"));
+        assert!(taken.err.contains(japanese) && taken.err.contains("ヒント: `--replace`"), "{taken:?}");
+        assert_eq!(username(), "me", "nothing is lost");
+        assert!(registry.done(&[&create[..], &["--replace"]].concat())["username"].is_null());
+        assert!(username().is_null());
+    }
+    let bad = ["registry", "cache", "create", "Hub", "--upstream", "docker.io"];
+    refused(&place.cli(&bad), "prefix: repository name `Hub` has upper-case letters", "");
+}
