@@ -75,6 +75,8 @@ fn a_repair_says_what_it_would_do_and_how() {
         fs::read_dir(blobs.join("sha256")).expect("folders").next().expect("one").expect("one").path();
     let file = fs::read_dir(folder).expect("files").next().expect("one").expect("one").path();
     fs::write(&file, "short").expect("written");
+    let found = registry.place.cli(&["registry", "verify", "-o", "table"]);
+    assert!(found.err.contains("run `seaworthy registry repair --apply` first, then push"), "{found:?}");
     let plan = registry.place.cli(&["registry", "repair", "-o", "table"]);
     assert_eq!(plan.code, 1, "{plan:?}");
     assert!(plan.out.contains("WOULD BE\n") && plan.out.contains("marked\n"), "{plan:?}");
@@ -90,6 +92,37 @@ fn a_repair_says_what_it_would_do_and_how() {
     let applied = registry.place.cli(&["registry", "repair", "--apply", "-o", "table"]);
     assert!(applied.out.contains("DONE\n") && applied.out.contains("marked\n"), "{applied:?}");
     assert!(!applied.err.contains("--apply"), "{applied:?}");
+    assert!(applied.err.contains("are lost: push the images of these repositories again"), "{applied:?}");
+}
+
+#[test]
+fn what_rotted_is_repaired_before_it_is_pushed_again() {
+    let registry = Registry::new();
+    let bytes = vec![7; 1 << 20];
+    let digest = registry.blob("dev/blob", &bytes);
+    let blobs = registry.place.data().join("blobs/registry");
+    let folder =
+        fs::read_dir(blobs.join("sha256")).expect("folders").next().expect("one").expect("one").path();
+    let file = fs::read_dir(folder).expect("files").next().expect("one").expect("one").path();
+    fs::write(&file, vec![8; 1 << 20]).expect("written");
+    let verify = |language: &str| {
+        let mut command = registry.place.command(&["registry", "verify", "--deep", "-o", "table"]);
+        run(command.env("SEAWORTHY_LANG", language))
+    };
+    let found = verify("en");
+    assert!(found.out.contains("rot") && found.code == 1, "{found:?}");
+    assert!(
+        found.err.contains("run `seaworthy registry repair --deep --apply` first, then push"),
+        "{found:?}"
+    );
+    assert!(verify("ja").err.contains("まず `seaworthy registry repair --deep --apply` を実行し"));
+    // As it is said: without the first command the second does nothing.
+    assert_eq!(registry.blob("dev/blob", &bytes), digest);
+    assert_eq!(verify("en").code, 1);
+    assert_eq!(registry.place.cli(&["registry", "repair", "--deep", "--apply"]).code, 1);
+    assert!(verify("en").err.contains("are lost: push the images of these repositories again"));
+    registry.blob("dev/blob", &bytes);
+    assert_eq!(verify("en").code, 0);
 }
 
 #[test]
