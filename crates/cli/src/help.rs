@@ -93,6 +93,15 @@ fn say(english: &str) -> Option<&'static str> {
 }
 
 const AFTER: &[(&str, &str)] = &[
+    (
+        "A tag, its manifest and their repository have locks of their own. With no flag it is --write and --delete.",
+        "タグ、マニフェスト、リポジトリのロックは別々です。フラグがなければ --write と --delete です。",
+    ),
+    ("With no flag it is --write and --delete.", "フラグがなければ --write と --delete です。"),
+    (
+        "`seaworthy image show prod/web:1` shows the locks of an image.",
+        "イメージのロックは `seaworthy image show prod/web:1` で確認できます。",
+    ),
     ("Examples:", "例:"),
     ("Example:", "例:"),
     ("Targets:", "対象:"),
@@ -376,6 +385,19 @@ const TEXTS: &[(&str, &str)] = &[
     ),
     ("List tokens", "トークンを一覧する"),
     ("Enable one that was disabled", "無効にしたものを有効にする"),
+    (
+        "Forbid changes of a repository, a tag or a manifest, whoever asks",
+        "リポジトリ、タグ、マニフェストの変更を誰に対しても禁じる（ロック）",
+    ),
+    ("Take locks away", "ロックを解除する"),
+    (
+        "REPOSITORY, REPOSITORY:TAG or REPOSITORY@DIGEST",
+        "REPOSITORY、REPOSITORY:TAG または REPOSITORY@DIGEST",
+    ),
+    ("Pushing to it, moving and deleting it", "プッシュ、移動、削除"),
+    ("Deleting it", "削除"),
+    ("Pulling it", "プル"),
+    ("Showing it in lists", "一覧への表示"),
     (
         "Prefixes that hold what other registries have, fetched when it is asked for",
         "他のレジストリの内容を要求時に取得して保持するプレフィックス（キャッシュ）",

@@ -126,6 +126,82 @@ fn what_rotted_is_repaired_before_it_is_pushed_again() {
 }
 
 #[test]
+fn locks_are_set_seen_and_taken_away() {
+    let registry = Registry::new();
+    let one = image("amd64", "99:1", "one");
+    for tag in ["1", "2"] {
+        one.push(&registry.door, "dev/one", tag);
+    }
+    let digest = one.digest().to_string();
+    let host = format!("localhost:{}", registry.server.port);
+    let place = &registry.place;
+    let locked = |words: &[&str]| registry.done(&[&["image"], words].concat())["locked"].clone();
+    assert_eq!(locked(&["lock", "dev/one:1"]), json!(["write", "delete"]));
+    assert_eq!(locked(&["lock", &format!("{host}/dev/one:2"), "--list"]), json!(["list"]));
+    assert_eq!(
+        locked(&["lock", &format!("dev/one@{digest}"), "--delete", "--list"]),
+        json!(["delete", "list"])
+    );
+    let page = registry.done(&["image", "show", "dev/one:1"]);
+    assert_eq!(page["locked"], json!(["delete", "list"]), "{page:#}");
+    assert_eq!(page["tags"][0]["locked"], json!(["write", "delete"]), "{page:#}");
+    assert_eq!(page["tags"][1]["locked"], json!(["list"]), "{page:#}");
+    let page = table(place, &["image", "show", "dev/one:1"]);
+    assert!(
+        page.contains(
+            "locked      delete, list
+"
+        ),
+        "{page}"
+    );
+    let said = place.cli(&["image", "delete", "dev/one:1"]);
+    assert!(said.code != 0 && said.err.contains("is locked by `"), "{said:?}");
+    assert_eq!(locked(&["lock", "dev/one", "--read"]), json!(["read"]));
+    assert_eq!(registry.door.get("GET", "/v2/dev/one/manifests/2").status, 405);
+    assert_eq!(locked(&["unlock", "dev/one"]), json!(["read"]), "no more than write and delete");
+    assert_eq!(locked(&["unlock", "dev/one", "--read"]), json!([]));
+    assert_eq!(locked(&["unlock", &format!("dev/one@{digest}"), "--list", "--delete"]), json!([]));
+    assert!(table(place, &["image", "unlock", "dev/one:1"]).contains(
+        "locked      -
+"
+    ));
+    registry.done(&["image", "delete", "dev/one:1"]);
+
+    let both = place.cli(&["image", "lock", &format!("dev/one:2@{digest}")]);
+    refused(&both, "names a tag and a manifest", "");
+    refused(&place.cli(&["image", "lock", "dev/one:9"]), "`dev/one` has no manifest `9`", "");
+    refused(&place.cli(&["image", "lock", "dev/none"]), "`dev/none`", "");
+}
+
+#[test]
+fn locks_are_set_from_afar_by_whom_they_belong_to() {
+    let registry = Registry::new();
+    let place = &registry.place;
+    image("amd64", "99:1", "one").push(&registry.door, "dev/one", "1");
+    let url = format!("http://localhost:{}", registry.server.port);
+    let home = place.path("home");
+    let far = |words: &[&str]| {
+        let mut command = place.command(words);
+        command.env("XDG_CONFIG_HOME", &home).args(["--server", &url, "-o", "json"]);
+        run(&mut command)
+    };
+    let nobody = far(&["image", "lock", "dev/one:1"]);
+    assert!(nobody.code == 3 && nobody.err.contains(&format!("seaworthy login {url}")), "{nobody:?}");
+    for (role, code) in [("AcrPull", 3), ("Contributor", 0)] {
+        let made = registry.done(&["principal", "create", role, "--role", role, "--scope", "/repositories"]);
+        let secret = made["client_secret"].as_str().expect("a secret");
+        let mut command = place.command(&["login", &url, "--username", role, "--password-stdin"]);
+        command.env("XDG_CONFIG_HOME", &home);
+        assert_eq!(with_stdin(command, secret).code, 0);
+        let said = far(&["image", "lock", "dev/one:1"]);
+        assert_eq!(said.code, code, "{role}: {said:?}");
+        assert!(!said.err.contains("seaworthy login"), "{said:?}");
+        let shown = far(&["image", "show", "dev/one:1"]).json()["tags"][0]["locked"].clone();
+        assert_eq!(shown, if code == 0 { json!(["write", "delete"]) } else { json!([]) });
+    }
+}
+
+#[test]
 fn wrong_words_are_answered_in_the_words_of_the_verb() {
     let registry = Registry::new();
     let place = &registry.place;
