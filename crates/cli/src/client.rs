@@ -22,6 +22,7 @@ use tokio::{
 
 use crate::{
     address::{Address, Scheme},
+    distribution,
     flags::Global,
     login::{self, Login},
     render::note,
@@ -88,6 +89,9 @@ impl Server {
         let bytes = read(response.into_body(), ANSWER_BYTES).await?;
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(|error| broke(&error));
+        }
+        if path.starts_with("/acr/v1/") {
+            return Err(self.to_login(distribution::problem_of(status, None, &bytes)));
         }
         let said: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let problem = said.get("error").and_then(|problem| serde_json::from_value(problem.clone()).ok());

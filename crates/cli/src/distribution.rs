@@ -375,7 +375,7 @@ async fn refused(response: Response<Incoming>) -> Result<Problem, Problem> {
     Ok(problem_of(status, wait, &bytes))
 }
 
-fn problem_of(status: StatusCode, wait: Option<u64>, body: &[u8]) -> Problem {
+pub(crate) fn problem_of(status: StatusCode, wait: Option<u64>, body: &[u8]) -> Problem {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |key: &str| value.pointer(&format!("/errors/0/{key}")).and_then(Value::as_str);
     let later = |problem: Problem| match wait.map(u32::try_from) {

@@ -22,7 +22,7 @@ pub(crate) use bench::{
 pub(crate) use cache::{CacheFlags, CacheVerb};
 pub(crate) use fleet::{ContainerList, ContainerVerb, HostVerb};
 pub(crate) use registry::{
-    CopyFlags, ExportFlags, ImageVerb, LayoutFlags, RegistryVerb, RetentionVerb, RuleFlags,
+    CopyFlags, ExportFlags, ImageVerb, LayoutFlags, LockFlags, RegistryVerb, RetentionVerb, RuleFlags,
 };
 pub(crate) use remote::RemoteFlags;
 pub(crate) use replication::{ReplicationFlags, ReplicationVerb};

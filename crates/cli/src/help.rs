@@ -93,6 +93,15 @@ fn say(english: &str) -> Option<&'static str> {
 }
 
 const AFTER: &[(&str, &str)] = &[
+    (
+        "A tag, its manifest and their repository have locks of their own. With no flag it is --write and --delete.",
+        "タグ、マニフェスト、リポジトリのロックは別々です。フラグがなければ --write と --delete です。",
+    ),
+    ("With no flag it is --write and --delete.", "フラグがなければ --write と --delete です。"),
+    (
+        "`seaworthy image show prod/web:1` shows the locks of an image.",
+        "イメージのロックは `seaworthy image show prod/web:1` で確認できます。",
+    ),
     ("Examples:", "例:"),
     ("Example:", "例:"),
     ("Targets:", "対象:"),
@@ -377,13 +386,23 @@ const TEXTS: &[(&str, &str)] = &[
     ("List tokens", "トークンを一覧する"),
     ("Enable one that was disabled", "無効にしたものを有効にする"),
     (
+        "Forbid changes of a repository, a tag or a manifest, whoever asks",
+        "リポジトリ、タグ、マニフェストの変更を誰に対しても禁じる（ロック）",
+    ),
+    ("Take locks away", "ロックを解除する"),
+    (
+        "REPOSITORY, REPOSITORY:TAG or REPOSITORY@DIGEST",
+        "REPOSITORY、REPOSITORY:TAG または REPOSITORY@DIGEST",
+    ),
+    ("Pushing to it, moving and deleting it", "プッシュ、移動、削除"),
+    ("Deleting it", "削除"),
+    ("Pulling it", "プル"),
+    ("Showing it in lists", "一覧への表示"),
+    (
         "Prefixes that hold what other registries have, fetched when it is asked for",
         "他のレジストリの内容を要求時に取得して保持するプレフィックス（キャッシュ）",
     ),
-    (
-        "Make a prefix a cache of another registry, or change its settings",
-        "プレフィックスを他のレジストリのキャッシュにする。または設定を変更する",
-    ),
+    ("Make a prefix a cache of another registry", "プレフィックスを他のレジストリのキャッシュにする"),
     ("List caches", "キャッシュを一覧表示する"),
     ("Its prefix", "キャッシュのプレフィックス"),
     (
@@ -415,13 +434,14 @@ const TEXTS: &[(&str, &str)] = &[
         "そのレジストリがあってもよいプライベートネットワーク",
     ),
     (
+        "Set all of one that is there anew; what is not named is gone, its password too",
+        "既にあるものの設定をすべて置き換える。指定しない設定はパスワードも含めて消える",
+    ),
+    (
         "Prefixes that are copied to other registries, and kept there as they are here",
         "他のレジストリへコピーし、最新に保つプレフィックス（レプリケーション）",
     ),
-    (
-        "Copy a prefix to another registry from now on, or change how",
-        "プレフィックスを他のレジストリへ継続的にコピーする。または設定を変更する",
-    ),
+    ("Copy a prefix to another registry from now on", "プレフィックスを他のレジストリへ継続的にコピーする"),
     ("List replications, and how far each is behind", "レプリケーションと、それぞれの遅れを一覧表示する"),
     (
         "What it copied, and what is not there yet and why",

@@ -128,6 +128,8 @@ async fn image(global: &Global, verb: ImageVerb) -> Outcome {
         ImageVerb::Import { source, destination, copy, layout } => {
             Box::pin(import(global, (&source, destination.as_deref()), &copy, &layout)).await
         }
+        ImageVerb::Lock(flags) => verbs::locks::turn(global, verbs::locks::Turn::Lock, &flags).await,
+        ImageVerb::Unlock(flags) => verbs::locks::turn(global, verbs::locks::Turn::Unlock, &flags).await,
         ImageVerb::Delete { reference } => verbs::images::delete(global, &reference).await,
         ImageVerb::Deleted(flags) => verbs::registry::deleted(global, &flags.repo).await,
         ImageVerb::Restore { reference } => verbs::registry::restore(global, &reference).await,

@@ -82,6 +82,7 @@ texts! {
     NothingWrong: "nothing is wrong", "問題はありません";
     NothingDone: "nothing was done; what would be is done by", "何も変更していません。実行するコマンド:";
     PushAgain: "bytes are lost: push the images of these repositories again, and they are whole", "バイト列が失われています: これらのリポジトリのイメージを再度 push すると元に戻ります";
+    RepairFirst: "bytes are lost: run {} first, then push the images of these repositories again", "バイト列が失われています: まず {} を実行し、その後これらのリポジトリのイメージを再度 push してください";
     LeftBehind: "not copied: refers to it, and may not be there", "コピーしません: これを参照しますが、コピー先では許可されません";
     Exporting: "exporting from the engine", "エンジンから書き出しています";
     ExportingImages: "exporting", "書き出しています";

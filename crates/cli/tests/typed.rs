@@ -75,6 +75,8 @@ fn a_repair_says_what_it_would_do_and_how() {
         fs::read_dir(blobs.join("sha256")).expect("folders").next().expect("one").expect("one").path();
     let file = fs::read_dir(folder).expect("files").next().expect("one").expect("one").path();
     fs::write(&file, "short").expect("written");
+    let found = registry.place.cli(&["registry", "verify", "-o", "table"]);
+    assert!(found.err.contains("run `seaworthy registry repair --apply` first, then push"), "{found:?}");
     let plan = registry.place.cli(&["registry", "repair", "-o", "table"]);
     assert_eq!(plan.code, 1, "{plan:?}");
     assert!(plan.out.contains("WOULD BE\n") && plan.out.contains("marked\n"), "{plan:?}");
@@ -90,6 +92,113 @@ fn a_repair_says_what_it_would_do_and_how() {
     let applied = registry.place.cli(&["registry", "repair", "--apply", "-o", "table"]);
     assert!(applied.out.contains("DONE\n") && applied.out.contains("marked\n"), "{applied:?}");
     assert!(!applied.err.contains("--apply"), "{applied:?}");
+    assert!(applied.err.contains("are lost: push the images of these repositories again"), "{applied:?}");
+}
+
+#[test]
+fn what_rotted_is_repaired_before_it_is_pushed_again() {
+    let registry = Registry::new();
+    let bytes = vec![7; 1 << 20];
+    let digest = registry.blob("dev/blob", &bytes);
+    let blobs = registry.place.data().join("blobs/registry");
+    let folder =
+        fs::read_dir(blobs.join("sha256")).expect("folders").next().expect("one").expect("one").path();
+    let file = fs::read_dir(folder).expect("files").next().expect("one").expect("one").path();
+    fs::write(&file, vec![8; 1 << 20]).expect("written");
+    let verify = |language: &str| {
+        let mut command = registry.place.command(&["registry", "verify", "--deep", "-o", "table"]);
+        run(command.env("SEAWORTHY_LANG", language))
+    };
+    let found = verify("en");
+    assert!(found.out.contains("rot") && found.code == 1, "{found:?}");
+    assert!(
+        found.err.contains("run `seaworthy registry repair --deep --apply` first, then push"),
+        "{found:?}"
+    );
+    assert!(verify("ja").err.contains("まず `seaworthy registry repair --deep --apply` を実行し"));
+    // As it is said: without the first command the second does nothing.
+    assert_eq!(registry.blob("dev/blob", &bytes), digest);
+    assert_eq!(verify("en").code, 1);
+    assert_eq!(registry.place.cli(&["registry", "repair", "--deep", "--apply"]).code, 1);
+    assert!(verify("en").err.contains("are lost: push the images of these repositories again"));
+    registry.blob("dev/blob", &bytes);
+    assert_eq!(verify("en").code, 0);
+}
+
+#[test]
+fn locks_are_set_seen_and_taken_away() {
+    let registry = Registry::new();
+    let one = image("amd64", "99:1", "one");
+    for tag in ["1", "2"] {
+        one.push(&registry.door, "dev/one", tag);
+    }
+    let digest = one.digest().to_string();
+    let host = format!("localhost:{}", registry.server.port);
+    let place = &registry.place;
+    let locked = |words: &[&str]| registry.done(&[&["image"], words].concat())["locked"].clone();
+    assert_eq!(locked(&["lock", "dev/one:1"]), json!(["write", "delete"]));
+    assert_eq!(locked(&["lock", &format!("{host}/dev/one:2"), "--list"]), json!(["list"]));
+    assert_eq!(
+        locked(&["lock", &format!("dev/one@{digest}"), "--delete", "--list"]),
+        json!(["delete", "list"])
+    );
+    let page = registry.done(&["image", "show", "dev/one:1"]);
+    assert_eq!(page["locked"], json!(["delete", "list"]), "{page:#}");
+    assert_eq!(page["tags"][0]["locked"], json!(["write", "delete"]), "{page:#}");
+    assert_eq!(page["tags"][1]["locked"], json!(["list"]), "{page:#}");
+    let page = table(place, &["image", "show", "dev/one:1"]);
+    assert!(
+        page.contains(
+            "locked      delete, list
+"
+        ),
+        "{page}"
+    );
+    let said = place.cli(&["image", "delete", "dev/one:1"]);
+    assert!(said.code != 0 && said.err.contains("is locked by `"), "{said:?}");
+    assert_eq!(locked(&["lock", "dev/one", "--read"]), json!(["read"]));
+    assert_eq!(registry.door.get("GET", "/v2/dev/one/manifests/2").status, 405);
+    assert_eq!(locked(&["unlock", "dev/one"]), json!(["read"]), "no more than write and delete");
+    assert_eq!(locked(&["unlock", "dev/one", "--read"]), json!([]));
+    assert_eq!(locked(&["unlock", &format!("dev/one@{digest}"), "--list", "--delete"]), json!([]));
+    assert!(table(place, &["image", "unlock", "dev/one:1"]).contains(
+        "locked      -
+"
+    ));
+    registry.done(&["image", "delete", "dev/one:1"]);
+
+    let both = place.cli(&["image", "lock", &format!("dev/one:2@{digest}")]);
+    refused(&both, "names a tag and a manifest", "");
+    refused(&place.cli(&["image", "lock", "dev/one:9"]), "`dev/one` has no manifest `9`", "");
+    refused(&place.cli(&["image", "lock", "dev/none"]), "`dev/none`", "");
+}
+
+#[test]
+fn locks_are_set_from_afar_by_whom_they_belong_to() {
+    let registry = Registry::new();
+    let place = &registry.place;
+    image("amd64", "99:1", "one").push(&registry.door, "dev/one", "1");
+    let url = format!("http://localhost:{}", registry.server.port);
+    let home = place.path("home");
+    let far = |words: &[&str]| {
+        let mut command = place.command(words);
+        command.env("XDG_CONFIG_HOME", &home).args(["--server", &url, "-o", "json"]);
+        run(&mut command)
+    };
+    let nobody = far(&["image", "lock", "dev/one:1"]);
+    assert!(nobody.code == 3 && nobody.err.contains(&format!("seaworthy login {url}")), "{nobody:?}");
+    for (role, code) in [("AcrPull", 3), ("Contributor", 0)] {
+        let made = registry.done(&["principal", "create", role, "--role", role, "--scope", "/repositories"]);
+        let secret = made["client_secret"].as_str().expect("a secret");
+        let mut command = place.command(&["login", &url, "--username", role, "--password-stdin"]);
+        command.env("XDG_CONFIG_HOME", &home);
+        assert_eq!(with_stdin(command, secret).code, 0);
+        let said = far(&["image", "lock", "dev/one:1"]);
+        assert_eq!(said.code, code, "{role}: {said:?}");
+        assert!(!said.err.contains("seaworthy login"), "{said:?}");
+        let shown = far(&["image", "show", "dev/one:1"]).json()["tags"][0]["locked"].clone();
+        assert_eq!(shown, if code == 0 { json!(["write", "delete"]) } else { json!([]) });
+    }
 }
 
 #[test]
@@ -193,4 +302,37 @@ fn ids_of_what_is_copied_have_their_repository() {
     assert_eq!(ids, "dev/one:1\n");
     let all: Value = rows(&["-o", "json"]).json();
     assert!(all[0].get("reference").is_none() && all[0]["name"] == "1", "{all:#}");
+}
+
+#[test]
+fn what_is_there_is_not_created_again() {
+    let registry = Registry::new();
+    let place = &registry.place;
+    let near = ["--to", "http://127.0.0.1:9", "--allow-network", "127.0.0.0/8"];
+    for (verb, name, what, japanese) in [
+        ("cache", &["hub", "--upstream", "docker.io"][..], "a cache", "`hub` は既にキャッシュです"),
+        (
+            "replication",
+            &[&["edge", "dev"], &near[..]].concat(),
+            "a replication",
+            "レプリケーション `edge` は既に存在します",
+        ),
+    ] {
+        let create = [&["registry", verb, "create"], name].concat();
+        let sealed = [&create[..], &["--username", "me", "--password-stdin"]].concat();
+        let said = with_stdin(place.command(&sealed), "hidden\n");
+        assert_eq!(said.code, 0, "{said:?}");
+        let username = || registry.done(&["registry", verb, "show", name[0]])["username"].clone();
+        assert_eq!(username(), "me");
+        let taken = place.cli(&create);
+        assert!(taken.err.contains(&format!("`{}` is {what} already", name[0])), "{taken:?}");
+        assert!(taken.code == 3 && taken.err.contains("hint: `--replace` sets all of it anew"), "{taken:?}");
+        let taken = run(place.command(&create).env("SEAWORTHY_LANG", "ja"));
+        assert!(taken.err.contains(japanese) && taken.err.contains("ヒント: `--replace`"), "{taken:?}");
+        assert_eq!(username(), "me", "nothing is lost");
+        assert!(registry.done(&[&create[..], &["--replace"]].concat())["username"].is_null());
+        assert!(username().is_null());
+    }
+    let bad = ["registry", "cache", "create", "Hub", "--upstream", "docker.io"];
+    refused(&place.cli(&bad), "prefix: repository name `Hub` has upper-case letters", "");
 }

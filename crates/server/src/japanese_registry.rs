@@ -302,6 +302,16 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("look at it, and try again", "内容を確認してから、もう一度実行してください"),
     ("the name of `{}` would be too long there", "`{0}` のコピー先での名前が長すぎます"),
     ("`{}` changed meanwhile", "`{0}` はその間に変わりました"),
+    (
+        "`{}` names a tag and a manifest, and each has locks of its own",
+        "`{0}` はタグとマニフェストを同時に指しています。ロックはそれぞれにあります",
+    ),
+    ("`{}` is a cache already", "`{0}` は既にキャッシュです"),
+    ("`{}` is a replication already", "レプリケーション `{0}` は既に存在します"),
+    (
+        "`--replace` sets all of it anew: what is not named is gone, its password too",
+        "`--replace` ですべて設定し直せます。指定しない設定はパスワードも含めて消えます",
+    ),
     ("there are {} caches already", "キャッシュが既に {0} 個あります"),
     ("a cache is not for all repositories", "すべてのリポジトリをキャッシュにすることはできません"),
     ("name a prefix, such as `hub`", "`hub` などのプレフィックスを指定してください"),

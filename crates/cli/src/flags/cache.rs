@@ -7,7 +7,7 @@ use super::RemoteFlags;
 /// Verbs of `registry cache`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheVerb {
-    /// Make a prefix a cache of another registry, or change its settings
+    /// Make a prefix a cache of another registry
     #[command(
         after_help = "What is asked for below PREFIX comes from the upstream, is kept, and judged like what is pushed. Known by name:
 docker.io, ghcr.io, quay.io, mcr.microsoft.com, registry.k8s.io, public.ecr.aws.
@@ -15,6 +15,7 @@ Examples:
   seaworthy registry cache create hub --upstream docker.io
   seaworthy registry cache create hub --upstream docker.io --username me --password-stdin < token.txt
   seaworthy registry cache create hub --upstream docker.io --mirror 'library/alpine:3.*' --mirror library/busybox
+  seaworthy registry cache create hub --upstream docker.io --check-seconds 300 --replace
   seaworthy registry cache create team --upstream https://registry.example.com --remote-prefix team
   docker pull localhost:5000/hub/library/alpine:3.20"
     )]

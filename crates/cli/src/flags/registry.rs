@@ -81,6 +81,22 @@ Example: seaworthy image release prod/web@sha256:9c1e… --details 'scanned by h
         #[arg(long, default_value = "")]
         details: String,
     },
+    /// Forbid changes of a repository, a tag or a manifest, whoever asks
+    #[command(
+        after_help = "A tag, its manifest and their repository have locks of their own. With no flag it is --write and --delete.
+`seaworthy image show prod/web:1` shows the locks of an image.
+Examples:
+  seaworthy image lock prod/web:1
+  seaworthy image lock prod/web@sha256:9c1e… --delete
+  seaworthy image lock prod/web --read"
+    )]
+    Lock(LockFlags),
+    /// Take locks away
+    #[command(after_help = "With no flag it is --write and --delete.
+Examples:
+  seaworthy image unlock prod/web:1
+  seaworthy image unlock prod/web --read")]
+    Unlock(LockFlags),
     /// Delete a tag, or a manifest by digest with all its tags
     #[command(
         visible_alias = "remove",
@@ -119,6 +135,26 @@ pub(crate) struct CopyFlags {
     /// Leave out what refers to the images
     #[arg(long)]
     pub(crate) no_referrers: bool,
+}
+
+/// What is locked or unlocked.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct LockFlags {
+    /// REPOSITORY, REPOSITORY:TAG or REPOSITORY@DIGEST
+    pub(crate) reference: String,
+    /// Pushing to it, moving and deleting it
+    #[arg(long)]
+    pub(crate) write: bool,
+    /// Deleting it
+    #[arg(long)]
+    pub(crate) delete: bool,
+    /// Pulling it
+    #[arg(long)]
+    pub(crate) read: bool,
+    /// Showing it in lists
+    #[arg(long)]
+    pub(crate) list: bool,
 }
 
 /// Flags of `image export`.

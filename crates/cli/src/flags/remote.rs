@@ -17,4 +17,7 @@ pub(crate) struct RemoteFlags {
     /// Network that it may be in, if that is a private one
     #[arg(long, value_name = "NET")]
     pub(crate) allow_network: Vec<String>,
+    /// Set all of one that is there anew; what is not named is gone, its password too
+    #[arg(long)]
+    pub(crate) replace: bool,
 }

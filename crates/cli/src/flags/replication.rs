@@ -7,7 +7,7 @@ use super::RemoteFlags;
 /// Verbs of `registry replication`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReplicationVerb {
-    /// Copy a prefix to another registry from now on, or change how
+    /// Copy a prefix to another registry from now on
     #[command(
         after_help = "Tags that are there are copied first, then each when it moves, with what refers to it (signatures, SBOMs). What may not be
 pulled here is not sent, and tried again.

@@ -15,7 +15,12 @@ const PATH: &str = "/api/v1/registry/caches";
 pub(crate) async fn cache(global: &Global, verb: CacheVerb) -> Outcome {
     let server = Server::of(global)?;
     match verb {
-        CacheVerb::Create(flags) => render::record(global, &server.post(PATH, &wanted(&flags)?).await?),
+        CacheVerb::Create(flags) => {
+            let wanted = wanted(&flags)?;
+            let taken = format!("`{}` is a cache already", flags.prefix);
+            remote::free(&server, &one(&flags.prefix), &flags.remote, taken).await?;
+            render::record(global, &server.post(PATH, &wanted).await?);
+        }
         CacheVerb::List => {
             let columns = [
                 ("PREFIX", "/prefix"),
@@ -28,15 +33,18 @@ pub(crate) async fn cache(global: &Global, verb: CacheVerb) -> Outcome {
             render::list(global, &server.get(PATH).await?, "/prefix", &columns);
         }
         CacheVerb::Show { prefix } => {
-            let found = server.get(&format!("{PATH}?prefix={}", encode(&prefix))).await?;
+            let found = server.get(&one(&prefix)).await?;
             render::record(global, found.get(0).unwrap_or(&found));
         }
         CacheVerb::Delete { prefix } => {
-            let path = format!("{PATH}?prefix={}", encode(&prefix));
-            render::record(global, &server.delete(&path).await?);
+            render::record(global, &server.delete(&one(&prefix)).await?);
         }
     }
     Ok(())
+}
+
+fn one(prefix: &str) -> String {
+    format!("{PATH}?prefix={}", encode(prefix))
 }
 
 fn wanted(flags: &CacheFlags) -> Result<serde_json::Value, seaworthy_model::Problem> {

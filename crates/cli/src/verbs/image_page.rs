@@ -7,17 +7,23 @@ use crate::{
     failure::Outcome,
     flags::Global,
     render::{self, cell, out},
+    verbs::locks,
 };
 
 pub(crate) async fn show(global: &Global, reference: &str) -> Outcome {
     let path = format!("/api/v1/images/show?image={}", encode(reference));
-    let page = Server::of(global)?.get(&path).await?;
+    let server = Server::of(global)?;
+    let mut page = server.get(&path).await?;
+    locks::add(&server, &mut page).await?;
     if !render::is_table(global) {
         render::json(&page);
         return Ok(());
     }
     for key in ["repository", "digest", "image", "media_type", "content_id", "bytes"] {
         out(&format!("{key:11} {}\n", cell(page.get(key))));
+    }
+    if let Some(locked) = page.get("locked") {
+        out(&format!("{:11} {}\n", "locked", cell(Some(locked))));
     }
     let words = |value: Option<&Value>| match value {
         Some(Value::Object(map)) => {
@@ -34,7 +40,8 @@ pub(crate) async fn show(global: &Global, reference: &str) -> Outcome {
         "verdicts",
         &[("PURPOSE", "/purpose"), ("VERDICT", "/verdict"), ("DECIDED", "/decided_at")],
     );
-    section(&page, "tags", &[("TAG", "/tag"), ("PUSHED", "/pushed_at"), ("BY", "/pushed_by")]);
+    let tags = [("TAG", "/tag"), ("PUSHED", "/pushed_at"), ("BY", "/pushed_by"), ("LOCKED", "/locked")];
+    section(&page, "tags", &tags);
     section(&page, "platforms", &[("PLATFORM", "/platform"), ("DIGEST", "/digest")]);
     let layers =
         [("LAYER", "/index"), ("BYTES", "/bytes"), ("DIGEST", "/digest"), ("CREATED BY", "/created_by")];

@@ -15,6 +15,7 @@ pub(crate) mod image_explain;
 pub(crate) mod image_page;
 pub(crate) mod images;
 pub(crate) mod ledger;
+pub(crate) mod locks;
 pub(crate) mod policies;
 pub(crate) mod policy_diff;
 pub(crate) mod reference;

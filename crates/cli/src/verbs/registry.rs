@@ -17,8 +17,8 @@ pub(crate) async fn registry(global: &Global, verb: RegistryVerb) -> Outcome {
         RegistryVerb::Repair { deep, apply } => {
             let look_for = match (apply, deep) {
                 (true, _) => Look::Repair,
-                (false, true) => Look::Plan("`seaworthy registry repair --deep --apply`"),
-                (false, false) => Look::Plan("`seaworthy registry repair --apply`"),
+                (false, true) => Look::Plan(REPAIR_DEEP),
+                (false, false) => Look::Plan(REPAIR),
             };
             look(global, look_for, &json!({"deep": deep, "apply": apply})).await
         }
@@ -164,6 +164,9 @@ pub(crate) async fn restore(global: &Global, reference: &str) -> Outcome {
     Ok(())
 }
 
+const REPAIR: &str = "`seaworthy registry repair --apply`";
+const REPAIR_DEEP: &str = "`seaworthy registry repair --deep --apply`";
+
 /// What everything is looked at for.
 #[derive(Clone, Copy)]
 enum Look {
@@ -202,20 +205,40 @@ async fn look(global: &Global, what: Look, body: &Value) -> Outcome {
     let is_left = problems.iter().any(|it| {
         !it.get("done").and_then(Value::as_str).is_some_and(|done| ["removed", "adopted"].contains(&done))
     });
-    let is_lost = problems.iter().any(|it| it.get("of").and_then(Value::as_str) != Some("file"));
-    let is_none = problems.is_empty();
+    let advice = if problems.is_empty() {
+        Some(Text::NothingWrong.say(language()).to_owned())
+    } else {
+        way_out(&problems)
+    };
     let is_undone = show(global, what, problems);
     if render::is_table(global) {
         let of = |text: Text| text.say(language());
         render::note(&format!("{checked} {} ({})", of(Text::LookedAt), HumanBytes(read)));
-        if is_none || is_lost {
-            render::note(of(if is_none { Text::NothingWrong } else { Text::PushAgain }));
-        }
-        if let (true, Look::Plan(command)) = (is_undone, what) {
-            render::note(&format!("{} {command}", of(Text::NothingDone)));
+        match what {
+            Look::Plan(command) if is_undone => {
+                render::note(&format!("{} {command}", of(Text::NothingDone)));
+            }
+            _ => advice.iter().for_each(|advice| render::note(advice)),
         }
     }
     if is_left { Err(Failure::No) } else { Ok(()) }
+}
+
+/// What to do about bytes that are lost. A blob that is not marked is found by who pushes it again, who then sends
+/// nothing.
+fn way_out(problems: &[Value]) -> Option<String> {
+    let is = |it: &Value, key: &str, words: &[&str]| {
+        it.get(key).and_then(Value::as_str).is_some_and(|word| words.contains(&word))
+    };
+    let unmarked = || problems.iter().filter(|it| repair_of(it, problems) == Some("marked"));
+    if unmarked().next().is_some() {
+        // What only reading shows is marked only by who reads.
+        let is_deep = unmarked().any(|it| is(it, "problem", &["rot", "unreadable"]));
+        let command = if is_deep { REPAIR_DEEP } else { REPAIR };
+        return Some(Text::RepairFirst.say(language()).replace("{}", command));
+    }
+    let is_lost = |it: &Value| !is(it, "of", &["file"]) && !is(it, "problem", &["denied"]);
+    problems.iter().any(is_lost).then(|| Text::PushAgain.say(language()).to_owned())
 }
 
 /// What is wrong, and for people what a repair would do; true when it would do anything.

@@ -16,7 +16,10 @@ pub(crate) async fn replication(global: &Global, verb: ReplicationVerb) -> Outco
     let server = Server::of(global)?;
     match verb {
         ReplicationVerb::Create(flags) => {
-            render::record(global, &server.post(PATH, &wanted(&flags)?).await?);
+            let wanted = wanted(&flags)?;
+            let taken = format!("`{}` is a replication already", flags.name);
+            remote::free(&server, &one(&flags.name), &flags.remote, taken).await?;
+            render::record(global, &server.post(PATH, &wanted).await?);
         }
         ReplicationVerb::List => {
             let columns = [
@@ -31,7 +34,7 @@ pub(crate) async fn replication(global: &Global, verb: ReplicationVerb) -> Outco
             render::list(global, &server.get(PATH).await?, "/name", &columns);
         }
         ReplicationVerb::Show { name } => {
-            let found = server.get(&format!("{PATH}?name={}", encode(&name))).await?;
+            let found = server.get(&one(&name)).await?;
             render::record(global, found.get(0).unwrap_or(&found));
         }
         ReplicationVerb::Status { name, waiting } => return status(global, &server, &name, waiting).await,
@@ -40,11 +43,14 @@ pub(crate) async fn replication(global: &Global, verb: ReplicationVerb) -> Outco
             render::record(global, &server.post(&path, &json!({"name": name})).await?);
         }
         ReplicationVerb::Delete { name } => {
-            let path = format!("{PATH}?name={}", encode(&name));
-            render::record(global, &server.delete(&path).await?);
+            render::record(global, &server.delete(&one(&name)).await?);
         }
     }
     Ok(())
+}
+
+fn one(name: &str) -> String {
+    format!("{PATH}?name={}", encode(name))
 }
 
 async fn status(global: &Global, server: &Server, name: &str, waiting: bool) -> Outcome {
@@ -62,7 +68,7 @@ async fn status(global: &Global, server: &Server, name: &str, waiting: bool) -> 
             _ => break,
         }
     }
-    let shown = server.get(&format!("{PATH}?name={}", encode(name))).await?;
+    let shown = server.get(&one(name)).await?;
     let is_seeding = shown.pointer("/0/seeding").and_then(Value::as_bool) == Some(true);
     let is_behind = waiting && (is_seeding || !all.is_empty());
     let columns = [

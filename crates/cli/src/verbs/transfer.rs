@@ -22,7 +22,7 @@ use crate::{
 
 /// What the registry is called: as it was reached, and as it says itself. It is asked only about a text that names a host,
 /// and who cannot reach it yet hears so later.
-async fn names(server: &Server, texts: &[&str]) -> Vec<String> {
+pub(super) async fn names(server: &Server, texts: &[&str]) -> Vec<String> {
     let mut names: Vec<String> = server.registry().into_iter().collect();
     let has_host = |text: &&str| text.parse().is_ok_and(|it: Reference| it.host.is_some());
     if texts.iter().any(has_host)
@@ -36,7 +36,7 @@ async fn names(server: &Server, texts: &[&str]) -> Vec<String> {
 
 /// An image of the registry, by what somebody calls it. What is read as a host is left out where it is the registry's name;
 /// else it is the first part of the repository.
-fn local(text: &str, names: &[String]) -> Result<Reference, Failure> {
+pub(super) fn local(text: &str, names: &[String]) -> Result<Reference, Failure> {
     let reference: Reference =
         text.parse().map_err(|error: seaworthy_oci::ReferenceError| usage(error.to_string()))?;
     let is_own = |host: &String| names.iter().any(|name| name.eq_ignore_ascii_case(host));
