@@ -190,7 +190,7 @@ fn disallowed(verb: &str, what: &str, by: Ability) -> Problem {
         ErrorCode::Locked,
         format!("the operation is disallowed: {verb} of `{what}` is locked by `{}`", by.field()),
     )
-    .hint("who may write metadata there can unlock it with a PATCH below `/acr/v1/`")
+    .hint("who may write metadata there can unlock it: `seaworthy image unlock`")
 }
 
 #[cfg(test)]

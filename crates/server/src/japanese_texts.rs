@@ -68,8 +68,8 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "この操作はできません: `{1}` の {0} は `{2}` によりロックされています",
     ),
     (
-        "who may write metadata there can unlock it with a PATCH below `/acr/v1/`",
-        "そこでメタデータを書き込める利用者は、`/acr/v1/` の PATCH でロックを解除できます",
+        "who may write metadata there can unlock it: `seaworthy image unlock`",
+        "そこでメタデータを書き込める利用者は `seaworthy image unlock` でロックを解除できます",
     ),
     (
         "send JSON with `writeEnabled`, `deleteEnabled` and the like, each true or false",

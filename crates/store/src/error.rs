@@ -168,6 +168,12 @@ impl DbError {
         source.is_away()
     }
 
+    /// True when PostgreSQL has what was to be made, which another server made meanwhile: `unique_violation`, also of its own
+    /// catalogue, `duplicate_table`, `duplicate_object`, `duplicate_column`.
+    pub(crate) fn is_made_already(&self) -> bool {
+        matches!(self.code().as_deref(), Some("23505" | "42P07" | "42710" | "42701"))
+    }
+
     /// True when a text has what PostgreSQL does not store: U+0000.
     fn is_unstorable(&self) -> bool {
         // `character_not_in_repertoire`.

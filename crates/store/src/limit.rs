@@ -19,6 +19,8 @@ pub const SQLITE_CHECKPOINT_PAGES: u32 = 16_384;
 pub const CAREFUL_BATCHES: u32 = 64;
 /// How long one waits for a connection to PostgreSQL, in seconds.
 pub const POSTGRES_WAIT_SECONDS: u64 = 8;
+/// How often a server looks for the migrations that are left, while others make them.
+pub const MIGRATE_ATTEMPTS: u32 = 200;
 /// Connections to PostgreSQL.
 pub const POSTGRES_CONNECTIONS: u32 = 16;
 /// Blobs up to this many bytes live in SQL, in the transaction that names them.

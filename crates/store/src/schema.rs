@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use seaworthy_oci::Digest;
 
-use crate::{Db, DbError, args, sql::Tx};
+use crate::{Db, DbError, args, limit, sql::Tx};
 
 /// What a column holds, on both engines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,8 +269,19 @@ const MIGRATIONS: Table = Table {
 };
 
 /// Brings the schema of all `rooms` up to this version, in one transaction per migration.
-/// Refuses a database that is newer, or whose past reads differently.
+/// Refuses a database that is newer, or whose past reads differently. Of servers that start together one does each
+/// migration; the others fail on what it made, and look again.
 pub async fn migrate(db: &Db, rooms: &[RoomSchema]) -> Result<(), DbError> {
+    for _ in 1..limit::MIGRATE_ATTEMPTS {
+        match migrate_once(db, rooms).await {
+            Err(error) if error.is_made_already() => {}
+            done => return done,
+        }
+    }
+    migrate_once(db, rooms).await
+}
+
+async fn migrate_once(db: &Db, rooms: &[RoomSchema]) -> Result<(), DbError> {
     let create =
         render_table(&MIGRATIONS, db.dialect()).replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1);
     db.run_ddl(vec![create]).await?;
@@ -300,8 +311,7 @@ async fn applied(db: &Db, room: &'static str) -> Result<Vec<(i64, String)>, DbEr
 }
 
 async fn apply(db: &Db, room: &'static str, migration: Migration) -> Result<(), DbError> {
-    // Two replicas may start together: the row is inserted first, so the second one waits, then fails
-    // on the primary key, and its caller starts over with the first one's work in place.
+    // The row first: who comes second waits, and fails on the primary key.
     let dialect = db.dialect();
     let now = db.now().as_micros();
     db.transact((room, migration, now), move |(room, migration, now), tx: &mut Tx<'_>| {

@@ -7,7 +7,7 @@ use std::sync::{
 
 use seaworthy_model::{FixedClock, SystemClock, Timestamp};
 use seaworthy_store::{
-    Arg, DbError, args, limit,
+    Arg, Db, DbError, args, limit,
     schema::{Column, Index, Migration, RoomSchema, Step, Table},
 };
 use seaworthy_testkit::{TestDb, db_tests};
@@ -93,7 +93,7 @@ async fn failed_work_leaves_nothing(test: TestDb) {
 
 async fn concurrent_increments_all_count(test: TestDb) {
     let db = &test.db;
-    let increment = |db: seaworthy_store::Db| async move {
+    let increment = |db: Db| async move {
         db.upkeep((), |(), tx| {
             Box::pin(async move {
                 let row = tx.fetch_optional("SELECT n FROM t_rows WHERE name = 'n'", args![]).await?;
@@ -354,4 +354,21 @@ async fn what_is_held_stays_until_its_holder_has_committed(test: TestDb) {
     };
     let (holder, ()) = tokio::join!(holder, reader);
     holder.expect("held and stored");
+}
+
+/// Servers that start together over an empty database are all served by one's work.
+#[tokio::test]
+async fn servers_that_begin_together_begin() {
+    let Some(url) = seaworthy_testkit::fresh_database() else {
+        seaworthy_testkit::missing("servers_that_begin_together_begin", "PostgreSQL");
+        return;
+    };
+    let many = (0..8).map(|_| async {
+        let db = Db::open_postgres(&url, Arc::new(SystemClock)).await.expect("opens");
+        db.migrate(ROOM).await
+    });
+    for (number, done) in futures_util::future::join_all(many).await.into_iter().enumerate() {
+        assert!(done.is_ok(), "{number}: {done:?}");
+    }
+    const { assert!(limit::MIGRATE_ATTEMPTS > 100) };
 }
