@@ -123,7 +123,7 @@ async fn concurrent_increments_all_count(test: TestDb) {
 async fn the_slow_are_not_starved(test: TestDb) {
     let change =
         "INSERT INTO t_rows (name, n) VALUES ('n', 1) ON CONFLICT (name) DO UPDATE SET n = t_rows.n + 1";
-    let quick = |db: seaworthy_store::Db| async move {
+    let quick = |db: Db| async move {
         db.upkeep((), move |(), tx| Box::pin(async move { tx.execute(change, args![]).await })).await
     };
     quick(test.db.clone()).await.map_err(|error: DbError| panic!("{error}")).ok();
