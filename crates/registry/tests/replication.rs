@@ -12,6 +12,7 @@ use seaworthy_store::args;
 use seaworthy_testkit::{TestDb, db_tests};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
@@ -28,10 +29,23 @@ db_tests!(super::ROOMS; all_of_it_is_there_and_stays_so, tags_and_prefixes_choos
     a_tag_of_another_algorithm_keeps_it, so_many_are_sent_at_once, however_many_tags_there_are, one_repository_holds_up_no_other, one_referrer_holds_up_no_other, questions_are_those_of_a_pusher, what_came_from_an_upstream_is_sent_when_it_is_whole, quarantine_holds_it_back);
 
 /// Sends in the background until it is dropped.
-pub(crate) fn run(world: &World) -> DropGuard {
+pub(crate) fn run(world: &World) -> Running {
     let cancel = CancellationToken::new();
-    tokio::spawn(world.registry.clone().replicating(cancel.clone()));
-    cancel.drop_guard()
+    let task = tokio::spawn(world.registry.clone().replicating(cancel.clone()));
+    Running { cancel: cancel.drop_guard(), task }
+}
+
+pub(crate) struct Running {
+    cancel: DropGuard,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends it: what comes afterwards is not claimed by it any more.
+    pub(crate) async fn stop(self) {
+        drop(self.cancel);
+        self.task.await.expect("it ended by itself");
+    }
 }
 
 fn wish(to: SocketAddr, more: &Value) -> NewReplication {
@@ -337,7 +351,7 @@ async fn what_it_answers_is_not_believed(test: TestDb) {
         let running = run(&world);
         let error = failed(&world).await;
         assert!(error.contains(why), "{error}: {why}");
-        drop(running);
+        running.stop().await;
         far.lock().faults.clear();
     }
     assert!(foreign.seen().is_empty());
@@ -390,7 +404,7 @@ async fn a_killed_server_leaves_it_to_the_next(test: TestDb) {
     set(&world, far.address, json!({})).await;
     let running = run(&world);
     waits.notified().await;
-    drop(running);
+    running.stop().await;
     // Whoever had it is not asked: it is due again by itself.
     let due = rows(&world).await[0].due.expect("due");
     let left = (due.as_micros() - world.test.db.now().as_micros()) / 1_000_000;
@@ -664,10 +678,11 @@ async fn one_repository_holds_up_no_other(test: TestDb) {
     push(0, limit::SENDS_LOOKED_AT - 1).await;
     client.put_image("prod/b:1", &[b"layer"]).await;
     until(async || digest_of(&client, "mirror/b:1").await.is_some()).await;
+    let waiting = async || shown(&world).await.waiting;
+    until(async || waiting().await == limit::SENDS_LOOKED_AT).await;
     // One more is one too many, until it goes on.
     push(limit::SENDS_LOOKED_AT - 1, limit::SENDS_LOOKED_AT).await;
     client.put_image("prod/b:2", &[b"layer"]).await;
-    let waiting = async || shown(&world).await.waiting;
     assert_eq!(waiting().await, limit::SENDS_LOOKED_AT + 2);
     go.notify_one();
     settled(&world).await;
@@ -763,7 +778,7 @@ async fn questions_are_those_of_a_pusher(test: TestDb) {
     assert!(failed(&world).await.contains("does not have it"));
     assert!(foreign.count("POST /v2/mirror/web/blobs/uploads/") > 0);
     assert_eq!(foreign.count("GET /token"), 1, "for all of it");
-    drop(running);
+    running.stop().await;
     // They may be led elsewhere, unlike what is pushed.
     let far = Far::of(&world).await;
     let layer = client.put_blob("mirror/web", b"layer").await;

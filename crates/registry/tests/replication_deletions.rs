@@ -110,7 +110,7 @@ async fn what_stood_there_already_stays(test: TestDb) {
     delete(&client, "prod/web:2").await;
     until(async || digest_of(&client, "mirror/web:2").await.is_none()).await;
     // It stays theirs where a signature follows late.
-    drop(running);
+    running.stop().await;
     let image = theirs.as_deref().expect("there").parse().expect("a digest");
     let signature = refer(&client, "prod/web", &image, "application/a.signature").await;
     for _ in 0..100 {
@@ -177,7 +177,7 @@ async fn a_deletion_outlives_another_password(test: TestDb) {
     set(&world, far.address, login("old")).await;
     let running = run(&world);
     settled(&world).await;
-    drop(running);
+    running.stop().await;
     far.lock().down = Some(401);
     delete(&client, "prod/web:1").await;
     set(&world, far.address, login("new")).await;
@@ -185,7 +185,7 @@ async fn a_deletion_outlives_another_password(test: TestDb) {
     let running = run(&world);
     until(async || digest_of(&client, "mirror/web:1").await.is_none()).await;
     settled(&world).await;
-    drop(running);
+    running.stop().await;
     // Elsewhere nothing was put, whatever is there by that name.
     for more in [json!({"remote_prefix": "moved"}), json!({"prefix": "prod/web", "remote_prefix": "moved"})] {
         let mut settings = login("new");
@@ -195,7 +195,7 @@ async fn a_deletion_outlives_another_password(test: TestDb) {
         let running = run(&world);
         settled(&world).await;
         assert!(row(&world, "2").await.is_some_and(|row| row.digest.is_some()), "{more}");
-        drop(running);
+        running.stop().await;
     }
 }
 
@@ -229,14 +229,14 @@ async fn a_deletion_outlives_a_killed_server(test: TestDb) {
     set(&world, far.address, json!({"deletions": true})).await;
     let running = run(&world);
     settled(&world).await;
-    drop(running);
+    running.stop().await;
     for tag in ["1", "2"] {
         let (image, _) = client.put_image(&format!("prod/web:{tag}"), &[b"layer"]).await;
         let done = Arc::new(Notify::new());
         far.fault(&format!("PUT /v2/mirror/web/manifests/{tag}"), Fault::Mute(done.clone()));
         let running = run(&world);
         done.notified().await;
-        drop(running);
+        running.stop().await;
         let name = format!("mirror/web:{tag}");
         assert_eq!(digest_of(&client, &name).await, Some(image.to_string()));
         delete(&client, &format!("prod/web:{tag}")).await;
@@ -244,20 +244,20 @@ async fn a_deletion_outlives_a_killed_server(test: TestDb) {
         let running = run(&world);
         until(async || digest_of(&client, &name).await.is_none()).await;
         settled(&world).await;
-        drop(running);
+        running.stop().await;
     }
     // One that was not put there: what was before is deleted.
     client.put_image("prod/web:3", &[b"before"]).await;
     let running = run(&world);
     settled(&world).await;
-    drop(running);
+    running.stop().await;
     client.put_image("prod/web:3", &[b"after"]).await;
     let waits = Arc::new(Notify::new());
     let never = Arc::new(Notify::new());
     far.fault("PUT /v2/mirror/web/manifests/3", Fault::Wait(waits.clone(), never));
     let running = run(&world);
     waits.notified().await;
-    drop(running);
+    running.stop().await;
     delete(&client, "prod/web:3").await;
     due_now(&world).await;
     let _running = run(&world);
