@@ -53,9 +53,8 @@ async fn check(
     asked: AskedHost,
     Query(it): Query<Target>,
 ) -> Answer {
-    let (repository, digest) = resolve(&rooms, &identity, (&asked, &it.image)).await?;
-    let named = Named::parse(&rooms, &asked, &it.image)?;
-    let value = check_document(&rooms, (&repository, &digest), waiting(it.wait), language).await?;
+    let (named, digest) = resolve(&rooms, &identity, (&asked, &it.image)).await?;
+    let value = check_document(&rooms, (&named.repository, &digest), waiting(it.wait), language).await?;
     Ok(Json(withheld(&rooms, (&identity, language), (&named, digest), value).await?))
 }
 
@@ -148,14 +147,14 @@ async fn check_asked(
         let answer = of_sent(&rooms, &place, ready, settings.as_ref()).await?;
         return Ok(Json(report::check_unrecorded(&answer, None, settings.as_ref(), language)));
     }
-    let (repository, digest) = resolve(&rooms, &identity, (&asked, text)).await?;
+    let (named, digest) = resolve(&rooms, &identity, (&asked, text)).await?;
+    let repository = &named.repository;
     let wait = waiting(question.wait);
-    let named = Named::parse(&rooms, &asked, text)?;
     let Some(settings) = settings else {
-        let value = check_document(&rooms, (&repository, &digest), wait, language).await?;
+        let value = check_document(&rooms, (repository, &digest), wait, language).await?;
         return Ok(Json(withheld(&rooms, (&identity, language), (&named, digest), value).await?));
     };
-    let Some(image) = runnable(&rooms, &repository, digest).await? else {
+    let Some(image) = runnable(&rooms, repository, digest).await? else {
         let message = format!("`{text}` has no image for this server's platform here");
         return Err(Problem::new(ErrorCode::NotFound, message).into());
     };

@@ -45,8 +45,8 @@ async fn known(
     identity: &Identity,
     (asked, text): (&AskedHost, &str),
 ) -> Result<Known, ApiError> {
-    let (repository, digest) = resolve(rooms, identity, (asked, text)).await?;
-    let image = image_of(rooms, &repository, digest).await?;
+    let (named, digest) = resolve(rooms, identity, (asked, text)).await?;
+    let image = image_of(rooms, &named.repository, digest).await?;
     let pending = || {
         let problem = Problem::new(ErrorCode::Pending, format!("`{text}` is not inspected yet"));
         ApiError(problem.hint("inspection is under way, try again").retry_after(2))

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{
     Answer, ApiError, Rooms,
     images::{image_of, resolve, withheld},
-    named::{AskedHost, Named},
+    named::AskedHost,
 };
 use crate::{japanese, route::Routes};
 
@@ -39,7 +39,8 @@ async fn show(
     asked: AskedHost,
     Query(it): Query<Wanted>,
 ) -> Answer {
-    let (repository, digest) = resolve(&rooms, &identity, (&asked, &it.image)).await?;
+    let (named, digest) = resolve(&rooms, &identity, (&asked, &it.image)).await?;
+    let repository = named.repository.clone();
     let image = image_of(&rooms, &repository, digest).await?;
     let ready = rooms.inspection.of_manifest(&image).await?;
     let set = match &ready {
@@ -52,7 +53,6 @@ async fn show(
         _ => None,
     };
     let own = manifest_of(&rooms, &repository, &digest).await?;
-    let named = Named::parse(&rooms, &asked, &it.image)?;
     let withheld = withheld(&rooms, &identity, &named, digest).await?;
     let withheld = withheld.map(|it| japanese::problem(it.problem, language).message);
     Ok(Json(json!({

@@ -112,7 +112,7 @@ pub(super) async fn resolve(
     rooms: &Rooms,
     identity: &Identity,
     (asked, text): (&AskedHost, &str),
-) -> Result<(RepoName, Digest), ApiError> {
+) -> Result<(Named, Digest), ApiError> {
     let named = Named::parse(rooms, asked, text)?;
     let scope = Scope::repository(&named.repository);
     let unknown = || ApiError(named.unknown(rooms, text));
@@ -130,7 +130,7 @@ pub(super) async fn resolve(
     if rooms.registry.is_hidden(identity, &named.repository, &digest).await? {
         return Err(unknown());
     }
-    Ok((named.repository, digest))
+    Ok((named, digest))
 }
 
 /// What keeps the caller from pulling an image whatever its clearance is; of an index, or the image of it for this server's
@@ -189,7 +189,7 @@ async fn scan(
     asked: AskedHost,
     Query(it): Query<Target>,
 ) -> Answer {
-    let (repository, digest) = resolve(&rooms, &identity, (&asked, &it.image)).await?;
+    let (Named { repository, .. }, digest) = resolve(&rooms, &identity, (&asked, &it.image)).await?;
     let image = image_of(&rooms, &repository, digest).await?;
     let wait = Duration::from_secs(it.wait.unwrap_or(30).min(limit::WAIT_SECONDS));
     rooms.clearance.ask_waiting(&repository, &image, wait).await?;

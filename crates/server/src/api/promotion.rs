@@ -74,7 +74,7 @@ async fn judge(
     asked: AskedHost,
     Json(found): Json<Found>,
 ) -> Answer {
-    let (repository, digest) = resolve(&rooms, &identity, (&asked, &found.image)).await?;
+    let (Named { repository, .. }, digest) = resolve(&rooms, &identity, (&asked, &found.image)).await?;
     require(&rooms, &identity, Permission::QuarantineWrite, &Scope::repository(&repository)).await?;
     let finding = Finding { state: found.state, details: found.details };
     rooms.registry.judge_quarantined(&identity, &repository, &digest, finding).await?;
@@ -102,9 +102,9 @@ async fn promote(
     asked: AskedHost,
     Json(copy): Json<Copy>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let (source, digest) = resolve(&rooms, &identity, (&asked, &copy.from)).await?;
+    let (named, digest) = resolve(&rooms, &identity, (&asked, &copy.from)).await?;
+    let (from, source) = (named.which(), named.repository);
     require(&rooms, &identity, Permission::Pull, &Scope::repository(&source)).await?;
-    let from = Named::parse(&rooms, &asked, &copy.from)?.which();
     let to = Named::parse(&rooms, &asked, &copy.to)?;
     require(&rooms, &identity, Permission::Push, &Scope::repository(&to.repository)).await?;
     to.check_place(&rooms, &copy.to).await?;
