@@ -11,9 +11,11 @@
 mod acr;
 mod blobs;
 mod cache;
+mod cache_import;
 mod cache_lists;
 mod cache_stream;
 mod cache_trust;
+mod cache_upstreams;
 mod catalog;
 mod client;
 mod far;
