@@ -118,7 +118,8 @@ impl Clearance {
         Ok(Answer { verdict: Verdict::Pending, stored: Some(stored) })
     }
 
-    /// Blocked only if all its images are; what is not here cannot be pulled and does not count.
+    /// Blocked only if all its images are; what is not here cannot be pulled and does not count, nor does an index
+    /// in it that has none.
     /// With none of them here nothing is known, and where a policy enforces that is not fine.
     /// Of an index with more than [`limit::CHILDREN`] nobody knows what the rest are: it is blocked
     /// unless one of the first is allowed or may become so.
@@ -139,7 +140,8 @@ impl Clearance {
             }
             let answer = self.ask_inner(repository, child, depth + 1).await?;
             match answer.verdict {
-                Verdict::Allowed => return Ok(answer),
+                Verdict::Allowed if answer.stored.is_some() => return Ok(answer),
+                Verdict::Allowed => {}
                 Verdict::Pending => pending = Some(answer),
                 Verdict::Blocked => blocked = Some(answer),
             }

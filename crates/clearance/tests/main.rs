@@ -332,11 +332,18 @@ async fn an_index_needs_one_allowed_image(test: TestDb) {
     let world = World::new(test).await;
     world.push("prod/web", "good", &[]).await;
     world.push("prod/web", "bad", &["CVE-1"]).await;
+    let Event::ManifestPushed(mut empty) = world.pushed("prod/web", "empty", &["absent"]) else {
+        panic!("kind")
+    };
+    empty.children.clear();
+    world.tell(Event::ManifestPushed(empty)).await;
+    assert_eq!(world.verdict("prod/web", "empty").await, Verdict::Allowed, "there is nothing to run");
     for (name, children, expected) in [
         ("both", &["bad", "good"][..], Verdict::Allowed),
         ("only bad", &["bad"][..], Verdict::Blocked),
         ("bad and absent", &["bad", "absent"][..], Verdict::Blocked),
         ("nothing here", &["absent"][..], Verdict::Pending),
+        ("only bad and empty", &["empty", "bad", "empty"][..], Verdict::Blocked),
     ] {
         world.tell(world.pushed("prod/web", name, children)).await;
         assert_eq!(world.verdict("prod/web", name).await, expected, "{name}");

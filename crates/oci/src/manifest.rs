@@ -28,6 +28,8 @@ pub struct Descriptor {
     pub artifact_type: Option<String>,
     /// Free key-value pairs.
     pub annotations: Option<BTreeMap<String, String>>,
+    /// It brings its bytes along.
+    pub has_data: bool,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +55,7 @@ impl TryFrom<RawDescriptor> for Descriptor {
         if i64::try_from(raw.size).is_err() {
             return Err(format!("`size` of {} is more than 2^63 - 1", raw.digest));
         }
+        let has_data = raw.data.is_some();
         if let Some(data) = raw.data {
             let is_named = STANDARD
                 .decode(data)
@@ -69,6 +72,7 @@ impl TryFrom<RawDescriptor> for Descriptor {
             platform: raw.platform,
             artifact_type: raw.artifact_type,
             annotations: raw.annotations,
+            has_data,
         })
     }
 }
@@ -172,6 +176,12 @@ pub enum ManifestError {
         count: usize,
         /// How many may be.
         limit: usize,
+    },
+    /// An index brings a manifest along, or says where else it is: engines take it from there and ask nobody for it.
+    #[error("index has the manifest {digest} in itself, or elsewhere (`data`, `urls`)")]
+    ChildElsewhere {
+        /// Which one.
+        digest: Digest,
     },
     /// `schemaVersion` is not 2.
     #[error("manifest schema version is not 2")]
@@ -296,6 +306,12 @@ fn index(raw: Raw, media_type: String) -> Result<Manifest, ManifestError> {
         .manifests
         .ok_or_else(|| ManifestError::Shape { source: serde_json::Error::missing_field("manifests") })?;
     bounded(manifests.len(), limit::INDEX_CHILDREN)?;
+    let is_elsewhere = |child: &&Descriptor| {
+        (child.has_data || !child.urls.is_empty()) && media::names_manifest(&child.media_type)
+    };
+    if let Some(child) = manifests.iter().find(is_elsewhere) {
+        return Err(ManifestError::ChildElsewhere { digest: child.digest });
+    }
     Ok(Manifest::Index(ImageIndex {
         media_type,
         manifests,
@@ -500,6 +516,29 @@ mod tests {
         ] {
             assert_eq!(read(data, size), "manifest has a missing or misshapen field", "{data}");
         }
+    }
+
+    /// containerd looks for a child in its descriptor, and at its addresses, before it asks the registry.
+    #[test]
+    fn a_child_is_in_the_registry() {
+        let digest = Digest::sha256(b"{}");
+        let read = |media_type: &str, more: &str| {
+            let child = format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":2{more}}}"#);
+            check(&format!(r#"{{"schemaVersion":2,"manifests":[{child}]}}"#), None)
+        };
+        let refused = format!("index has the manifest {digest} in itself, or elsewhere (`data`, `urls`)");
+        let upper = media::OCI_MANIFEST.to_uppercase();
+        let with_parameter = format!("{} ; a=b", media::OCI_MANIFEST);
+        for more in [r#","data":"e30=""#, r#","urls":["https://a.example/b"]"#] {
+            for manifest in [media::OCI_MANIFEST, media::OCI_INDEX, media::DOCKER_MANIFEST, media::DOCKER_LIST] {
+                assert_eq!(read(manifest, more), refused, "{manifest}");
+            }
+            for manifest in [media::DOCKER_SCHEMA1, media::DOCKER_SCHEMA1_SIGNED, &upper, &with_parameter, ""] {
+                assert_eq!(read(manifest, more), refused, "{manifest}");
+            }
+            assert_eq!(read("application/vnd.oci.image.layer.v1.tar", more), "index of 1");
+        }
+        assert_eq!(read(media::OCI_MANIFEST, r#","data":null,"urls":[]"#), "index of 1");
     }
 
     #[test]

@@ -22,6 +22,12 @@ pub fn is_manifest(media_type: &str) -> bool {
     matches!(media_type, OCI_MANIFEST | DOCKER_MANIFEST) || is_index(media_type)
 }
 
+/// True for what somebody may take for a manifest: also of a schema that we refuse, and whatever the case.
+pub fn names_manifest(media_type: &str) -> bool {
+    let name = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    name.is_empty() || is_manifest(&name) || matches!(name.as_str(), DOCKER_SCHEMA1 | DOCKER_SCHEMA1_SIGNED)
+}
+
 /// True for an index or a manifest list.
 pub fn is_index(media_type: &str) -> bool {
     matches!(media_type, OCI_INDEX | DOCKER_LIST)

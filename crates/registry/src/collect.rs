@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use seaworthy_store::{Db, DbError, chain};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -44,24 +43,19 @@ impl Registry {
         }
     }
 
-    /// Looks at some of what is due: one after the other with rests, so that who reads and writes meanwhile does
-    /// not notice; at once when it is late.
+    /// Looks at some of what is due and rests, so that who reads and writes meanwhile does not notice: a few at
+    /// once share a commit. Without a rest when it is late.
     async fn collect_some(&self, cancel: &CancellationToken) -> Result<usize, RegistryError> {
         let Some(due) = db::first_due(self.db()).await? else { return Ok(0) };
         if due < self.db().now().plus_seconds(-limit::COLLECT_LATE_SECONDS) {
             return self.collect().await;
         }
-        let reviews = claim(self.db(), limit::REVIEW_BATCH_GENTLE).await?;
-        for review in &reviews {
-            let begun = Instant::now();
-            self.look(review).await;
-            tokio::select! {
-                () = tokio::time::sleep(rest_behind(begun.elapsed())) => {}
-                // The others are due again when their claims end.
-                () = cancel.cancelled() => break,
-            }
+        let looked_at = self.collect_batch(limit::REVIEW_BATCH_GENTLE).await?;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(limit::COLLECT_REST_MS)) => {}
+            () = cancel.cancelled() => {}
         }
-        Ok(reviews.len())
+        Ok(looked_at)
     }
 
     /// Looks at one batch of what is due; returns how many that were.
@@ -69,7 +63,11 @@ impl Registry {
         if db::first_due(self.db()).await?.is_none() {
             return Ok(0);
         }
-        let reviews = claim(self.db(), limit::REVIEW_BATCH).await?;
+        self.collect_batch(limit::REVIEW_BATCH).await
+    }
+
+    async fn collect_batch(&self, most: i64) -> Result<usize, RegistryError> {
+        let reviews = claim(self.db(), most).await?;
         let looks = futures_util::stream::iter(&reviews);
         looks.for_each_concurrent(limit::REVIEWS_AT_ONCE, |review| self.look(review)).await;
         Ok(reviews.len())
@@ -90,11 +88,6 @@ impl Registry {
             Subject::Reread(repository, digest) => self.reread_manifest(review, repository, *digest).await,
         }
     }
-}
-
-/// How long nothing is looked at behind a review that took so long.
-fn rest_behind(review: Duration) -> Duration {
-    (review * limit::COLLECT_REST).min(Duration::from_millis(limit::COLLECT_REST_MS))
 }
 
 async fn claim(db: &Db, most: i64) -> Result<Vec<Review>, DbError> {

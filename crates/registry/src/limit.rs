@@ -81,14 +81,12 @@ pub const LEASE_SECONDS: i64 = 24 * 3600;
 pub const CONDEMNED_SECONDS: i64 = 15 * 60;
 /// Reviews claimed in one statement when they are late; the rest in the next.
 pub const REVIEW_BATCH: i64 = 256;
-/// Reviews claimed in one statement when there is time.
-pub const REVIEW_BATCH_GENTLE: i64 = 32;
+/// Reviews claimed in one statement, and looked at together, when there is time.
+pub const REVIEW_BATCH_GENTLE: i64 = 16;
 /// Reviews that are due for longer are late, in seconds: they are looked at without a rest.
 pub const COLLECT_LATE_SECONDS: i64 = 3600;
-/// How much longer than a review the rest behind it is.
-pub const COLLECT_REST: u32 = 24;
-/// Longest rest behind a review, in milliseconds.
-pub const COLLECT_REST_MS: u64 = 250;
+/// The rest behind them, in milliseconds.
+pub const COLLECT_REST_MS: u64 = 500;
 /// Reviews under way at once: on SQLite they share commits.
 pub const REVIEWS_AT_ONCE: usize = 32;
 /// How long a claimed review belongs to its worker, in seconds; longer with each try.

@@ -4,9 +4,10 @@ use seaworthy_model::UploadId;
 use seaworthy_oci::Digest;
 use seaworthy_store::{Db, DbError, Row, args};
 
-/// Lets the time of every blob be over that no manifest names: collection begins with all of them at once.
-pub async fn expire_unnamed(db: &Db) -> Result<(), DbError> {
-    let now = db.now().as_micros();
+/// Lets the time of every blob be over that no manifest names: collection begins with all of them at once, or looks
+/// at none for a day.
+pub async fn expire_unnamed(db: &Db, is_due: bool) -> Result<(), DbError> {
+    let due = db.now().plus_seconds(if is_due { 0 } else { 86_400 }).as_micros();
     db.upkeep((), move |(), tx| {
         Box::pin(async move {
             for sql in [
@@ -17,7 +18,7 @@ pub async fn expire_unnamed(db: &Db) -> Result<(), DbError> {
                 tx.execute(sql, args![]).await?;
             }
             // Due now and not late: at the pace that a server keeps.
-            tx.execute("UPDATE registry_reviews SET due = $1 WHERE kind = 'blob'", args![now]).await.map(|_| ())
+            tx.execute("UPDATE registry_reviews SET due = $1 WHERE kind = 'blob'", args![due]).await.map(|_| ())
         })
     })
     .await

@@ -236,7 +236,7 @@ async fn a_deletion_outlives_a_killed_server(test: TestDb) {
         far.fault(&format!("PUT /v2/mirror/web/manifests/{tag}"), Fault::Mute(done.clone()));
         let running = run(&world);
         done.notified().await;
-        running.stop().await;
+        running.kill().await;
         let name = format!("mirror/web:{tag}");
         assert_eq!(digest_of(&client, &name).await, Some(image.to_string()));
         delete(&client, &format!("prod/web:{tag}")).await;
@@ -257,7 +257,7 @@ async fn a_deletion_outlives_a_killed_server(test: TestDb) {
     far.fault("PUT /v2/mirror/web/manifests/3", Fault::Wait(waits.clone(), never));
     let running = run(&world);
     waits.notified().await;
-    running.stop().await;
+    running.kill().await;
     delete(&client, "prod/web:3").await;
     due_now(&world).await;
     let _running = run(&world);

@@ -301,6 +301,10 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "マニフェストにイメージと索引の両方の項目があります",
     ),
     ("manifest has {} entries, more than {}", "マニフェストの要素は {0} 個で、上限 {1} を超えています"),
+    (
+        "index has the manifest {} in itself, or elsewhere (`data`, `urls`)",
+        "インデックスが、マニフェスト {0} をそれ自身の中または別の場所に持っています（`data`、`urls`）",
+    ),
     ("manifest schema version is not 2", "マニフェストのスキーマの版が 2 ではありません"),
     ("repository name `{}` {}", "リポジトリ名 `{0}` {1}"),
     ("tag `{}` {}", "タグ `{0}` {1}"),

@@ -360,7 +360,7 @@ pub(crate) async fn hold_outgoing(
 ) -> Result<(), DbError> {
     tx.execute(
         "UPDATE registry_outgoing SET due = $5
-         WHERE replication = $1 AND repository = $2 AND name = $3 AND epoch = $4",
+         WHERE replication = $1 AND repository = $2 AND name = $3 AND epoch = $4 AND due IS NOT NULL",
         args![&key.replication, key.repository.as_str(), &key.name.to_string(), epoch, until.as_micros()],
     )
     .await

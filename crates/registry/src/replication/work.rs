@@ -1,7 +1,7 @@
 //! Who sends what is due, and when it is tried again.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     future::Future,
     sync::{
         Arc, Mutex, PoisonError,
@@ -30,18 +30,19 @@ use crate::{
 /// What is being sent, and what was learnt of the registries that it goes to.
 #[derive(Default)]
 pub(crate) struct Sending {
-    open: Mutex<HashSet<OutgoingKey>>,
+    /// With the epochs in which they were claimed.
+    open: Mutex<HashMap<OutgoingKey, i64>>,
     known: Mutex<HashMap<String, (Timestamp, Arc<Upstream>)>>,
 }
 
 impl Sending {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<OutgoingKey>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<OutgoingKey, i64>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Registry {
-    /// Sends what replications want, until cancelled. What is under way then is sent anew by the next server.
+    /// Sends what replications want, until cancelled. What is under way then is given back, and sent anew by whoever comes.
     pub async fn replicating(self, cancel: CancellationToken) {
         let bell = self.db().bell(BELL);
         let mut sending = JoinSet::new();
@@ -60,7 +61,25 @@ impl Registry {
                 () = cancel.cancelled() => break,
             }
         }
+        let claimed = self.inner.sending.lock().clone();
         sending.shutdown().await;
+        if let Err(error) = self.give_back(claimed).await {
+            tracing::warn!(error = %seaworthy_store::chain(&error), "what was being sent is sent anew later");
+        }
+    }
+
+    /// Has what was claimed due at once, where nobody took it since.
+    async fn give_back(&self, claimed: HashMap<OutgoingKey, i64>) -> Result<(), RegistryError> {
+        let context = (claimed, self.inner.clock.now());
+        self.in_upkeep(context, |(claimed, now), tx| {
+            Box::pin(async move {
+                for (key, epoch) in claimed {
+                    db::hold_outgoing(tx, key, *epoch, *now).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
     }
 
     /// Begins to send what is due, as long as there is room.
@@ -69,7 +88,7 @@ impl Registry {
         // Who has least under way comes first.
         let under_way = |row: &ReplicationRow| {
             let open = self.inner.sending.lock();
-            open.iter().filter(|key| key.replication == row.settings.name.as_str()).count()
+            open.keys().filter(|key| key.replication == row.settings.name.as_str()).count()
         };
         rows.sort_by_key(under_way);
         for row in rows {
@@ -85,7 +104,7 @@ impl Registry {
             for key in db::due_outgoing(self.db(), name, now).await? {
                 let is_free = {
                     let open = self.inner.sending.lock();
-                    let of_it = open.iter().filter(|other| other.replication == name);
+                    let of_it = open.keys().filter(|other| other.replication == name);
                     open.len() < limit::SENDS
                         && of_it.clone().count() < limit::SENDS_PER_REPLICATION
                         // What the names of a repository have in common goes once.
@@ -120,7 +139,7 @@ impl Registry {
             key: key.clone(),
             claimed,
         };
-        self.inner.sending.lock().insert(key.clone());
+        self.inner.sending.lock().insert(key.clone(), claimed.epoch);
         let open = Open { registry: self.clone(), key };
         let changed_at = row.changed_at;
         sending.spawn(async move {

@@ -127,14 +127,14 @@ impl<'f> Foreign<'f> {
         let (peer, flags) = (self.peer()?, self.flags);
         let Some(command) = &flags.collect else { return Ok(Vec::new()) };
         own::push_unneeded(&peer, flags).await?;
-        let mut figures = read(&peer, flags, own::NOTHING_COLLECTED).await?;
+        let mut figures = read(&peer, flags.requests, own::NOTHING_COLLECTED).await?;
         let no_log = |error: std::io::Error| unable(format!("no log: {error}"));
         let mut log = tempfile::tempfile().map_err(no_log)?;
         let before = peer.disk();
         let begun = Instant::now();
         let mut collecting = shell(command, &log.try_clone().map_err(no_log)?)?;
         let collected = async { (collecting.wait().await, elapsed_ms(begun)) };
-        let (read, (status, took)) = tokio::join!(read(&peer, flags, own::COLLECTED), collected);
+        let (read, (status, took)) = tokio::join!(read(&peer, flags.requests, own::COLLECTED), collected);
         figures.extend(read?);
         let status = status.map_err(|error| unable(error.to_string()))?;
         if !status.success() {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{
     leak,
     life::{self, Life},
+    merged,
     peer::{Peer, Run},
     through::{self, Upstream},
     work::Load,
@@ -29,6 +30,9 @@ pub(super) const ALL: &[&str] = &["pull-tls", "pull-through", "collect", "kill",
 
 pub(super) const NOTHING_COLLECTED: &str = "manifest GET, nothing collected";
 pub(super) const COLLECTED: &str = "manifest GET while blobs are collected";
+
+/// How often what readers notice of a collection is measured, in turn with when there is none.
+const COLLECT_ROUNDS: usize = 5;
 
 /// Where its cache of another registry is.
 const CACHE: &str = "hub";
@@ -117,31 +121,52 @@ impl Own {
         Err(unable(format!("`{path}` answered {}: {said}", reply.status)))
     }
 
-    /// What readers notice while blobs that nobody needs go, all at once.
+    /// What readers notice while blobs that nobody needs go: in turn with when none goes, each time behind a start and
+    /// what warms up, for machines have better and worse minutes.
     async fn collect(&mut self, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Failure> {
-        let peer = self.peer()?;
-        push_unneeded(&peer, flags).await?;
-        let mut figures = read(&peer, flags, NOTHING_COLLECTED).await?;
-        self.server.stop().await?;
-        let before = self.aged().await?;
-        self.server.go_on().await?;
-        let begun = Instant::now();
-        figures.extend(read(&self.peer()?, flags, COLLECTED).await?);
-        let after = self.count_blobs().await?;
-        if before - after < 1.0 {
+        push_unneeded(&self.peer()?, flags).await?;
+        let mut ratio = Figure::new(format!("{COLLECTED}: p99 beside nothing collected"), "x");
+        let mut rate = Figure::new("blobs collected meanwhile: rate", "per s");
+        let (mut rounds, mut collected) = (Vec::new(), 0.0);
+        for round in 0..COLLECT_ROUNDS {
+            let mut p99 = [0.0; 2];
+            for is_due in [round % 2 == 1, round % 2 == 0] {
+                self.server.stop().await?;
+                let before = self.unneeded(is_due).await?;
+                self.server.go_on().await?;
+                let begun = Instant::now();
+                let name = if is_due { COLLECTED } else { NOTHING_COLLECTED };
+                let peer = self.peer()?;
+                drop(read(&peer, flags.requests / 4, "").await?);
+                let figures = read(&peer, flags.requests, name).await?;
+                p99[usize::from(is_due)] = latency_p99(&figures);
+                rounds.push(figures);
+                let seconds = begun.elapsed().as_secs_f64();
+                self.server.stop().await?;
+                let gone = before - self.count_blobs().await?;
+                if is_due {
+                    rate.samples.push(gone / seconds);
+                    collected += gone;
+                } else if gone > 0.0 {
+                    return Err(unable("blobs were collected that were not due"));
+                }
+                self.server.go_on().await?;
+            }
+            ratio.samples.push(p99[1] / p99[0]);
+        }
+        if collected < 1.0 {
             return Err(unable("nothing was collected while it was read: ask for more `--rows`"));
         }
-        let rate = (before - after) / begun.elapsed().as_secs_f64();
-        figures.push(Figure::of("blobs collected meanwhile".to_owned(), "", before - after));
-        figures.push(Figure::of("blobs collected meanwhile: rate".to_owned(), "per s", rate));
+        let mut figures = merged(rounds.into_iter());
+        figures.extend([ratio, Figure::of("blobs collected meanwhile", "", collected), rate]);
         Ok(figures)
     }
 
-    /// Lets a day pass for what was pushed: all that no manifest names is condemned, and its time is over. Returns
-    /// how many blobs there are.
-    async fn aged(&self) -> Result<f64, Failure> {
+    /// Lets a day pass for what was pushed: all that no manifest names is condemned, and its time is over, or is not looked
+    /// at for another day. Returns how many blobs there are.
+    async fn unneeded(&self, is_due: bool) -> Result<f64, Failure> {
         let db = self.database().await?;
-        measuring::expire_unnamed(&db).await.map_err(|error| unable(error.to_string()))?;
+        measuring::expire_unnamed(&db, is_due).await.map_err(|error| unable(error.to_string()))?;
         db.close().await;
         self.count_blobs().await
     }
@@ -168,6 +193,10 @@ impl Life for Own {
     fn seed(&self) -> u64 {
         self.run.seed
     }
+}
+
+fn latency_p99(figures: &[Figure]) -> f64 {
+    figures.iter().find(|it| it.name.ends_with(": latency")).map_or(f64::NAN, |it| it.percentile(99))
 }
 
 /// Pushes blobs that no manifest names, beside an image that is read, and waits until that is over.

@@ -265,12 +265,8 @@ async fn tiny(peer: &Peer, flags: &BenchRegistryFlags) -> Result<Vec<Figure>, Fa
 }
 
 /// Reads the manifest that [`own::push_unneeded`](super::own::push_unneeded) put, whatever else the registry does.
-pub(super) async fn read(
-    peer: &Peer,
-    flags: &BenchRegistryFlags,
-    name: &'static str,
-) -> Result<Vec<Figure>, Failure> {
-    let load = Load { name, connections: 16, jobs: flags.requests, job_bytes: 0 };
+pub(super) async fn read(peer: &Peer, jobs: u32, name: &'static str) -> Result<Vec<Figure>, Failure> {
+    let load = Load { name, connections: 16, jobs, job_bytes: 0 };
     let path = peer.path("manifest/manifests/1");
     load.run_meanwhile(peer, move |mut connection, _| {
         let path = path.clone();
