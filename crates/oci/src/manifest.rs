@@ -530,10 +530,13 @@ mod tests {
         let upper = media::OCI_MANIFEST.to_uppercase();
         let with_parameter = format!("{} ; a=b", media::OCI_MANIFEST);
         for more in [r#","data":"e30=""#, r#","urls":["https://a.example/b"]"#] {
-            for manifest in [media::OCI_MANIFEST, media::OCI_INDEX, media::DOCKER_MANIFEST, media::DOCKER_LIST] {
+            for manifest in
+                [media::OCI_MANIFEST, media::OCI_INDEX, media::DOCKER_MANIFEST, media::DOCKER_LIST]
+            {
                 assert_eq!(read(manifest, more), refused, "{manifest}");
             }
-            for manifest in [media::DOCKER_SCHEMA1, media::DOCKER_SCHEMA1_SIGNED, &upper, &with_parameter, ""] {
+            for manifest in [media::DOCKER_SCHEMA1, media::DOCKER_SCHEMA1_SIGNED, &upper, &with_parameter, ""]
+            {
                 assert_eq!(read(manifest, more), refused, "{manifest}");
             }
             assert_eq!(read("application/vnd.oci.image.layer.v1.tar", more), "index of 1");
