@@ -22,11 +22,18 @@ pub struct Answer {
     /// The recorded verdict behind it. Of an index: of one of its images; of an artifact: of its
     /// subject. `None` when nothing is recorded yet, or nothing needs judging.
     pub stored: Option<Arc<StoredVerdict>>,
+    /// True of an image itself: its own verdict.
+    pub is_image: bool,
 }
 
 impl Answer {
+    /// What it says of something that is no image.
+    fn of_another(self) -> Self {
+        Self { is_image: false, ..self }
+    }
+
     const fn nothing(verdict: Verdict) -> Self {
-        Self { verdict, stored: None }
+        Self { verdict, stored: None, is_image: false }
     }
 }
 
@@ -96,10 +103,14 @@ impl Clearance {
                     // An artifact may arrive before its subject; there is nothing to protect then.
                     match self.entry(repository, subject).await?.subject {
                         None => Ok(Answer::nothing(Verdict::Allowed)),
-                        Some(_) => self.ask_inner(repository, subject, depth + 1).await,
+                        Some(_) => {
+                            self.ask_inner(repository, subject, depth + 1).await.map(Answer::of_another)
+                        }
                     }
                 }
-                Some(Subject::Index(children)) => self.of_index(repository, children, depth).await,
+                Some(Subject::Index(children)) => {
+                    self.of_index(repository, children, depth).await.map(Answer::of_another)
+                }
             }
         })
     }
@@ -110,12 +121,14 @@ impl Clearance {
         digest: &Digest,
         entry: Entry,
     ) -> Result<Answer, ClearanceError> {
-        let Some(stored) = entry.verdict else { return Ok(Answer::nothing(Verdict::Pending)) };
+        let Some(stored) = entry.verdict else {
+            return Ok(Answer { is_image: true, ..Answer::nothing(Verdict::Pending) });
+        };
         if stored.holds(self.revision().await?, self.db().now()) {
-            return Ok(Answer { verdict: stored.verdict, stored: Some(stored) });
+            return Ok(Answer { verdict: stored.verdict, stored: Some(stored), is_image: true });
         }
         self.want(repository, digest);
-        Ok(Answer { verdict: Verdict::Pending, stored: Some(stored) })
+        Ok(Answer { verdict: Verdict::Pending, stored: Some(stored), is_image: true })
     }
 
     /// Blocked only if all its images are; what is not here cannot be pulled and does not count, nor does an index

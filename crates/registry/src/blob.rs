@@ -307,14 +307,14 @@ impl Registry {
         if !refusal.is_pending() {
             return Ok(Reach::Refused(manifest, refusal));
         }
-        Ok(match self.inner.config.gate.check(repository, &manifest, Door::Manifest).await? {
+        Ok(match self.inner.config.gate.check(repository, &manifest, Door::Manifest).await?.refusal {
             None => Reach::Open(Some(manifest)),
             Some(refusal) => Reach::Refused(manifest, refusal),
         })
     }
 
-    /// Whether the caller, who may pull from `repository`, may read the blob there. Of what refuses it, something pending
-    /// is told.
+    /// Whether the caller, who may pull from `repository`, may read the blob there: by an image that may be pulled, or by
+    /// something else where no image that names it is refused. Of what refuses it, something pending is told.
     async fn reach(
         &self,
         identity: &Identity,
@@ -326,7 +326,7 @@ impl Registry {
         let quarantine = self.access().allows(identity, Permission::Quarantine, &scope).await?;
         let hides = !quarantine && self.is_quarantined(repository).await?;
         let mut after = String::new();
-        let mut refused = None;
+        let (mut refused, mut images, mut unjudged) = (None, None, None);
         loop {
             let manifests = if how == Reaching::Opens && after.is_empty() {
                 self.inner.reads.opening(repository, digest).await?
@@ -338,6 +338,10 @@ impl Registry {
                     refused.get_or_insert(Reach::Locked(Box::new(problem)));
                     continue;
                 }
+                // What is not served opens nothing.
+                if !self.inner.reads.is_sound(manifest).await? {
+                    continue;
+                }
                 if quarantine {
                     return Ok(Reach::Open(Some(*manifest)));
                 }
@@ -346,11 +350,18 @@ impl Registry {
                     refused.get_or_insert(Reach::Locked(Box::new(problem)));
                     continue;
                 }
-                match self.inner.config.gate.check(repository, manifest, Door::Blob).await? {
-                    None => return Ok(Reach::Open(Some(*manifest))),
-                    Some(_) if matches!(&refused, Some(Reach::Refused(_, told)) if told.is_pending()) => {}
-                    Some(refusal) => refused = Some(Reach::Refused(*manifest, refusal)),
+                let passage = self.inner.config.gate.check(repository, manifest, Door::Blob).await?;
+                let told = if passage.is_image { &mut images } else { &mut refused };
+                match passage.refusal {
+                    None if passage.is_image => return Ok(Reach::Open(Some(*manifest))),
+                    None => unjudged = unjudged.or(Some(*manifest)),
+                    Some(_) if matches!(told, Some(Reach::Refused(_, told)) if told.is_pending()) => {}
+                    Some(refusal) => *told = Some(Reach::Refused(*manifest, refusal)),
                 }
+            }
+            // An image is not looked for behind so many that are none.
+            if images.is_none() && unjudged.is_some() {
+                return Ok(Reach::Open(unjudged));
             }
             match manifests.last() {
                 Some((last, _)) if i64::try_from(manifests.len()).unwrap_or(0) == limit::REACH_PAGE => {
@@ -359,8 +370,10 @@ impl Registry {
                 _ => break,
             }
         }
-        if let Some(refused) = refused {
-            return Ok(refused);
+        if let Some(refused) = images.or(refused) {
+            // Whoever brought it has it: a build reads its own cache.
+            let brought = unjudged.is_some() && self.is_linked(identity, repository, digest).await?;
+            return Ok(if brought { Reach::Open(unjudged) } else { refused });
         }
         let locks = db::repository_locks(self.db(), repository).await?.unwrap_or_default();
         if let Err(problem) = lock::check_read(locks, repository.as_str()) {

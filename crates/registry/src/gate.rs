@@ -28,6 +28,16 @@ impl Refusal {
     }
 }
 
+/// What the gate says of one manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passage {
+    /// Why it may not be pulled, if it may not.
+    pub refusal: Option<Refusal>,
+    /// It is an image, and was judged itself: blobs that it names are for nobody as long as it is refused, whatever
+    /// artifact or index names them too.
+    pub is_image: bool,
+}
+
 /// Asked for every manifest and blob read: may this manifest be pulled from this repository?
 ///
 /// An error means "could not find out", and nothing is served.
@@ -38,7 +48,7 @@ pub trait PullGate: Send + Sync + 'static {
         repository: &'a RepoName,
         digest: &'a Digest,
         door: Door,
-    ) -> BoxFuture<'a, Result<Option<Refusal>, Problem>>;
+    ) -> BoxFuture<'a, Result<Passage, Problem>>;
 }
 
 /// A registry used alone: everything stored may be pulled.
@@ -51,7 +61,7 @@ impl PullGate for OpenGate {
         _: &'a RepoName,
         _: &'a Digest,
         _: Door,
-    ) -> BoxFuture<'a, Result<Option<Refusal>, Problem>> {
-        Box::pin(async { Ok(None) })
+    ) -> BoxFuture<'a, Result<Passage, Problem>> {
+        Box::pin(async { Ok(Passage { refusal: None, is_image: true }) })
     }
 }

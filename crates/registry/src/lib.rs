@@ -104,7 +104,7 @@ pub use drain::drain;
 pub use error::RegistryError;
 pub use explain::{Forecast, ForecastPage};
 pub use fate::{Collection, Untagged};
-pub use gate::{Door, OpenGate, PullGate, Refusal};
+pub use gate::{Door, OpenGate, Passage, PullGate, Refusal};
 pub use lock::QuarantineState;
 pub use manifest::ImageRow;
 pub use names::NameRange;

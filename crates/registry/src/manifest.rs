@@ -276,9 +276,8 @@ impl Registry {
         repository: &RepoName,
         digest: &Digest,
     ) -> Result<Option<Refusal>, RegistryError> {
-        let Some(refusal) = self.inner.config.gate.check(repository, digest, Door::Manifest).await? else {
-            return Ok(None);
-        };
+        let passage = self.inner.config.gate.check(repository, digest, Door::Manifest).await?;
+        let Some(refusal) = passage.refusal else { return Ok(None) };
         let scope = Scope::repository(repository);
         let may_all = self.access().allows(identity, Permission::Quarantine, &scope).await?;
         Ok((!may_all).then_some(refusal))

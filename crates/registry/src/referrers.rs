@@ -329,7 +329,7 @@ impl View<'_> {
         // What is not here gets, once it is, the answer of what it refers to.
         let judged = if row.is_here { &row.digest } else { self.of.1 };
         let door = if row.is_here || self.has_subject { self.door } else { Door::Blob };
-        let Some(refusal) = gate.check(self.of.0, judged, door).await? else { return Ok(true) };
+        let Some(refusal) = gate.check(self.of.0, judged, door).await?.refusal else { return Ok(true) };
         if refusal.is_pending() {
             self.door = Door::Blob;
         }

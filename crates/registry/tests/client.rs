@@ -10,7 +10,9 @@ use http_body_util::BodyExt as _;
 use seaworthy_access::{Access, Identity, PrincipalKind};
 use seaworthy_model::{Actor, ErrorCode, Problem};
 use seaworthy_oci::{Algorithm, Digest, Hasher, RepoName};
-use seaworthy_registry::{Door, PullGate, Refusal, Registry, RegistryConfig, SparseIndexes, UpstreamAccess};
+use seaworthy_registry::{
+    Door, Passage, PullGate, Refusal, Registry, RegistryConfig, SparseIndexes, UpstreamAccess,
+};
 use seaworthy_seal::Seal;
 use seaworthy_store::{Blobs, args, schema::RoomSchema};
 use seaworthy_testkit::TestDb;
@@ -29,18 +31,26 @@ impl PullGate for ListGate {
         repository: &'a RepoName,
         digest: &'a Digest,
         door: Door,
-    ) -> futures_util::future::BoxFuture<'a, Result<Option<Refusal>, Problem>> {
+    ) -> futures_util::future::BoxFuture<'a, Result<Passage, Problem>> {
         let verdict = self.0.lock().expect("lock").get(&(repository.to_string(), *digest)).copied();
         Box::pin(async move {
+            let passage = |refusal| Ok(Passage { refusal, is_image: true });
             match verdict {
-                None => Ok(None),
+                None => passage(None),
+                Some("artifact") => Ok(Passage { refusal: None, is_image: false }),
                 // Judged while a patient reader waits.
-                Some("soon") if door == Door::Manifest => Ok(None),
+                Some("soon") if door == Door::Manifest => passage(None),
                 Some("error") => Err(Problem::new(ErrorCode::Unavailable, "cannot find out")),
                 Some(verdict) => {
-                    let verdict = if verdict == "soon" { "pending" } else { verdict };
+                    let is_image = verdict != "of what is blocked";
+                    let verdict = match verdict {
+                        "soon" => "pending",
+                        "of what is blocked" => "blocked",
+                        other => other,
+                    };
                     let message = format!("{repository}@{digest} is {verdict}");
-                    Ok(Some(Refusal { problem: Problem::new(ErrorCode::Denied, message), verdict }))
+                    let refusal = Refusal { problem: Problem::new(ErrorCode::Denied, message), verdict };
+                    Ok(Passage { refusal: Some(refusal), is_image })
                 }
             }
         })

@@ -159,7 +159,31 @@ async fn an_artifact_opens_nothing(test: TestDb) {
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
     second.put_blob("prod/web", &layer).await;
     let answer = second.put_manifest("prod/web", "mine", &artifact(&layer)).await;
-    assert_eq!(answer.status, StatusCode::CREATED, "who has the bytes may give them away: {}", answer.text());
+    assert_eq!(answer.status, StatusCode::CREATED, "who has the bytes may name them: {}", answer.text());
+    // And opens them to nobody else, as long as an image that has them is refused.
+    let mine = Digest::sha256(artifact(&layer).as_bytes());
+    let say = |digest: Digest, verdict: &'static str| {
+        world.gate.0.lock().expect("lock").insert(("prod/web".into(), digest), verdict);
+    };
+    say(mine, "artifact");
+    let reader = world.service("reader", "AcrPull", "/repositories/prod").await;
+    let path = format!("/v2/prod/web/blobs/{digest}");
+    assert_eq!(reader.get(&path).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(second.get(&path).await.status, StatusCode::OK, "who brought them");
+    assert_eq!(reader.get("/v2/prod/web/manifests/mine").await.status, StatusCode::OK);
+    let notes = format!("/v2/prod/web/blobs/{}", Digest::sha256(b"my notes"));
+    say(Digest::sha256(artifact(b"my notes").as_bytes()), "artifact");
+    assert_eq!(reader.get(&notes).await.status, StatusCode::OK, "no image has them");
+    // An artifact that is refused, for what it refers to is, closes nothing.
+    let config = format!("/v2/prod/web/blobs/{}", Digest::sha256(b"{}"));
+    say(mine, "of what is blocked");
+    assert_eq!(reader.get("/v2/prod/web/manifests/mine").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(reader.get(&config).await.status, StatusCode::OK);
+    let (other, _) = world.operator().put_image("prod/web:other", &[&layer, b"other"]).await;
+    say(mine, "artifact");
+    assert_eq!(reader.get(&path).await.status, StatusCode::OK, "an image that may be pulled has it");
+    say(other, "pending");
+    assert_eq!(reader.get(&path).await.status, StatusCode::FORBIDDEN);
 }
 
 async fn an_inspector_may_pull(test: TestDb) {

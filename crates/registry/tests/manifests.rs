@@ -423,6 +423,16 @@ async fn a_field_in_another_case_is_refused(test: TestDb) {
             answer.text()
         );
     }
+    // Nor is what it names.
+    let reader = world.service("reader", "AcrPull", "/repositories/prod").await;
+    let layer = format!("/v2/prod/web/blobs/{}", Digest::sha256(b"before"));
+    assert_eq!(reader.get(&layer).await.status, StatusCode::NOT_FOUND, "nothing names it");
+    world
+        .alter(format!("UPDATE registry_references SET manifest = '{named}' WHERE manifest = '{digest}'"))
+        .await;
+    assert_eq!(reader.get(&layer).await.status, StatusCode::NOT_FOUND);
+    client.put_image("prod/web:4", &[b"before", b"more"]).await;
+    assert_eq!(reader.get(&layer).await.status, StatusCode::OK);
 }
 
 /// Whoever pushes second must not be told that it is what they sent.

@@ -8,7 +8,7 @@ use seaworthy_inspection::LayerSource;
 use seaworthy_model::Problem;
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_policy::{Language, Verdict};
-use seaworthy_registry::{Door, PullGate, Refusal, Registry};
+use seaworthy_registry::{Door, Passage, PullGate, Refusal, Registry};
 use seaworthy_store::BlobReader;
 
 use crate::refusal;
@@ -25,7 +25,7 @@ impl PullGate for ClearanceGate {
         repository: &'a RepoName,
         digest: &'a Digest,
         door: Door,
-    ) -> BoxFuture<'a, Result<Option<Refusal>, Problem>> {
+    ) -> BoxFuture<'a, Result<Passage, Problem>> {
         Box::pin(async move {
             let wait = match door {
                 Door::Manifest => Duration::from_millis(seaworthy_clearance::limit::WAIT_MS),
@@ -37,11 +37,11 @@ impl PullGate for ClearanceGate {
                 self.clearance.ask_waiting(repository, digest, wait).await
             }
             .map_err(Problem::from)?;
-            if answer.verdict == Verdict::Allowed {
-                return Ok(None);
-            }
-            let problem = refusal::problem(repository, digest, &answer, self.language);
-            Ok(Some(Refusal { problem, verdict: answer.verdict.word() }))
+            let refusal = (answer.verdict != Verdict::Allowed).then(|| {
+                let problem = refusal::problem(repository, digest, &answer, self.language);
+                Refusal { problem, verdict: answer.verdict.word() }
+            });
+            Ok(Passage { refusal, is_image: answer.is_image })
         })
     }
 }

@@ -300,7 +300,7 @@ impl Shipment {
         if db::filled(registry.db(), repository, digest).await? == Some(false) {
             return Err(Trouble::Here(crate::promotion::not_whole(repository, digest).into()));
         }
-        match registry.inner.config.gate.check(repository, digest, Door::Manifest).await? {
+        match registry.inner.config.gate.check(repository, digest, Door::Manifest).await?.refusal {
             Some(refusal) => Err(Trouble::Here(refusal.problem.into())),
             None => Ok(()),
         }
