@@ -5,10 +5,11 @@ use std::{
     io::Write as _,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use seaworthy_model::{ErrorCode, Problem};
+use seaworthy_model::{ErrorCode, Problem, Secret};
 use serde_json::{Map, Value, json};
 
 /// The file, and the user it belongs to: under sudo the one who called it.
@@ -55,6 +56,67 @@ fn read(path: &Path) -> Result<Map<String, Value>, Problem> {
 
 fn unable(operation: &str, path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(ErrorCode::Unavailable, format!("failed to {operation} `{}`: {error}", path.display()))
+}
+
+/// Who we are at the registry `host`, as docker would be: its file, else the helper that this names for it.
+pub(crate) fn of(host: &str) -> Result<Option<(String, Secret<String>)>, Problem> {
+    let config = read(&place()?.0)?;
+    // docker's first registry is called so since before there were others.
+    let hub = ["https://index.docker.io/v1/", "index.docker.io", "docker.io"];
+    let names = if hub.contains(&host) { hub.to_vec() } else { vec![host] };
+    let text =
+        |value: Option<&Value>| value.and_then(Value::as_str).filter(|it| !it.is_empty()).map(str::to_owned);
+    let under = |key: &str, name: &str| config.get(key).and_then(|it| it.get(name)).cloned();
+    for name in names {
+        let helper = match under("credHelpers", name) {
+            Some(helper) => text(Some(&helper)),
+            None => text(config.get("credsStore")),
+        };
+        if let Some(helper) = helper
+            && let Some(login) = helped(&helper, name)?
+        {
+            return Ok(Some(login));
+        }
+        let urls = [name.to_owned(), format!("https://{name}"), format!("https://{name}/v1/")];
+        let Some(kept) = urls.iter().find_map(|url| under("auths", url)) else { continue };
+        let pair = text(kept.get("auth")).and_then(|it| String::from_utf8(STANDARD.decode(it).ok()?).ok());
+        let pair =
+            pair.and_then(|it| it.split_once(':').map(|(user, secret)| (user.to_owned(), secret.to_owned())));
+        // Of a login by a token there is a user name alone, and the token.
+        let secret =
+            text(kept.get("identitytoken")).or_else(|| pair.as_ref().map(|(_, secret)| secret.clone()));
+        if let (Some((user, _)), Some(secret)) = (pair, secret.filter(|it| !it.is_empty())) {
+            return Ok(Some((user, Secret::new(secret))));
+        }
+    }
+    Ok(None)
+}
+
+/// What a credential helper of docker knows (`docker-credential-NAME get`).
+fn helped(helper: &str, host: &str) -> Result<Option<(String, Secret<String>)>, Problem> {
+    let program = format!("docker-credential-{helper}");
+    let failed = |why: &dyn std::fmt::Display| {
+        Problem::new(ErrorCode::Unavailable, format!("`{program}` was not asked for `{host}`: {why}"))
+    };
+    let mut child = Command::new(&program)
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| failed(&error))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(host.as_bytes()).map_err(|error| failed(&error))?;
+    }
+    let output = child.wait_with_output().map_err(|error| failed(&error))?;
+    // It knows nothing of it: so it is asked as nobody, as docker does.
+    if !output.status.success() {
+        return Ok(None);
+    }
+    let said: Value = serde_json::from_slice(&output.stdout).map_err(|_| failed(&"its answer is no JSON"))?;
+    let text =
+        |key: &str| said.get(key).and_then(Value::as_str).filter(|it| !it.is_empty()).map(str::to_owned);
+    Ok(text("Username").zip(text("Secret").map(Secret::new)))
 }
 
 /// Stores (or with `None` removes) the credential of `hosts`.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::Read as _,
+    io::{Read as _, Seek as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -15,10 +15,12 @@ use seaworthy_agent::{
 };
 use seaworthy_inspection::{ArchiveError, ImageArchive, LayerReader, LocalConfig, inspect_local};
 use seaworthy_model::{ErrorCode, InventoryProblem, InventoryReady, Problem, ProblemCode};
-use seaworthy_oci::{Digest, ImageManifest, Manifest, Platform, limit};
+use seaworthy_oci::{Digest, ImageManifest, Manifest, Platform, Reference, limit};
+use seaworthy_registry::{Foreign, ForeignAccess};
 use seaworthy_sandbox::{Input, Limits, Sandbox};
 
 use crate::{
+    docker_login,
     flags::Global,
     layout::{blob_path, unreadable},
     render::{self, Amount},
@@ -36,6 +38,8 @@ pub(crate) enum Target {
     Layout(PathBuf, Option<String>),
     /// What `docker save` wrote.
     Archive(PathBuf),
+    /// An image of another registry.
+    Foreign(Reference),
 }
 
 impl Target {
@@ -80,6 +84,7 @@ pub(crate) async fn inspect(global: &Global, target: &Target) -> Result<Inventor
             let bar = of_file(global, &archive);
             blocking(bar, move |bar| archived(archive, Path::new("image archive"), bar)).await
         }
+        Target::Foreign(reference) => foreign(global, reference).await,
         Target::Archive(path) => {
             let (path, file) = (path.clone(), File::open(path).map_err(|error| unreadable(path, error))?);
             let bar = of_file(global, &file);
@@ -91,6 +96,70 @@ pub(crate) async fn inspect(global: &Global, target: &Target) -> Result<Inventor
             blocking(bar, move |bar| layout(&path, tag.as_deref(), bar)).await
         }
     }
+}
+
+/// Inspects an image of another registry: that of this host's platform, else the first.
+async fn foreign(global: &Global, reference: &Reference) -> Result<InventoryReady, Problem> {
+    let host = reference.host.as_deref().unwrap_or_default();
+    let login = docker_login::of(host)?;
+    let registry = |is_plain| {
+        let roots = seaworthy_server::trusted::roots(None)?;
+        Foreign::new(reference, ForeignAccess { roots, login: login.clone(), is_plain })
+    };
+    let mut there = registry(false)?;
+    let mut image = there.image(reference, &Platform::host()).await;
+    // As engines do: on this machine a registry may do without TLS.
+    if is_this_machine(host) && image.as_ref().is_err_and(|problem| problem.code == ErrorCode::Unavailable) {
+        there = registry(true)?;
+        image = there.image(reference, &Platform::host()).await;
+    }
+    let image = image?.manifest;
+    let bar =
+        render::progress(global, Text::Pulling, Amount::BytesOf(image.layers.iter().map(|it| it.size).sum()));
+    let pulled = pull(&there, &image, &bar).await;
+    bar.finish_and_clear();
+    let (config, layers) = pulled?;
+    let bar = render::progress(
+        global,
+        Text::Inspecting,
+        Amount::BytesOf(image.layers.iter().map(|it| it.size).sum()),
+    );
+    blocking(bar, move |bar| {
+        let layers = layers.into_iter().map(|layer| told(bar, layer.map(Input::File)));
+        Ok(inspect_local(LocalConfig::Bytes(&config), layers, &reader()))
+    })
+    .await
+}
+
+/// True of the names that engines take for this machine.
+fn is_this_machine(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let address = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    name == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+type Layers = Vec<Result<File, InventoryProblem>>;
+
+/// Brings the config and the layers here, into files without names.
+async fn pull(
+    there: &Foreign,
+    image: &ImageManifest,
+    bar: &ProgressBar,
+) -> Result<(bytes::Bytes, Layers), Problem> {
+    let config = there.bytes(&image.config, limit::CONFIG_BYTES).await?;
+    let mut layers = Vec::new();
+    for layer in &image.layers {
+        if layer.is_foreign() {
+            layers.push(Err(missing(&format!("`{}` is not in a registry", layer.digest))));
+            continue;
+        }
+        let mut file =
+            tempfile::tempfile().map_err(|error| unreadable(Path::new("temporary file"), error))?;
+        there.blob(layer, &mut file, &|bytes| bar.inc(bytes)).await?;
+        file.rewind().map_err(|error| unreadable(Path::new("temporary file"), error))?;
+        layers.push(Ok(file));
+    }
+    Ok((config, layers))
 }
 
 /// Inspects an image of an engine, with nobody to watch; the engine has `most` to give it out.

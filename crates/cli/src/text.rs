@@ -86,6 +86,7 @@ texts! {
     LeftBehind: "not copied: refers to it, and may not be there", "コピーしません: これを参照しますが、コピー先では許可されません";
     Exporting: "exporting from the engine", "エンジンから書き出しています";
     ExportingImages: "exporting", "書き出しています";
+    Pulling: "pulling", "プルしています";
     Measuring: "measuring", "計測しています";
     FillingMemory: "filling the memory", "メモリを満たしています";
     ImportingImages: "importing", "取り込んでいます";

@@ -163,6 +163,10 @@ pub const UPSTREAM_REST_SECONDS_MAX: u32 = 300;
 pub const RETRY_AFTER_SECONDS_MAX: u32 = 3600;
 /// When a client is told to try again after an upstream's failure, in seconds.
 pub const UPSTREAM_RETRY_SECONDS: u32 = 30;
+/// Indexes between the name of an image elsewhere that is looked at and the image.
+pub const FOREIGN_DEPTH: usize = 4;
+/// How often one of its blobs is asked for.
+pub const FOREIGN_ATTEMPTS: u32 = 5;
 /// How long the head of an upstream's answer may take, with redirects and tokens, and how long a body may stand
 /// still, in seconds.
 pub const UPSTREAM_SECONDS: u64 = 20;

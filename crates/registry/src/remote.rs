@@ -12,10 +12,16 @@ pub(crate) const KNOWN: &[(&str, &str, &[&str])] = &[
     ("docker.io", "https://registry-1.docker.io", &["auth.docker.io"]),
     ("ghcr.io", "https://ghcr.io", &[]),
     ("quay.io", "https://quay.io", &[]),
+    ("registry.gitlab.com", "https://registry.gitlab.com", &["gitlab.com"]),
     ("mcr.microsoft.com", "https://mcr.microsoft.com", &[]),
     ("registry.k8s.io", "https://registry.k8s.io", &[]),
     ("public.ecr.aws", "https://public.ecr.aws", &[]),
 ];
+
+/// The name of a registry that is known, if this is one.
+pub(crate) fn known(name: &str) -> Option<&'static str> {
+    KNOWN.iter().map(|(known, ..)| *known).find(|known| *known == name)
+}
 
 /// A registry by an address or a known name.
 pub(crate) struct Far {

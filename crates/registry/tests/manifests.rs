@@ -426,7 +426,6 @@ async fn a_field_in_another_case_is_refused(test: TestDb) {
     // Nor is what it names.
     let reader = world.service("reader", "AcrPull", "/repositories/prod").await;
     let layer = format!("/v2/prod/web/blobs/{}", Digest::sha256(b"before"));
-    assert_eq!(reader.get(&layer).await.status, StatusCode::NOT_FOUND, "nothing names it");
     world
         .alter(format!("UPDATE registry_references SET manifest = '{named}' WHERE manifest = '{digest}'"))
         .await;

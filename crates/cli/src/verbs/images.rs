@@ -212,18 +212,15 @@ pub(crate) async fn scan(global: &Global, flags: ScanFlags) -> Outcome {
                 path.push_str("&fail_on=");
                 path.push_str(word);
             }
-            waited(global, wait, Ask::Get(&path)).await?
+            match waited(global, wait, Ask::Get(&path)).await {
+                Ok(value) => value,
+                Err(problem) => match foreign(global, &flags, &problem).await {
+                    Some(target) => inspected(global, &flags, &target).await?,
+                    None => return Err(problem.into()),
+                },
+            }
         }
-        _ if flags.local.advisories.is_empty() => {
-            let server = Server::of(global)?;
-            let ready = image::inspect(global, &target).await?;
-            let body = json!({"reference": flags.target, "ready": ready, "fail_on": fail_on});
-            server.post("/api/v1/scan", &body).await?
-        }
-        _ => {
-            let ready = image::inspect(global, &target).await?;
-            Alone::new(global, &flags.local.advisories, &ready).await?.scan(&flags.target, fail_on, &ready)?
-        }
+        _ => inspected(global, &flags, &target).await?,
     };
     let value = match &flags.explain {
         Some(id) => only(value, id)?,
@@ -240,6 +237,30 @@ pub(crate) async fn scan(global: &Global, flags: ScanFlags) -> Outcome {
         value.get("problems").and_then(Value::as_array).is_some_and(|problems| !problems.is_empty());
     let failed = value.pointer("/fail_on/failed") == Some(&Value::Bool(true));
     if problems || failed { Err(Failure::No) } else { Ok(()) }
+}
+
+/// An image that the server does not have, because its name is one of another registry; also when nobody is needed who
+/// could know it.
+async fn foreign(global: &Global, flags: &ScanFlags, problem: &Problem) -> Option<Target> {
+    let is_away = problem.code == ErrorCode::Unavailable && !flags.local.advisories.is_empty();
+    let reference: Reference = flags.target.parse().ok()?;
+    let host = reference.host.clone()?;
+    if problem.code != ErrorCode::NotFound && !is_away {
+        return None;
+    }
+    let names = super::transfer::names(&Server::of(global).ok()?, &[&flags.target]).await;
+    (!names.iter().any(|name| name.eq_ignore_ascii_case(&host))).then_some(Target::Foreign(reference))
+}
+
+/// What the server, or the feeds that were named, say of an image that is looked at here.
+async fn inspected(global: &Global, flags: &ScanFlags, target: &Target) -> Result<Value, Failure> {
+    let fail_on = flags.fail_on.as_deref();
+    let ready = image::inspect(global, target).await?;
+    if flags.local.advisories.is_empty() {
+        let body = json!({"reference": flags.target, "ready": ready, "fail_on": fail_on});
+        return Ok(Server::of(global)?.post("/api/v1/scan", &body).await?);
+    }
+    Alone::new(global, &flags.local.advisories, &ready).await?.scan(&flags.target, fail_on, &ready)
 }
 
 /// The report with the findings of one vulnerability alone.
