@@ -164,8 +164,10 @@ Examples:
     Check(CheckFlags),
     /// Findings of an image, with remedies
     #[command(after_help = "Targets: REF, docker:NAME, oci:DIR[:TAG], docker-archive:FILE
+A REF of another registry is pulled with docker's credentials.
 Examples:
   seaworthy scan localhost:5000/prod/web:1
+  seaworthy scan docker.io/library/nginx:latest
   seaworthy scan docker:web:1 --fail-on any-fixable
   seaworthy scan oci:./build --advisories ./feeds -o json")]
     Scan(ScanFlags),

@@ -151,6 +151,7 @@ mod tests {
             platform: None,
             artifact_type: None,
             annotations: Some(pairs.collect()),
+            has_data: false,
         }
     }
 

@@ -1,7 +1,8 @@
 //! Registries that others wrote, and a second one of ours: what is copied to them, and from them.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use seaworthy_oci::Digest;
 use seaworthy_testkit::{ForeignRegistry, advisory_pack, foreign_registry, real_engines};
 use serde_json::{Value, json};
@@ -234,4 +235,98 @@ fn mirror(hosts: &Path, host: &str, port: u16) {
         "server = \"https://{host}\"\n[host.\"http://localhost:{port}\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
     );
     fs::write(folder.join("hosts.toml"), text).expect("written");
+}
+
+/// It is pulled as docker would, with what docker knows, and kept nowhere.
+#[test]
+fn an_image_of_another_registry_is_scanned() {
+    const NAME: &str = "an_image_of_another_registry_is_scanned";
+    if !real_engines(NAME, &["skopeo"]) {
+        return;
+    }
+    let Some(foreign) = foreign_registry(NAME) else { return };
+    let Some(pack) = advisory_pack(NAME) else { return };
+    let place = Place::new();
+    let server = place.up(&debian_feeds(&pack));
+    let door = place.login(server.port);
+    let image = Image::debian("expat", "2.5.0-1", "theirs");
+    let other = Image::debian("zlib", "1.2", "other");
+    other.push(&door, "dev/app", "other");
+    image.push(&door, "dev/app", "1");
+    put_index(&door, "dev/app", &[&image, &other]);
+    let host = format!("localhost:{}", foreign.port);
+    let skopeo = |tag: &str| {
+        let (from, to) = (
+            format!("docker://localhost:{}/dev/app:{tag}", server.port),
+            format!("docker://{host}/their/app:{tag}"),
+        );
+        let mut skopeo = Command::new("skopeo");
+        skopeo.args([
+            "copy",
+            "--all",
+            "--src-tls-verify=false",
+            "--dest-tls-verify=false",
+            "--dest-creds",
+            &theirs(),
+        ]);
+        skopeo.arg("--src-creds").arg(user(&door)).args([&from, &to]);
+        let said = run(&mut skopeo);
+        assert_eq!(said.code, 0, "{said:?}");
+    };
+    skopeo("1");
+    skopeo("all");
+    let name = format!("{host}/their/app:1");
+    // Nobody is let in there.
+    let said = place.cli(&["scan", &name]);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.err.contains("docker login localhost"), "{said:?}");
+    let known = fs::read(place.docker_config().join("config.json")).expect("read");
+    let mut config: Value = serde_json::from_slice(&known).expect("JSON");
+    config["auths"][&host] = json!({"auth": STANDARD.encode(theirs())});
+    let configure = |config: &Value| {
+        fs::write(place.docker_config().join("config.json"), config.to_string()).expect("written");
+    };
+    configure(&config);
+    let findings = |said: &Said| {
+        assert_eq!(said.code, 0, "{said:?}");
+        said.json()["findings"].clone()
+    };
+    let own = until("the feeds are read", || {
+        let own = findings(&place.cli(&["scan", "dev/app:1", "-o", "json"]));
+        own.as_array().is_some_and(|rows| !rows.is_empty()).then_some(own)
+    });
+    let report = place.cli(&["scan", &name, "-o", "json"]);
+    assert_eq!(findings(&report), own);
+    assert_eq!(report.json()["image"]["reference"], json!(name));
+    for name in [format!("{host}/their/app:all"), format!("{host}/their/app@{}", image.digest())] {
+        assert_eq!(findings(&place.cli(&["scan", &name, "-o", "json"])), own, "{name}");
+    }
+    assert_eq!(place.cli(&["scan", &name, "--fail-on", "low"]).code, 1);
+    // What is not there is told; what is ours is looked for here alone.
+    let said = place.cli(&["scan", &format!("{host}/their/app:none")]);
+    assert!(said.code == 3 && said.err.contains("does not have it"), "{said:?}");
+    let said = place.cli(&["scan", &format!("localhost:{}/their/app:1", server.port)]);
+    assert!(said.code != 0 && said.err.contains("is not known"), "{said:?}");
+    // A helper of docker's knows better than its file, and no server is needed.
+    let helper = place.path("docker-credential-theirs");
+    let (user, secret) = (ForeignRegistry::USER, ForeignRegistry::SECRET);
+    let script = format!(
+        "#!/bin/sh\nread host\n[ \"$1 $host\" = 'get {host}' ] || exit 1\n\
+         echo '{{\"ServerURL\":\"{host}\",\"Username\":\"{user}\",\"Secret\":\"{secret}\"}}'\n"
+    );
+    fs::write(&helper, script).expect("written");
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).expect("set");
+    config["auths"][&host] = json!({});
+    configure(&config);
+    assert_eq!(place.cli(&["scan", &name]).code, 3);
+    config["credHelpers"] = json!({&host: "theirs"});
+    configure(&config);
+    server.stop();
+    let feeds: Vec<String> = debian_feeds(&pack).iter().map(|feed| feed.display().to_string()).collect();
+    let mut words = vec!["scan", &name, "-o", "json"];
+    feeds.iter().for_each(|feed| words.extend(["--advisories", feed]));
+    let mut command = place.command(&words);
+    let path = std::env::var("PATH").unwrap_or_default();
+    let said = run(command.env("PATH", format!("{}:{path}", place.path("").display())));
+    assert_eq!(findings(&said), own);
 }

@@ -78,7 +78,6 @@ fn images_of_other_registries_are_not_ours() {
         for words in [
             &["check", &name][..],
             &["check", &name, "--purpose", "deploy"],
-            &["scan", &name],
             &["image", "show", &name],
             &["image", "delete", &name],
             &["image", "restore", &name],

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use rustls::{ClientConfig, RootCertStore};
-use seaworthy_model::{ErrorCode, Problem, Secret, SystemClock};
+use seaworthy_model::{ErrorCode, Network, Problem, Secret, SystemClock};
 use seaworthy_oci::{Descriptor, Digest, Hasher, ImageManifest, Manifest, Platform, Reference, RepoName};
 use seaworthy_store::chain;
 use tokio_rustls::TlsConnector;
@@ -19,6 +19,10 @@ use crate::{
     remote::Far,
     upstream::{Login, Right, Upstream, UpstreamConfig, UpstreamError},
 };
+
+/// Networks besides the internet (RFC 1918, RFC 4193, RFC 6598), and this machine.
+const PRIVATE: &[&str] =
+    &["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "::1", "fc00::/7"];
 
 /// A repository of another registry, whoever is asking there.
 pub struct Foreign {
@@ -56,9 +60,9 @@ impl Foreign {
         let known = crate::remote::known(if is_hub { "docker.io" } else { host });
         let to = known.map_or_else(|| format!("{scheme}://{host}"), str::to_owned);
         // Whoever asks is on this machine, and may reach what it reaches.
-        let anywhere = ["0.0.0.0/0", "::/0"].map(str::parse).into_iter().collect::<Result<Vec<_>, _>>();
-        let anywhere = anywhere.map_err(|error| Problem::new(ErrorCode::Internal, format!("{error}")))?;
-        let far = Far::named(&to, &[], &anywhere)?;
+        let private: Result<Vec<Network>, _> = PRIVATE.iter().map(|network| network.parse()).collect();
+        let private = private.map_err(|error| Problem::new(ErrorCode::Internal, format!("{error}")))?;
+        let far = Far::named(&to, &[], &private)?;
         let mut repository = reference.repository.clone();
         if is_hub && !repository.as_str().contains('/') {
             let whole = format!("library/{repository}").parse();
@@ -75,7 +79,7 @@ impl Foreign {
         let upstream = Upstream::new(UpstreamConfig {
             origin: far.origin,
             realms: far.realms,
-            networks: anywhere,
+            networks: private,
             login: access.login.map(|(username, password)| Login { username, password }),
             tls: TlsConnector::from(Arc::new(tls)),
             patience: Duration::from_secs(limit::UPSTREAM_SECONDS),

@@ -14,6 +14,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("Example:", "例:"),
     ("Targets:", "対象:"),
     (
+        "A REF of another registry is pulled with docker's credentials.",
+        "他のレジストリの REF は、docker の資格情報でプルします。",
+    ),
+    (
         "registry, inspection and clearance on this machine",
         "このマシンでレジストリ、検査、使用可否判定を開始",
     ),

@@ -129,7 +129,7 @@ impl Own {
         let mut rate = Figure::new("blobs collected meanwhile: rate", "per s");
         let (mut rounds, mut collected) = (Vec::new(), 0.0);
         for round in 0..COLLECT_ROUNDS {
-            let mut p99 = [0.0; 2];
+            let (mut with, mut without) = (f64::NAN, f64::NAN);
             for is_due in [round % 2 == 1, round % 2 == 0] {
                 self.server.stop().await?;
                 let before = self.unneeded(is_due).await?;
@@ -139,7 +139,7 @@ impl Own {
                 let peer = self.peer()?;
                 drop(read(&peer, flags.requests / 4, "").await?);
                 let figures = read(&peer, flags.requests, name).await?;
-                p99[usize::from(is_due)] = latency_p99(&figures);
+                *(if is_due { &mut with } else { &mut without }) = latency_p99(&figures);
                 rounds.push(figures);
                 let seconds = begun.elapsed().as_secs_f64();
                 self.server.stop().await?;
@@ -152,7 +152,7 @@ impl Own {
                 }
                 self.server.go_on().await?;
             }
-            ratio.samples.push(p99[1] / p99[0]);
+            ratio.samples.push(with / without);
         }
         if collected < 1.0 {
             return Err(unable("nothing was collected while it was read: ask for more `--rows`"));
