@@ -7,9 +7,7 @@ use std::{
 };
 
 use seaworthy_ledger::{Act, Action};
-use seaworthy_model::{
-    Actor, ActorKind, AuthMethod, Clock, CredentialId, PrincipalId, Scope, Timestamp,
-};
+use seaworthy_model::{Actor, ActorKind, AuthMethod, Clock, CredentialId, PrincipalId, Scope, Timestamp};
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_seal::{Seal, sealed_item};
 use seaworthy_store::{Db, Watch};
@@ -17,7 +15,8 @@ use serde_json::json;
 
 use crate::{
     AccessError, Assignment, Credential, CredentialKind, Decision, DockerScope, Identity, NewCredential,
-    Permission, Principal, PrincipalKind, PrincipalName, REFRESH_USER, ResourceAccess, Role, ScopeMap, Token, assignments,
+    Permission, Principal, PrincipalKind, PrincipalName, REFRESH_USER, ResourceAccess, Role, ScopeMap, Token,
+    assignments,
     db::{self, people},
     decision::Rights,
     granted::granted,

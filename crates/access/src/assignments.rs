@@ -106,8 +106,13 @@ impl Access {
             return Err(AccessError::Exists { kind: "built-in role", name: name.to_string() });
         }
         let description = description.chars().take(500).collect();
-        let wanted =
-            Role { id: RoleId::generate(), name: name.to_string(), description, permissions, built_in: false };
+        let wanted = Role {
+            id: RoleId::generate(),
+            name: name.to_string(),
+            description,
+            permissions,
+            built_in: false,
+        };
         let role = seaworthy_ledger::write(&self.inner.db, actor, wanted, |wanted, tx| {
             Box::pin(async move {
                 // Looked for in the transaction: two may define it at the same time.

@@ -226,7 +226,8 @@ impl Access {
         }
         let map = self.scope_map(scope_map).await?;
         let ends = days.map(|days| self.in_days(days)).transpose()?;
-        self.create(actor, name, Endowment { map: Some(map), ends, ..Endowment::of(PrincipalKind::Token) }).await
+        self.create(actor, name, Endowment { map: Some(map), ends, ..Endowment::of(PrincipalKind::Token) })
+            .await
     }
 
     /// Sets a scope map, instead of the one of this name. Its tokens have what it says from their next request

@@ -273,9 +273,8 @@ async fn a_role_is_one_in_any_case(test: TestDb) {
     assert_eq!((again.id, again.name.as_str()), (first.id, "CI"), "it keeps its name");
     let custom = access.roles().await.expect("roles").into_iter().filter(|role| !role.built_in);
     assert_eq!(custom.map(|role| role.permissions).collect::<Vec<_>>(), [[Permission::AccessRead]]);
-    let may = async |permission| {
-        access.explain("x", permission, &Scope::root()).await.expect("decided").allowed
-    };
+    let may =
+        async |permission| access.explain("x", permission, &Scope::root()).await.expect("decided").allowed;
     assert!(may(Permission::AccessRead).await && !may(Permission::LedgerRead).await);
     // Two at the same time are one, too.
     let both = tokio::join!(define("Two", Permission::LedgerRead), define("TWO", Permission::LedgerRead));

@@ -94,7 +94,11 @@ async fn who_judges_quarantine_does_so_by_token(test: TestDb) {
         assert_eq!(got, granted, "{name}");
         let bearer = access.authenticate_token(&token, None).await.expect("valid");
         for (permission, may) in both.into_iter().zip(may) {
-            assert_eq!(access.allows(&bearer, permission, &at).await.expect("decided"), may, "{name} {permission}");
+            assert_eq!(
+                access.allows(&bearer, permission, &at).await.expect("decided"),
+                may,
+                "{name} {permission}"
+            );
             let other = scope("/repositories/dev/b");
             assert!(!access.allows(&bearer, permission, &other).await.expect("decided"), "{name}");
         }

@@ -229,7 +229,10 @@ mod tests {
             os: os.map(str::to_owned),
         };
         for (config, expected) in [
-            (r#"{"os":"linux","architecture":"arm64","rootfs":{"diff_ids":[]}}"#, said(Some("arm64"), Some("linux"))),
+            (
+                r#"{"os":"linux","architecture":"arm64","rootfs":{"diff_ids":[]}}"#,
+                said(Some("arm64"), Some("linux")),
+            ),
             (r#"{"os":"linux","config":{"os":"a","OS":"b"}}"#, said(None, Some("linux"))),
             (r#"{"os":null}"#, said(None, None)),
             (r#"{"os":"linux","os":"windows"}"#, said(None, None)),

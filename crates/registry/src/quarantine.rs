@@ -225,7 +225,8 @@ async fn check_own_failure(
         return Ok(());
     }
     let message = format!("`{repository}@{digest}` was rejected by itself");
-    let hint = format!("let it out first, if it may be pulled: `seaworthy image release {repository}@{digest}`");
+    let hint =
+        format!("let it out first, if it may be pulled: `seaworthy image release {repository}@{digest}`");
     Err(Problem::new(ErrorCode::Conflict, message).hint(hint).into())
 }
 

@@ -551,7 +551,11 @@ async fn an_index_lets_nothing_out_that_was_rejected(test: TestDb) {
     let refused = say(&all, "Passed", "").await;
     assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text());
     assert!(refused.text().contains(&format!("`a@{two}` was rejected by itself")), "{}", refused.text());
-    assert_eq!((pulls().await, acts(&world, "manifest.release").await), (vec![false; 3], 0), "nothing changed");
+    assert_eq!(
+        (pulls().await, acts(&world, "manifest.release").await),
+        (vec![false; 3], 0),
+        "nothing changed"
+    );
     // What was rejected with its index goes with it, and not what was rejected again since.
     assert_eq!(say(&all, "Failed", "unsigned").await.status, StatusCode::OK);
     assert_eq!(say(&two, "Failed", "malware").await.status, StatusCode::OK);

@@ -33,7 +33,9 @@ async fn a_page_looks_at_the_roles_once(test: TestDb) {
                 "catalog" => client.get("/v2/_catalog").await.text().matches("team/").count(),
                 "images" => world.registry.images(&who, "", ("", ""), 100).await.expect("images").len(),
                 "deleted" => world.registry.deleted(&who, "", ("", "", ""), 100).await.expect("gone").len(),
-                _ => world.registry.repositories_shown(&who, "", "", 1).await.expect("a page").0.len() * count,
+                _ => {
+                    world.registry.repositories_shown(&who, "", "", 1).await.expect("a page").0.len() * count
+                }
             };
             assert_eq!(found, count, "{list}");
         })
