@@ -7,9 +7,7 @@ use std::{
 };
 
 use seaworthy_ledger::{Act, Action};
-use seaworthy_model::{
-    Actor, ActorKind, AuthMethod, Clock, CredentialId, PrincipalId, RoleAssignmentId, Scope, Timestamp,
-};
+use seaworthy_model::{Actor, ActorKind, AuthMethod, Clock, CredentialId, PrincipalId, Scope, Timestamp};
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_seal::{Seal, sealed_item};
 use seaworthy_store::{Db, Watch};
@@ -17,8 +15,9 @@ use serde_json::json;
 
 use crate::{
     AccessError, Assignment, Credential, CredentialKind, Decision, DockerScope, Identity, NewCredential,
-    Permission, Principal, PrincipalKind, PrincipalName, REFRESH_USER, ResourceAccess, Role, RoleId,
-    ScopeMap, Token, db,
+    Permission, Principal, PrincipalKind, PrincipalName, REFRESH_USER, ResourceAccess, Role, ScopeMap, Token,
+    assignments,
+    db::{self, people},
     decision::Rights,
     granted::granted,
     limit,
@@ -66,6 +65,23 @@ struct Proved {
 impl Proved {
     fn holds(&self, revision: i64, now: Timestamp) -> bool {
         self.revision == revision && self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// What a principal begins with.
+pub(crate) struct Endowment {
+    pub(crate) kind: PrincipalKind,
+    /// Of a token.
+    pub(crate) map: Option<ScopeMap>,
+    /// When its first secret ends.
+    pub(crate) ends: Option<Timestamp>,
+    /// Its first role, and where.
+    pub(crate) role: Option<(Role, Scope)>,
+}
+
+impl Endowment {
+    pub(crate) const fn of(kind: PrincipalKind) -> Self {
+        Self { kind, map: None, ends: None, role: None }
     }
 }
 
@@ -155,14 +171,15 @@ impl Access {
         }
         let snapshot = self.snapshot().await?;
         let principal = snapshot.principal(user).filter(|principal| !principal.disabled);
-        let Some(principal) = principal else { return Err(AccessError::BadCredential) };
         let now = self.inner.clock.now();
         let key = Digest::sha256(format!("{} {user}{secret}", user.len()).as_bytes());
         let proved = self.inner.proved.get(&key).filter(|proved| proved.holds(snapshot.revision, now));
         let ends = if let Some(proved) = proved {
             proved.expires_at
         } else {
-            let held = db::credentials(&self.inner.db, principal.id).await?;
+            // How long it takes must not tell who is known.
+            let id = principal.map_or(people::NOBODY, |principal| principal.id);
+            let held = db::credentials(&self.inner.db, id).await?;
             // Every credential is compared: how long it takes must not tell which one nearly fits.
             let accepts = |found, credential: &Credential| {
                 let accepted = credential.accepts(secret, now);
@@ -173,8 +190,10 @@ impl Access {
             self.inner.proved.insert(key, Proved { revision: snapshot.revision, expires_at });
             expires_at
         };
+        let principal = principal.ok_or(AccessError::BadCredential)?;
         let actor = actor_of(principal, AuthMethod::ClientSecret, source);
-        Ok(Identity { ends, secret_ends: ends, ..Identity::new(actor, Rights::Principal(principal.id)) })
+        let identity = Identity::new(actor, Rights::Principal(principal.id)).at_epoch(principal.epoch);
+        Ok(Identity { ends, secret_ends: ends, ..identity })
     }
 
     /// Checks a bearer token: signature, times, audience, and that nothing about its principal
@@ -208,7 +227,8 @@ impl Access {
         } else {
             actor_of(principal, AuthMethod::Token, source)
         };
-        let identity = Identity::new(actor, Rights::Token(principal.id, claims.access.clone()));
+        let rights = Rights::Token(principal.id, claims.access.clone());
+        let identity = Identity::new(actor, rights).at_epoch(claims.epoch);
         Ok(Identity {
             ends: Some(Timestamp::from_seconds(claims.exp)),
             secret_ends: claims.secret_ends.map(Timestamp::from_seconds),
@@ -286,14 +306,8 @@ impl Access {
         permission: Permission,
         repositories: Vec<RepoName>,
     ) -> Result<Vec<RepoName>, AccessError> {
-        let snapshot = self.snapshot().await?;
-        let is_allowed = |repository: &RepoName| {
-            let scope = Scope::repository(repository);
-            match without_roles(identity, permission, &scope) {
-                Ok(principal) => by_roles(&snapshot, identity, principal, (permission, &scope)).allowed,
-                Err(decision) => decision.allowed,
-            }
-        };
+        let roles = self.roles_now().await?;
+        let is_allowed = |repository: &RepoName| roles.allow(identity, permission, repository);
         Ok(repositories.into_iter().filter(is_allowed).collect())
     }
 
@@ -334,15 +348,6 @@ impl Access {
         let Some(id) = identity.principal() else { return Ok(false) };
         let all = "/repositories".parse()?;
         Ok(self.snapshot().await?.grants_below(id, Permission::Catalog, &all))
-    }
-
-    /// Does a catalog for `identity` show `repository`?
-    pub async fn may_see(&self, identity: &Identity, repository: &RepoName) -> Result<bool, AccessError> {
-        let scope = Scope::repository(repository);
-        match identity.principal() {
-            None => self.allows(identity, Permission::Catalog, &scope).await,
-            Some(id) => Ok(self.snapshot().await?.grant(id, Permission::Catalog, &scope).is_some()),
-        }
     }
 
     /// Where repositories may be in which `identity` has `permission`, in order; `None` for everywhere. Lists look
@@ -485,27 +490,34 @@ impl Access {
         if name.is_operator() {
             return Err(AccessError::BadName { name: name.to_string() });
         }
-        self.create(actor, name, (kind, None), None).await
+        self.create(actor, name, Endowment::of(kind)).await
+    }
+
+    /// [`Access::create_principal`] with its first role, both or neither.
+    pub async fn create_principal_as(
+        &self,
+        actor: &Actor,
+        name: PrincipalName,
+        kind: PrincipalKind,
+        (role, scope): (Role, Scope),
+    ) -> Result<NewPrincipal, AccessError> {
+        if name.is_operator() {
+            return Err(AccessError::BadName { name: name.to_string() });
+        }
+        self.create(actor, name, Endowment { role: Some((role, scope)), ..Endowment::of(kind) }).await
     }
 
     pub(crate) async fn create(
         &self,
         actor: &Actor,
         name: PrincipalName,
-        (kind, map): (PrincipalKind, Option<ScopeMap>),
-        ends: Option<Timestamp>,
+        with: Endowment,
     ) -> Result<NewPrincipal, AccessError> {
         let created_at = self.inner.clock.now();
+        let Endowment { kind, map, ends, role } = with;
         let scope_map = map.as_ref().map(|map| map.name.clone());
-        let principal = Principal {
-            id: PrincipalId::generate(),
-            name,
-            kind,
-            disabled: false,
-            epoch: 1,
-            scope_map,
-            created_at,
-        };
+        let id = PrincipalId::generate();
+        let principal = Principal { id, name, kind, disabled: false, epoch: 1, scope_map, created_at };
         let secret = match kind {
             // Everybody proves nothing.
             PrincipalKind::ServicePrincipal if principal.name.is_anonymous() => None,
@@ -518,8 +530,10 @@ impl Access {
         };
         let credential = secret.as_ref().map(|secret| secret.credential.clone());
         let stored_map = map.filter(|map| !map.built_in);
-        let context = (principal.clone(), credential, stored_map);
-        seaworthy_ledger::write(&self.inner.db, actor, context, |(principal, credential, map), tx| {
+        let assignment = role.map(|(role, scope)| assignments::new(id, &role, scope, created_at));
+        let context = (principal.clone(), credential, stored_map, assignment);
+        seaworthy_ledger::write(&self.inner.db, actor, context, |context, tx| {
+            let (principal, credential, map, assignment) = context;
             Box::pin(async move {
                 // It may be deleted meanwhile.
                 if let Some(map) = map
@@ -533,10 +547,14 @@ impl Access {
                 if let Some(credential) = credential {
                     db::insert_credential(tx, credential).await?;
                 }
+                let act = Act::new(Action::PrincipalCreate, format!("principals/{}", principal.name));
+                let mut acts = vec![act.details(details_of(principal))];
+                if let Some(assignment) = assignment {
+                    db::insert_assignment(tx, assignment).await?;
+                    acts.push(assignments::act(assignment, principal.name.as_str()));
+                }
                 db::bump(tx, None).await?;
-                let act = Act::new(Action::PrincipalCreate, format!("principals/{}", principal.name))
-                    .details(details_of(principal));
-                Ok(((), vec![act]))
+                Ok(((), acts))
             })
         })
         .await?;
@@ -550,12 +568,14 @@ impl Access {
         if let Ok(principal) = self.principal(&name).await {
             return Ok(principal);
         }
-        match self.create(actor, name.parse()?, (PrincipalKind::User, None), None).await {
-            Ok(_) | Err(AccessError::Exists { .. }) => {}
-            Err(error) => return Err(error),
+        let role = Some((self.role("Owner").await?, Scope::root()));
+        let with = Endowment { role, ..Endowment::of(PrincipalKind::User) };
+        match self.create(actor, name.parse()?, with).await {
+            Ok(new) => Ok(new.principal),
+            // Another request was first.
+            Err(AccessError::Exists { .. }) => self.principal(&name).await,
+            Err(error) => Err(error),
         }
-        self.assign(actor, &name, "Owner", Scope::root()).await?;
-        self.principal(&name).await
     }
 
     /// Disables a principal; effective at its next request.
@@ -602,109 +622,6 @@ impl Access {
         .await?;
         self.reload().await.map(|_| ())
     }
-
-    /// Assigns a role. Assigning it again changes nothing.
-    pub async fn assign(
-        &self,
-        actor: &Actor,
-        who: &str,
-        role: &str,
-        scope: Scope,
-    ) -> Result<Assignment, AccessError> {
-        let principal = self.principal(who).await?;
-        if principal.scope_map.is_some() {
-            return Err(AccessError::HasMap { name: principal.name.to_string() });
-        }
-        let role = self.role(role).await?;
-        let assignment = Assignment {
-            id: RoleAssignmentId::generate(),
-            principal: principal.id,
-            role: role.name.clone(),
-            role_id: role.id,
-            scope,
-            reach: Reach::Within,
-            created_at: self.inner.clock.now(),
-        };
-        let context = (assignment.clone(), principal.name.to_string());
-        seaworthy_ledger::write(&self.inner.db, actor, context, |(assignment, name), tx| {
-            Box::pin(async move {
-                if !db::insert_assignment(tx, assignment).await? {
-                    return Ok::<_, AccessError>(((), vec![]));
-                }
-                db::bump(tx, Some(assignment.principal)).await?;
-                let act = Act::new(Action::RoleAssign, format!("principals/{name}"))
-                    .details(json!({"role": assignment.role, "scope": assignment.scope}));
-                Ok(((), vec![act]))
-            })
-        })
-        .await?;
-        self.reload().await?;
-        Ok(assignment)
-    }
-
-    /// Takes a role assignment back; effective at the principal's next request.
-    pub async fn unassign(
-        &self,
-        actor: &Actor,
-        who: &str,
-        role: &str,
-        scope: &Scope,
-    ) -> Result<(), AccessError> {
-        let principal = self.principal(who).await?;
-        let role = self.role(role).await?;
-        let context = (principal, role, scope.clone());
-        seaworthy_ledger::write(&self.inner.db, actor, context, |(principal, role, scope), tx| {
-            Box::pin(async move {
-                if !db::delete_assignment(tx, principal.id, role.id, scope.as_str()).await? {
-                    let name = format!("{} {} {scope}", principal.name, role.name);
-                    return Err(AccessError::Unknown { kind: "role assignment", name });
-                }
-                db::bump(tx, Some(principal.id)).await?;
-                let act = Act::new(Action::RoleUnassign, format!("principals/{}", principal.name))
-                    .details(json!({"role": role.name, "scope": scope}));
-                Ok(((), vec![act]))
-            })
-        })
-        .await?;
-        self.reload().await.map(|_| ())
-    }
-
-    /// Defines or redefines a custom role. A built-in name is refused.
-    pub async fn define_role(
-        &self,
-        actor: &Actor,
-        name: PrincipalName,
-        description: &str,
-        permissions: Vec<Permission>,
-    ) -> Result<Role, AccessError> {
-        let present = self.role(name.as_str()).await.ok();
-        if present.as_ref().is_some_and(|role| role.built_in) {
-            return Err(AccessError::Exists { kind: "built-in role", name: name.to_string() });
-        }
-        let id = present.map_or_else(RoleId::generate, |role| role.id);
-        let description = description.chars().take(500).collect();
-        let role = Role { id, name: name.to_string(), description, permissions, built_in: false };
-        seaworthy_ledger::write(&self.inner.db, actor, role.clone(), |role, tx| {
-            Box::pin(async move {
-                db::upsert_role(tx, role).await?;
-                // Counted in the transaction: of two at the same time one is too many.
-                if db::count_roles(tx).await? > limit::ROLES {
-                    return Err(AccessError::TooMany {
-                        name: "this server".into(),
-                        kind: "roles",
-                        limit: limit::ROLES,
-                    });
-                }
-                db::bump(tx, None).await?;
-                let act = Act::new(Action::RoleDefine, format!("roles/{}", role.name))
-                    .details(json!({"permissions": role.permissions}));
-                Ok::<_, AccessError>(((), vec![act]))
-            })
-        })
-        .await?;
-        self.reload().await?;
-        Ok(role)
-    }
 }
 
 /// What the ledger keeps of a new principal.
@@ -724,7 +641,7 @@ pub(crate) fn actor_of(principal: &Principal, method: AuthMethod, source: Option
 }
 
 /// Who is to be asked for roles, or what is decided without them.
-fn without_roles(
+pub(crate) fn without_roles(
     identity: &Identity,
     permission: Permission,
     scope: &Scope,
@@ -745,7 +662,7 @@ fn without_roles(
     Ok(principal)
 }
 
-fn by_roles(
+pub(crate) fn by_roles(
     snapshot: &Snapshot,
     identity: &Identity,
     principal: PrincipalId,

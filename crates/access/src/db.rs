@@ -308,6 +308,23 @@ pub(crate) async fn delete_principal(tx: &mut Tx<'_>, principal: PrincipalId) ->
     Ok(())
 }
 
+pub(crate) async fn count_assignments(tx: &mut Tx<'_>, principal: PrincipalId) -> Result<usize, DbError> {
+    let sql = "SELECT COUNT(*) FROM access_assignments WHERE principal = $1";
+    let row = tx.fetch_optional(sql, args![principal.as_bytes()]).await?;
+    row.map_or(Ok(0), |row| Ok(usize::try_from(row.int(0)?).unwrap_or(usize::MAX)))
+}
+
+/// The names of custom roles, of which there are at most [`crate::limit::ROLES`].
+pub(crate) async fn custom_roles(tx: &mut Tx<'_>) -> Result<Vec<(RoleId, String)>, DbError> {
+    let rows = tx.fetch_all("SELECT id, name FROM access_roles", args![]).await?;
+    rows.iter()
+        .map(|row| {
+            let id = RoleId::from_bytes(row.bytes(0)?).ok_or_else(|| row.wrong(0, "an id"))?;
+            Ok((id, row.text(1)?.to_owned()))
+        })
+        .collect()
+}
+
 /// Custom roles.
 pub(crate) async fn count_roles(tx: &mut Tx<'_>) -> Result<usize, DbError> {
     let row = tx.fetch_optional("SELECT COUNT(*) FROM access_roles", args![]).await?;

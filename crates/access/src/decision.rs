@@ -9,6 +9,8 @@ pub struct Identity {
     pub actor: Actor,
     pub(crate) rights: Rights,
     pub(crate) session: Option<Session>,
+    /// The principal's epoch when it was proved.
+    pub(crate) epoch: Option<i64>,
     /// When what proved it ends: no token that is bought with it lasts longer.
     pub(crate) ends: Option<Timestamp>,
     /// When the secret behind a token ends, which another may be exchanged for.
@@ -31,7 +33,11 @@ pub(crate) enum Rights {
 
 impl Identity {
     pub(crate) const fn new(actor: Actor, rights: Rights) -> Self {
-        Self { actor, rights, session: None, ends: None, secret_ends: None }
+        Self { actor, rights, session: None, epoch: None, ends: None, secret_ends: None }
+    }
+
+    pub(crate) fn at_epoch(self, epoch: i64) -> Self {
+        Self { epoch: Some(epoch), ..self }
     }
 
     /// Nobody in particular.
@@ -75,6 +81,11 @@ impl Identity {
     /// The session, when that is the proof.
     pub const fn session(&self) -> Option<&Session> {
         self.session.as_ref()
+    }
+
+    /// True while what proved it lasts and nothing about its principal, which is of this epoch now, has ended it.
+    pub(crate) fn holds(&self, epoch: i64, now: Timestamp) -> bool {
+        self.epoch.is_none_or(|proved| proved == epoch) && self.ends.is_none_or(|ends| now < ends)
     }
 
     /// True when a secret was proved, now or for the token that may be exchanged.

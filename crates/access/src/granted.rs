@@ -4,13 +4,14 @@ use seaworthy_model::{PrincipalId, Scope};
 
 use crate::{Identity, Permission, ResourceAccess, decision::Rights, snapshot::Snapshot};
 
-/// The words of a repository's scope, and what they stand for.
-const WORDS: [(&str, Permission); 5] = [
-    ("pull", Permission::Pull),
-    ("push", Permission::Push),
-    ("delete", Permission::Delete),
-    ("metadata_read", Permission::MetadataRead),
-    ("metadata_write", Permission::MetadataWrite),
+/// The words of a repository's scope, and the rights of which one is enough to be granted the word. What a token is then
+/// used for is decided by the right itself.
+const WORDS: [(&str, &[Permission]); 5] = [
+    ("pull", &[Permission::Pull]),
+    ("push", &[Permission::Push]),
+    ("delete", &[Permission::Delete]),
+    ("metadata_read", &[Permission::MetadataRead]),
+    ("metadata_write", &[Permission::MetadataWrite, Permission::QuarantineWrite]),
 ];
 
 /// The part of one asked-for resource that the principal's roles give; `None` when it is nothing.
@@ -31,9 +32,10 @@ pub(crate) fn granted(
     let scope = Scope::repository(&repository);
     let all = asked.actions.iter().any(|action| action == "*");
     let wanted = |word: &str| all || asked.actions.iter().any(|action| action == word);
+    let has = |permission: &Permission| snapshot.grant(principal, *permission, &scope).is_some();
     let actions: Vec<String> = WORDS
         .into_iter()
-        .filter(|(word, permission)| wanted(word) && snapshot.grant(principal, *permission, &scope).is_some())
+        .filter(|(word, rights)| wanted(word) && rights.iter().any(has))
         .map(|(word, _)| word.to_owned())
         .collect();
     (!actions.is_empty()).then(|| ResourceAccess { actions, ..asked.clone() })

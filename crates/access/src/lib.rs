@@ -1,13 +1,14 @@
 //! Who may do what: principals, their credentials, short-lived tokens, sessions of people, roles
 //! and decisions.
 //!
-//! Invariants: no secret is stored, only its hash; a principal whose rights, credentials or
-//! state changed has another *epoch*, and every older token and session is refused at its next
+//! Invariants: no secret is stored, only its hash; a principal that lost a right or a credential, or
+//! whose state changed, has another *epoch*, and every older token and session is refused at its next
 //! request; a decision names the assignment that made it; a refused sign-in says nothing about
 //! whether the name exists. Deliberately absent: routes, cookies, default credentials.
 #![forbid(unsafe_code)]
 
 mod access;
+mod assignments;
 mod credential;
 mod db;
 mod decision;
@@ -18,6 +19,7 @@ mod principal;
 mod refresh;
 mod refused;
 mod role;
+mod roles_now;
 mod scope_map;
 mod session;
 mod sign_in;
@@ -54,6 +56,8 @@ pub mod limit {
     pub const MAP_ENTRIES: usize = 500;
     /// Longest life of a secret that ends, in days (ten years).
     pub const SECRET_DAYS: u32 = 3_650;
+    /// Role assignments of one principal; one more is refused.
+    pub const ASSIGNMENTS: usize = 500;
     /// Custom roles; one more is refused.
     pub const ROLES: usize = 500;
     /// How long an operator's sign-in link holds, in seconds (10 minutes).
@@ -108,6 +112,7 @@ pub use error::AccessError;
 pub use principal::{Principal, PrincipalKind, PrincipalName};
 pub use refresh::REFRESH_USER;
 pub use role::{Permission, Role, RoleId};
+pub use roles_now::RolesNow;
 pub use scope_map::{MapAction, MapEntry, ScopeMap};
 pub use session::Session;
 pub use sign_in::{NewLink, Proof, SignedIn};

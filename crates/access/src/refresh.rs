@@ -111,6 +111,7 @@ impl Access {
             .ok_or(AccessError::BadCredential)?;
         let actor = actor_of(principal, AuthMethod::Token, source);
         let ends = Some(Timestamp::from_seconds(claims.exp));
-        Ok(Identity { ends, ..Identity::new(actor, Rights::Refresh(principal.id)) })
+        let identity = Identity::new(actor, Rights::Refresh(principal.id)).at_epoch(principal.epoch);
+        Ok(Identity { ends, ..identity })
     }
 }

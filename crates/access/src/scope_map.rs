@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    Access, AccessError, Assignment, NewPrincipal, Permission, PrincipalKind, PrincipalName, RoleId, db,
-    limit, snapshot::Reach,
+    Access, AccessError, Assignment, NewPrincipal, Permission, PrincipalKind, PrincipalName, RoleId,
+    access::Endowment, db, limit, snapshot::Reach,
 };
 
 /// What a scope map allows in a repository.
@@ -226,7 +226,8 @@ impl Access {
         }
         let map = self.scope_map(scope_map).await?;
         let ends = days.map(|days| self.in_days(days)).transpose()?;
-        self.create(actor, name, (PrincipalKind::Token, Some(map)), ends).await
+        self.create(actor, name, Endowment { map: Some(map), ends, ..Endowment::of(PrincipalKind::Token) })
+            .await
     }
 
     /// Sets a scope map, instead of the one of this name. Its tokens have what it says from their next request

@@ -88,12 +88,17 @@ impl Access {
 
     /// True while what `identity` proved still holds: for answers that go on.
     pub async fn still_holds(&self, identity: &Identity) -> Result<bool, AccessError> {
+        let now = self.inner.clock.now();
         let active = match identity.principal() {
-            Some(id) => self.snapshot().await?.principals.get(&id).is_some_and(|it| !it.disabled),
+            Some(id) => {
+                let snapshot = self.snapshot().await?;
+                let principal = snapshot.principals.get(&id);
+                principal.is_some_and(|it| !it.disabled && identity.holds(it.epoch, now))
+            }
             None => identity.is_operator(),
         };
         let Some(session) = identity.session().filter(|_| active) else { return Ok(active) };
-        Ok(self.held(&session.hash, self.inner.clock.now()).await?.is_some())
+        Ok(self.held(&session.hash, now).await?.is_some())
     }
 
     async fn held(&self, hash: &[u8], now: Timestamp) -> Result<Option<Session>, AccessError> {

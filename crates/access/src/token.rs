@@ -51,7 +51,8 @@ impl ResourceAccess {
             Permission::Pull | Permission::Quarantine | Permission::ClearanceRead => "pull",
             // Clients of Azure's registry that ask for one word of their own get it.
             Permission::MetadataRead => "metadata_read",
-            Permission::MetadataWrite => "metadata_write",
+            // What was found out in quarantine is written among the attributes of a manifest.
+            Permission::MetadataWrite | Permission::QuarantineWrite => "metadata_write",
             Permission::Push => "push",
             Permission::Delete => "delete",
             Permission::Catalog => return self.kind == "registry" && self.name == "catalog",

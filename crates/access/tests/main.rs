@@ -23,7 +23,8 @@ use seaworthy_testkit::{TestDb, db_tests};
 
 db_tests!(&[seaworthy_seal::SCHEMA, seaworthy_ledger::SCHEMA, seaworthy_access::SCHEMA]; secrets_prove_and_rotate,
     tokens_are_a_subset_and_end_at_once, another_replica_sees_the_change, a_login_ends_after_twelve_hours,
-    decisions_name_their_assignment, repository_roles_end_at_their_repositories, custom_roles_take_effect, custom_roles_end_at_their_limit, every_change_is_recorded);
+    decisions_name_their_assignment, repository_roles_end_at_their_repositories, custom_roles_take_effect, custom_roles_end_at_their_limit, every_change_is_recorded,
+    a_role_is_one_in_any_case, assignments_end_at_their_limit, a_first_role_comes_with_its_principal);
 
 fn scope(text: &str) -> Scope {
     text.parse().expect("scope")
@@ -257,6 +258,82 @@ async fn custom_roles_end_at_their_limit(test: TestDb) {
         "{refused:?}"
     );
     define(1).await.expect("a role that is there may change");
+}
+
+async fn a_role_is_one_in_any_case(test: TestDb) {
+    let access = open(&test, &test.db).await;
+    let actor = Actor::system();
+    service(&access, "x").await;
+    let define = async |name: &str, permission| {
+        access.define_role(&actor, name.parse().expect("name"), "", vec![permission]).await.expect("defined")
+    };
+    let first = define("CI", Permission::LedgerRead).await;
+    access.assign(&actor, "x", "ci", Scope::root()).await.expect("assigned");
+    let again = define("ci", Permission::AccessRead).await;
+    assert_eq!((again.id, again.name.as_str()), (first.id, "CI"), "it keeps its name");
+    let custom = access.roles().await.expect("roles").into_iter().filter(|role| !role.built_in);
+    assert_eq!(custom.map(|role| role.permissions).collect::<Vec<_>>(), [[Permission::AccessRead]]);
+    let may =
+        async |permission| access.explain("x", permission, &Scope::root()).await.expect("decided").allowed;
+    assert!(may(Permission::AccessRead).await && !may(Permission::LedgerRead).await);
+    // Two at the same time are one, too.
+    let both = tokio::join!(define("Two", Permission::LedgerRead), define("TWO", Permission::LedgerRead));
+    assert_eq!((both.0.id, both.0.name), (both.1.id, both.1.name));
+}
+
+async fn assignments_end_at_their_limit(test: TestDb) {
+    let access = open(&test, &test.db).await;
+    let actor = Actor::system();
+    for name in ["ci", "other"] {
+        service(&access, name).await;
+    }
+    let assign = async |who: &str, at: usize| {
+        access.assign(&actor, who, "AcrPull", scope(&format!("/repositories/r{at}"))).await
+    };
+    for at in 1..=limit::ASSIGNMENTS {
+        assign("ci", at).await.expect("up to the limit");
+    }
+    let refused = assign("ci", limit::ASSIGNMENTS + 1).await.expect_err("one past it");
+    assert!(
+        matches!(refused, AccessError::TooMany { kind: "role assignments", limit: limit::ASSIGNMENTS, .. }),
+        "{refused:?}"
+    );
+    assign("ci", 1).await.expect("it has that one");
+    assign("other", limit::ASSIGNMENTS + 1).await.expect("of somebody else");
+    access.unassign(&actor, "ci", "AcrPull", &scope("/repositories/r1")).await.expect("taken back");
+    assign("ci", limit::ASSIGNMENTS + 1).await.expect("room for one");
+}
+
+/// Who is killed between the two would leave a principal that nobody gives its role any more.
+async fn a_first_role_comes_with_its_principal(test: TestDb) {
+    let access = open(&test, &test.db).await;
+    let rename = async |sql: &'static str| {
+        let done = test.db.upkeep((), move |(), tx| Box::pin(async move { tx.execute(sql, args![]).await }));
+        done.await.map_err(|error: seaworthy_store::DbError| error).expect("renamed");
+    };
+    let actor = Actor::operator(7);
+    let role = access.role("Reader").await.expect("a role");
+    let create = async || {
+        let (name, kind) = ("ci".parse().expect("name"), PrincipalKind::ServicePrincipal);
+        access.create_principal_as(&actor, name, kind, (role.clone(), scope("/ledger"))).await
+    };
+    rename("ALTER TABLE access_assignments RENAME TO away").await;
+    assert!(access.operator_principal(&actor, 7).await.is_err());
+    assert!(create().await.is_err());
+    rename("ALTER TABLE away RENAME TO access_assignments").await;
+    access.operator_principal(&actor, 7).await.expect("again");
+    create().await.expect("again");
+    for (name, role, at) in [("operator-7", "Owner", "/"), ("ci", "Reader", "/ledger")] {
+        let principal = access.principal(name).await.expect("a principal");
+        let held = access.assignments(principal.id).await.expect("assignments");
+        let held: Vec<_> = held.iter().map(|it| (it.role.as_str(), it.scope.as_str())).collect();
+        assert_eq!(held, [(role, at)], "{name}");
+    }
+    let sql = "SELECT action FROM ledger_leaves WHERE actor = 'uid:7' ORDER BY id";
+    let rows = test.db.fetch_all(sql, args![]).await.expect("query");
+    let found: Vec<_> = rows.iter().map(|row| row.text(0).expect("text").to_owned()).collect();
+    let each = [Action::PrincipalCreate.word(), Action::RoleAssign.word()];
+    assert_eq!(found, [each, each].concat());
 }
 
 async fn every_change_is_recorded(test: TestDb) {

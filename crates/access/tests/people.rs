@@ -275,10 +275,14 @@ async fn sessions_end_with_rights(test: TestDb) {
     assert!(house.by_password("deleted", PASSWORD).await.is_err(), "another person of that name");
     assert_eq!(access.standing(again.id).await.expect("standing"), (None, 0));
 
-    // Other rights, another epoch: as for tokens.
+    // A lost right is another epoch, as for tokens; a new one ends nothing, whoever gives it.
     let assigned = house.signed_in("assigned").await;
     access.assign(&system, "assigned", "Reader", Scope::root()).await.expect("assigned");
+    let live = house.who(&assigned.cookie).await.expect("it goes on");
+    assert!(access.allows(&live, Permission::LedgerRead, &Scope::root()).await.expect("decided"));
+    access.unassign(&system, "assigned", "Reader", &Scope::root()).await.expect("taken back");
     ends(&assigned).await;
+    assert!(!access.still_holds(&live).await.expect("answered"));
     assert_eq!(access.standing(assigned.principal.id).await.expect("standing").1, 0);
 
     let out = house.signed_in("out").await;

@@ -15,7 +15,8 @@ use crate::{open, scope, service};
 
 db_tests!(&[seaworthy_seal::SCHEMA, seaworthy_ledger::SCHEMA, seaworthy_access::SCHEMA]; token_scope_subset,
     token_replay_other_service, refresh_token_revoked, refresh_tokens_are_for_the_registry,
-    everybody_reads_what_anonymous_may, a_token_is_no_longer_than_is_looked_at, a_secret_that_was_right_is_right_no_longer_than_it_is);
+    everybody_reads_what_anonymous_may, a_token_is_no_longer_than_is_looked_at, a_secret_that_was_right_is_right_no_longer_than_it_is,
+    what_goes_on_ends_with_its_token, who_judges_quarantine_does_so_by_token);
 
 fn asked(text: &str) -> Vec<DockerScope> {
     DockerScope::parse_all(std::iter::once(text))
@@ -68,6 +69,72 @@ async fn token_scope_subset(test: TestDb) {
     let (_, granted) = issued(&access, &refreshed, wide).await;
     assert_eq!(granted, ["dev/a:pull,push,metadata_read,metadata_write", "dev/b:pull"]);
     assert!(refused(&exchanged(&access, &refreshed).await), "no token prolongs itself");
+}
+
+/// The word is that of locks, as in Azure's registry; each right is asked for where it is used.
+async fn who_judges_quarantine_does_so_by_token(test: TestDb) {
+    let access = open(&test, &test.db).await;
+    let actor = Actor::system();
+    let at = scope("/repositories/dev/a");
+    let both = [Permission::QuarantineWrite, Permission::MetadataWrite];
+    access
+        .define_role(&actor, "Locker".parse().expect("name"), "", vec![Permission::MetadataWrite])
+        .await
+        .expect("defined");
+    for (name, role, granted, may) in [
+        ("judge", "AcrQuarantineWriter", vec!["dev/a:metadata_write"], [true, false]),
+        ("locker", "Locker", vec!["dev/a:metadata_write"], [false, true]),
+        ("owner", "Owner", vec!["dev/a:metadata_write"], [true, true]),
+        ("reader", "AcrQuarantineReader", vec![], [false, false]),
+    ] {
+        let (_, secret) = service(&access, name).await;
+        access.assign(&actor, name, role, scope("/repositories/dev")).await.expect("assigned");
+        let who = access.authenticate_secret(name, &secret, None).await.expect("authenticated");
+        let (token, got) = issued(&access, &who, "repository:dev/a:metadata_write").await;
+        assert_eq!(got, granted, "{name}");
+        let bearer = access.authenticate_token(&token, None).await.expect("valid");
+        for (permission, may) in both.into_iter().zip(may) {
+            assert_eq!(
+                access.allows(&bearer, permission, &at).await.expect("decided"),
+                may,
+                "{name} {permission}"
+            );
+            let other = scope("/repositories/dev/b");
+            assert!(!access.allows(&bearer, permission, &other).await.expect("decided"), "{name}");
+        }
+        let (token, _) = issued(&access, &who, "repository:dev/a:pull,metadata_read").await;
+        let bearer = access.authenticate_token(&token, None).await.expect("valid");
+        for permission in both {
+            assert!(!access.allows(&bearer, permission, &at).await.expect("decided"), "{name} {permission}");
+        }
+    }
+}
+
+/// As the live stream does.
+async fn what_goes_on_ends_with_its_token(test: TestDb) {
+    let clock = Arc::new(FixedClock::at(Timestamp::from_seconds(1_800_000_000)));
+    let access = open(&test, &test.reopen(clock.clone()).await).await;
+    let actor = Actor::system();
+    let (_, secret) = service(&access, "ci").await;
+    access.assign(&actor, "ci", "AcrPull", scope("/repositories/dev")).await.expect("assigned");
+    let ci = access.authenticate_secret("ci", &secret, None).await.expect("authenticated");
+    let refresh = exchanged(&access, &ci).await.expect("a refresh token");
+    let begun = async || {
+        let (token, _) = issued(&access, &ci, "repository:dev/a:pull").await;
+        access.authenticate_token(&token, None).await.expect("valid")
+    };
+    let holds = async |who: &Identity| access.still_holds(who).await.expect("answered");
+    let bearer = begun().await;
+    let refreshed = access.authenticate_refresh(&refresh, None).await.expect("valid");
+    clock.advance(limit::TOKEN_SECONDS - 1);
+    assert!(holds(&bearer).await && holds(&refreshed).await);
+    clock.advance(1);
+    assert!(!holds(&bearer).await && holds(&refreshed).await, "its time is over");
+    let bearer = begun().await;
+    access.unassign(&actor, "ci", "AcrPull", &scope("/repositories/dev")).await.expect("taken back");
+    assert!(!holds(&bearer).await && !holds(&refreshed).await, "it lost a right");
+    let again = access.authenticate_secret("ci", &secret, None).await.expect("authenticated");
+    assert!(holds(&again).await && !holds(&ci).await);
 }
 
 /// Builds collect scopes: a token that the server does not take would be fetched again for ever.

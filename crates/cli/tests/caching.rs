@@ -60,6 +60,35 @@ pub(crate) fn signed_in(place: &Place, words: &[&str], login: &str) {
     assert!(output.status.success() && !text.contains(secret), "{text}");
 }
 
+/// As containerd does: it asks at the realm of the challenge, which keeps its query, for the scope word for word.
+fn signs_in_by_ns(door: &Door, path: &str) {
+    let Door::Tcp { port, .. } = door else { panic!("{door:?}") };
+    let at = |headers| Door::Page { port: *port, headers };
+    let refused = at(Vec::new()).get("GET", path);
+    let challenge = refused.header("www-authenticate").expect("a challenge").to_owned();
+    let said = |name: &str| {
+        let value = challenge.split(&format!("{name}=\"")).nth(1).and_then(|rest| rest.split('"').next());
+        value.unwrap_or_else(|| panic!("{challenge}")).to_owned()
+    };
+    let (realm, scope) = (said("realm"), said("scope"));
+    let (_, at_realm) = realm.split_once(&format!("localhost:{port}")).expect("this server");
+    assert_eq!((at_realm, scope.as_str()), ("/oauth2/token?ns=hub.example", "repository:dev/app:pull"));
+    let login = user(door);
+    let (name, secret) = login.split_once(':').expect("a name and a secret");
+    let form = format!(
+        "grant_type=password&service={}&scope={scope}&username={name}&password={secret}",
+        said("service")
+    );
+    let kind = "application/x-www-form-urlencoded";
+    let by_form = at(Vec::new()).ask("POST", at_realm, kind, form.as_bytes()).expect("answered");
+    for bought in [by_form, door.get("GET", &format!("{at_realm}&scope={scope}"))] {
+        assert_eq!(bought.status, 200, "{}", bought.text());
+        let token = format!("Bearer {}", bought.json()["token"].as_str().expect("a token"));
+        let pulled = at(vec![("authorization", token)]).get("GET", path);
+        assert_eq!(pulled.status, 200, "{}", pulled.text());
+    }
+}
+
 #[test]
 fn a_real_client_pulls_through_a_cache() {
     let (behind, far, far_door) = upstream();
@@ -81,6 +110,7 @@ fn a_real_client_pulls_through_a_cache() {
     assert_eq!(answer.header("docker-content-digest"), Some(image.digest().to_string().as_str()));
     let by_ns = door.get("GET", "/v2/dev/app/manifests/1?ns=hub.example");
     assert_eq!((by_ns.status, by_ns.text()), (200, answer.text()));
+    signs_in_by_ns(&door, "/v2/dev/app/manifests/1?ns=hub.example");
     if program("skopeo").is_some() {
         let from = format!("docker://localhost:{}/hub/dev/app:1", server.port);
         let to = format!("dir:{}", place.path("copy").display());

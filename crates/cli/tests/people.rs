@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use seaworthy_store::{Db, args};
 use serde_json::{Value, json};
 
@@ -371,5 +372,36 @@ fn the_live_stream_tells_what_changed_and_ends_with_the_session() {
     let (code, after) = server.stop();
     assert_eq!(code, Some(0));
     assert!(after < Duration::from_secs(15), "a listener does not hold the server: {after:?}");
+    stream.ends();
+}
+
+/// The token that everybody gets is no sign-in, and one that ended hears nothing more.
+#[test]
+fn the_live_stream_is_for_who_signed_in() {
+    let place = Place::new();
+    let server = place.up(&[]);
+    let port = server.port;
+    let bearer = |door: &Door| {
+        let answer = door.get("GET", "/oauth2/token?scope=repository:public/a:pull");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let token = answer.json()["token"].as_str().expect("a token").to_owned();
+        Door::Page { port, headers: vec![("authorization", format!("Bearer {token}"))] }
+    };
+    let create = |name: &str| {
+        let role = ["--role", "AcrPull", "--scope", "/repositories/public"];
+        let made = place.cli(&[&["principal", "create", name][..], &role].concat());
+        assert_eq!(made.code, 0, "{made:?}");
+        made.json()
+    };
+    create("anonymous");
+    let everybody = bearer(&Door::Page { port, headers: Vec::new() });
+    assert_eq!(everybody.get("GET", "/api/v1/live").status, 401);
+    let ci = create("ci");
+    let text = |key: &str| ci[key].as_str().expect("text").to_owned();
+    let basic = STANDARD.encode(format!("{}:{}", text("client_id"), text("client_secret")));
+    let mut stream = Stream::open(&bearer(&Door::Tcp { port, basic }));
+    assert_eq!(stream.until("event: state").status, 200);
+    let role = ["--principal", "ci", "--role", "AcrPull", "--scope", "/repositories/public"];
+    assert_eq!(place.cli(&[&["role", "unassign"][..], &role].concat()).code, 0);
     stream.ends();
 }

@@ -157,12 +157,16 @@ fn what_is_withheld_is_not_allowed() {
     // Who looks into quarantine may pull, and is told so.
     let scanner = registry.done(&["principal", "create", "scanner", "--role", "AcrPull", "--scope", "/"]);
     let scope = "/repositories/held";
-    let reader = ["--principal", "scanner", "--role", "AcrQuarantineReader", "--scope", scope];
-    registry.done(&[&["role", "assign"][..], &reader].concat());
     let basic = |id: &str, secret: &str| STANDARD.encode(format!("{id}:{secret}"));
     let text = |name: &str| scanner[name].as_str().unwrap_or_else(|| panic!("{scanner:#}")).to_owned();
     let door =
         Door::Tcp { port: registry.server.port, basic: basic(&text("client_id"), &text("client_secret")) };
+    // No feed is loaded: each tag that is looked at is one of those of which nothing is known.
+    let looked_at = || door.get("GET", "/api/v1/vulnerabilities").json()["unknown"].clone();
+    assert_eq!(looked_at(), 1, "what is hidden is in no list");
+    let reader = ["--principal", "scanner", "--role", "AcrQuarantineReader", "--scope", scope];
+    registry.done(&[&["role", "assign"][..], &reader].concat());
+    assert_eq!(looked_at(), 2);
     let asked = door.get("GET", "/api/v1/check?image=held/app:1").json();
     assert_eq!(asked["verdict"], "allowed", "{asked:#}");
     registry.done(&["image", "reject", "held/app:1"]);

@@ -1,6 +1,7 @@
 //! Repositories, manifests and tags as ACR's data plane describes them.
 
-use seaworthy_oci::{Descriptor, Digest, Manifest, RepoName, Tag};
+use seaworthy_oci::{Descriptor, Digest, Manifest, RepoName, Tag, read_json};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -124,11 +125,11 @@ impl Registry {
                 fields.insert("quarantineDetails".to_owned(), details.into());
             }
         }
-        let config = self.config(repository, &row.digest).await?;
+        let RunsOn { architecture, os } = self.runs_on(repository, &row.digest).await?;
         if let Some(fields) = value.as_object_mut() {
-            for name in ["architecture", "os"] {
-                if let Some(Value::String(text)) = config.get(name) {
-                    fields.insert(name.to_owned(), short(text).into());
+            for (name, text) in [("architecture", architecture), ("os", os)] {
+                if let Some(text) = text {
+                    fields.insert(name.to_owned(), text.into());
                 }
             }
             match self.parsed(&row.digest, &row.media_type).await? {
@@ -151,16 +152,33 @@ impl Registry {
         Ok(bytes.and_then(|bytes| Manifest::parse(&bytes, Some(media_type)).ok()))
     }
 
-    /// The config of an image as JSON; null when it has none that can be read.
-    async fn config(&self, repository: &RepoName, digest: &Digest) -> Result<Value, RegistryError> {
+    /// What the config of an image says it runs on; nothing when there is none that can be read. A config is as long as
+    /// [`seaworthy_oci::limit::CONFIG_BYTES`], and a page has many: nothing else of it is kept.
+    async fn runs_on(&self, repository: &RepoName, digest: &Digest) -> Result<RunsOn, RegistryError> {
         let Some(config) = db::config_of(self.db(), repository, digest).await? else {
-            return Ok(Value::Null);
+            return Ok(RunsOn::default());
         };
-        let Some(blob) = self.open_for_inspection(&config).await? else { return Ok(Value::Null) };
+        let Some(blob) = self.open_for_inspection(&config).await? else { return Ok(RunsOn::default()) };
         if blob.size > seaworthy_oci::limit::CONFIG_BYTES as u64 {
-            return Ok(Value::Null);
+            return Ok(RunsOn::default());
         }
-        Ok(serde_json::from_slice(&blob.read_all().await?).unwrap_or_default())
+        Ok(RunsOn::parse(&blob.read_all().await?))
+    }
+}
+
+/// What an image runs on, in the words of its config.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+struct RunsOn {
+    architecture: Option<String>,
+    os: Option<String>,
+}
+
+impl RunsOn {
+    /// Nothing of what engines may read otherwise, as Go does: a key twice, or in another case.
+    fn parse(config: &[u8]) -> Self {
+        let Self { architecture, os } = read_json(config).unwrap_or_default();
+        let short = |text: String| short(&text).to_owned();
+        Self { architecture: architecture.map(short), os: os.map(short) }
     }
 }
 
@@ -198,4 +216,35 @@ fn tag_value(row: &TagRow) -> Value {
         "signed": false,
         "changeableAttributes": row.locks.attributes(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_config_says_it_runs_on() {
+        let said = |architecture: Option<&str>, os: Option<&str>| RunsOn {
+            architecture: architecture.map(str::to_owned),
+            os: os.map(str::to_owned),
+        };
+        for (config, expected) in [
+            (
+                r#"{"os":"linux","architecture":"arm64","rootfs":{"diff_ids":[]}}"#,
+                said(Some("arm64"), Some("linux")),
+            ),
+            (r#"{"os":"linux","config":{"os":"a","OS":"b"}}"#, said(None, Some("linux"))),
+            (r#"{"os":null}"#, said(None, None)),
+            (r#"{"os":"linux","os":"windows"}"#, said(None, None)),
+            (r#"{"os":"linux","OS":"windows"}"#, said(None, None)),
+            (r#"{"os":7,"architecture":"arm64"}"#, said(None, None)),
+            (r#"["arm64","linux"]"#, said(None, None)),
+            ("", said(None, None)),
+        ] {
+            assert_eq!(RunsOn::parse(config.as_bytes()), expected, "{config}");
+        }
+        let long = format!(r#"{{"os":"{}"}}"#, "x".repeat(limit::TYPE_BYTES + 1));
+        let os = RunsOn::parse(long.as_bytes()).os.expect("said");
+        assert!(os.len() == limit::TYPE_BYTES && os.capacity() == os.len(), "nothing of the rest is kept");
+    }
 }

@@ -19,7 +19,7 @@ mod turn;
 
 use std::{fmt, sync::Arc};
 
-use seaworthy_access::{Identity, Permission};
+use seaworthy_access::{DockerScope, Identity, Permission, ResourceAccess};
 use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{ErrorCode, Network, Problem, Secret};
 use seaworthy_oci::RepoName;
@@ -323,6 +323,33 @@ impl Registry {
             Problem::new(ErrorCode::NameUnknown, message)
         })?;
         Ok(Some(target.clone().moved(local)))
+    }
+
+    /// What a token is asked for in the words of the host `ns`, and in ours beside them: who is told to fetch one is not
+    /// told what the caches are called. What is then granted is as with any scope.
+    pub async fn scopes_here(
+        &self,
+        ns: &str,
+        asked: Vec<DockerScope>,
+    ) -> Result<Vec<DockerScope>, RegistryError> {
+        let mut scopes = Vec::with_capacity(2 * asked.len());
+        for scope in asked {
+            let name = scope.access.name.parse().ok().filter(|_| scope.access.kind == "repository");
+            let placed = match name.map(Target::Tags) {
+                Some(there) => match self.placed(&there, Some(ns), "").await {
+                    Ok(placed) => placed,
+                    Err(RegistryError::Refused(_)) => None,
+                    Err(error) => return Err(error),
+                },
+                None => None,
+            };
+            if let Some(here) = placed.as_ref().and_then(Target::repository) {
+                let access = ResourceAccess { name: here.to_string(), ..scope.access.clone() };
+                scopes.push(DockerScope { access });
+            }
+            scopes.push(scope);
+        }
+        Ok(scopes)
     }
 
     /// What this registry is called by clients, with its port.

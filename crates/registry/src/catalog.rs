@@ -142,9 +142,10 @@ impl Registry {
             while more {
                 let page = db::repository_names(self.db(), &range, &after, limit::PAGE.into()).await?;
                 more = page.len() == limit::PAGE as usize;
+                let roles = self.access().roles_now().await?;
                 for name in page {
                     after = name.to_string();
-                    if self.access().allows(identity, Permission::Pull, &Scope::repository(&name)).await? {
+                    if roles.allow(identity, Permission::Pull, &name) {
                         names.push(name);
                         if names.len() == most {
                             return Ok(names);
@@ -164,13 +165,8 @@ impl Registry {
         retention: &[(String, RetentionRules)],
     ) -> Result<RepositoryShown, RegistryError> {
         let held = db::held(self.db(), name, limit::COUNTED).await?;
-        let scope = Scope::repository(name);
-        let mut may = Vec::new();
-        for permission in ACTS {
-            if self.access().allows(identity, permission, &scope).await? {
-                may.push(permission);
-            }
-        }
+        let roles = self.access().roles_now().await?;
+        let may = ACTS.into_iter().filter(|permission| roles.allow(identity, *permission, name)).collect();
         let kept =
             retention::prefix_of(retention, name).map(|prefix| if prefix.is_empty() { "*" } else { prefix });
         Ok(RepositoryShown {

@@ -338,11 +338,11 @@ impl Registry {
             while more {
                 let rows = db::images(self.db(), &range, (&after.0, &after.1), limit::PAGE.into()).await?;
                 more = rows.len() == limit::PAGE as usize;
+                let roles = self.access().roles_now().await?;
                 for row in &rows {
                     let mut image = image_row(row)?;
                     after = (image.repository.to_string(), image.tag.clone());
-                    let scope = Scope::repository(&image.repository);
-                    if self.access().allows(identity, Permission::Pull, &scope).await? {
+                    if roles.allow(identity, Permission::Pull, &image.repository) {
                         let hides =
                             |it: &RepositoryRules| it.quarantine && it.prefix.covers(&image.repository);
                         image.quarantined &= rules.iter().any(hides);

@@ -14,7 +14,7 @@ use crate::{
     Registry, RegistryError,
     db::{self, StoredManifest},
     limit,
-    lock::{self, QuarantineState},
+    lock::{self, Locks, QuarantineState},
     manifest,
     path::ManifestName,
     refusal::object,
@@ -134,11 +134,10 @@ impl Registry {
         if !self.is_quarantined(repository).await? {
             return Ok(false);
         }
-        let scope = Scope::repository(repository);
-        for permission in [Permission::Quarantine, Permission::QuarantineWrite, Permission::Push] {
-            if self.access().allows(identity, permission, &scope).await? {
-                return Ok(false);
-            }
+        let roles = self.access().roles_now().await?;
+        let mut knowing = [Permission::Quarantine, Permission::QuarantineWrite, Permission::Push].into_iter();
+        if knowing.any(|permission| roles.allow(identity, permission, repository)) {
+            return Ok(false);
         }
         let stored = self.inner.reads.named(repository, &ManifestName::Digest(*digest)).await?;
         Ok(stored.is_some_and(|stored| !stored.locks.has_passed()))
@@ -163,10 +162,14 @@ impl Registry {
                     db::hold_rules(tx).await?;
                     let rules = db::rules_for(tx, repository).await?;
                     let is_quarantined = rules.iter().any(|rules| rules.quarantine);
+                    let told = told(tx, repository, digest).await?;
                     let (mut acts, mut is_here) = (Vec::new(), false);
                     let mut known = BTreeSet::from([*digest]);
                     let mut next = vec![*digest];
                     while let Some(digest) = next.pop() {
+                        if finding.state == QuarantineState::Passed {
+                            check_own_failure(tx, repository, &digest, told.as_ref()).await?;
+                        }
                         let finding = (finding, is_quarantined, *now);
                         let Some(act) = judge(tx, repository, &digest, finding).await? else {
                             continue;
@@ -196,6 +199,35 @@ impl Registry {
         )
         .await
     }
+}
+
+/// What was said last of a manifest in quarantine.
+async fn told(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    digest: &Digest,
+) -> Result<Option<Finding>, RegistryError> {
+    let locks = db::locks_of_manifest(tx, repository, digest).await?;
+    let Some(state) = locks.and_then(Locks::quarantine) else { return Ok(None) };
+    Ok(Some(Finding { state, details: db::quarantine_details_in(tx, repository, digest).await? }))
+}
+
+/// Refuses to let an image out with its index that was rejected by itself. With the index alone it was when just that,
+/// in the same words, is what was said of the index.
+async fn check_own_failure(
+    tx: &mut Tx<'_>,
+    repository: &RepoName,
+    digest: &Digest,
+    of_index: Option<&Finding>,
+) -> Result<(), RegistryError> {
+    let own = told(tx, repository, digest).await?;
+    if own.as_ref().is_none_or(|own| own.state == QuarantineState::Passed) || own.as_ref() == of_index {
+        return Ok(());
+    }
+    let message = format!("`{repository}@{digest}` was rejected by itself");
+    let hint =
+        format!("let it out first, if it may be pulled: `seaworthy image release {repository}@{digest}`");
+    Err(Problem::new(ErrorCode::Conflict, message).hint(hint).into())
 }
 
 /// `None` when the repository does not have it; no act when just that was said before.

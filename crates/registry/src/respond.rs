@@ -11,7 +11,11 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use seaworthy_model::{ErrorCode, Problem};
 use serde_json::json;
 
-use crate::{limit, path::Target, routes::CredentialRejected};
+use crate::{
+    limit,
+    path::{Target, encode},
+    routes::CredentialRejected,
+};
 
 /// A header made of our own text. What cannot be a header value is left out.
 pub(crate) fn set(response: &mut Response, name: HeaderName, value: &str) {
@@ -61,17 +65,20 @@ pub(crate) fn problem(problem: &Problem, head: bool) -> Response {
 }
 
 /// Adds the bearer challenge to a 401 (distribution spec, token authentication). `host` is
-/// what the client called us; `error` is of [`token_error`].
+/// what the client called us; `error` is of [`token_error`]. With `ns` the scope is in the words of that host, and the
+/// token service is told so: clients keep what a realm has of a query.
 pub(crate) fn challenge(
     response: &mut Response,
     host: &Host,
     service: &str,
-    scope: &str,
+    (scope, ns): (&str, Option<&str>),
     error: Option<&str>,
 ) {
+    let ns = ns.map_or_else(String::new, |ns| format!("?ns={}", encode(ns)));
     let scope = if scope.is_empty() { String::new() } else { format!(",scope=\"{scope}\"") };
     let error = error.map_or_else(String::new, |error| format!(",error=\"{error}\""));
-    let value = format!("Bearer realm=\"{}/oauth2/token\",service=\"{service}\"{scope}{error}", host.base);
+    let value =
+        format!("Bearer realm=\"{}/oauth2/token{ns}\",service=\"{service}\"{scope}{error}", host.base);
     set(response, header::WWW_AUTHENTICATE, &value);
 }
 

@@ -2,7 +2,7 @@
 
 use seaworthy_access::{Identity, Permission};
 use seaworthy_ledger::{Act, Action};
-use seaworthy_model::{ErrorCode, Problem, Scope, Timestamp};
+use seaworthy_model::{ErrorCode, Problem, Timestamp};
 use seaworthy_oci::{Digest, Manifest, RepoName, Tag};
 use seaworthy_store::Tx;
 use serde::Serialize;
@@ -68,11 +68,11 @@ impl Registry {
                 let from = (after.0.as_str(), after.1.as_str(), after.2.as_str());
                 let rows = db::deleted_page(self.db(), (&range, now), from, limit::PAGE.into()).await?;
                 more = rows.len() == limit::PAGE as usize;
+                let roles = self.access().roles_now().await?;
                 for row in rows {
                     let tag = row.tag.clone().unwrap_or_default();
                     after = (row.repository.to_string(), tag, row.digest.to_string());
-                    let scope = Scope::repository(&row.repository);
-                    if self.access().allows(identity, Permission::Pull, &scope).await? {
+                    if roles.allow(identity, Permission::Pull, &row.repository) {
                         out.push(deleted(row));
                         if out.len() == most {
                             return Ok(out);

@@ -74,36 +74,41 @@ async fn handle(
     request: Request,
 ) -> Response {
     let head = request.method() == Method::HEAD;
-    let (method, uri, headers) = (request.method().clone(), request.uri().clone(), request.headers().clone());
-    let host = match check_once(&headers).and_then(|()| Host::of(&headers, &uri)) {
-        Ok(host) => host,
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let parsed = check_once(request.headers()).and_then(|()| {
+        let host = Host::of(request.headers(), &uri)?;
+        let target = Target::parse(uri.path().strip_prefix("/v2/").unwrap_or_default())?;
+        Ok((host, target, Query::parse(uri.query().unwrap_or_default())?))
+    });
+    let (host, target, query) = match parsed {
+        Ok(parsed) => parsed,
         Err(problem) => return finish(respond::problem(&problem, head)),
     };
-    let target = match Target::parse(uri.path().strip_prefix("/v2/").unwrap_or_default()) {
-        Ok(target) => target,
-        Err(problem) => return finish(respond::problem(&problem, head)),
+    let rejected = request.extensions().get::<CredentialRejected>().is_some();
+    let is_nobody = rejected || identity.is_nobody();
+    // Whom a proxy answers for. What the caches are called is told to who is somebody: a stranger has the same answer,
+    // in the words of the question, whether there is one or none.
+    let placed = if rejected || identity.is_anonymous() {
+        Ok(None)
+    } else {
+        registry.placed(&target, query.get("ns"), host.name()).await
     };
-    let query = match Query::parse(uri.query().unwrap_or_default()) {
-        Ok(query) => query,
-        Err(problem) => return finish(respond::problem(&problem, head)),
-    };
-    // Whom a proxy answers for.
-    let (target, asked) = match registry.placed(&target, query.get("ns"), host.name()).await {
-        Ok(Some(placed)) => (placed, Some(target)),
-        Ok(None) => (target, None),
+    let (target, asked, refused) = match placed {
+        Ok(Some(placed)) => (placed, Some(target), None),
+        Ok(None) if rejected => (target, None, Some(Problem::from(AccessError::BadCredential))),
+        Ok(None) => (target, None, None),
+        Err(RegistryError::Refused(_)) if is_nobody => (target, None, Some(unauthorized())),
         Err(error) => return finish(respond::problem(&Problem::from(error), head)),
     };
-    let asked = asked.as_ref().and_then(Target::repository);
-    let namespace = query.get("ns").filter(|_| asked.is_some());
     let sends = request.extensions().get::<SendsFiles>().copied();
     let hold = request.extensions().get::<ConnectionHold>().cloned();
-    let call = Call { registry: &registry, identity: &identity, query: &query, asked, sends, hold };
-    let rejected = request.extensions().get::<CredentialRejected>().is_some();
+    let names = asked.as_ref().and_then(Target::repository);
+    let call = Call { registry: &registry, identity: &identity, query: &query, asked: names, sends, hold };
     let token_error = respond::token_error(&request);
     let (request, rest) = drain::lend(request);
-    let answer = if rejected {
+    let answer = if let Some(problem) = refused {
         drop(request);
-        Err(Problem::from(AccessError::BadCredential).into())
+        Err(problem.into())
     } else {
         call.dispatch(&target, request).await
     };
@@ -114,8 +119,11 @@ async fn handle(
             let problem = Problem::from(error);
             let mut response = respond::problem(&problem, head);
             if problem.code == ErrorCode::Unauthorized {
-                let scope = respond::wanted_scope(&target, &method, query.get("from"));
-                respond::challenge(&mut response, &host, registry.access().service(), &scope, token_error);
+                let wanted = if is_nobody { asked.as_ref().unwrap_or(&target) } else { &target };
+                let scope = respond::wanted_scope(wanted, &method, query.get("from"));
+                let ns = query.get("ns").filter(|ns| is_nobody && ns.len() <= limit::HOST_BYTES);
+                let service = registry.access().service();
+                respond::challenge(&mut response, &host, service, (&scope, ns), token_error);
             }
             if problem.code == ErrorCode::Unsupported {
                 set(&mut response, header::ALLOW, methods(&target));
@@ -123,7 +131,8 @@ async fn handle(
             response
         }
     };
-    if let Some(namespace) = namespace {
+    let is_told = !is_nobody || response.status() != StatusCode::UNAUTHORIZED;
+    if let Some(namespace) = query.get("ns").filter(|_| asked.is_some() && is_told) {
         set(&mut response, header::HeaderName::from_static("oci-namespace"), namespace);
     }
     finish(response)
@@ -296,11 +305,12 @@ impl Call<'_> {
             while more && names.len() <= most as usize {
                 let page = self.registry.repositories(&range, &after, step).await?;
                 more = page.len() == step as usize;
+                let roles = access.roles_now().await?;
                 for name in page {
                     after.clone_from(&name);
                     let repository: RepoName =
                         name.parse().map_err(|_| Problem::new(ErrorCode::Internal, "bad name"))?;
-                    if names.len() <= most as usize && access.may_see(self.identity, &repository).await? {
+                    if names.len() <= most as usize && roles.show(self.identity, &repository) {
                         names.push(name);
                     }
                 }

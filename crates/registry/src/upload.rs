@@ -221,8 +221,7 @@ impl Registry {
         id: UploadId,
         chunk: (Option<&str>, Body),
     ) -> Result<Progress, RegistryError> {
-        let mut held = self.hold(id).await?;
-        let row = self.session(identity, repository, id).await?;
+        let (mut held, row) = self.held_session(identity, repository, id).await?;
         let row = self.with_file((identity, repository), &mut held, row).await?;
         let (content_range, body) = chunk;
         let row = self.found(row, &held, content_range).await?;
@@ -246,9 +245,8 @@ impl Registry {
         chunk: (Option<&str>, Body),
     ) -> Result<(), RegistryError> {
         let (id, digest) = session;
-        let mut held = self.hold(id).await?;
         let (content_range, body) = chunk;
-        let row = match self.session(identity, repository, id).await {
+        let (mut held, row) = match self.held_session(identity, repository, id).await {
             Err(error) if is_unknown(&error) => {
                 // The answer to the one that ended it may have been lost, and is given again, behind what is sent again.
                 return match self.brought(identity, repository, &digest).await? {
@@ -367,14 +365,26 @@ impl Registry {
         repository: &RepoName,
         id: UploadId,
     ) -> Result<(), RegistryError> {
-        let _held = self.hold(id).await?;
-        self.session(identity, repository, id).await?;
+        let (_held, _) = self.held_session(identity, repository, id).await?;
         self.forget(id).await
     }
 
     async fn forget(&self, id: UploadId) -> Result<(), RegistryError> {
         self.in_upkeep(id, |id, tx| Box::pin(async move { db::delete_upload(tx, *id).await })).await?;
         Ok(self.blobs().discard(ROOM, id).await?)
+    }
+
+    /// A session, held. Whose it is comes first: nobody else learns that it is, or keeps its own principal from it.
+    async fn held_session(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        id: UploadId,
+    ) -> Result<(Held<'_>, UploadRow), RegistryError> {
+        self.session(identity, repository, id).await?;
+        let held = self.hold(id).await?;
+        // Another request may have gone on with it, or ended it, before it was held.
+        Ok((held, self.session(identity, repository, id).await?))
     }
 
     async fn session(

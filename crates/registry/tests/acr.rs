@@ -13,7 +13,7 @@ use crate::{
 };
 
 db_tests!(super::ROOMS; attributes_as_acr_says_them, attributes_of_what_came_through_a_cache, pages_in_every_order, pages_of_manifests_are_bounded,
-    a_repository_goes_with_all_it_holds, deleted_names_are_bounded, strangers_learn_nothing, tokens_do_what_their_map_says, what_is_in_quarantine_is_hidden, an_index_leaves_quarantine_with_its_images, a_list_of_manifests_is_bounded, challenges_ask_for_the_least);
+    a_repository_goes_with_all_it_holds, deleted_names_are_bounded, strangers_learn_nothing, tokens_do_what_their_map_says, what_is_in_quarantine_is_hidden, an_index_leaves_quarantine_with_its_images, an_index_lets_nothing_out_that_was_rejected, a_list_of_manifests_is_bounded, a_config_of_two_meanings_says_nothing, challenges_ask_for_the_least);
 
 fn json_of(answer: &Answer) -> Value {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
@@ -523,6 +523,64 @@ async fn a_list_of_manifests_is_bounded(test: TestDb) {
         }
     }
     assert_eq!(pages, [1, 1, 1]);
+}
+
+async fn an_index_lets_nothing_out_that_was_rejected(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    quarantine(&world, "*", true).await;
+    let (one, first) = client.put_image("a:one", &[b"1"]).await;
+    let (two, second) = client.put_image("a:two", &[b"2"]).await;
+    let children = [(one, first.len()), (two, second.len())]
+        .map(|(digest, size)| json!({"mediaType": IMAGE, "digest": digest, "size": size}));
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}).to_string();
+    assert_eq!(client.put_as("/v2/a/manifests/all", INDEX, &index).await.status, StatusCode::CREATED);
+    let all = Digest::sha256(index.as_bytes());
+    let say = async |digest: &Digest, word: &str, details: &str| {
+        let body = json!({"quarantineState": word, "quarantineDetails": details}).to_string();
+        client.send("PATCH", &format!("/acr/v1/a/_manifests/{digest}"), &[], body).await
+    };
+    let pulls = async || {
+        let mut got = Vec::new();
+        for name in ["all", "one", "two"] {
+            got.push(client.get(&format!("/v2/a/manifests/{name}")).await.status == StatusCode::OK);
+        }
+        got
+    };
+    assert_eq!(say(&two, "Failed", "malware").await.status, StatusCode::OK);
+    let refused = say(&all, "Passed", "").await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text());
+    assert!(refused.text().contains(&format!("`a@{two}` was rejected by itself")), "{}", refused.text());
+    assert_eq!(
+        (pulls().await, acts(&world, "manifest.release").await),
+        (vec![false; 3], 0),
+        "nothing changed"
+    );
+    // What was rejected with its index goes with it, and not what was rejected again since.
+    assert_eq!(say(&all, "Failed", "unsigned").await.status, StatusCode::OK);
+    assert_eq!(say(&two, "Failed", "malware").await.status, StatusCode::OK);
+    assert_eq!(say(&all, "Passed", "signed").await.status, StatusCode::CONFLICT);
+    assert_eq!(say(&two, "Passed", "no malware").await.status, StatusCode::OK);
+    assert_eq!(say(&all, "Passed", "signed").await.status, StatusCode::OK);
+    assert_eq!(pulls().await, [true; 3]);
+}
+
+/// Engines read JSON as Go does: they would see another system than the list says.
+async fn a_config_of_two_meanings_says_nothing(test: TestDb) {
+    let world = World::new(test).await;
+    let client = world.operator();
+    for (name, config, os) in [
+        ("plain", r#"{"os":"linux","x":[{"OS":"b"}]}"#, Some("linux")),
+        ("twice", r#"{"os":"linux","os":"windows"}"#, None),
+        ("case", r#"{"os":"linux","OS":"windows"}"#, None),
+    ] {
+        let digest = client.put_blob(name, config.as_bytes()).await;
+        let manifest = json!({"schemaVersion": 2, "mediaType": IMAGE, "layers": [],
+            "config": {"mediaType": CONFIG_TYPE, "digest": digest, "size": config.len()}});
+        client.put_manifest(name, "1", &manifest.to_string()).await;
+        let listed = json_of(&client.get(&format!("/acr/v1/{name}/_manifests")).await);
+        assert_eq!(listed["manifests"][0]["os"].as_str(), os, "{name}");
+    }
 }
 
 async fn an_index_leaves_quarantine_with_its_images(test: TestDb) {

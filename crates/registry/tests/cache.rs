@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use seaworthy_access::Identity;
-use seaworthy_model::{FixedClock, Timestamp};
+use seaworthy_access::{DockerScope, Identity, PrincipalKind};
+use seaworthy_model::{Actor, FixedClock, Timestamp};
 use seaworthy_oci::Digest;
 use seaworthy_registry::{NewCache, limit};
 use seaworthy_store::args;
@@ -431,10 +431,39 @@ async fn proxy_ns_ssrf(test: TestDb) {
         dev.get("/v2/library/alpine/manifests/3.20?ns=registry.test:5001").await.code(),
         "NAME_UNKNOWN"
     );
-    let nobody = world.as_identity(Identity::anonymous(None));
-    let challenged = nobody.get("/v2/library/alpine/manifests/3.20?ns=docker.io").await;
-    assert_eq!(challenged.status, StatusCode::UNAUTHORIZED);
-    assert!(challenged.header("www-authenticate").contains("repository:hub/library/alpine:pull"));
+    // What the caches are called, and for whom, is told to nobody: one answer, in the words of the question.
+    let kind = PrincipalKind::ServicePrincipal;
+    let name = "anonymous".parse().expect("a name");
+    world.access.create_principal(&Actor::system(), name, kind).await.expect("created");
+    let bought = async |who: &Identity, scopes: &[DockerScope]| {
+        let token = world.access.issue_token(who, scopes).await.expect("token").token;
+        world.as_identity(world.access.authenticate_token(token.expose(), None).await.expect("valid"))
+    };
+    let everybody = bought(&Identity::anonymous(None), &[]).await;
+    for stranger in [&world.as_identity(Identity::anonymous(None)), &everybody, &world.rejected()] {
+        let asked = async |ns: &str| {
+            let answer = stranger.get(&format!("/v2/library/alpine/manifests/3.20?ns={ns}")).await;
+            let headers = format!("{:?}", answer.headers).replace(ns, "NS");
+            (answer.status, headers, answer.text())
+        };
+        let (hit, miss) = (asked("docker.io").await, asked("quay.example").await);
+        assert_eq!((hit.0, &hit), (StatusCode::UNAUTHORIZED, &miss));
+        let realm = "localhost:5000/oauth2/token?ns=NS";
+        assert!(hit.1.contains(realm) && hit.1.contains("repository:library/alpine:pull"), "{}", hit.1);
+    }
+    // Who is somebody buys a token that holds here with that; without, it is told the name.
+    let asked =
+        || DockerScope::parse_all(std::iter::once("repository:library/alpine:pull registry:catalog:*"));
+    let puller = world.identity("puller", "AcrPull", "/repositories/hub").await;
+    let path = "/v2/library/alpine/manifests/3.20?ns=docker.io";
+    let here = world.registry.scopes_here("docker.io", asked()).await.expect("scopes");
+    let names: Vec<_> = here.iter().map(|it| it.access.name.as_str()).collect();
+    assert_eq!(names, ["hub/library/alpine", "library/alpine", "catalog"]);
+    assert_eq!(bought(&puller, &here).await.get(path).await.status, StatusCode::OK);
+    assert_eq!(world.registry.scopes_here("quay.example", asked()).await.expect("scopes"), asked());
+    let narrow = bought(&puller, &asked()).await.get(path).await;
+    assert_eq!(narrow.status, StatusCode::UNAUTHORIZED);
+    assert!(narrow.header("www-authenticate").contains("repository:hub/library/alpine:pull"));
     let push = operator.send("POST", "/v2/library/alpine/blobs/uploads/?ns=docker.io", &[], "").await;
     assert_eq!((push.status, push.code().as_str()), (StatusCode::FORBIDDEN, "DENIED"));
 }

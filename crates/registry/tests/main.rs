@@ -30,6 +30,7 @@ mod queries;
 mod referrers;
 mod replication;
 mod replication_deletions;
+mod rights;
 mod rules;
 mod uploads;
 mod upstream;

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use bytes::Bytes;
 use http::StatusCode;
+use seaworthy_access::Identity;
 use seaworthy_oci::Digest;
 use seaworthy_registry::limit;
 use seaworthy_testkit::{TestDb, db_tests};
@@ -141,10 +142,16 @@ async fn closing_put_out_of_order_416(test: TestDb) {
 }
 
 /// Two writers at one offset, at one server or at two: one goes on, the other learns where it stands, and
-/// nothing of its bytes is in the blob.
+/// nothing of its bytes is in the blob. A stranger learns nothing of it.
 async fn two_patches_same_offset(test: TestDb) {
     let world = World::new(test).await;
     let (bytes, garbage) = (bytes(), vec![0xAAu8; 1_300_000]);
+    let pusher = world.service("pusher", "AcrPush", "/repositories/a").await;
+    let strangers = [
+        (pusher, StatusCode::NOT_FOUND),
+        (world.service("reader", "AcrPull", "/repositories/b").await, StatusCode::FORBIDDEN),
+        (world.as_identity(Identity::anonymous(None)), StatusCode::UNAUTHORIZED),
+    ];
     for other in [world.operator(), world.replica(|_| {})] {
         let client = world.operator();
         let location = client.begin("a").await;
@@ -177,6 +184,13 @@ async fn two_patches_same_offset(test: TestDb) {
                 other.send("PATCH", &location, &[("content-range", "0-1299999")], garbage.clone()).await;
             let closing = other.close(&location, Digest::sha256(&garbage), garbage.clone()).await;
             let cancel = other.send("DELETE", &location, &[], "").await;
+            for (stranger, status) in &strangers {
+                for method in ["PATCH", "PUT", "DELETE"] {
+                    let path = format!("{location}?digest={}", Digest::sha256(b"x"));
+                    let answer = stranger.send(method, &path, &[], "x").await;
+                    assert_eq!(answer.status, *status, "{method} {}", answer.text());
+                }
+            }
             release.send(()).expect("it waits");
             (refused, closing, cancel)
         };
@@ -442,7 +456,7 @@ async fn refused_bodies_are_read_to_their_end(test: TestDb) {
         let answer = client.send("PATCH", path, headers, body).await;
         (answer.status.as_u16(), taken.load(Ordering::SeqCst))
     };
-    let nobody = world.as_identity(seaworthy_access::Identity::anonymous(None));
+    let nobody = world.as_identity(Identity::anonymous(None));
     let most = limit::DRAINED_BYTES;
     for (client, status) in [(&nobody, 401), (&world.rejected(), 401), (&world.operator(), 404)] {
         assert_eq!(sent(client, most, &[]).await, (status, most), "at the limit");

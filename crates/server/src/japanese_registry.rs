@@ -52,6 +52,7 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("see `seaworthy image deleted`", "`seaworthy image deleted` を参照してください"),
     ("roles", "ロール"),
     ("client secrets", "クライアントシークレット"),
+    ("role assignments", "ロールの割り当て"),
     ("scope map", "スコープマップ"),
     ("scope maps", "スコープマップ"),
     ("built-in scope map", "組み込みのスコープマップ"),
@@ -183,6 +184,11 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
         "`quarantineState` は `Passed` でも `Failed` でもありません",
     ),
     ("the details of a quarantine are longer than {} bytes", "隔離の詳細が {0} バイトを超えています"),
+    ("`{}@{}` was rejected by itself", "`{0}@{1}` は単独で不合格とされています"),
+    (
+        "let it out first, if it may be pulled: `seaworthy image release {}@{}`",
+        "プルしてよいものなら、先に隔離を解除してください: `seaworthy image release {0}@{1}`",
+    ),
     (
         "the operation is disallowed: `{}` is in quarantine",
         "この操作は許可されていません。`{0}` は隔離されています",

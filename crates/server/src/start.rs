@@ -355,7 +355,7 @@ async fn open_database(data: &DataDir, config: &Config) -> Result<Db, StartError
 fn application(rooms: &Rooms) -> Router {
     Router::new()
         .merge(seaworthy_registry::router(rooms.registry.clone()))
-        .merge(token::router(rooms.access.clone()))
+        .merge(token::router(rooms.access.clone(), rooms.registry.clone()))
         .merge(api::routes().with_state(rooms.clone()).into_router())
         .fallback(console::serve)
         .layer(DefaultBodyLimit::max(limit::BODY_BYTES))

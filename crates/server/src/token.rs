@@ -2,18 +2,19 @@
 //! of Azure's registry get the refresh token that buys their access tokens. A request never fails
 //! over a scope it may not have: it gets a token for the rest.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, convert::Infallible};
 
 use axum::{
     Extension, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, RawQuery, State},
+    extract::{DefaultBodyLimit, FromRequestParts, RawQuery, State},
     response::{IntoResponse as _, Response},
 };
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, header, request::Parts};
 use seaworthy_access::{Access, AccessError, DockerScope, Identity, ResourceAccess};
 use seaworthy_model::{AuthMethod, ErrorCode, Problem};
 use seaworthy_policy::Language;
+use seaworthy_registry::Registry;
 use serde_json::{Value, json};
 
 use crate::{
@@ -30,8 +31,37 @@ pub(crate) fn routes() -> Routes<Access> {
         .post("/oauth2/exchange", exchange)
 }
 
-pub(crate) fn router(access: Access) -> Router {
+pub(crate) fn router(access: Access, registry: Registry) -> Router {
+    without_caches(access).layer(Extension(registry))
+}
+
+fn without_caches(access: Access) -> Router {
     routes().with_state(access).into_router().layer(DefaultBodyLimit::max(limit::FORM_BYTES))
+}
+
+/// Whose words the scopes are in: those of a host that a cache answers for, as the challenge had it in its realm.
+struct Words {
+    registry: Option<Registry>,
+    ns: Option<String>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Words {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let query = decode_form(parts.uri.query().unwrap_or_default());
+        let ns = query.into_iter().find(|(name, _)| name == "ns").map(|(_, value)| value);
+        Ok(Self { registry: parts.extensions.get::<Registry>().cloned(), ns })
+    }
+}
+
+impl Words {
+    async fn here(&self, asked: Vec<DockerScope>) -> Result<Vec<DockerScope>, Problem> {
+        match (&self.registry, &self.ns) {
+            (Some(registry), Some(ns)) => Ok(registry.scopes_here(ns, asked).await?),
+            _ => Ok(asked),
+        }
+    }
 }
 
 /// GET with Basic credentials: docker, podman, skopeo.
@@ -39,17 +69,18 @@ async fn by_get(
     State(access): State<Access>,
     Extension(identity): Extension<Identity>,
     RawQuery(query): RawQuery,
+    words: Words,
 ) -> Response {
     let form = decode_form(query.as_deref().unwrap_or_default());
-    issue(&access, &identity, &form).await
+    issue(&access, &identity, (&form, &words)).await
 }
 
 /// POST of a form (OAuth 2.0): containerd tries this first.
 async fn by_form(
     State(access): State<Access>,
-    Extension(identity): Extension<Identity>,
-    Extension(language): Extension<Language>,
+    (Extension(identity), Extension(language)): (Extension<Identity>, Extension<Language>),
     headers: HeaderMap,
+    words: Words,
     body: Bytes,
 ) -> Response {
     let form = match Form::read(&body, language) {
@@ -90,7 +121,7 @@ async fn by_form(
         None => return refuse("invalid_request", "`grant_type` is missing", language),
     };
     match identity {
-        Ok(identity) => signed_in(&identity, issue(&access, &identity, &form.0).await),
+        Ok(identity) => signed_in(&identity, issue(&access, &identity, (&form.0, &words)).await),
         Err(error) => disbelieved(error, "invalid_grant", language),
     }
 }
@@ -212,9 +243,16 @@ async fn exchangeable(access: &Access, identity: &Identity) -> Response {
 
 /// No refresh token, also for who asks for one (`offline_token`, `access_type=offline`; the answer is optional there):
 /// docker keeps it in the place of the secret, and would be signed out at its end.
-async fn issue(access: &Access, identity: &Identity, form: &[(String, String)]) -> Response {
+async fn issue(
+    access: &Access,
+    identity: &Identity,
+    (form, words): (&[(String, String)], &Words),
+) -> Response {
     let scopes = form.iter().filter(|(key, _)| key == "scope").map(|(_, value)| value.as_str());
-    let asked = DockerScope::parse_all(scopes);
+    let asked = match words.here(DockerScope::parse_all(scopes)).await {
+        Ok(asked) => asked,
+        Err(problem) => return failed(problem),
+    };
     match access.issue_token(identity, &asked).await {
         Ok(token) => secret(&json!({
             "token_type": "Bearer",
@@ -303,7 +341,8 @@ mod tests {
     }
 
     async fn post(access: &Access, identity: Identity, form: String) -> (StatusCode, Value) {
-        let router = router(access.clone()).layer(Extension(identity)).layer(Extension(Language::English));
+        let router =
+            without_caches(access.clone()).layer(Extension(identity)).layer(Extension(Language::English));
         let request = Request::post("/oauth2/token").body(Body::from(form)).expect("a request");
         let answer = router.oneshot(request).await.expect("an answer");
         let status = answer.status();

@@ -63,7 +63,13 @@ pub(super) async fn handle(
         }
         if problem.code == ErrorCode::Unauthorized {
             let scope = target.wanted_scope(&method);
-            respond::challenge(&mut response, &host, registry.access().service(), &scope, token_error);
+            respond::challenge(
+                &mut response,
+                &host,
+                registry.access().service(),
+                (&scope, None),
+                token_error,
+            );
         }
         response
     }))

@@ -95,12 +95,12 @@ async fn create(
             rooms.access.create_token(actor, name, map, new.days).await?
         }
         (PrincipalKind::Token, _) => return Err(invalid("a token has a `scope_map`, and no `role`")),
-        (_, None) if new.days.is_none() => rooms.access.create_principal(actor, name, kind).await?,
+        (_, None) if new.days.is_none() => match role {
+            Some(role) => rooms.access.create_principal_as(actor, name, kind, role).await?,
+            None => rooms.access.create_principal(actor, name, kind).await?,
+        },
         _ => return Err(invalid("`scope_map` and `days` are for tokens: set `kind` to `token`")),
     };
-    if let Some((role, scope)) = role {
-        rooms.access.assign(&identity.actor, created.principal.name.as_str(), &role.name, scope).await?;
-    }
     let link = match kind {
         PrincipalKind::ServicePrincipal | PrincipalKind::Token => None,
         PrincipalKind::User => Some(rooms.access.person_link(&identity.actor, &created.principal).await?),

@@ -34,7 +34,8 @@ async fn live(
     State(rooms): State<Rooms>,
     Extension(identity): Extension<Identity>,
 ) -> Result<Response, ApiError> {
-    if identity.is_anonymous() {
+    // The token that everybody gets is no sign-in.
+    if identity.is_nobody() {
         let problem = Problem::new(ErrorCode::Unauthorized, "authentication is required");
         return Err(problem.hint("sign in first").into());
     }
@@ -99,7 +100,7 @@ impl Pace {
 }
 
 impl Listener {
-    /// What is sent next; `None` when the stream is over: its time, the session's, or the server's.
+    /// What is sent next; `None` when the stream is over: its time, that of the proof, or the server's.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             tokio::select! {
@@ -125,7 +126,7 @@ impl Listener {
         }
     }
 
-    /// Nothing is told to a session that ended.
+    /// Nothing is told to a session or a token that ended.
     async fn still(&self, event: Bytes) -> Option<Bytes> {
         match self.access.still_holds(&self.identity).await {
             Ok(true) => Some(event),

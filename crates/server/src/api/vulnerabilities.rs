@@ -97,12 +97,20 @@ async fn contents(rooms: &Rooms, identity: &Identity) -> Result<Found, ApiError>
             continue;
         }
         for tag in of_repository {
+            let hides = async |digest| rooms.registry.is_hidden(identity, repository, digest).await;
+            if tag.quarantined && hides(&tag.digest).await? {
+                continue;
+            }
             let name = format!("{repository}:{}", tag.tag);
             let image = if media::is_index(&tag.media_type) {
                 image_of(rooms, repository, tag.digest).await?
             } else {
                 tag.digest
             };
+            // An index that is let out may have an image that was put back.
+            if image != tag.digest && hides(&image).await? {
+                continue;
+            }
             images.push((name, image));
         }
     }
