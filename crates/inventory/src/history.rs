@@ -178,7 +178,7 @@ impl<'a> History<'a> {
                 if self.exhausted {
                     return;
                 }
-                self.pay(limit::PACKAGE_COST);
+                self.pay(limit::LIST_COST);
                 if let Some(package) = name.strip_suffix(suffix) {
                     self.lists.insert(package.to_vec(), List { entry, form });
                 }
