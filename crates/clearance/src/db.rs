@@ -451,8 +451,26 @@ pub(crate) async fn verdict(
     digest: &Digest,
     purpose: &'static str,
 ) -> Result<Option<StoredVerdict>, DbError> {
-    let row = db.fetch_optional(VERDICT, args![repository.as_str(), &digest.to_string(), purpose]).await?;
-    row.map(|row| read_verdict(&row)).transpose()
+    verdict_row(db, repository, digest, purpose).await?.map(|row| read_verdict(&row)).transpose()
+}
+
+/// The row of a verdict: for [`read_verdict`].
+pub(crate) async fn verdict_row(
+    db: &Db,
+    repository: &RepoName,
+    digest: &Digest,
+    purpose: &'static str,
+) -> Result<Option<Row>, DbError> {
+    db.fetch_optional(VERDICT, args![repository.as_str(), &digest.to_string(), purpose]).await
+}
+
+/// Bytes of the texts that a verdict's row holds.
+pub(crate) fn verdict_texts(row: &Row) -> Result<u64, DbError> {
+    let mut bytes = 0;
+    for column in 4..=7 {
+        bytes += row.text(column)?.len() as u64;
+    }
+    Ok(bytes)
 }
 
 pub(crate) async fn verdict_in(
@@ -465,7 +483,7 @@ pub(crate) async fn verdict_in(
     row.map(|row| read_verdict(&row)).transpose()
 }
 
-fn read_verdict(row: &Row) -> Result<StoredVerdict, DbError> {
+pub(crate) fn read_verdict(row: &Row) -> Result<StoredVerdict, DbError> {
     let verdict = match row.text(3)? {
         "allowed" => Verdict::Allowed,
         "blocked" => Verdict::Blocked,

@@ -13,7 +13,7 @@ use crate::{
 };
 
 db_tests! { crate::world::ROOMS; killed_between_facts_and_row, killed_while_working, killed_by_an_image_each_time,
-    damaged_facts_are_read_again }
+damaged_facts_are_read_again }
 
 const EXPECTED: [&str; 2] = ["bash 5.2-1 0", "zlib1g 1.2.13 0"];
 

@@ -137,11 +137,7 @@ fn unresolved(tree: &Tree<'_>, problems: &mut Vec<InventoryProblem>) {
 }
 
 /// Layers with more secrets than are kept: which those are that were left out, nobody knows.
-fn too_many_secrets(
-    layers: &[Option<Arc<LayerFacts>>],
-    is_cut: bool,
-    problems: &mut Vec<InventoryProblem>,
-) {
+fn too_many_secrets(layers: &[Option<Arc<LayerFacts>>], is_cut: bool, problems: &mut Vec<InventoryProblem>) {
     if is_cut {
         let message = format!("the image has more than {} secrets, not all are listed", limit::SECRETS);
         problems.push(problem(ProblemCode::LayerTooLarge, None, &message));

@@ -189,7 +189,7 @@ impl<'f> Judge<'f> {
     fn blind_spot(&self) -> Option<Cause> {
         let Some(inventory) = &self.facts.inventory else { return Some(self.not_inspected()) };
         if let Some((code, layer, message)) = inventory.problems.first() {
-            let found = u32::try_from(inventory.problems.len()).unwrap_or(u32::MAX);
+            let found = inventory.problems_found();
             return Some(Cause::Problems { code: *code, layer: *layer, message: message.clone(), found });
         }
         let Some(findings) = &self.facts.findings else { return Some(self.not_inspected()) };
@@ -278,11 +278,11 @@ impl<'f> Judge<'f> {
 
     fn secrets(&self, max: u32, evidence: &mut Evidence) -> Outcome {
         let Some(inventory) = &self.facts.inventory else { return unknown(self.not_inspected()) };
-        let found = u32::try_from(inventory.secrets.len()).unwrap_or(u32::MAX);
+        let found = inventory.secrets_found();
         if found > max {
-            let paths: Vec<String> = inventory.secrets.iter().map(|(_, path)| path.clone()).collect();
+            let paths = inventory.secrets.iter().map(|(_, path)| path.clone());
             inventory.secrets.iter().for_each(|(rule, path)| evidence.push(rule, path));
-            let paths = paths.into_iter().take(limit::EXAMPLES).collect();
+            let paths = paths.take(limit::EXAMPLES).collect();
             return fail(Cause::Secrets { found, max, paths });
         }
         self.unread().map_or(PASS, unknown)
@@ -292,7 +292,7 @@ impl<'f> Judge<'f> {
     fn unread(&self) -> Option<Cause> {
         let inventory = self.facts.inventory.as_ref()?;
         let (code, layer, message) = inventory.problems.first()?;
-        let found = u32::try_from(inventory.problems.len()).unwrap_or(u32::MAX);
+        let found = inventory.problems_found();
         Some(Cause::Problems { code: *code, layer: *layer, message: message.clone(), found })
     }
 
@@ -424,7 +424,9 @@ mod tests {
                 os: None,
                 support: None,
                 secrets: vec![],
+                more_secrets: 0,
                 problems: vec![],
+                more_problems: 0,
                 uncovered: vec![],
                 unowned_binaries: 0,
             }),
@@ -541,6 +543,32 @@ mod tests {
             });
             assert_eq!(under_way, Verdict::Pending, "{name}");
         }
+    }
+
+    /// Rules count what the facts do not list, and what is decided again from stored facts is the same.
+    #[test]
+    fn what_is_not_listed_counts() {
+        let source =
+            |max: u32| format!("policy: p\nselects: ['**']\nrules:\n  - secrets: {{ max: {max} }}\n");
+        let mut facts = facts(vec![]);
+        let listed = (0..limit::LISTED).map(|at| ("pem".to_owned(), format!("k/{at}"))).collect();
+        let listed: Vec<(String, String)> = listed;
+        facts.inventory.iter_mut().for_each(|it| (it.secrets, it.more_secrets) = (listed.clone(), 9_000));
+        let judge = |max: u32, facts: &Facts| {
+            let policy = Policy::parse(&source(max)).expect("compiles");
+            decide(&[&policy], facts, &[], now())
+        };
+        assert_eq!(judge(10_000, &facts).verdict, Verdict::Allowed);
+        let decision = judge(9_999, &facts);
+        assert_eq!(decision.verdict, Verdict::Blocked);
+        let Cause::Secrets { found, .. } = &decision.reasons[0].cause else { panic!("{decision:?}") };
+        assert_eq!((*found, decision.reasons[0].evidence.len()), (10_000, limit::LISTED));
+        let stored = serde_json::to_string(&facts).expect("json");
+        assert_eq!(judge(9_999, &serde_json::from_str(&stored).expect("facts")), decision);
+        // As before there was a bound: everything is listed.
+        let all = (0..10_000).map(|at| ("pem".to_owned(), format!("k/{at}"))).collect::<Vec<_>>();
+        facts.inventory.iter_mut().for_each(|it| (it.secrets, it.more_secrets) = (all.clone(), 0));
+        assert_eq!(judge(9_999, &facts), decision);
     }
 
     #[test]

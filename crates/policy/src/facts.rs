@@ -5,7 +5,7 @@ use seaworthy_model::{
 use seaworthy_oci::RepoName;
 use serde::{Deserialize, Serialize};
 
-use crate::{Origin, WorkloadFacts};
+use crate::{Origin, WorkloadFacts, limit};
 
 /// Whether work that is queued or running can still settle what is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,14 +46,42 @@ pub struct InventoryFacts {
     pub os: Option<OsRelease>,
     /// Until when it is supported.
     pub support: Option<OsSupport>,
-    /// Secrets: rule and path, in layer order.
+    /// Secrets: rule and path, in layer order; the first, up to [`limit::LISTED`].
     pub secrets: Vec<(String, String)>,
-    /// Problems: code, layer, message.
+    /// Secrets beyond those.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_secrets: u32,
+    /// Problems: code, layer, message; the first, up to [`limit::LISTED`].
     pub problems: Vec<(ProblemCode, Option<u32>, String)>,
+    /// Problems beyond those.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_problems: u32,
     /// Ecosystems without a reader.
     pub uncovered: Vec<String>,
     /// Executables that no package owns.
     pub unowned_binaries: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// The first of a list, as many as are kept, and how many more there are. One is always kept.
+fn first<T>(all: impl Iterator<Item = T>, bytes: impl Fn(&T) -> usize) -> (Vec<T>, u32) {
+    let (mut kept, mut more, mut left) = (Vec::new(), 0u32, limit::LISTED_BYTES);
+    for item in all {
+        let rest = left.checked_sub(bytes(&item)).filter(|_| more == 0 && kept.len() < limit::LISTED);
+        match rest {
+            Some(rest) => {
+                left = rest;
+                kept.push(item);
+            }
+            None if kept.is_empty() => kept.push(item),
+            None => more = more.saturating_add(1),
+        }
+    }
+    (kept, more)
 }
 
 impl InventoryFacts {
@@ -66,16 +94,34 @@ impl InventoryFacts {
             .unreadable
             .iter()
             .map(|path| (ProblemCode::LayerUnreadable, None, format!("`{path}` could not be read")));
+        let (secrets, more_secrets) =
+            first(ready.secrets().iter().map(secret), |(rule, path)| rule.len() + path.len() + 1);
+        let problems = ready.problems().iter().map(problem).chain(unreadable);
+        let (problems, more_problems) = first(problems, |(_, _, message)| message.len());
         Self {
             content_id: *ready.content_id(),
             os: ready.os().cloned(),
             support: ready.support,
-            secrets: ready.secrets().iter().map(secret).collect(),
-            problems: ready.problems().iter().map(problem).chain(unreadable).collect(),
+            secrets,
+            more_secrets,
+            problems,
+            more_problems,
             uncovered: ready.coverage().uncovered.clone(),
             unowned_binaries: ready.coverage().unowned_binaries,
         }
     }
+
+    pub(crate) fn secrets_found(&self) -> u32 {
+        found(self.secrets.len(), self.more_secrets)
+    }
+
+    pub(crate) fn problems_found(&self) -> u32 {
+        found(self.problems.len(), self.more_problems)
+    }
+}
+
+fn found(listed: usize, more: u32) -> u32 {
+    u32::try_from(listed).unwrap_or(u32::MAX).saturating_add(more)
 }
 
 impl Facts {
@@ -114,5 +160,24 @@ impl Facts {
     /// True when a feed that covers `what` is loaded.
     pub(crate) fn has_feed(&self, what: &str) -> bool {
         self.feeds.iter().any(|feed| feed.covers.iter().any(|covered| covered == what))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_cut_and_all_is_counted() {
+        let kept = |items: usize, bytes: usize| {
+            let (kept, more) = first((0..items).map(|_| bytes), |bytes| *bytes);
+            (kept.len(), more)
+        };
+        assert_eq!(kept(0, 0), (0, 0));
+        assert_eq!(kept(limit::LISTED, 1), (limit::LISTED, 0));
+        assert_eq!(kept(limit::LISTED + 1, 1), (limit::LISTED, 1));
+        assert_eq!(kept(4, limit::LISTED_BYTES / 4), (4, 0));
+        assert_eq!(kept(5, limit::LISTED_BYTES / 4), (4, 1));
+        assert_eq!(kept(3, limit::LISTED_BYTES + 1), (1, 2), "the first is always said");
     }
 }

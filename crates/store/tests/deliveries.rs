@@ -162,22 +162,19 @@ async fn what_ends_every_process_is_set_aside_before_it_is_handled(test: TestDb)
     .expect("claimed so often");
     let cancel = CancellationToken::new();
     let handled = Arc::new(Mutex::new(Vec::new()));
-    let worker = tokio::spawn(work(
-        db.clone(),
-        WorkerConfig { consumer: "t", concurrency: 2 },
-        cancel.clone(),
-        {
+    let worker =
+        tokio::spawn(work(db.clone(), WorkerConfig { consumer: "t", concurrency: 2 }, cancel.clone(), {
             let (db, handled) = (db.clone(), handled.clone());
             move |delivery| {
                 let Event::BlobStored(blob) = &delivery.event else { panic!("kind") };
                 handled.lock().expect("lock").push((blob.size, delivery.attempts));
                 let db = db.clone();
                 async move {
-                    db.upkeep(delivery, |delivery, tx| Box::pin(async move { tx.settle(delivery).await })).await
+                    db.upkeep(delivery, |delivery, tx| Box::pin(async move { tx.settle(delivery).await }))
+                        .await
                 }
             }
-        },
-    ));
+        }));
     until(&db, "nothing waits", async |db| db.waiting_deliveries("t").await.expect("count") == 0).await;
     cancel.cancel();
     worker.await.expect("worker ends");
