@@ -295,6 +295,18 @@ pub(crate) async fn subjects_of(
     rows.iter().map(|row| Ok((row.parsed(0)?, row.parsed(1)?))).collect()
 }
 
+/// Makes every verdict about a content pending until it is decided again.
+pub(crate) async fn doubt(tx: &mut Tx<'_>, content: &ContentId) -> Result<(), DbError> {
+    for sql in [
+        "UPDATE clearance_verdicts SET revision = 0 WHERE (repository, digest) IN
+             (SELECT repository, digest FROM clearance_subjects WHERE content = $1 AND kind = 'image')",
+        "UPDATE clearance_workloads SET revision = 0 WHERE content = $1",
+    ] {
+        tx.execute(sql, args![content.as_bytes()]).await?;
+    }
+    Ok(())
+}
+
 const FEEDS: &str = "SELECT body, revision FROM clearance_state WHERE name = 'feeds'";
 
 pub(crate) async fn feeds(tx: &mut Tx<'_>) -> Result<Option<FeedsChanged>, DbError> {
