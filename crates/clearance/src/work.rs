@@ -232,7 +232,7 @@ async fn store(tx: &mut Tx<'_>, delivery: &Delivery) -> Result<Subjects, DbError
             let facts = InventoryFacts::from_event(ready);
             let is_new = db::upsert_content(tx, &facts).await? || is_again;
             for (repository, digest) in &ready.manifests {
-                db::set_content(tx, repository, digest, &facts.content_id).await?;
+                db::set_content(tx, repository, digest, &facts).await?;
             }
             // A reader that reads more may change what other images of this content get.
             if is_new {

@@ -27,7 +27,7 @@ db_tests!(&[seaworthy_ledger::SCHEMA, seaworthy_clearance::SCHEMA]; a_push_becom
     exceptions_need_a_second_person, a_policy_change_holds_at_the_next_question, time_alone_makes_an_answer_pending,
     every_answer_replays, children_beyond_the_limit_are_not_taken_for_allowed, policies_end_at_their_limit,
     exceptions_end_at_their_limit, more_subjects_than_one_round_are_all_judged, one_more_push_judges_no_other,
-    news_that_cannot_be_judged_are_not_lost, one_that_cannot_be_judged_keeps_no_other_pending,
+    what_older_readers_saw_replaces_nothing, news_that_cannot_be_judged_are_not_lost, one_that_cannot_be_judged_keeps_no_other_pending,
     a_container_is_judged_before_it_runs,
     a_container_is_judged_with_its_settings, each_start_of_a_blocked_image_is_reported_once,
     what_is_seen_again_is_never_pending,
@@ -685,4 +685,32 @@ async fn one_that_cannot_be_judged_keeps_no_other_pending(test: TestDb) {
     assert_eq!(world.verdict("prod/web", "b").await, Verdict::Allowed);
     let answer = world.room.ask(&repo("prod/web"), &digest("a")).await.expect("an answer");
     assert_eq!(answer.verdict, Verdict::Pending);
+}
+
+/// An older server beside a newer one, or late: of one content, and of an image that became another content because
+/// newer readers found something wrong with it.
+async fn what_older_readers_saw_replaces_nothing(test: TestDb) {
+    let world = World::new(test).await;
+    let seen = |name: &str, as_content: &str, reader_version: u32, is_uncovered: bool| {
+        let Event::InventoryReady(mut ready) = World::inspected("prod/web", name) else { panic!("kind") };
+        ready.inventory.reader_version = reader_version;
+        ready.inventory.content_id = content(as_content);
+        if is_uncovered {
+            ready.inventory.coverage.uncovered.push("cargo".into());
+        }
+        Event::InventoryReady(ready)
+    };
+    for (name, as_content) in [("same", "same"), ("apart", "apart, with a problem")] {
+        world.push("prod/web", name, &[]).await;
+        world.tell(World::matched(as_content, 1, &[])).await;
+        assert_eq!(world.verdict("prod/web", name).await, Verdict::Allowed);
+        world.tell(seen(name, as_content, 2, true)).await;
+        assert_eq!(world.verdict("prod/web", name).await, Verdict::Blocked, "{name}: newer ones see more");
+        world.tell(seen(name, name, 1, false)).await;
+        assert_eq!(world.verdict("prod/web", name).await, Verdict::Blocked, "{name}: older ones are late");
+        world.tell_again(seen(name, name, 1, false)).await;
+        assert_eq!(world.verdict("prod/web", name).await, Verdict::Blocked, "{name}: and told again");
+        world.tell(seen(name, name, 2, false)).await;
+        assert_eq!(world.verdict("prod/web", name).await, Verdict::Allowed, "{name}: as new");
+    }
 }

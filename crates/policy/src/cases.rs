@@ -189,6 +189,7 @@ impl Draft {
             from: None,
             inventory: InventoryFacts {
                 content_id: ContentId::of(&Platform::linux_amd64(), &[]),
+                reader_version: 0,
                 os: Some(OsRelease {
                     id: "debian".into(),
                     version: Some("12".into()),

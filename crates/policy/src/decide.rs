@@ -421,6 +421,7 @@ mod tests {
             repository: "prod/web".parse().expect("name"),
             inventory: Some(crate::InventoryFacts {
                 content_id: seaworthy_model::ContentId::of(&seaworthy_oci::Platform::linux_amd64(), &[]),
+                reader_version: 0,
                 os: None,
                 support: None,
                 secrets: vec![],

@@ -42,6 +42,9 @@ pub struct Facts {
 pub struct InventoryFacts {
     /// What the image is.
     pub content_id: ContentId,
+    /// Version of what read it; 0 of facts that do not say.
+    #[serde(default)]
+    pub reader_version: u32,
     /// Distribution.
     pub os: Option<OsRelease>,
     /// Until when it is supported.
@@ -100,6 +103,7 @@ impl InventoryFacts {
         let (problems, more_problems) = first(problems, |(_, _, message)| message.len());
         Self {
             content_id: *ready.content_id(),
+            reader_version: ready.inventory.reader_version,
             os: ready.os().cloned(),
             support: ready.support,
             secrets,
