@@ -8,8 +8,8 @@ use seaworthy_oci::Platform;
 use seaworthy_package::Ecosystem;
 
 use crate::{
-    Facts, InventoryFacts, Origin, Policy, PolicyError, RuleResult, Settling, Source, WorkloadSettings,
-    decide, limit,
+    Counting, Facts, InventoryFacts, Origin, Policy, PolicyError, RuleResult, Settling, Source,
+    WorkloadSettings, decide, limit,
     yaml::{Node, Value},
 };
 
@@ -277,6 +277,7 @@ impl Draft {
             }],
             image: if self.under_way { Settling::UnderWay } else { Settling::Settled },
             import: Settling::Settled,
+            counting: Counting::AnyVersion,
             workload,
         }
     }

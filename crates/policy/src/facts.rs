@@ -17,6 +17,23 @@ pub enum Settling {
     UnderWay,
 }
 
+/// How several versions of one source package with one vulnerability count: always once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Counting {
+    /// As the first of them. Facts that were stored before there was another way are decided again as they were.
+    #[default]
+    FirstVersion,
+    /// As the worst of them: fixable if any can be fixed, exploited if any is, as severe as the severest.
+    AnyVersion,
+}
+
+impl Counting {
+    const fn is_first(&self) -> bool {
+        matches!(self, Self::FirstVersion)
+    }
+}
+
 /// Everything a verdict depends on, besides policies, exceptions and now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
@@ -32,6 +49,9 @@ pub struct Facts {
     pub image: Settling,
     /// Whether a feed is being imported.
     pub import: Settling,
+    /// How findings count.
+    #[serde(default, skip_serializing_if = "Counting::is_first")]
+    pub counting: Counting,
     /// The container that is to run the image, or runs it; `None` for a pull.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<WorkloadFacts>,
@@ -146,6 +166,7 @@ impl Facts {
             feeds: feeds.map(|feeds| feeds.feeds.clone()).unwrap_or_default(),
             image,
             import: if importing { Settling::UnderWay } else { Settling::Settled },
+            counting: Counting::AnyVersion,
             workload: None,
         }
     }

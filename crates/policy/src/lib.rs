@@ -56,7 +56,7 @@ pub use decide::{Decision, Reason, RuleResult, Verdict, decide};
 pub use error::PolicyError;
 pub use evidence::Evidence;
 pub use exception::{Exception, ExceptionError, ExceptionScope};
-pub use facts::{Facts, InventoryFacts, Settling};
+pub use facts::{Counting, Facts, InventoryFacts, Settling};
 pub use pattern::{PatternError, RepoPattern};
 pub use policy::{Condition, Mode, Policy, Rule, SupportLevel};
 pub use settings::{Setting, WorkloadSettings};
