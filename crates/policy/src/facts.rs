@@ -29,6 +29,7 @@ pub enum Counting {
 }
 
 impl Counting {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     const fn is_first(&self) -> bool {
         matches!(self, Self::FirstVersion)
     }
