@@ -26,10 +26,6 @@ pub const RENEW_PAGE: i64 = 32;
 pub const RENEW_WAITING: u64 = 16;
 /// How often that is looked at, in milliseconds.
 pub const RENEW_MS: u64 = 500;
-/// How long a server that walks through the images is believed to be there, in seconds.
-pub const RENEW_LEASE_SECONDS: i64 = 60;
-/// How long it is until a walk that failed, or that another server makes, is begun again, in seconds.
-pub const RENEW_SECONDS: u64 = 60;
 /// Stored facts of all layers of one image together, in bytes as stored. A layer beyond it counts as
 /// not read: a problem.
 pub const IMAGE_FACTS_BYTES: u64 = 512 * 1024 * 1024;

@@ -12,6 +12,10 @@ use crate::{Inspection, InspectionError, db, limit};
 
 /// Of several servers one walks at a time.
 const LEASE: &str = "inspection renewal";
+/// How long a server that walks is believed to be there.
+const LEASE_SECONDS: i64 = 60;
+/// How long it is until a walk that failed, or that another server makes, is begun again.
+const AGAIN_SECONDS: u64 = 60;
 
 /// How a walk ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,7 +40,7 @@ impl Inspection {
                     tracing::warn!(error = %chain(&error), "looking for images to inspect again failed, will try again");
                 }
             }
-            if pause(&cancel, Duration::from_secs(limit::RENEW_SECONDS)).await {
+            if pause(&cancel, Duration::from_secs(AGAIN_SECONDS)).await {
                 return;
             }
         }
@@ -70,7 +74,7 @@ impl Inspection {
     }
 
     async fn lease(&self, owner: &str) -> Result<Option<Lease>, InspectionError> {
-        Ok(self.db().acquire_lease(LEASE, owner, limit::RENEW_LEASE_SECONDS).await?)
+        Ok(self.db().acquire_lease(LEASE, owner, LEASE_SECONDS).await?)
     }
 
     async fn end(&self, lease: &Lease) -> Result<Walk, InspectionError> {

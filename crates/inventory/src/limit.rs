@@ -22,8 +22,6 @@ pub const DATABASE_BYTES: u64 = 1024 * 1024 * 1024;
 /// See [`DATABASE_BYTES`]. About what a package takes in memory, besides its text, and half of what its
 /// paragraph takes in a database: so two million are followed at most, in less than 1 GiB.
 pub const PACKAGE_COST: u64 = 512;
-/// And what a list of a package's files costs, each time their folder changes.
-pub const LIST_COST: u64 = 64;
 /// Encoded facts of one layer, compressed or not, in bytes. Longer ones are an error: the layer counts
 /// as not read.
 pub const FACTS_BYTES: u64 = 512 * 1024 * 1024;
