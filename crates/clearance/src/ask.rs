@@ -43,7 +43,16 @@ pub(crate) struct Entry {
     subject: Option<Arc<Subject>>,
     verdict: Option<Arc<StoredVerdict>>,
     read_at: Timestamp,
+    /// Memory that it takes, about.
+    pub(crate) bytes: u64,
 }
+
+/// What an entry takes besides texts: its key, the rows' fixed parts, the cache's own.
+const ENTRY_BYTES: u64 = 1_024;
+/// What a child of an index takes.
+const CHILD_BYTES: u64 = size_of::<Digest>() as u64;
+/// How often the texts of a row fit into what is read of it, strings and their owners.
+const EXPANSION: u64 = 3;
 
 impl Clearance {
     /// The answer now; pending when it is not decided, or no longer holds.
@@ -182,8 +191,15 @@ impl Clearance {
         let row =
             self.db().fetch_optional(db::SUBJECT, args![repository.as_str(), &digest.to_string()]).await?;
         let subject = row.map(|row| db::read_subject(&row)).transpose()?.map(Arc::new);
-        let verdict = db::verdict(self.db(), repository, digest, Purpose::Pull.word()).await?.map(Arc::new);
-        let entry = Entry { subject, verdict, read_at: now };
+        let read = db::verdict_row(self.db(), repository, digest, Purpose::Pull.word()).await?;
+        let texts = read.as_ref().map_or(Ok(0), db::verdict_texts)?;
+        let children = match subject.as_deref() {
+            Some(Subject::Index(children)) => children.len() as u64,
+            _ => 0,
+        };
+        let verdict = read.map(|row| db::read_verdict(&row)).transpose()?.map(Arc::new);
+        let bytes = ENTRY_BYTES + children * CHILD_BYTES + texts * EXPANSION;
+        let entry = Entry { subject, verdict, read_at: now, bytes };
         // What was read before a change must not be remembered after it.
         if entry.subject.is_some() && epoch == self.cache_epoch(&key) {
             self.cache().insert(key, entry.clone());

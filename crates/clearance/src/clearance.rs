@@ -6,11 +6,26 @@ use std::{
     },
 };
 
+use quick_cache::{Weighter, sync::Cache};
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{Db, schema::Dialect};
 use tokio::sync::{Notify, mpsc};
 
 use crate::{ClearanceError, ask::Entry, db, limit, policies::Compiled};
+
+/// Answers that were read. Images differ by orders of magnitude in what a verdict says of them, so they are
+/// weighed by their bytes.
+pub(crate) type Answers = Cache<(RepoName, Digest), Entry, Weight>;
+
+/// See [`Answers`].
+#[derive(Clone)]
+pub(crate) struct Weight;
+
+impl Weighter<(RepoName, Digest), Entry> for Weight {
+    fn weight(&self, _: &(RepoName, Digest), entry: &Entry) -> u64 {
+        entry.bytes
+    }
+}
 
 /// The clearance room. Cheap to clone.
 #[derive(Clone)]
@@ -21,7 +36,7 @@ pub struct Clearance {
 struct Inner {
     db: Db,
     compiled: Arc<Mutex<Compiled>>,
-    cache: quick_cache::sync::Cache<(RepoName, Digest), Entry>,
+    cache: Answers,
     /// Grow before entries are forgotten; see [`Clearance::cache_epoch`].
     epochs: Box<[AtomicU64]>,
     revision: AtomicI64,
@@ -39,7 +54,7 @@ impl Clearance {
             inner: Arc::new(Inner {
                 db,
                 compiled: Arc::default(),
-                cache: quick_cache::sync::Cache::new(limit::CACHE),
+                cache: Cache::with_weighter(limit::CACHE, limit::CACHE_BYTES, Weight),
                 epochs: (0..limit::EPOCHS).map(|_| AtomicU64::new(0)).collect(),
                 revision: AtomicI64::new(revision),
                 changes: Notify::new(),
@@ -57,7 +72,7 @@ impl Clearance {
         self.inner.compiled.clone()
     }
 
-    pub(crate) fn cache(&self) -> &quick_cache::sync::Cache<(RepoName, Digest), Entry> {
+    pub(crate) fn cache(&self) -> &Answers {
         &self.inner.cache
     }
 
@@ -121,19 +136,65 @@ impl Clearance {
 mod tests {
     use super::*;
 
+    async fn room(folder: &std::path::Path) -> Clearance {
+        let clock = Arc::new(seaworthy_model::SystemClock);
+        let db = Db::open_sqlite(&folder.join("db"), clock).await.expect("a database");
+        db.migrate(&[seaworthy_ledger::SCHEMA, crate::SCHEMA]).await.expect("tables");
+        Clearance::open(db).await.expect("opens")
+    }
+
+    fn key(n: usize) -> (RepoName, Digest) {
+        ("prod/web".parse::<RepoName>().expect("a name"), Digest::sha256(&n.to_be_bytes()))
+    }
+
+    /// Large answers drive others out, and one that is larger than all is not kept.
+    #[tokio::test]
+    async fn answers_are_weighed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clearance = room(folder.path()).await;
+        let insert = async |n: usize, text: usize| {
+            let (repository, digest) = key(n);
+            let facts = format!(
+                r#"{{"repository":"prod/web","inventory":null,"findings":null,"feeds":[],"image":"settled","import":"settled"}}{}"#,
+                " ".repeat(text)
+            );
+            let added: Result<(), seaworthy_store::DbError> = clearance
+                .db()
+                .upkeep((repository, digest, facts), |(repository, digest, facts), tx| {
+                    Box::pin(async move {
+                        db::insert_subject(tx, repository, digest, &db::Subject::Image(None)).await?;
+                        tx.execute(
+                            "INSERT INTO clearance_verdicts (repository, digest, purpose, settings, verdict, reasons,
+                                 policies, exceptions, facts, decided_at, revision)
+                             VALUES ($1, $2, 'pull', '', 'allowed', '[]', '[]', '[]', $3, 1, 1)",
+                            seaworthy_store::args![repository.as_str(), &digest.to_string(), &*facts],
+                        )
+                        .await
+                        .map(|_| ())
+                    })
+                })
+                .await;
+            added.expect("added");
+            let (repository, digest) = key(n);
+            clearance.ask(&repository, &digest).await.expect("an answer");
+        };
+        let large = usize::try_from(limit::CACHE_BYTES).expect("bytes") / 3;
+        insert(0, large).await;
+        assert!(clearance.cache().get(&key(0)).is_none(), "it would take all");
+        for n in 1..=40 {
+            insert(n, large / 20).await;
+            assert!(clearance.cache().weight() <= limit::CACHE_BYTES);
+        }
+        assert!((1..=20).contains(&clearance.cache().len()), "{}", clearance.cache().len());
+    }
+
     /// What is forgotten of one image is forgotten, and of a thousand others hardly any.
     #[test]
     fn forgetting_one_leaves_others_alone() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let folder = tempfile::tempdir().expect("a folder");
-            let clock = Arc::new(seaworthy_model::SystemClock);
-            let db = Db::open_sqlite(&folder.path().join("db"), clock).await.expect("a database");
-            db.migrate(&[seaworthy_ledger::SCHEMA, crate::SCHEMA]).await.expect("tables");
-            let clearance = Clearance::open(db).await.expect("opens");
-            let key = |n: usize| {
-                ("prod/web".parse::<RepoName>().expect("a name"), Digest::sha256(&n.to_be_bytes()))
-            };
+            let clearance = room(folder.path()).await;
             let before: Vec<u64> = (0..limit::EPOCHS).map(|n| clearance.cache_epoch(&key(n))).collect();
             clearance.forget(&[key(0)]);
             assert_ne!(clearance.cache_epoch(&key(0)), before[0], "who reads it now does not remember it");

@@ -9,6 +9,7 @@ use seaworthy_store::{
     Db, DbError, Row, Tx, args,
     schema::{Column, Index, Migration, RoomSchema, Step, Table},
 };
+use serde::Deserialize;
 
 use crate::{ExceptionRow, PolicyRow, StoredVerdict, exceptions::State};
 
@@ -161,21 +162,44 @@ pub(crate) async fn insert_subject(
     .map(|_| ())
 }
 
-/// Names the content of an image; the image may not have been announced yet.
+/// Names the content of an image; the image may not have been announced yet. What older readers saw in it does not
+/// replace what newer ones did.
 pub(crate) async fn set_content(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: &Digest,
-    content: &ContentId,
+    facts: &InventoryFacts,
 ) -> Result<(), DbError> {
+    let known = tx
+        .fetch_optional(
+            "SELECT c.facts FROM clearance_subjects AS s JOIN clearance_contents AS c ON c.content = s.content
+             WHERE s.repository = $1 AND s.digest = $2 AND s.content <> $3",
+            args![repository.as_str(), &digest.to_string(), facts.content_id.as_bytes()],
+        )
+        .await?;
+    if is_newer(known.as_ref(), facts) {
+        return Ok(());
+    }
     tx.execute(
         "INSERT INTO clearance_subjects (repository, digest, kind, related, content)
          VALUES ($1, $2, 'image', '[]', $3)
          ON CONFLICT (repository, digest) DO UPDATE SET content = $3",
-        args![repository.as_str(), &digest.to_string(), content.as_bytes()],
+        args![repository.as_str(), &digest.to_string(), facts.content_id.as_bytes()],
     )
     .await
     .map(|_| ())
+}
+
+/// True when the facts that are stored, in the row's first column, are of newer readers than `facts`.
+fn is_newer(stored: Option<&Row>, facts: &InventoryFacts) -> bool {
+    /// The part of stored facts that is asked for.
+    #[derive(Deserialize)]
+    struct Version {
+        #[serde(default)]
+        reader_version: u32,
+    }
+    // Empty until there are any; damaged ones are replaced.
+    stored.is_some_and(|row| row.json(0).is_ok_and(|it: Version| it.reader_version > facts.reader_version))
 }
 
 pub(crate) const SUBJECT: &str =
@@ -195,8 +219,13 @@ fn read_content(row: &Row, column: usize) -> Result<Option<ContentId>, DbError> 
     bytes.map(ContentId::from_bytes).transpose().map_err(|_| row.wrong(column, "a content id"))
 }
 
-/// Stores the facts of a content; false when they are what was known.
+/// Stores the facts of a content; false when they are what was known, or newer readers saw it already.
 pub(crate) async fn upsert_content(tx: &mut Tx<'_>, facts: &InventoryFacts) -> Result<bool, DbError> {
+    let sql = "SELECT facts FROM clearance_contents WHERE content = $1";
+    let known = tx.fetch_optional(sql, args![facts.content_id.as_bytes()]).await?;
+    if is_newer(known.as_ref(), facts) {
+        return Ok(false);
+    }
     let body = serde_json::to_string(facts).unwrap_or_default();
     let changed = tx
         .execute(
@@ -293,6 +322,18 @@ pub(crate) async fn subjects_of(
         )
         .await?;
     rows.iter().map(|row| Ok((row.parsed(0)?, row.parsed(1)?))).collect()
+}
+
+/// Makes every verdict about a content pending until it is decided again.
+pub(crate) async fn doubt(tx: &mut Tx<'_>, content: &ContentId) -> Result<(), DbError> {
+    for sql in [
+        "UPDATE clearance_verdicts SET revision = 0 WHERE (repository, digest) IN
+             (SELECT repository, digest FROM clearance_subjects WHERE content = $1 AND kind = 'image')",
+        "UPDATE clearance_workloads SET revision = 0 WHERE content = $1",
+    ] {
+        tx.execute(sql, args![content.as_bytes()]).await?;
+    }
+    Ok(())
 }
 
 const FEEDS: &str = "SELECT body, revision FROM clearance_state WHERE name = 'feeds'";
@@ -451,8 +492,26 @@ pub(crate) async fn verdict(
     digest: &Digest,
     purpose: &'static str,
 ) -> Result<Option<StoredVerdict>, DbError> {
-    let row = db.fetch_optional(VERDICT, args![repository.as_str(), &digest.to_string(), purpose]).await?;
-    row.map(|row| read_verdict(&row)).transpose()
+    verdict_row(db, repository, digest, purpose).await?.map(|row| read_verdict(&row)).transpose()
+}
+
+/// The row of a verdict: for [`read_verdict`].
+pub(crate) async fn verdict_row(
+    db: &Db,
+    repository: &RepoName,
+    digest: &Digest,
+    purpose: &'static str,
+) -> Result<Option<Row>, DbError> {
+    db.fetch_optional(VERDICT, args![repository.as_str(), &digest.to_string(), purpose]).await
+}
+
+/// Bytes of the texts that a verdict's row holds.
+pub(crate) fn verdict_texts(row: &Row) -> Result<u64, DbError> {
+    let mut bytes = 0;
+    for column in 4..=7 {
+        bytes += row.text(column)?.len() as u64;
+    }
+    Ok(bytes)
 }
 
 pub(crate) async fn verdict_in(
@@ -465,7 +524,7 @@ pub(crate) async fn verdict_in(
     row.map(|row| read_verdict(&row)).transpose()
 }
 
-fn read_verdict(row: &Row) -> Result<StoredVerdict, DbError> {
+pub(crate) fn read_verdict(row: &Row) -> Result<StoredVerdict, DbError> {
     let verdict = match row.text(3)? {
         "allowed" => Verdict::Allowed,
         "blocked" => Verdict::Blocked,

@@ -21,6 +21,8 @@ mod workload;
 pub mod limit {
     /// Answers kept in memory; the rest is read from the database each time.
     pub const CACHE: usize = 100_000;
+    /// Memory that these answers take, in bytes (128 MiB); one that would take it all is not kept.
+    pub const CACHE_BYTES: u64 = 128 * 1024 * 1024;
     /// Numbers that say whether what was read is still so: an answer shares one with few others.
     pub const EPOCHS: usize = 1_024;
     /// How long another replica's change may go unseen, in milliseconds (PostgreSQL only).

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use seaworthy_model::{Actor, ContentId, Event, FeedsChanged, Presence, consumer};
+use seaworthy_oci::{Digest, RepoName};
 use seaworthy_policy::InventoryFacts;
 use seaworthy_store::{DbError, Delivery, Tx, WorkerConfig, chain};
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,9 @@ impl Clearance {
     /// Stores what an event says, judges what that may change, and settles it, in one transaction. What is too
     /// much for one is returned, and nothing is settled yet.
     async fn learn(&self, delivery: Delivery) -> Result<Option<Subjects>, ClearanceError> {
+        if delivery.attempts > 1 {
+            return self.learn_apart(delivery).await.map(Some);
+        }
         let context = (delivery, self.compiled(), self.db().now());
         let actor = Actor::system();
         let (subjects, is_judged) =
@@ -62,6 +66,32 @@ impl Clearance {
             .await?;
         self.forget(&subjects.images);
         Ok((!is_judged).then_some(subjects))
+    }
+
+    /// Stores what an event says, and makes pending what that may change, whatever becomes of judging it: news
+    /// that could not be judged must not be lost while the answer stays what it was before them.
+    async fn learn_apart(&self, delivery: Delivery) -> Result<Subjects, ClearanceError> {
+        let subjects = self
+            .db()
+            .upkeep(delivery, |delivery, tx| {
+                Box::pin(async move {
+                    let subjects = store(tx, delivery).await?;
+                    match &delivery.event {
+                        Event::InventoryReady(ready) => db::doubt(tx, ready.content_id()).await?,
+                        Event::FindingsChanged(findings) => {
+                            for content in &findings.content_ids {
+                                db::doubt(tx, content).await?;
+                            }
+                        }
+                        _ => {}
+                    }
+                    Ok(subjects)
+                })
+            })
+            .await
+            .map_err(|error: DbError| ClearanceError::Db(error))?;
+        self.forget(&subjects.images);
+        Ok(subjects)
     }
 
     /// Judges in rounds; the delivery is settled with the last one. A crash in between repeats
@@ -122,9 +152,10 @@ impl Clearance {
         Ok(())
     }
 
-    /// Decides again what time or a policy change made pending: what somebody waits for first.
+    /// Decides again what time, a policy change or news made pending: what somebody waits for first.
     async fn decide_due(self, cancel: CancellationToken) {
         let Some(mut wanted) = self.take_wanted() else { return };
+        let mut failed = false;
         loop {
             let mut subjects = Vec::new();
             tokio::select! {
@@ -137,29 +168,43 @@ impl Clearance {
             {
                 subjects.push(key);
             }
-            let outcome = async {
-                let mut workloads = Vec::new();
-                if subjects.is_empty() {
-                    let (revision, now) = (self.revision().await?, self.db().now());
-                    workloads = workloads::due(self.db(), revision, now, limit::BATCH).await?;
-                    if workloads.is_empty() {
-                        subjects = db::due(self.db(), revision, now, limit::BATCH).await?;
-                    }
-                }
-                subjects.sort();
-                subjects.dedup();
-                workloads.sort();
-                workloads.dedup();
-                let subjects = Subjects { workloads, images: subjects };
-                if subjects.is_empty() {
-                    return Ok(());
-                }
-                self.judge(Round { subjects, delivery: None }).await
-            };
-            if let Err(error) = outcome.await {
+            let outcome = self.decide_some(subjects, failed).await;
+            failed = outcome.is_err();
+            if let Err(error) = outcome {
                 tracing::error!(error = %chain(&error), "deciding due verdicts failed, will try again");
             }
         }
+    }
+
+    /// Decides what is wanted, else what is due. After a failure each by itself, and images although containers are
+    /// due: one that cannot be judged must not keep others pending.
+    async fn decide_some(
+        &self,
+        mut images: Vec<(RepoName, Digest)>,
+        failed: bool,
+    ) -> Result<(), ClearanceError> {
+        let mut workloads = Vec::new();
+        if images.is_empty() {
+            let (revision, now) = (self.revision().await?, self.db().now());
+            workloads = workloads::due(self.db(), revision, now, limit::BATCH).await?;
+            if workloads.is_empty() || failed {
+                images = db::due(self.db(), revision, now, limit::BATCH).await?;
+            }
+        }
+        images.sort();
+        images.dedup();
+        workloads.sort();
+        workloads.dedup();
+        let mut subjects = Subjects { workloads, images };
+        let together = if failed { 1 } else { subjects.len() };
+        let mut outcome = Ok(());
+        while !subjects.is_empty() {
+            let round = Round { subjects: subjects.take(together), delivery: None };
+            if let Err(error) = self.judge(round).await {
+                outcome = Err(error);
+            }
+        }
+        outcome
     }
 }
 
@@ -187,7 +232,7 @@ async fn store(tx: &mut Tx<'_>, delivery: &Delivery) -> Result<Subjects, DbError
             let facts = InventoryFacts::from_event(ready);
             let is_new = db::upsert_content(tx, &facts).await? || is_again;
             for (repository, digest) in &ready.manifests {
-                db::set_content(tx, repository, digest, &facts.content_id).await?;
+                db::set_content(tx, repository, digest, &facts).await?;
             }
             // A reader that reads more may change what other images of this content get.
             if is_new {

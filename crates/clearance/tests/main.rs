@@ -27,6 +27,7 @@ db_tests!(&[seaworthy_ledger::SCHEMA, seaworthy_clearance::SCHEMA]; a_push_becom
     exceptions_need_a_second_person, a_policy_change_holds_at_the_next_question, time_alone_makes_an_answer_pending,
     every_answer_replays, children_beyond_the_limit_are_not_taken_for_allowed, policies_end_at_their_limit,
     exceptions_end_at_their_limit, more_subjects_than_one_round_are_all_judged, one_more_push_judges_no_other,
+    what_older_readers_saw_replaces_nothing, news_that_cannot_be_judged_are_not_lost, one_that_cannot_be_judged_keeps_no_other_pending,
     a_container_is_judged_before_it_runs,
     a_container_is_judged_with_its_settings, each_start_of_a_blocked_image_is_reported_once,
     what_is_seen_again_is_never_pending,
@@ -628,4 +629,88 @@ async fn one_more_push_judges_no_other(test: TestDb) {
     world.tell(World::matched("app", 3, &["CVE-2026-1"])).await;
     world.tell(World::matched("app", 2, &[])).await;
     assert_eq!(world.verdict("prod/one", "app").await, Verdict::Blocked);
+}
+
+/// A policy that does not compile (a newer server's) stops judging: what was learnt meanwhile is stored, and until
+/// somebody can judge it the image is not what it was before.
+async fn news_that_cannot_be_judged_are_not_lost(test: TestDb) {
+    let world = World::new(test).await;
+    world.push("prod/web", "a", &[]).await;
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Allowed);
+    let change = async |sql: &'static str| {
+        let changed: Result<u64, DbError> =
+            world.db.upkeep((), move |(), tx| Box::pin(async move { tx.execute(sql, args![]).await })).await;
+        assert_eq!(changed.expect("changed"), 1);
+    };
+    change(
+        "INSERT INTO clearance_policies (name, version, hash, source, applied_at, applied_by)
+         VALUES ('newer', 1, 'x', 'no policy', 1, 'x')",
+    )
+    .await;
+    world.tell(World::matched("a", 2, &["CVE-1"])).await;
+    let set_aside = async {
+        while world.db.failed_deliveries(1).await.expect("list").is_empty() {
+            world.clock.advance(400);
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), set_aside).await.expect("it fails for good");
+    let answer = world.room.ask(&repo("prod/web"), &digest("a")).await.expect("an answer");
+    assert_eq!(answer.verdict, Verdict::Pending);
+    change("DELETE FROM clearance_policies WHERE name = 'newer'").await;
+    assert_eq!(world.verdict("prod/web", "a").await, Verdict::Blocked, "by what was learnt");
+}
+
+async fn one_that_cannot_be_judged_keeps_no_other_pending(test: TestDb) {
+    let world = World::new(test).await;
+    for name in ["a", "b"] {
+        world.push("prod/web", name, &[]).await;
+        assert_eq!(world.verdict("prod/web", name).await, Verdict::Allowed);
+    }
+    let damaged: Result<u64, DbError> = world
+        .db
+        .upkeep(content("a"), |content, tx| {
+            Box::pin(async move {
+                let sql = "UPDATE clearance_contents SET facts = '{' WHERE content = $1";
+                tx.execute(sql, args![content.as_bytes()]).await
+            })
+        })
+        .await;
+    assert_eq!(damaged.expect("damaged"), 1);
+    let before = world.stored("prod/web", "b").await.revision;
+    world.room.apply_policy(&Actor::operator(1), &format!("{PROD}# again\n")).await.expect("applied");
+    // Who asks for one has it decided by itself: here nobody asks.
+    let decided = async { while world.stored("prod/web", "b").await.revision == before {} };
+    tokio::time::timeout(Duration::from_mins(1), decided).await.expect("it is decided again");
+    assert_eq!(world.verdict("prod/web", "b").await, Verdict::Allowed);
+    let answer = world.room.ask(&repo("prod/web"), &digest("a")).await.expect("an answer");
+    assert_eq!(answer.verdict, Verdict::Pending);
+}
+
+/// An older server beside a newer one, or late: of one content, and of an image that became another content because
+/// newer readers found something wrong with it.
+async fn what_older_readers_saw_replaces_nothing(test: TestDb) {
+    let world = World::new(test).await;
+    let seen = |name: &str, as_content: &str, reader_version: u32, is_uncovered: bool| {
+        let Event::InventoryReady(mut ready) = World::inspected("prod/web", name) else { panic!("kind") };
+        ready.inventory.reader_version = reader_version;
+        ready.inventory.content_id = content(as_content);
+        if is_uncovered {
+            ready.inventory.coverage.uncovered.push("cargo".into());
+        }
+        Event::InventoryReady(ready)
+    };
+    for (name, as_content) in [("same", "same"), ("apart", "apart, with a problem")] {
+        world.push("prod/web", name, &[]).await;
+        world.tell(World::matched(as_content, 1, &[])).await;
+        assert_eq!(world.verdict("prod/web", name).await, Verdict::Allowed);
+        world.tell(seen(name, as_content, 2, true)).await;
+        assert_eq!(world.verdict("prod/web", name).await, Verdict::Blocked, "{name}: newer ones see more");
+        world.tell(seen(name, name, 1, false)).await;
+        assert_eq!(world.verdict("prod/web", name).await, Verdict::Blocked, "{name}: older ones are late");
+        world.tell_again(seen(name, name, 1, false)).await;
+        assert_eq!(world.verdict("prod/web", name).await, Verdict::Blocked, "{name}: and told again");
+        world.tell(seen(name, name, 2, false)).await;
+        assert_eq!(world.verdict("prod/web", name).await, Verdict::Allowed, "{name}: as new");
+    }
 }

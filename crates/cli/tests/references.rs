@@ -149,6 +149,12 @@ fn what_is_withheld_is_not_allowed() {
         assert_eq!(answer["verdict"], if rule.is_some() { "blocked" } else { "allowed" }, "{answer:#}");
         let shown = registry.done(&["image", "show", name]);
         assert_eq!(shown["withheld"].is_string(), rule.is_some(), "{shown:#}");
+        if let Some((repository, tag)) = name.split_once(':').filter(|_| !name.contains('@')) {
+            let listed = registry.door.get("GET", &format!("/api/v1/images?repository={repository}")).json();
+            let rows = listed.as_array().expect("rows");
+            let row = rows.iter().find(|row| row["tag"] == tag).expect("listed");
+            assert_eq!(row["verdict"], answer["verdict"], "{name}: {row:#}");
+        }
     };
     for more in [&[][..], &["--purpose", "deploy"]] {
         says("held/app:1", more, Some("quarantine"));
@@ -169,6 +175,8 @@ fn what_is_withheld_is_not_allowed() {
     assert_eq!(looked_at(), 2);
     let asked = door.get("GET", "/api/v1/check?image=held/app:1").json();
     assert_eq!(asked["verdict"], "allowed", "{asked:#}");
+    let listed = door.get("GET", "/api/v1/images?repository=held").json();
+    assert_eq!(listed[0]["verdict"], "allowed", "{listed:#}");
     registry.done(&["image", "reject", "held/app:1"]);
     says("held/app:1", &[], Some("quarantine"));
     registry.done(&["image", "release", "held/app:1"]);

@@ -37,10 +37,20 @@ impl Inspection {
         let Some(config) = pushed.config.filter(|_| pushed.is_image) else {
             return self.settle(delivery).await;
         };
-        let layers = self.layers(&pushed.layers, delivery.attempts).await?;
+        let is_inspected = db::newest_of_manifest(self.db(), &pushed.digest).await?.is_some();
+        let attempts = match (is_inspected, delivery.attempts) {
+            // An answer that it has is not replaced by that no reader can be started, or nobody got to the end.
+            (true, attempts) => attempts.min(limit::START_ATTEMPTS - 1),
+            (false, limit::ANSWER_ATTEMPTS..) => {
+                tracing::error!(manifest = %pushed.digest, "inspecting an image failed too often");
+                return self.publish(delivery, pushed, unread(config, pushed.layers.len())).await;
+            }
+            (false, attempts) => attempts,
+        };
+        let layers = self.layers(&pushed.layers, attempts).await?;
         let ready = match self.known(&config, &layers).await? {
             Some(ready) => ready,
-            None => self.fold(config, &layers, delivery.attempts).await?,
+            None => self.fold(config, &layers, attempts).await?,
         };
         self.publish(delivery, pushed, ready).await
     }
@@ -203,6 +213,13 @@ impl Inspection {
             })
             .await
     }
+}
+
+/// The result of an image that could not be inspected at all.
+fn unread(config: Digest, layers: usize) -> InventoryReady {
+    let message = format!("inspecting the image failed {} times", limit::ANSWER_ATTEMPTS - 1);
+    let failed = problem(ProblemCode::ReaderFailed, &message);
+    compose(config, Err(&failed), &vec![LayerResult::Err(failed.clone()); layers])
 }
 
 /// A layer's stored answer, or why there is none.

@@ -1,5 +1,6 @@
 use std::{fs, path::Path, sync::Arc};
 
+use seaworthy_inspection::limit;
 use seaworthy_model::{Clock as _, Event, FixedClock, SystemClock};
 use seaworthy_oci::Digest;
 use seaworthy_store::{DbError, args};
@@ -11,7 +12,8 @@ use crate::{
     world::{World, drain, lines, pushed, stored},
 };
 
-db_tests! { crate::world::ROOMS; killed_between_facts_and_row, killed_while_working, damaged_facts_are_read_again }
+db_tests! { crate::world::ROOMS; killed_between_facts_and_row, killed_while_working, killed_by_an_image_each_time,
+damaged_facts_are_read_again }
 
 const EXPECTED: [&str; 2] = ["bash 5.2-1 0", "zlib1g 1.2.13 0"];
 
@@ -76,6 +78,41 @@ async fn killed_while_working(test: TestDb) {
     let outputs = world.outputs().await;
     assert_eq!(outputs.len(), 1);
     assert_eq!(lines(&outputs[0].inventory), EXPECTED);
+}
+
+/// Every process that looked at the image ended: then that is its result, and nobody looks any more.
+async fn killed_by_an_image_each_time(test: TestDb) {
+    let world = World::new(test);
+    let (config, layers) = two_sizes(&world);
+    let change = async |sql: &'static str| {
+        let changed: Result<u64, DbError> =
+            world.db.upkeep((), move |(), tx| Box::pin(async move { tx.execute(sql, args![]).await })).await;
+        changed.expect("changed")
+    };
+    assert_eq!(limit::ANSWER_ATTEMPTS, 12);
+    let last = "UPDATE store_deliveries SET attempts = 11 WHERE consumer = 'inspection'";
+    let last_but_one = "UPDATE store_deliveries SET attempts = 10 WHERE consumer = 'inspection'";
+    let unread = ["reader-failed@-", "reader-failed@0", "reader-failed@1"];
+    for (repository, attempts, expected) in [
+        ("a/last-but-one", last_but_one, EXPECTED.as_slice()),
+        ("b/has-an-answer", last, &EXPECTED),
+        ("c/last", last, &unread),
+    ] {
+        if repository == "c/last" {
+            forget_inventories(&world).await;
+            assert_eq!(change("DELETE FROM inspection_manifests").await, 2);
+        }
+        world.send(vec![Event::ManifestPushed(pushed(repository, config, &layers))]).await;
+        assert_eq!(change(attempts).await, 1);
+        world.drain().await;
+        let outputs = world.outputs().await;
+        assert_eq!(lines(&outputs.last().expect("answered").inventory), expected, "{repository}");
+        assert_eq!(world.opens(&layers[0]), 1, "{repository}");
+    }
+    // What nobody managed to read may be readable the next time it is pushed.
+    world.send(vec![Event::ManifestPushed(pushed("d/later", config, &layers))]).await;
+    world.drain().await;
+    assert_eq!(lines(&world.outputs().await.last().expect("answered").inventory), EXPECTED);
 }
 
 async fn damaged_facts_are_read_again(test: TestDb) {

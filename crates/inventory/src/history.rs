@@ -21,6 +21,8 @@ use crate::{
 const STATUS: &[u8] = b"var/lib/dpkg/status";
 const STATUS_D: &[u8] = b"var/lib/dpkg/status.d";
 const INFO: &[u8] = b"var/lib/dpkg/info";
+/// What a list of a package's files costs of [`limit::DATABASE_BYTES`], each time their folder changes.
+const LIST_COST: u64 = 64;
 
 /// A directory and the last layer that changed its names: unlike only when it changed.
 type DirectoryState = (NodeId, u32);
@@ -178,7 +180,7 @@ impl<'a> History<'a> {
                 if self.exhausted {
                     return;
                 }
-                self.pay(limit::PACKAGE_COST);
+                self.pay(LIST_COST);
                 if let Some(package) = name.strip_suffix(suffix) {
                     self.lists.insert(package.to_vec(), List { entry, form });
                 }

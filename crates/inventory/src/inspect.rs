@@ -57,14 +57,14 @@ pub fn inspect(
     let mut secrets = SecretRows::new(&facts);
     tree.each(|path, id, node| {
         if node.kind == NodeKind::File {
-            secrets.effective(path, node.name, node.content);
+            secrets.effective(id, node.name, node.content);
         }
         if !packages.owned.contains(&id) {
             coverage.unowned(path, node, tree.content_row(node.content));
         }
     });
     let secrets = secrets.finish(&tree);
-    too_many_secrets(&facts, &mut problems);
+    too_many_secrets(&facts, secrets.is_cut, &mut problems);
     if let Err(error) = tree.check_steps() {
         problems.push(problem(ProblemCode::LayerTooLarge, None, &error.to_string()));
     }
@@ -75,7 +75,7 @@ pub fn inspect(
         layers: rows,
         os,
         packages: packages.rows,
-        secrets,
+        secrets: secrets.rows,
         coverage: coverage.finish(unreadable),
         problems,
         reader_version: READER_VERSION,
@@ -137,7 +137,11 @@ fn unresolved(tree: &Tree<'_>, problems: &mut Vec<InventoryProblem>) {
 }
 
 /// Layers with more secrets than are kept: which those are that were left out, nobody knows.
-fn too_many_secrets(layers: &[Option<Arc<LayerFacts>>], problems: &mut Vec<InventoryProblem>) {
+fn too_many_secrets(layers: &[Option<Arc<LayerFacts>>], is_cut: bool, problems: &mut Vec<InventoryProblem>) {
+    if is_cut {
+        let message = format!("the image has more than {} secrets, not all are listed", limit::SECRETS);
+        problems.push(problem(ProblemCode::LayerTooLarge, None, &message));
+    }
     for (layer, facts) in (0u32..).zip(layers) {
         if facts.as_ref().is_some_and(|facts| facts.secrets.len() > limit::SECRETS) {
             let message = format!("the layer has more than {} secrets, not all are listed", limit::SECRETS);

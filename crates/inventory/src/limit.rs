@@ -7,7 +7,7 @@ pub const LIST_BYTES: usize = 4 * 1024 * 1024;
 pub const OS_RELEASE_BYTES: usize = 64 * 1024;
 /// Metadata kept of one layer, in bytes. What comes later counts as too large by itself.
 pub const KEPT_BYTES: usize = 128 * 1024 * 1024;
-/// Secrets reported of one layer. That there are more is a problem.
+/// Secrets reported of one layer, and of one image. That there are more is a problem.
 pub const SECRETS: usize = 10_000;
 /// Longest text between the first and the last line of a key, in bytes (a 16,384 bit RSA key
 /// takes 13 KiB).
@@ -19,8 +19,9 @@ pub const FIELD_BYTES: usize = 512;
 /// least [`PACKAGE_COST`] of them each time the database changes. What comes later is not followed:
 /// a problem.
 pub const DATABASE_BYTES: u64 = 1024 * 1024 * 1024;
-/// See [`DATABASE_BYTES`].
-pub const PACKAGE_COST: u64 = 64;
+/// See [`DATABASE_BYTES`]. About what a package takes in memory, besides its text, and half of what its
+/// paragraph takes in a database: so two million are followed at most, in less than 1 GiB.
+pub const PACKAGE_COST: u64 = 512;
 /// Encoded facts of one layer, compressed or not, in bytes. Longer ones are an error: the layer counts
 /// as not read.
 pub const FACTS_BYTES: u64 = 512 * 1024 * 1024;

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use seaworthy_layer::{EntryRef, Magic, TableRow, Tree, escape};
+use seaworthy_layer::{EntryRef, Magic, NodeId, TableRow, Tree, escape};
 use seaworthy_model::SecretRow;
 
 use crate::{LayerFacts, dpkg, facts::Content, limit};
@@ -14,7 +14,14 @@ use crate::{LayerFacts, dpkg, facts::Content, limit};
 /// Where the content of hits is effective; filled while the effective files pass by.
 pub(crate) struct SecretRows<'a> {
     layers: &'a [Option<Arc<LayerFacts>>],
-    live: HashMap<EntryRef, Option<Vec<u8>>>,
+    live: HashMap<EntryRef, Option<NodeId>>,
+}
+
+/// Secrets of an image: at most [`limit::SECRETS`].
+pub(crate) struct Secrets {
+    pub(crate) rows: Vec<SecretRow>,
+    /// There are more.
+    pub(crate) is_cut: bool,
 }
 
 impl<'a> SecretRows<'a> {
@@ -26,27 +33,28 @@ impl<'a> SecretRows<'a> {
     }
 
     /// An effective file: its own name is told rather than that of a hard link.
-    pub(crate) fn effective(&mut self, path: &[u8], name: EntryRef, content: EntryRef) {
+    pub(crate) fn effective(&mut self, id: NodeId, name: EntryRef, content: EntryRef) {
         if let Some(known) = self.live.get_mut(&content)
             && (known.is_none() || name == content)
         {
-            *known = Some(path.to_vec());
+            *known = Some(id);
         }
     }
 
-    /// All rows, by layer and path.
+    /// The rows, by layer and path.
     ///
     /// A program or library that a package of the distribution brought in the same layer (its
     /// `.list` names it there) is left out: self-tests carry keys, Debian's `libgnutls` ten of
     /// them, in the archive for everybody. Any other file is told even at a path that a package
     /// owns: a list of files is only a claim, and no package ships a key file.
-    pub(crate) fn finish(self, tree: &Tree<'_>) -> Vec<SecretRow> {
+    pub(crate) fn finish(self, tree: &Tree<'_>) -> Secrets {
         let mut removed: HashMap<EntryRef, u32> = HashMap::new();
         for gone in tree.removed().iter().filter(|gone| self.live.contains_key(&gone.content)) {
             let last = removed.entry(gone.content).or_default();
             *last = gone.layer.max(*last);
         }
         let mut rows = Vec::new();
+        let mut is_cut = false;
         for (layer, facts) in numbered(self.layers) {
             if facts.secrets.is_empty() {
                 continue;
@@ -61,10 +69,14 @@ impl<'a> SecretRows<'a> {
                 if magic == Magic::Elf && is_listed() {
                     continue;
                 }
-                let live = self.live.get(&entry).and_then(Option::as_deref);
+                if rows.len() == limit::SECRETS {
+                    is_cut = true;
+                    break;
+                }
+                let live = self.live.get(&entry).copied().flatten().map(|id| tree.path(id));
                 rows.push(SecretRow {
                     rule: hit.rule.name().to_owned(),
-                    path: escape(live.unwrap_or(own)),
+                    path: escape(live.as_deref().unwrap_or(own)),
                     layer,
                     removed_in_layer: if live.is_some() { None } else { removed.get(&entry).copied() },
                     value_sha256: hit.value.hex(),
@@ -72,7 +84,7 @@ impl<'a> SecretRows<'a> {
             }
         }
         rows.sort_by(|a, b| (a.layer, &a.path, &a.rule).cmp(&(b.layer, &b.path, &b.rule)));
-        rows
+        Secrets { rows, is_cut }
     }
 }
 

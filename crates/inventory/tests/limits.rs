@@ -96,6 +96,33 @@ fn more_secrets_than_are_kept_are_a_problem() {
     assert_eq!(read(limit::SECRETS + 2), (limit::SECRETS, vec!["layer-too-large@1".to_owned()]));
 }
 
+/// No layer has too many, all of them together do.
+#[test]
+fn secrets_of_all_layers_are_bounded_together() {
+    let text = |count: usize| [key(1), key(2)].iter().cycle().take(count).cloned().collect::<String>();
+    let read = |above: usize| {
+        let lower = vec![file("a", &text(limit::SECRETS / 2))];
+        let inventory = image(&[lower, vec![file("b", &text(above))]]);
+        (inventory.secrets.len(), lines(&inventory))
+    };
+    assert_eq!(read(limit::SECRETS / 2), (limit::SECRETS, vec![]));
+    assert_eq!(read(limit::SECRETS / 2 + 1), (limit::SECRETS, vec!["layer-too-large@-".to_owned()]));
+}
+
+/// Directories that only paths imply count too: the image is known not to be judged completely.
+#[test]
+fn more_names_than_are_folded_are_a_problem() {
+    let most = seaworthy_layer::Limits::default().fold_names;
+    // As deep as the header of an entry has room for.
+    let deep = "/x".repeat(45);
+    let files = most / 46 + 1;
+    let items: Vec<Item> = (0..files).map(|first| file(&format!("{first}{deep}"), "")).collect();
+    let found = image(&[items, vec![file("b", "")]]);
+    assert_eq!(lines(&found), ["layer-too-large@0"]);
+    let told = format!("the image's layers make more than {most} names");
+    assert_eq!(found.problems.first().map(|problem| problem.message.as_str()), Some(told.as_str()));
+}
+
 /// Keys in a listed program are not told; they may not crowd out those that are.
 #[test]
 fn secrets_that_are_passed_over_hide_none_in_silence() {

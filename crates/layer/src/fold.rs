@@ -80,9 +80,18 @@ pub enum FoldError {
         /// The limit.
         at_most: u64,
     },
-    /// More names than a tree can number.
-    #[error("the image has too many names")]
-    TooManyNames,
+    /// More names than [`Limits::fold_names`], those that lower layers had and implied directories included.
+    #[error("the image's layers make more than {at_most} names")]
+    TooManyNames {
+        /// The limit.
+        at_most: u32,
+    },
+    /// A name that symbolic links put deeper than [`Limits::path_bytes`]: no runtime could open it.
+    #[error("a path in the image is longer than {at_most} bytes")]
+    PathTooLong {
+        /// The limit.
+        at_most: usize,
+    },
 }
 
 /// The file system of an image: layers applied bottom-up, one by one.
@@ -109,6 +118,8 @@ const NONE: u32 = u32::MAX;
 struct Place<'a> {
     parent: u32,
     name: &'a [u8],
+    /// Bytes of the whole path, with a slash after each part.
+    path_bytes: u32,
     kind: NodeKind,
     content: EntryRef,
     made_by: EntryRef,
@@ -120,12 +131,16 @@ struct Place<'a> {
     pure_since: u32,
 }
 
+/// What [`Limits::fold_names`] counts on.
+const _: () = assert!(size_of::<Place<'_>>() <= 64 && size_of::<((u32, &[u8]), u32)>() <= 32);
+
 impl<'a> Tree<'a> {
     /// An empty root.
     pub fn new(limits: &Limits) -> Self {
         let root = Place {
             parent: 0,
             name: b"",
+            path_bytes: 0,
             kind: NodeKind::Directory,
             content: EntryRef { layer: 0, index: EntryRef::IMPLIED },
             made_by: EntryRef { layer: 0, index: EntryRef::IMPLIED },
@@ -149,7 +164,7 @@ impl<'a> Tree<'a> {
 
     /// Applies the next layer up; `None` for one that could not be read.
     pub fn apply(&mut self, table: Option<&'a PathTable>) -> Result<(), FoldError> {
-        let layer = u32::try_from(self.tables.len()).map_err(|_| FoldError::TooManyNames)?;
+        let layer = u32::try_from(self.tables.len()).map_err(|_| self.too_many_names())?;
         self.tables.push(table);
         self.last_parent = None;
         let Some(table) = table else { return Ok(()) };
@@ -415,13 +430,19 @@ impl<'a> Tree<'a> {
     }
 
     fn link_child(&mut self, parent: u32, name: &'a [u8], made: Made) -> Result<u32, FoldError> {
-        let id =
-            u32::try_from(self.nodes.len()).ok().filter(|id| *id != NONE).ok_or(FoldError::TooManyNames)?;
+        let id = u32::try_from(self.nodes.len()).ok().filter(|id| *id <= self.limits.fold_names);
+        let id = id.ok_or_else(|| self.too_many_names())?;
         let layer = made.by.layer;
-        let next = self.place(parent).map_or(NONE, |place| place.first_child);
+        let (next, above) =
+            self.place(parent).map_or((NONE, 0), |place| (place.first_child, place.path_bytes));
+        let path_bytes = above as usize + name.len() + 1;
+        let too_long = FoldError::PathTooLong { at_most: self.limits.path_bytes };
+        // The slash after the last part does not count.
+        let fits = u32::try_from(path_bytes).ok().filter(|_| path_bytes <= self.limits.path_bytes + 1);
         self.nodes.push(Place {
             parent,
             name,
+            path_bytes: fits.ok_or(too_long)?,
             kind: made.kind,
             content: made.content,
             made_by: made.by,
@@ -443,6 +464,10 @@ impl<'a> Tree<'a> {
             self.last_parent = None;
         }
         Ok(id)
+    }
+
+    fn too_many_names(&self) -> FoldError {
+        FoldError::TooManyNames { at_most: self.limits.fold_names }
     }
 
     fn remove_all(&mut self, id: u32, layer: u32) {

@@ -36,7 +36,7 @@ pub struct Limits {
     pub ratio: u64,
     /// Entries of one layer.
     pub entries: u32,
-    /// Bytes of one entry's path.
+    /// Bytes of one entry's path, as it is written and as symbolic links lead it.
     pub path_bytes: usize,
     /// Parts of one entry's path.
     pub path_depth: usize,
@@ -46,6 +46,10 @@ pub struct Limits {
     pub special_bytes: u64,
     /// Path and link bytes of all entries of one layer together.
     pub table_bytes: usize,
+    /// Names made while one image is folded: entries, the directories that only their paths imply, and what
+    /// later layers replace. Each takes up to 64 bytes for itself, 76 to be found and 20 once it is removed, and
+    /// as much again for a moment while the tables grow: 0.5 GiB at the limit.
+    pub fold_names: u32,
     /// Path components looked up while one image is folded and asked.
     pub fold_steps: u64,
 }
@@ -62,6 +66,7 @@ impl Default for Limits {
             link_bytes: LINK_BYTES,
             special_bytes: SPECIAL_BYTES,
             table_bytes: 256 * 1024 * 1024,
+            fold_names: 2_000_000,
             fold_steps: 200_000_000,
         }
     }

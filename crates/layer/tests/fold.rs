@@ -259,6 +259,50 @@ fn steps_are_bounded() {
     assert_eq!(run(needed), Ok(()));
 }
 
+/// A file, its two implied directories and what replaces it; what is only asked for makes nothing.
+#[test]
+fn names_are_bounded() {
+    let table = table(&["f a/b/c", "f a/b/c", "w a/b/x"].map(op));
+    let run = |fold_names| {
+        let mut tree = Tree::new(&Limits { fold_names, ..Limits::default() });
+        tree.apply(Some(&table)).map(|()| files(&tree).len())
+    };
+    assert_eq!(run(4), Ok(1));
+    assert_eq!(run(3), Err(FoldError::TooManyNames { at_most: 3 }));
+}
+
+/// As shipped: every name is a directory that only a path implies.
+#[test]
+fn two_million_names_fold_and_no_more() {
+    let most = Limits::default().fold_names;
+    let deep: String = "/x".repeat(limit::PATH_DEPTH - 1);
+    let depth = u32::try_from(limit::PATH_DEPTH).expect("small");
+    let mut ops: Vec<Op> = (0..most / depth).map(|first| Op::File(format!("{first}{deep}"))).collect();
+    ops.extend((0..most % depth).map(|rest| Op::File(format!("f{rest}"))));
+    let (whole, one) = (table(&ops), table(&[op("f one")]));
+    let mut tree = Tree::new(&Limits::default());
+    tree.apply(Some(&whole)).expect("at the limit");
+    assert_eq!(tree.apply(Some(&one)), Err(FoldError::TooManyNames { at_most: most }));
+}
+
+/// No entry's own path is long; links lead them below one another.
+#[test]
+fn paths_that_links_make_are_bounded() {
+    let deep = "d".repeat(250);
+    let mut ops = vec![Op::Dir(deep.clone()), Op::Symlink("0".into(), deep.clone())];
+    for at in 1..16 {
+        ops.push(Op::Dir(format!("{}/{deep}", at - 1)));
+        ops.push(Op::Symlink(at.to_string(), format!("{}/{deep}", at - 1)));
+    }
+    let run = |length: usize| {
+        let table = table(&[ops.as_slice(), &[Op::File(format!("15/{}", "f".repeat(length)))]].concat());
+        Tree::new(&Limits::default()).apply(Some(&table))
+    };
+    let left = limit::PATH_BYTES - 16 * (deep.len() + 1);
+    assert_eq!(run(left), Ok(()));
+    assert_eq!(run(left + 1), Err(FoldError::PathTooLong { at_most: limit::PATH_BYTES }));
+}
+
 /// Paths as long as they may be, up to the limit of all of them together, and one byte more.
 #[test]
 fn a_table_ends_at_its_bytes() {

@@ -8,8 +8,8 @@ use seaworthy_oci::Platform;
 use seaworthy_package::Ecosystem;
 
 use crate::{
-    Facts, InventoryFacts, Origin, Policy, PolicyError, RuleResult, Settling, Source, WorkloadSettings,
-    decide, limit,
+    Counting, Facts, InventoryFacts, Origin, Policy, PolicyError, RuleResult, Settling, Source,
+    WorkloadSettings, decide, limit,
     yaml::{Node, Value},
 };
 
@@ -189,6 +189,7 @@ impl Draft {
             from: None,
             inventory: InventoryFacts {
                 content_id: ContentId::of(&Platform::linux_amd64(), &[]),
+                reader_version: 0,
                 os: Some(OsRelease {
                     id: "debian".into(),
                     version: Some("12".into()),
@@ -197,7 +198,9 @@ impl Draft {
                 }),
                 support: Some(OsSupport { full_ends: far, lts_ends: far }),
                 secrets: Vec::new(),
+                more_secrets: 0,
                 problems: Vec::new(),
+                more_problems: 0,
                 uncovered: Vec::new(),
                 unowned_binaries: 0,
             },
@@ -274,6 +277,7 @@ impl Draft {
             }],
             image: if self.under_way { Settling::UnderWay } else { Settling::Settled },
             import: Settling::Settled,
+            counting: Counting::AnyVersion,
             workload,
         }
     }

@@ -2,8 +2,8 @@ use seaworthy_model::{ExceptionId, Finding, Severity, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cause, Condition, Count, Evidence, Example, Exception, Facts, Mode, Policy, Rule, Settling, SupportLevel,
-    limit, workload,
+    Cause, Condition, Count, Counting, Evidence, Example, Exception, Facts, Mode, Policy, Rule, Settling,
+    SupportLevel, limit, workload,
 };
 
 /// The answer.
@@ -106,17 +106,42 @@ struct Judge<'f> {
     valid_until: Option<Timestamp>,
     used: Vec<ExceptionId>,
     /// See [`distinct`].
-    distinct: Vec<&'f Finding>,
+    distinct: Vec<Counted<'f>>,
+}
+
+/// One (vulnerability, source package), at whatever versions.
+#[derive(Clone, Copy)]
+struct Counted<'f> {
+    /// The version that is told: one that can be fixed, when there is one.
+    finding: &'f Finding,
+    severity: Severity,
+    kev: bool,
+}
+
+impl Counted<'_> {
+    const fn is_fixable(&self) -> bool {
+        self.finding.fixed_version.is_some()
+    }
 }
 
 /// One finding per (vulnerability, source package): what rules count. Rows are sorted by id, then
 /// source, so the same pair at another version is a neighbour.
-fn distinct(facts: &Facts) -> Vec<&Finding> {
+fn distinct(facts: &Facts) -> Vec<Counted<'_>> {
     let rows = facts.findings.as_ref().map(|set| set.rows.as_slice()).unwrap_or_default();
-    let mut out: Vec<&Finding> = Vec::with_capacity(rows.len());
+    let mut out: Vec<Counted<'_>> = Vec::with_capacity(rows.len());
     for finding in rows {
-        if out.last().is_none_or(|last| last.id != finding.id || last.source != finding.source) {
-            out.push(finding);
+        let same =
+            |last: &&mut Counted<'_>| last.finding.id == finding.id && last.finding.source == finding.source;
+        match out.last_mut().filter(same) {
+            None => out.push(Counted { finding, severity: finding.severity, kev: finding.kev }),
+            Some(last) if facts.counting == Counting::AnyVersion => {
+                last.severity = last.severity.max(finding.severity);
+                last.kev |= finding.kev;
+                if !last.is_fixable() && finding.fixed_version.is_some() {
+                    last.finding = finding;
+                }
+            }
+            Some(_) => {}
         }
     }
     out
@@ -189,7 +214,7 @@ impl<'f> Judge<'f> {
     fn blind_spot(&self) -> Option<Cause> {
         let Some(inventory) = &self.facts.inventory else { return Some(self.not_inspected()) };
         if let Some((code, layer, message)) = inventory.problems.first() {
-            let found = u32::try_from(inventory.problems.len()).unwrap_or(u32::MAX);
+            let found = inventory.problems_found();
             return Some(Cause::Problems { code: *code, layer: *layer, message: message.clone(), found });
         }
         let Some(findings) = &self.facts.findings else { return Some(self.not_inspected()) };
@@ -208,21 +233,20 @@ impl<'f> Judge<'f> {
             return PASS;
         };
         let unaccepted = self.unaccepted(rule);
-        let counted: &[&Finding] = unaccepted.as_deref().unwrap_or(&self.distinct);
-        let fixable = |finding: &Finding| finding.fixed_version.is_some();
+        let counted = unaccepted.as_deref().unwrap_or(&self.distinct);
         let bounds = [(*any_fixable, Count::Fixable), (*kev, Count::Exploited), (*any, Count::Any)];
         let bounds = bounds.into_iter().filter_map(|(bound, count)| Some((bound?, count)));
         let severities = at_or_above.iter().map(|(severity, bound)| (*bound, Count::AtOrAbove(*severity)));
         for (max, count) in bounds.chain(severities) {
             let hits: Vec<&Finding> = counted
                 .iter()
-                .copied()
-                .filter(|finding| match count {
+                .filter(|it| match count {
                     Count::Any => true,
-                    Count::Fixable => fixable(finding),
-                    Count::Exploited => finding.kev,
-                    Count::AtOrAbove(severity) => finding.severity >= severity,
+                    Count::Fixable => it.is_fixable(),
+                    Count::Exploited => it.kev,
+                    Count::AtOrAbove(severity) => it.severity >= severity,
                 })
+                .map(|it| it.finding)
                 .collect();
             let found = u32::try_from(hits.len()).unwrap_or(u32::MAX);
             if found > max {
@@ -241,8 +265,8 @@ impl<'f> Judge<'f> {
             return unknown(Cause::NoFeed { feed: "kev".into() });
         }
         // An unrated finding could be of any severity: it decides whether a bound would still hold.
-        let unrated = counted.iter().filter(|finding| finding.severity == Severity::Unknown).count();
-        let rated = |severity| counted.iter().filter(|finding| finding.severity >= severity).count();
+        let unrated = counted.iter().filter(|it| it.severity == Severity::Unknown).count();
+        let rated = |severity| counted.iter().filter(|it| it.severity >= severity).count();
         if at_or_above.iter().any(|(severity, max)| rated(*severity) + unrated > *max as usize) {
             return unknown(Cause::Unrated { found: u32::try_from(unrated).unwrap_or(u32::MAX) });
         }
@@ -250,7 +274,7 @@ impl<'f> Judge<'f> {
     }
 
     /// The distinct findings that no exception accepts, when there is an exception for the rule.
-    fn unaccepted(&mut self, rule: &str) -> Option<Vec<&'f Finding>> {
+    fn unaccepted(&mut self, rule: &str) -> Option<Vec<Counted<'f>>> {
         let applying: Vec<&Exception> = self
             .exceptions
             .iter()
@@ -261,12 +285,13 @@ impl<'f> Judge<'f> {
         }
         let (mut used, mut until) = (Vec::new(), None::<Timestamp>);
         let mut out = Vec::with_capacity(self.distinct.len());
-        for finding in &self.distinct {
-            if let Some(exception) = applying.iter().find(|exception| exception.accepts(finding)) {
+        for counted in &self.distinct {
+            let accepts = |exception: &&&Exception| exception.accepts(counted.finding);
+            if let Some(exception) = applying.iter().find(accepts) {
                 used.push(exception.id);
                 until = Some(until.map_or(exception.expires_at, |other| other.min(exception.expires_at)));
             } else {
-                out.push(*finding);
+                out.push(*counted);
             }
         }
         self.used.extend(used);
@@ -278,11 +303,11 @@ impl<'f> Judge<'f> {
 
     fn secrets(&self, max: u32, evidence: &mut Evidence) -> Outcome {
         let Some(inventory) = &self.facts.inventory else { return unknown(self.not_inspected()) };
-        let found = u32::try_from(inventory.secrets.len()).unwrap_or(u32::MAX);
+        let found = inventory.secrets_found();
         if found > max {
-            let paths: Vec<String> = inventory.secrets.iter().map(|(_, path)| path.clone()).collect();
+            let paths = inventory.secrets.iter().map(|(_, path)| path.clone());
             inventory.secrets.iter().for_each(|(rule, path)| evidence.push(rule, path));
-            let paths = paths.into_iter().take(limit::EXAMPLES).collect();
+            let paths = paths.take(limit::EXAMPLES).collect();
             return fail(Cause::Secrets { found, max, paths });
         }
         self.unread().map_or(PASS, unknown)
@@ -292,7 +317,7 @@ impl<'f> Judge<'f> {
     fn unread(&self) -> Option<Cause> {
         let inventory = self.facts.inventory.as_ref()?;
         let (code, layer, message) = inventory.problems.first()?;
-        let found = u32::try_from(inventory.problems.len()).unwrap_or(u32::MAX);
+        let found = inventory.problems_found();
         Some(Cause::Problems { code: *code, layer: *layer, message: message.clone(), found })
     }
 
@@ -421,10 +446,13 @@ mod tests {
             repository: "prod/web".parse().expect("name"),
             inventory: Some(crate::InventoryFacts {
                 content_id: seaworthy_model::ContentId::of(&seaworthy_oci::Platform::linux_amd64(), &[]),
+                reader_version: 0,
                 os: None,
                 support: None,
                 secrets: vec![],
+                more_secrets: 0,
                 problems: vec![],
+                more_problems: 0,
                 uncovered: vec![],
                 unowned_binaries: 0,
             }),
@@ -438,6 +466,7 @@ mod tests {
             feeds,
             image: Settling::Settled,
             import: Settling::Settled,
+            counting: Counting::AnyVersion,
             workload: None,
         }
     }
@@ -540,6 +569,68 @@ mod tests {
                 facts.image = Settling::UnderWay;
             });
             assert_eq!(under_way, Verdict::Pending, "{name}");
+        }
+    }
+
+    /// Rules count what the facts do not list, and what is decided again from stored facts is the same.
+    #[test]
+    fn what_is_not_listed_counts() {
+        let source =
+            |max: u32| format!("policy: p\nselects: ['**']\nrules:\n  - secrets: {{ max: {max} }}\n");
+        let mut facts = facts(vec![]);
+        let listed = (0..limit::LISTED).map(|at| ("pem".to_owned(), format!("k/{at}"))).collect();
+        let listed: Vec<(String, String)> = listed;
+        facts.inventory.iter_mut().for_each(|it| (it.secrets, it.more_secrets) = (listed.clone(), 9_000));
+        let judge = |max: u32, facts: &Facts| {
+            let policy = Policy::parse(&source(max)).expect("compiles");
+            decide(&[&policy], facts, &[], now())
+        };
+        assert_eq!(judge(10_000, &facts).verdict, Verdict::Allowed);
+        let decision = judge(9_999, &facts);
+        assert_eq!(decision.verdict, Verdict::Blocked);
+        let Cause::Secrets { found, .. } = &decision.reasons[0].cause else { panic!("{decision:?}") };
+        assert_eq!((*found, decision.reasons[0].evidence.len()), (10_000, limit::LISTED));
+        let stored = serde_json::to_string(&facts).expect("json");
+        assert_eq!(judge(9_999, &serde_json::from_str(&stored).expect("facts")), decision);
+        // As before there was a bound: everything is listed.
+        let all = (0..10_000).map(|at| ("pem".to_owned(), format!("k/{at}"))).collect::<Vec<_>>();
+        facts.inventory.iter_mut().for_each(|it| (it.secrets, it.more_secrets) = (all.clone(), 0));
+        assert_eq!(judge(9_999, &facts), decision);
+    }
+
+    /// Whichever version comes first; but a verdict that was stored before is what it was.
+    #[test]
+    fn one_version_that_can_be_fixed_is_enough() {
+        let at = |version: &str, fixed: Option<&str>, severity: Severity, kev: bool| Finding {
+            version: version.into(),
+            severity,
+            kev,
+            ..finding("CVE-1", fixed)
+        };
+        let unfixed = at("1", None, Severity::Low, false);
+        let fixed = at("2", Some("3"), Severity::Unknown, false);
+        let exploited = at("3", None, Severity::High, true);
+        let judge = |rule: &str, facts: &Facts| {
+            let source =
+                format!("policy: p\nselects: ['**']\nrules:\n  - name: v\n    vulnerabilities: {rule}\n");
+            decide(&[&Policy::parse(&source).expect("compiles")], facts, &[], now())
+        };
+        let now_counted = facts(vec![unfixed, fixed, exploited]);
+        for rule in ["{any_fixable: 0}", "{kev: 0}", "{high: 0}", "{any: 0}"] {
+            let decision = judge(rule, &now_counted);
+            assert_eq!(decision.verdict, Verdict::Blocked, "{rule}");
+            let Cause::TooMany { found, examples, .. } = &decision.reasons[0].cause else { panic!("{rule}") };
+            assert_eq!((*found, examples[0].version.as_str()), (1, "2"), "{rule}: once, as it can be fixed");
+        }
+        assert_eq!(judge("{any: 1}", &now_counted).verdict, Verdict::Allowed);
+        let mut stored = serde_json::to_value(&now_counted).expect("json");
+        assert_eq!(
+            stored.as_object_mut().and_then(|map| map.remove("counting")).expect("said"),
+            "any_version"
+        );
+        let before: Facts = serde_json::from_value(stored).expect("facts");
+        for rule in ["{any_fixable: 0}", "{kev: 0}", "{high: 0}"] {
+            assert_eq!(judge(rule, &before).verdict, Verdict::Allowed, "{rule}");
         }
     }
 

@@ -5,9 +5,14 @@ use serde::{
     de::{SeqAccess, Visitor},
 };
 
+use crate::limit;
+
 /// Names of what proves a result: advisory ids with packages, paths, digests. A list of texts in
 /// two allocations, whatever its length, because a decision about an image with a thousand
 /// findings is mostly its evidence. Its JSON is an array of strings.
+///
+/// The first names, up to [`limit::LISTED`] of [`limit::LISTED_BYTES`]: a verdict is stored for every manifest and
+/// every rule. How many there are says the [`crate::Cause`].
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Evidence {
     text: String,
@@ -15,21 +20,26 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Adds one name, made of parts with a space between.
+    /// Adds one name, made of parts with a space between, if there is room for it.
     pub(crate) fn push(&mut self, first: &str, second: &str) {
+        let bytes = self.text.len() + first.len() + usize::from(!second.is_empty()) + second.len();
+        if self.ends.len() >= limit::LISTED || bytes > limit::LISTED_BYTES {
+            return;
+        }
         self.text.push_str(first);
         if !second.is_empty() {
             self.text.push(' ');
             self.text.push_str(second);
         }
-        // Facts are bounded far below 4 GiB; a text beyond would only make this name empty.
+        // Far below 4 GiB: see above.
         self.ends.push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
     }
 
     /// Makes room for `names` more, of about `bytes` bytes each.
     pub(crate) fn reserve(&mut self, names: usize, bytes: usize) {
+        let names = names.min(limit::LISTED);
         self.ends.reserve(names);
-        self.text.reserve(names * bytes);
+        self.text.reserve((names * bytes).min(limit::LISTED_BYTES));
     }
 
     /// The names, in order.
@@ -101,5 +111,22 @@ mod tests {
         assert_eq!(serde_json::from_str::<Evidence>(&json).expect("read"), evidence);
         assert!(serde_json::from_str::<Evidence>("[1]").is_err());
         assert_eq!(format!("{evidence:?}"), format!("{names:?}"));
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        let filled = |names: usize, bytes: usize| {
+            let mut evidence = Evidence::default();
+            (0..names).for_each(|_| evidence.push(&"n".repeat(bytes), ""));
+            let stored = serde_json::to_string(&vec!["n".repeat(bytes); names]).expect("json");
+            // What was stored without a bound is read with one.
+            assert_eq!(serde_json::from_str::<Evidence>(&stored).expect("read").len(), evidence.len());
+            evidence.len()
+        };
+        assert_eq!(filled(limit::LISTED, 1), limit::LISTED);
+        assert_eq!(filled(limit::LISTED + 1, 1), limit::LISTED);
+        let half = limit::LISTED_BYTES / 2;
+        assert_eq!(filled(2, half), 2);
+        assert_eq!(filled(2, half + 1), 1);
     }
 }

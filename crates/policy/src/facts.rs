@@ -5,7 +5,7 @@ use seaworthy_model::{
 use seaworthy_oci::RepoName;
 use serde::{Deserialize, Serialize};
 
-use crate::{Origin, WorkloadFacts};
+use crate::{Origin, WorkloadFacts, limit};
 
 /// Whether work that is queued or running can still settle what is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,24 @@ pub enum Settling {
     Settled,
     /// An inspection, a match or an import is under way.
     UnderWay,
+}
+
+/// How several versions of one source package with one vulnerability count: always once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Counting {
+    /// As the first of them. Facts that were stored before there was another way are decided again as they were.
+    #[default]
+    FirstVersion,
+    /// As the worst of them: fixable if any can be fixed, exploited if any is, as severe as the severest.
+    AnyVersion,
+}
+
+impl Counting {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    const fn is_first(&self) -> bool {
+        matches!(self, Self::FirstVersion)
+    }
 }
 
 /// Everything a verdict depends on, besides policies, exceptions and now.
@@ -32,6 +50,9 @@ pub struct Facts {
     pub image: Settling,
     /// Whether a feed is being imported.
     pub import: Settling,
+    /// How findings count.
+    #[serde(default, skip_serializing_if = "Counting::is_first")]
+    pub counting: Counting,
     /// The container that is to run the image, or runs it; `None` for a pull.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<WorkloadFacts>,
@@ -42,18 +63,49 @@ pub struct Facts {
 pub struct InventoryFacts {
     /// What the image is.
     pub content_id: ContentId,
+    /// Version of what read it; 0 of facts that do not say.
+    #[serde(default)]
+    pub reader_version: u32,
     /// Distribution.
     pub os: Option<OsRelease>,
     /// Until when it is supported.
     pub support: Option<OsSupport>,
-    /// Secrets: rule and path, in layer order.
+    /// Secrets: rule and path, in layer order; the first, up to [`limit::LISTED`].
     pub secrets: Vec<(String, String)>,
-    /// Problems: code, layer, message.
+    /// Secrets beyond those.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_secrets: u32,
+    /// Problems: code, layer, message; the first, up to [`limit::LISTED`].
     pub problems: Vec<(ProblemCode, Option<u32>, String)>,
+    /// Problems beyond those.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_problems: u32,
     /// Ecosystems without a reader.
     pub uncovered: Vec<String>,
     /// Executables that no package owns.
     pub unowned_binaries: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// The first of a list, as many as are kept, and how many more there are. One is always kept.
+fn first<T>(all: impl Iterator<Item = T>, bytes: impl Fn(&T) -> usize) -> (Vec<T>, u32) {
+    let (mut kept, mut more, mut left) = (Vec::new(), 0u32, limit::LISTED_BYTES);
+    for item in all {
+        let rest = left.checked_sub(bytes(&item)).filter(|_| more == 0 && kept.len() < limit::LISTED);
+        match rest {
+            Some(rest) => {
+                left = rest;
+                kept.push(item);
+            }
+            None if kept.is_empty() => kept.push(item),
+            None => more = more.saturating_add(1),
+        }
+    }
+    (kept, more)
 }
 
 impl InventoryFacts {
@@ -66,16 +118,35 @@ impl InventoryFacts {
             .unreadable
             .iter()
             .map(|path| (ProblemCode::LayerUnreadable, None, format!("`{path}` could not be read")));
+        let (secrets, more_secrets) =
+            first(ready.secrets().iter().map(secret), |(rule, path)| rule.len() + path.len() + 1);
+        let problems = ready.problems().iter().map(problem).chain(unreadable);
+        let (problems, more_problems) = first(problems, |(_, _, message)| message.len());
         Self {
             content_id: *ready.content_id(),
+            reader_version: ready.inventory.reader_version,
             os: ready.os().cloned(),
             support: ready.support,
-            secrets: ready.secrets().iter().map(secret).collect(),
-            problems: ready.problems().iter().map(problem).chain(unreadable).collect(),
+            secrets,
+            more_secrets,
+            problems,
+            more_problems,
             uncovered: ready.coverage().uncovered.clone(),
             unowned_binaries: ready.coverage().unowned_binaries,
         }
     }
+
+    pub(crate) fn secrets_found(&self) -> u32 {
+        found(self.secrets.len(), self.more_secrets)
+    }
+
+    pub(crate) fn problems_found(&self) -> u32 {
+        found(self.problems.len(), self.more_problems)
+    }
+}
+
+fn found(listed: usize, more: u32) -> u32 {
+    u32::try_from(listed).unwrap_or(u32::MAX).saturating_add(more)
 }
 
 impl Facts {
@@ -96,6 +167,7 @@ impl Facts {
             feeds: feeds.map(|feeds| feeds.feeds.clone()).unwrap_or_default(),
             image,
             import: if importing { Settling::UnderWay } else { Settling::Settled },
+            counting: Counting::AnyVersion,
             workload: None,
         }
     }
@@ -114,5 +186,24 @@ impl Facts {
     /// True when a feed that covers `what` is loaded.
     pub(crate) fn has_feed(&self, what: &str) -> bool {
         self.feeds.iter().any(|feed| feed.covers.iter().any(|covered| covered == what))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_cut_and_all_is_counted() {
+        let kept = |items: usize, bytes: usize| {
+            let (kept, more) = first((0..items).map(|_| bytes), |bytes| *bytes);
+            (kept.len(), more)
+        };
+        assert_eq!(kept(0, 0), (0, 0));
+        assert_eq!(kept(limit::LISTED, 1), (limit::LISTED, 0));
+        assert_eq!(kept(limit::LISTED + 1, 1), (limit::LISTED, 1));
+        assert_eq!(kept(4, limit::LISTED_BYTES / 4), (4, 0));
+        assert_eq!(kept(5, limit::LISTED_BYTES / 4), (4, 1));
+        assert_eq!(kept(3, limit::LISTED_BYTES + 1), (1, 2), "the first is always said");
     }
 }

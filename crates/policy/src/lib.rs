@@ -37,6 +37,11 @@ pub mod limit {
     pub const EXCEPTION_SECONDS: i64 = 90 * 24 * 3600;
     /// Findings or paths named in one message; all are counted, and `…` says that there are more.
     pub const EXAMPLES: usize = 5;
+    /// Names that prove one rule's result, and secrets or problems that a verdict's facts list; all are
+    /// counted.
+    pub const LISTED: usize = 1_000;
+    /// Bytes of such a list.
+    pub const LISTED_BYTES: usize = 64 * 1024;
     /// Host paths, or devices, of one container's settings.
     pub const MOUNTS: usize = 1_000;
     /// Longest user of one container's settings, in bytes.
@@ -51,7 +56,7 @@ pub use decide::{Decision, Reason, RuleResult, Verdict, decide};
 pub use error::PolicyError;
 pub use evidence::Evidence;
 pub use exception::{Exception, ExceptionError, ExceptionScope};
-pub use facts::{Facts, InventoryFacts, Settling};
+pub use facts::{Counting, Facts, InventoryFacts, Settling};
 pub use pattern::{PatternError, RepoPattern};
 pub use policy::{Condition, Mode, Policy, Rule, SupportLevel};
 pub use settings::{Setting, WorkloadSettings};

@@ -322,9 +322,11 @@ pub(crate) async fn images(
         return Ok(Vec::new());
     }
     db.fetch_all(
-        "SELECT t.repository, t.name, t.digest, m.media_type, m.size, m.pushed_at, m.pushed_by, COALESCE(m.locks, 0)
+        "SELECT t.repository, t.name, t.digest, m.media_type, m.size, m.pushed_at, m.pushed_by,
+             COALESCE(t.locks, 0) | COALESCE(m.locks, 0) | COALESCE(r.locks, 0)
          FROM registry_tags AS t
          JOIN registry_manifests AS m ON m.repository = t.repository AND m.digest = t.digest
+         JOIN registry_repositories AS r ON r.path = t.repository
          WHERE t.repository >= $1 AND t.repository < $2
            AND (t.repository, t.name) > ($3, $4)
          ORDER BY t.repository, t.name LIMIT $5",
@@ -341,9 +343,11 @@ pub(crate) async fn images_of(
     most: i64,
 ) -> Result<Vec<Row>, DbError> {
     db.fetch_all(
-        "SELECT t.repository, t.name, t.digest, m.media_type, m.size, m.pushed_at, m.pushed_by, COALESCE(m.locks, 0)
+        "SELECT t.repository, t.name, t.digest, m.media_type, m.size, m.pushed_at, m.pushed_by,
+             COALESCE(t.locks, 0) | COALESCE(m.locks, 0) | COALESCE(r.locks, 0)
          FROM registry_tags AS t
          JOIN registry_manifests AS m ON m.repository = t.repository AND m.digest = t.digest
+         JOIN registry_repositories AS r ON r.path = t.repository
          WHERE t.repository = $1 AND t.digest = $2 ORDER BY t.name LIMIT $3",
         args![repository.as_str(), &digest.to_string(), most],
     )

@@ -16,7 +16,7 @@ use crate::{
     conditional::Precondition,
     db::{self, StoredManifest},
     limit,
-    lock::{self, Locks},
+    lock::{self, Ability, Locks},
     path::ManifestName,
     pauses::Point,
     push::{NamedBlobs, Push, claimed_sizes, describe, named_blobs},
@@ -72,6 +72,9 @@ pub struct ImageRow {
     pub pushed_by: String,
     /// It is hidden until it is let out of quarantine.
     pub quarantined: bool,
+    /// Nobody may read it: by a lock of its own, its tag's or its repository's.
+    #[serde(skip)]
+    pub locked: bool,
 }
 
 impl Registry {
@@ -394,6 +397,7 @@ impl Registry {
 
 /// Whether rules have it in quarantine is not known here: only that it was not let out.
 fn image_row(row: &Row) -> Result<ImageRow, DbError> {
+    let locks = Locks::from_bits(row.int(7)?);
     Ok(ImageRow {
         repository: row.parsed(0)?,
         tag: row.text(1)?.to_owned(),
@@ -402,7 +406,8 @@ fn image_row(row: &Row) -> Result<ImageRow, DbError> {
         manifest_bytes: row.count(4)?,
         pushed_at: Timestamp::from_micros(row.int(5)?),
         pushed_by: row.text(6)?.to_owned(),
-        quarantined: !Locks::from_bits(row.int(7)?).has_passed(),
+        quarantined: !locks.has_passed(),
+        locked: !locks.allow(Ability::Read),
     })
 }
 

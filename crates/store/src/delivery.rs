@@ -222,7 +222,8 @@ pub struct WorkerConfig {
 /// Claims and handles deliveries until cancelled; then waits for what is running.
 ///
 /// `handle` must settle (or postpone) the delivery in the transaction of its effect. An error
-/// puts it back with backoff.
+/// puts it back with backoff. One that was claimed [`limit::DELIVERY_ATTEMPTS`] times and never put back is set
+/// aside before it is handled again: it may be what ends the process.
 pub async fn work<H, R, E>(db: Db, config: WorkerConfig, cancel: CancellationToken, handle: H)
 where
     H: Fn(Delivery) -> R + Send + Sync + 'static,
@@ -300,6 +301,11 @@ where
     R: Future<Output = Result<(), E>>,
     E: std::error::Error,
 {
+    // Whoever had it before put it back each time, or died of it: then it must not be tried for ever.
+    if delivery.attempts > limit::DELIVERY_ATTEMPTS {
+        put_back(db, &delivery, DIED.to_owned()).await;
+        return;
+    }
     let work = handle(delivery.clone());
     tokio::pin!(work);
     let renewal = Duration::from_secs(u64::try_from(limit::DELIVERY_LEASE_SECONDS / 3).unwrap_or(1));
@@ -315,10 +321,16 @@ where
         }
     };
     if let Err(error) = outcome {
-        let reason = chain(&error);
-        tracing::warn!(delivery = %delivery.id, kind = delivery.event.kind(), attempts = delivery.attempts, error = %reason, "delivery failed");
-        if let Err(error) = db.put_back(&delivery, reason).await {
-            tracing::warn!(delivery = %delivery.id, error = %chain(&error), "putting a delivery back failed");
-        }
+        put_back(db, &delivery, chain(&error)).await;
+    }
+}
+
+/// The reason of a delivery that nobody put back.
+const DIED: &str = "the server ended each time while it was handled";
+
+async fn put_back(db: &Db, delivery: &Delivery, reason: String) {
+    tracing::warn!(delivery = %delivery.id, kind = delivery.event.kind(), attempts = delivery.attempts, error = %reason, "delivery failed");
+    if let Err(error) = db.put_back(delivery, reason).await {
+        tracing::warn!(delivery = %delivery.id, error = %chain(&error), "putting a delivery back failed");
     }
 }

@@ -30,6 +30,7 @@ const ROOM: &[RoomSchema] = &[RoomSchema {
 }];
 
 db_tests!(super::ROOM; every_effect_once_in_spite_of_failures, a_poisoned_delivery_is_set_aside,
+    what_ends_every_process_is_set_aside_before_it_is_handled,
     a_stopped_worker_waits_for_its_handler, an_event_ends_at_its_limit,
     what_a_process_that_is_gone_had_is_due_again);
 
@@ -145,6 +146,42 @@ async fn a_poisoned_delivery_is_set_aside(test: TestDb) {
     let tried: Vec<i64> = (1..=limit::DELIVERY_ATTEMPTS).collect();
     assert_eq!(*attempts.lock().expect("lock"), tried, "that often, and not once more");
     assert_eq!(db.waiting_deliveries("t").await.expect("count"), 0);
+}
+
+/// Claimed so many times by processes that ended of it: the last attempt is made, and not once more.
+async fn what_ends_every_process_is_set_aside_before_it_is_handled(test: TestDb) {
+    let db = test.db.clone();
+    insert(&db, 0..2).await;
+    db.upkeep((), move |(), tx| {
+        Box::pin(async move {
+            let sql = "UPDATE store_deliveries SET attempts = $1 - (CASE WHEN payload LIKE '%\"size\":0%' THEN 1 ELSE 0 END)";
+            tx.execute(sql, args![limit::DELIVERY_ATTEMPTS]).await.map(|_| ())
+        })
+    })
+    .await
+    .expect("claimed so often");
+    let cancel = CancellationToken::new();
+    let handled = Arc::new(Mutex::new(Vec::new()));
+    let worker =
+        tokio::spawn(work(db.clone(), WorkerConfig { consumer: "t", concurrency: 2 }, cancel.clone(), {
+            let (db, handled) = (db.clone(), handled.clone());
+            move |delivery| {
+                let Event::BlobStored(blob) = &delivery.event else { panic!("kind") };
+                handled.lock().expect("lock").push((blob.size, delivery.attempts));
+                let db = db.clone();
+                async move {
+                    db.upkeep(delivery, |delivery, tx| Box::pin(async move { tx.settle(delivery).await }))
+                        .await
+                }
+            }
+        }));
+    until(&db, "nothing waits", async |db| db.waiting_deliveries("t").await.expect("count") == 0).await;
+    cancel.cancel();
+    worker.await.expect("worker ends");
+    assert_eq!(*handled.lock().expect("lock"), [(0, limit::DELIVERY_ATTEMPTS)]);
+    let failed = db.failed_deliveries(10).await.expect("list");
+    let reasons: Vec<&str> = failed.iter().map(|it| it.reason.as_str()).collect();
+    assert_eq!(reasons, ["the server ended each time while it was handled"]);
 }
 
 async fn a_stopped_worker_waits_for_its_handler(test: TestDb) {

@@ -9,10 +9,10 @@ use axum::{
 use http::{HeaderMap, HeaderValue, header};
 use seaworthy_access::{Identity, Permission};
 use seaworthy_model::{ErrorCode, FindingsChanged, InventoryReady, Problem, Scope};
-use seaworthy_oci::{Digest, Manifest, RepoName};
+use seaworthy_oci::{Digest, Manifest, RepoName, media};
 use seaworthy_package::InstalledPackage;
 use seaworthy_policy::{Language, Verdict};
-use seaworthy_registry::Withheld;
+use seaworthy_registry::{ImageRow, Withheld};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -65,7 +65,7 @@ async fn list(
         for row in rows {
             read += 1;
             last = (row.repository.to_string(), row.tag.clone());
-            let verdict = rooms.clearance.ask(&row.repository, &row.digest).await?.verdict;
+            let verdict = verdict_of(&rooms, &identity, &row).await?;
             if page.verdict.is_some_and(|wanted| wanted != verdict) {
                 continue;
             }
@@ -83,6 +83,25 @@ async fn list(
     let next = if ended { None } else { Some(next_page(&page, most, &last)) };
     let headers = next.and_then(|next| Some((header::LINK, HeaderValue::from_str(&next).ok()?)));
     Ok((headers.into_iter().collect(), Json(Value::Array(out))))
+}
+
+/// The answer of a row: what a lock or a quarantine keeps the caller from is blocked, whatever the policies say, as for
+/// `check`. The row says most of it; only of an index is more to be read.
+async fn verdict_of(rooms: &Rooms, identity: &Identity, row: &ImageRow) -> Result<Verdict, ApiError> {
+    if row.locked {
+        return Ok(Verdict::Blocked);
+    }
+    let scope = Scope::repository(&row.repository);
+    if row.quarantined && !rooms.access.allows(identity, Permission::Quarantine, &scope).await? {
+        return Ok(Verdict::Blocked);
+    }
+    let verdict = rooms.clearance.ask(&row.repository, &row.digest).await?.verdict;
+    if verdict == Verdict::Blocked || !media::is_index(&row.media_type) {
+        return Ok(verdict);
+    }
+    let image = image_of(rooms, &row.repository, row.digest).await?;
+    let withheld = rooms.registry.withheld(identity, &row.repository, Err(image)).await?;
+    Ok(if withheld.is_some() { Verdict::Blocked } else { verdict })
 }
 
 /// Repositories and tags need no escaping in a query.
