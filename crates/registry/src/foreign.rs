@@ -141,10 +141,15 @@ impl Foreign {
         let mut hasher = Hasher::new(blob.digest.algorithm());
         let mut at = 0;
         for attempt in 1_u32.. {
+            let before = at;
             match self.pour(blob, (&mut hasher, &mut *out, told), &mut at).await {
                 Ok(()) => break,
-                Err(Poured::Broke(error)) if error.is_trouble() && attempt < limit::FOREIGN_ATTEMPTS => {
-                    let wait = error.retry_after().unwrap_or(1).min(limit::UPSTREAM_RETRY_SECONDS);
+                Err(Poured::Broke(error)) if is_passing(&error) && attempt < limit::FOREIGN_ATTEMPTS => {
+                    let wait = match &error {
+                        UpstreamError::Resting { seconds, .. } => *seconds,
+                        _ => error.retry_after().unwrap_or(u32::from(at == before)),
+                    };
+                    let wait = wait.min(limit::UPSTREAM_RETRY_SECONDS);
                     tokio::time::sleep(Duration::from_secs(u64::from(wait))).await;
                 }
                 Err(Poured::Broke(error)) => return Err(self.failed(&error)),
@@ -216,6 +221,11 @@ impl Foreign {
             _ => Problem::new(ErrorCode::Unavailable, message),
         }
     }
+}
+
+/// True of what may be over soon.
+fn is_passing(error: &UpstreamError) -> bool {
+    error.is_trouble() || matches!(error, UpstreamError::Resting { .. })
 }
 
 /// Why a blob did not come whole.

@@ -18,6 +18,7 @@ mod cache_trust;
 mod cache_upstreams;
 mod catalog;
 mod client;
+mod elsewhere;
 mod far;
 mod gate;
 mod hostile;

@@ -168,6 +168,7 @@ const _: () = {
     assert!(limit::LEASE_SECONDS / 2 > limit::CONDEMNED_SECONDS);
     assert!(limit::COLLECT_SECONDS.cast_signed() < limit::REVIEW_SECONDS);
     // They are looked at together.
-    assert!(limit::REVIEW_BATCH_GENTLE as usize <= limit::REVIEWS_AT_ONCE && limit::COLLECT_REST_MS > 0);
+    assert!(limit::REVIEW_BATCH_GENTLE.cast_unsigned() <= limit::REVIEWS_AT_ONCE as u64);
+    assert!(limit::COLLECT_REST_MS > 0);
     assert!(limit::UPLOAD_SECONDS <= limit::LEASE_SECONDS);
 };
