@@ -224,4 +224,18 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("no turn to ask upstream `{}` came in time", "取得元 `{0}` に要求する順番が時間内に来ませんでした"),
     ("query has `{}` twice", "クエリーに `{0}` が 2 つあります"),
     ("request has the header `{}` twice", "要求にヘッダー `{0}` が 2 つあります"),
+    ("`{}` is not in a registry", "`{0}` はレジストリにありません"),
+    ("`{}` was not asked for `{}`: {}", "`{0}` に `{1}` の資格情報を問い合わせられません: {2}"),
+    ("blobs were collected that were not due", "期限前の blob が回収されました"),
+    (
+        "`docker login {}` keeps a user name and password for it",
+        "`docker login {0}` でユーザー名とパスワードを保存できます",
+    ),
+    (
+        "`docker pull {}`, and look at `docker:{}`",
+        "`docker pull {0}` を実行し、`docker:{1}` を検査してください",
+    ),
+    ("`{}` cannot be read: {} sent {}", "`{0}` を読み取れません: {1} が {2} を送りました"),
+    ("`{}` cannot be read: {}", "`{0}` を読み取れません: {1}"),
+    ("failed to write a blob of `{}`: {}", "`{0}` の blob を書き込めません: {1}"),
 ];
