@@ -6,7 +6,10 @@ use std::{
     },
 };
 
-use quick_cache::{Weighter, sync::Cache};
+use quick_cache::{
+    DefaultHashBuilder, OptionsBuilder, Weighter,
+    sync::{Cache, DefaultLifecycle},
+};
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{Db, schema::Dialect};
 use tokio::sync::{Notify, mpsc};
@@ -45,6 +48,22 @@ struct Inner {
     wanted_queue: Mutex<Option<mpsc::Receiver<(RepoName, Digest)>>>,
 }
 
+/// Nothing is kept that a shard alone has no room for, so there are few, however many processors there are.
+fn answers() -> Answers {
+    let mut options = OptionsBuilder::new();
+    options
+        .shards(limit::CACHE_SHARDS)
+        .estimated_items_capacity(limit::CACHE)
+        .weight_capacity(limit::CACHE_BYTES);
+    match options.build() {
+        Ok(options) => {
+            Cache::with_options(options, Weight, DefaultHashBuilder::default(), DefaultLifecycle::default())
+        }
+        // Both numbers are given.
+        Err(_) => Cache::with_weighter(limit::CACHE, limit::CACHE_BYTES, Weight),
+    }
+}
+
 impl Clearance {
     /// Clearance over `db`.
     pub async fn open(db: Db) -> Result<Self, ClearanceError> {
@@ -54,7 +73,7 @@ impl Clearance {
             inner: Arc::new(Inner {
                 db,
                 compiled: Arc::default(),
-                cache: Cache::with_weighter(limit::CACHE, limit::CACHE_BYTES, Weight),
+                cache: answers(),
                 epochs: (0..limit::EPOCHS).map(|_| AtomicU64::new(0)).collect(),
                 revision: AtomicI64::new(revision),
                 changes: Notify::new(),

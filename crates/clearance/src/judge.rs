@@ -7,7 +7,7 @@ use seaworthy_ledger::{Act, Action};
 use seaworthy_model::{Actor, ContainerKey, FeedsChanged, FindingsChanged, Timestamp};
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_policy::{
-    Decision, Facts, InventoryFacts, Mode, Policy, Settling, Verdict, WorkloadFacts, decide,
+    Counting, Decision, Facts, InventoryFacts, Mode, Policy, Settling, Verdict, WorkloadFacts, decide,
 };
 use seaworthy_store::{Delivery, Tx, args};
 use serde_json::json;
@@ -190,7 +190,7 @@ impl Clearance {
     /// What a stored verdict would be now if `policy` were the active version of its name: the
     /// same facts, the other active policies, the approved exceptions. Nothing is recorded.
     pub async fn preview(&self, stored: &StoredVerdict, policy: &Policy) -> Result<Decision, ClearanceError> {
-        let facts = self.full_facts(stored).await?;
+        let facts = Facts { counting: Counting::AnyVersion, ..self.full_facts(stored).await? };
         let rows = self.policies().await?;
         let others: Vec<PolicyRow> = rows.into_iter().filter(|row| row.name != policy.name).collect();
         let (mut policies, _) = applying(&self.compiled(), &others, &stored.repository)?;

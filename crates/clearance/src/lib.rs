@@ -23,6 +23,8 @@ pub mod limit {
     pub const CACHE: usize = 100_000;
     /// Memory that these answers take, in bytes (128 MiB); one that would take it all is not kept.
     pub const CACHE_BYTES: u64 = 128 * 1024 * 1024;
+    /// Parts of these, each with as much room as the others.
+    pub const CACHE_SHARDS: usize = 4;
     /// Numbers that say whether what was read is still so: an answer shares one with few others.
     pub const EPOCHS: usize = 1_024;
     /// How long another replica's change may go unseen, in milliseconds (PostgreSQL only).

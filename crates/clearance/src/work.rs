@@ -117,7 +117,8 @@ impl Clearance {
             .upkeep(feeds.clone(), |feeds, tx| Box::pin(async move { db::set_feeds(tx, feeds).await }))
             .await
             .map_err(|error: DbError| ClearanceError::Db(error))?;
-        if newer {
+        // The attempt before may have stored it and not judged all.
+        if newer || delivery.attempts > 1 {
             self.containers_unsettled().await?;
             for verdict in ["pending", "blocked"] {
                 let mut after = (String::new(), String::new());

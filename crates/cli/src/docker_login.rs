@@ -58,9 +58,13 @@ fn unable(operation: &str, path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(ErrorCode::Unavailable, format!("failed to {operation} `{}`: {error}", path.display()))
 }
 
+/// Whom Azure's registry takes a token from.
+const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
+
 /// Who we are at the registry `host`, as docker would be: its file, else the helper that this names for it.
 pub(crate) fn of(host: &str) -> Result<Option<(String, Secret<String>)>, Problem> {
-    let config = read(&place()?.0)?;
+    let (path, owner) = place()?;
+    let config = read(&path)?;
     // docker's first registry is called so since before there were others.
     let hub = ["https://index.docker.io/v1/", "index.docker.io", "docker.io"];
     let names = if hub.contains(&host) { hub.to_vec() } else { vec![host] };
@@ -72,17 +76,21 @@ pub(crate) fn of(host: &str) -> Result<Option<(String, Secret<String>)>, Problem
             Some(helper) => text(Some(&helper)),
             None => text(config.get("credsStore")),
         };
-        if let Some(helper) = helper
-            && let Some(login) = helped(&helper, name)?
-        {
-            return Ok(Some(login));
+        // Under sudo the file is somebody else's: root runs no program that it names.
+        if let Some(helper) = helper.filter(|_| owner.is_none()) {
+            match helped(&helper, name) {
+                Ok(Some(login)) => return Ok(Some(login)),
+                Ok(None) => {}
+                // As docker does: what is public needs nobody.
+                Err(problem) => crate::render::note(&problem.message),
+            }
         }
         let urls = [name.to_owned(), format!("https://{name}"), format!("https://{name}/v1/")];
         let Some(kept) = urls.iter().find_map(|url| under("auths", url)) else { continue };
         let pair = text(kept.get("auth")).and_then(|it| String::from_utf8(STANDARD.decode(it).ok()?).ok());
         let pair =
             pair.and_then(|it| it.split_once(':').map(|(user, secret)| (user.to_owned(), secret.to_owned())));
-        // Of a login by a token there is a user name alone, and the token.
+        // Of a login by a token there is a user name alone, and the token, which Azure's registry takes as its secret.
         let secret =
             text(kept.get("identitytoken")).or_else(|| pair.as_ref().map(|(_, secret)| secret.clone()));
         if let (Some((user, _)), Some(secret)) = (pair, secret.filter(|it| !it.is_empty())) {
@@ -95,6 +103,9 @@ pub(crate) fn of(host: &str) -> Result<Option<(String, Secret<String>)>, Problem
 /// What a credential helper of docker knows (`docker-credential-NAME get`).
 fn helped(helper: &str, host: &str) -> Result<Option<(String, Secret<String>)>, Problem> {
     let program = format!("docker-credential-{helper}");
+    if helper.contains(['/', '\\']) {
+        return Err(Problem::new(ErrorCode::Invalid, format!("`{program}` is no name of a program")));
+    }
     let failed = |why: &dyn std::fmt::Display| {
         Problem::new(ErrorCode::Unavailable, format!("`{program}` was not asked for `{host}`: {why}"))
     };
@@ -116,7 +127,9 @@ fn helped(helper: &str, host: &str) -> Result<Option<(String, Secret<String>)>, 
     let said: Value = serde_json::from_slice(&output.stdout).map_err(|_| failed(&"its answer is no JSON"))?;
     let text =
         |key: &str| said.get(key).and_then(Value::as_str).filter(|it| !it.is_empty()).map(str::to_owned);
-    Ok(text("Username").zip(text("Secret").map(Secret::new)))
+    // A token instead of a password: who has one is nobody by name at Azure's registry.
+    let user = text("Username").map(|user| if user == "<token>" { NOBODY.to_owned() } else { user });
+    Ok(user.zip(text("Secret").map(Secret::new)))
 }
 
 /// Stores (or with `None` removes) the credential of `hosts`.

@@ -177,35 +177,6 @@ pub(crate) async fn put_inventory(
     Ok(())
 }
 
-/// A manifest, and the version of the readers that inspected it.
-pub(crate) struct ReadBy {
-    pub(crate) repository: RepoName,
-    pub(crate) digest: Digest,
-    pub(crate) reader_version: i64,
-}
-
-/// Inspected manifests of all versions, after a key, in key order: so that one look costs the same whether few or
-/// all of them are old.
-pub(crate) async fn read_by(
-    db: &Db,
-    (repository, digest): (&str, &str),
-    most: i64,
-) -> Result<Vec<ReadBy>, DbError> {
-    let rows = db
-        .fetch_all(
-            "SELECT m.repository, m.digest, i.reader_version FROM inspection_manifests AS m
-             JOIN inspection_inventories AS i ON i.content_id = m.content_id AND i.config = m.config
-             WHERE m.repository > $1 OR (m.repository = $1 AND m.digest > $2)
-             ORDER BY m.repository, m.digest LIMIT $3",
-            args![repository, digest, most],
-        )
-        .await?;
-    let read = |row: &Row| {
-        Ok(ReadBy { repository: row.parsed(0)?, digest: row.parsed(1)?, reader_version: row.int(2)? })
-    };
-    rows.iter().map(read).collect()
-}
-
 /// The newest result of a manifest, whatever the repository.
 pub(crate) async fn newest_of_manifest(db: &Db, digest: &Digest) -> Result<Option<InventoryKey>, DbError> {
     let row = db

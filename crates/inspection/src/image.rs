@@ -37,22 +37,23 @@ impl Inspection {
         let Some(config) = pushed.config.filter(|_| pushed.is_image) else {
             return self.settle(delivery).await;
         };
-        let is_inspected = db::newest_of_manifest(self.db(), &pushed.digest).await?.is_some();
-        let attempts = match (is_inspected, delivery.attempts) {
-            // An answer that it has is not replaced by that no reader can be started, or nobody got to the end.
-            (true, attempts) => attempts.min(limit::START_ATTEMPTS - 1),
-            (false, limit::ANSWER_ATTEMPTS..) => {
-                tracing::error!(manifest = %pushed.digest, "inspecting an image failed too often");
-                return self.publish(delivery, pushed, unread(config, pushed.layers.len())).await;
-            }
-            (false, attempts) => attempts,
-        };
-        let layers = self.layers(&pushed.layers, attempts).await?;
+        if self.is_given_up(delivery, &pushed.digest).await? {
+            tracing::error!(manifest = %pushed.digest, "inspecting an image failed too often");
+            return self.publish(delivery, pushed, unread(config, pushed.layers.len())).await;
+        }
+        let layers = self.layers(&pushed.layers, delivery.attempts).await?;
         let ready = match self.known(&config, &layers).await? {
             Some(ready) => ready,
-            None => self.fold(config, &layers, attempts).await?,
+            None => self.fold(config, &layers, delivery.attempts).await?,
         };
         self.publish(delivery, pushed, ready).await
+    }
+
+    /// True when trying once more is the last that could be done for this image. One that was inspected before
+    /// keeps the result that it has: its delivery is set aside.
+    async fn is_given_up(&self, delivery: &Delivery, digest: &Digest) -> Result<bool, InspectionError> {
+        Ok(delivery.attempts >= limit::ANSWER_ATTEMPTS
+            && db::newest_of_manifest(self.db(), digest).await?.is_none())
     }
 
     /// What is known of each layer, bottom first. A foreign layer is never opened, even if some

@@ -10,7 +10,6 @@
 //! ```text
 //! BlobStored ─► layer.rs: open at the source, read in the sandbox, keep the answer
 //! ManifestPushed ─► image.rs: layers' rows (read now what is missing) ─► compose.rs ─► InventoryReady
-//! at the start ─► renew.rs: images that older readers inspected ─► the source tells of them again
 //! ```
 #![forbid(unsafe_code)]
 
@@ -24,7 +23,6 @@ mod image;
 mod inspection;
 mod layer;
 mod local;
-mod renew;
 mod source;
 
 pub mod limit;

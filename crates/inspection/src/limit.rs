@@ -20,12 +20,6 @@ pub const START_ATTEMPTS: i64 = 6;
 /// Attempt from which on an image that has no inventory is answered without being read or folded: that nobody
 /// managed to, perhaps because the process ended of it, is its result. The last one that a delivery has.
 pub const ANSWER_ATTEMPTS: i64 = seaworthy_store::limit::DELIVERY_ATTEMPTS;
-/// Manifests looked at together for those that older readers inspected; and told of together.
-pub const RENEW_PAGE: i64 = 32;
-/// Events that wait for this room from which on no more images are told of again: what is pushed goes first.
-pub const RENEW_WAITING: u64 = 16;
-/// How often that is looked at, in milliseconds.
-pub const RENEW_MS: u64 = 500;
 /// Stored facts of all layers of one image together, in bytes as stored. A layer beyond it counts as
 /// not read: a problem.
 pub const IMAGE_FACTS_BYTES: u64 = 512 * 1024 * 1024;

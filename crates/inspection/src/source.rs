@@ -1,6 +1,6 @@
 use futures_util::future::BoxFuture;
 use seaworthy_model::Problem;
-use seaworthy_oci::{Digest, RepoName};
+use seaworthy_oci::Digest;
 use seaworthy_store::BlobReader;
 
 /// Where the bytes of layers and configs are: the registry room's blobs, which this room may
@@ -10,11 +10,4 @@ pub trait LayerSource: Send + Sync + 'static {
     /// Opens a blob at its beginning; `None` when it is not there (any more). An error means
     /// "could not find out" and is tried again.
     fn open<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Result<Option<BlobReader>, Problem>>;
-
-    /// Tells the room of images once more, as when they were pushed, those of them that are still there. A source
-    /// that never told of any has none.
-    fn tell_again<'a>(&'a self, images: &'a [(RepoName, Digest)]) -> BoxFuture<'a, Result<(), Problem>> {
-        let _ = images;
-        Box::pin(async { Ok(()) })
-    }
 }

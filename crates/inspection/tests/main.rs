@@ -14,7 +14,6 @@ mod images;
 mod limits;
 mod local;
 mod problems;
-mod renew;
 mod world;
 
 /// The door of the sandboxed child: returns at once in a normal test run.

@@ -3,17 +3,14 @@
 use std::{
     collections::HashMap,
     io::{Seek as _, Write as _},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use futures_util::future::BoxFuture;
 use seaworthy_inspection::{Inspection, InspectionConfig, LayerReader, LayerSource};
 use seaworthy_model::{
-    BlobStored, ErrorCode, Event, Inventory, InventoryReady, LayerRef, ManifestPushed, Problem, consumer,
+    BlobStored, Event, Inventory, InventoryReady, LayerRef, ManifestPushed, Problem, consumer,
 };
 use seaworthy_oci::{Digest, RepoName};
 use seaworthy_store::{BlobReader, BlobSource, Blobs, Db, DbError, args, schema::RoomSchema};
@@ -28,12 +25,6 @@ pub(crate) struct Source {
     blobs: Mutex<HashMap<Digest, Vec<u8>>>,
     opened: Mutex<Vec<Digest>>,
     pub(crate) door: Semaphore,
-    /// It cannot say whether it has a blob.
-    pub(crate) is_away: AtomicBool,
-    /// Images that are told of when they are asked for, and how many were asked for each time.
-    pushed: Mutex<Vec<ManifestPushed>>,
-    asked: Mutex<Vec<usize>>,
-    db: Db,
 }
 
 impl LayerSource for Source {
@@ -41,9 +32,6 @@ impl LayerSource for Source {
         Box::pin(async move {
             self.opened.lock().expect("lock").push(*digest);
             self.door.acquire().await.expect("open").forget();
-            if self.is_away.load(Ordering::SeqCst) {
-                return Err(Problem::new(ErrorCode::Unavailable, "the blobs are away"));
-            }
             let Some(bytes) = self.blobs.lock().expect("lock").get(digest).cloned() else { return Ok(None) };
             let size = bytes.len() as u64;
             // As the store does it: small blobs from SQL, others from files.
@@ -55,16 +43,6 @@ impl LayerSource for Source {
                 BlobSource::File(file)
             };
             Ok(Some(BlobReader { size, source }))
-        })
-    }
-
-    fn tell_again<'a>(&'a self, images: &'a [(RepoName, Digest)]) -> BoxFuture<'a, Result<(), Problem>> {
-        Box::pin(async move {
-            self.asked.lock().expect("lock").push(images.len());
-            let mut pushed = self.pushed.lock().expect("lock").clone();
-            pushed.retain(|it| images.contains(&(it.repository.clone(), it.digest)));
-            send(&self.db, pushed.into_iter().map(Event::ManifestPushed).collect()).await;
-            Ok(())
         })
     }
 }
@@ -86,10 +64,6 @@ impl World {
             blobs: Mutex::default(),
             opened: Mutex::default(),
             door: Semaphore::new(1_000_000),
-            is_away: AtomicBool::default(),
-            pushed: Mutex::default(),
-            asked: Mutex::default(),
-            db: test.db.clone(),
         });
         let inspection = inspection(&test, test.db.clone(), source.clone(), reader);
         Self { db: test.db.clone(), test, source, inspection }
@@ -123,18 +97,19 @@ impl World {
     }
 
     pub(crate) async fn send(&self, events: Vec<Event>) {
-        send(&self.db, events).await;
-    }
-
-    /// Pushes images, which the source knows then.
-    pub(crate) async fn push(&self, images: Vec<ManifestPushed>) {
-        self.source.pushed.lock().expect("lock").extend(images.clone());
-        self.send(images.into_iter().map(Event::ManifestPushed).collect()).await;
-    }
-
-    /// How many images the source was asked to tell of again, each time.
-    pub(crate) fn asked(&self) -> Vec<usize> {
-        self.source.asked.lock().expect("lock").clone()
+        let sent: Result<(), DbError> = self
+            .db
+            .upkeep(events, |events, tx| {
+                Box::pin(async move {
+                    for event in events {
+                        tx.deliver(consumer::INSPECTION, event, seaworthy_model::Timestamp::from_seconds(1))
+                            .await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await;
+        sent.expect("sent");
     }
 
     /// Handles everything that waits; nothing may fail for good.
@@ -182,21 +157,6 @@ pub(crate) async fn drain(inspection: &Inspection, db: &Db) {
     running.await.expect("ended");
     let failed = db.failed_deliveries(10).await.expect("failed");
     assert!(failed.is_empty(), "{failed:?}");
-}
-
-async fn send(db: &Db, events: Vec<Event>) {
-    let sent: Result<(), DbError> = db
-        .upkeep(events, |events, tx| {
-            Box::pin(async move {
-                for event in events {
-                    tx.deliver(consumer::INSPECTION, event, seaworthy_model::Timestamp::from_seconds(1))
-                        .await?;
-                }
-                Ok(())
-            })
-        })
-        .await;
-    sent.expect("sent");
 }
 
 pub(crate) fn stored(digest: Digest) -> Event {

@@ -114,7 +114,10 @@ struct Judge<'f> {
 struct Counted<'f> {
     /// The version that is told: one that can be fixed, when there is one.
     finding: &'f Finding,
+    /// That of the version which is rated highest.
     severity: Severity,
+    /// A version that nobody rated could be of any severity.
+    is_unrated: bool,
     kev: bool,
 }
 
@@ -133,9 +136,15 @@ fn distinct(facts: &Facts) -> Vec<Counted<'_>> {
         let same =
             |last: &&mut Counted<'_>| last.finding.id == finding.id && last.finding.source == finding.source;
         match out.last_mut().filter(same) {
-            None => out.push(Counted { finding, severity: finding.severity, kev: finding.kev }),
+            None => out.push(Counted {
+                finding,
+                severity: finding.severity,
+                is_unrated: finding.severity == Severity::Unknown,
+                kev: finding.kev,
+            }),
             Some(last) if facts.counting == Counting::AnyVersion => {
                 last.severity = last.severity.max(finding.severity);
+                last.is_unrated |= finding.severity == Severity::Unknown;
                 last.kev |= finding.kev;
                 if !last.is_fixable() && finding.fixed_version.is_some() {
                     last.finding = finding;
@@ -265,9 +274,10 @@ impl<'f> Judge<'f> {
             return unknown(Cause::NoFeed { feed: "kev".into() });
         }
         // An unrated finding could be of any severity: it decides whether a bound would still hold.
-        let unrated = counted.iter().filter(|it| it.severity == Severity::Unknown).count();
+        let unrated = |severity| counted.iter().filter(|it| it.is_unrated && it.severity < severity).count();
         let rated = |severity| counted.iter().filter(|it| it.severity >= severity).count();
-        if at_or_above.iter().any(|(severity, max)| rated(*severity) + unrated > *max as usize) {
+        if at_or_above.iter().any(|(severity, max)| rated(*severity) + unrated(*severity) > *max as usize) {
+            let unrated = counted.iter().filter(|it| it.is_unrated).count();
             return unknown(Cause::Unrated { found: u32::try_from(unrated).unwrap_or(u32::MAX) });
         }
         PASS
@@ -623,6 +633,13 @@ mod tests {
             assert_eq!((*found, examples[0].version.as_str()), (1, "2"), "{rule}: once, as it can be fixed");
         }
         assert_eq!(judge("{any: 1}", &now_counted).verdict, Verdict::Allowed);
+        // One that nobody rated is not fine because another one is.
+        for order in [[Severity::Unknown, Severity::Low], [Severity::Low, Severity::Unknown]] {
+            let rows = order.into_iter().enumerate();
+            let rows = rows.map(|(n, severity)| at(&n.to_string(), None, severity, false)).collect();
+            let decision = judge("{high: 0}", &facts(rows));
+            assert_eq!(decision.reasons[0].result, RuleResult::Indeterminate, "{order:?}");
+        }
         let mut stored = serde_json::to_value(&now_counted).expect("json");
         assert_eq!(
             stored.as_object_mut().and_then(|map| map.remove("counting")).expect("said"),

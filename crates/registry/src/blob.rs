@@ -100,13 +100,32 @@ impl Registry {
         })
     }
 
+    /// Whether an artifact or index of a pusher may name a blob: it has the bytes, may read it now, or names what another
+    /// such names too, which opens it to nobody else.
+    pub(crate) async fn may_name(
+        &self,
+        identity: &Identity,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        Ok(match self.known(identity, repository, digest).await? {
+            Known::Brought => true,
+            Known::Named => {
+                let reach = self.reach(identity, repository, digest, Reaching::Opens).await?;
+                matches!(reach, Reach::Open(_) | Reach::Closed(..))
+            }
+            Known::No => false,
+        })
+    }
+
     async fn is_open(
         &self,
         identity: &Identity,
         repository: &RepoName,
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
-        Ok(matches!(self.reach(identity, repository, digest, Reaching::Opens).await?, Reach::Open(_)))
+        let reach = self.reach(identity, repository, digest, Reaching::Opens).await?;
+        Ok(matches!(reach, Reach::Open(_)))
     }
 
     /// The row of a blob that can be read.
@@ -182,7 +201,7 @@ impl Registry {
     ) -> Result<Option<Digest>, RegistryError> {
         match reach {
             Reach::Open(manifest) => Ok(manifest),
-            Reach::Refused(manifest, refusal) => {
+            Reach::Refused(manifest, refusal) | Reach::Closed(manifest, refusal) => {
                 self.inner.refusals.record(&identity.actor, repository, &manifest, &refusal).await?;
                 Err(refusal.problem.into())
             }
@@ -285,13 +304,10 @@ impl Registry {
         repository: &RepoName,
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
-        Ok(match self.known(identity, repository, digest).await? {
-            Known::Brought => true,
-            Known::Named => self.is_open(identity, repository, digest).await?,
-            Known::No => {
-                return Err(RegistryError::BlobMissing { repository: repository.clone(), digest: *digest });
-            }
-        })
+        if self.known(identity, repository, digest).await? == Known::No {
+            return Err(RegistryError::BlobMissing { repository: repository.clone(), digest: *digest });
+        }
+        self.may_name(identity, repository, digest).await
     }
 
     /// [`Registry::reach`], waiting a short time for what is pending: a changed policy judges what is being pulled anew.
@@ -303,7 +319,9 @@ impl Registry {
         how: Reaching,
     ) -> Result<Reach, RegistryError> {
         let reach = self.reach(identity, repository, digest, how).await?;
-        let Reach::Refused(manifest, refusal) = reach else { return Ok(reach) };
+        let (Reach::Refused(manifest, refusal) | Reach::Closed(manifest, refusal)) = reach else {
+            return Ok(reach);
+        };
         if !refusal.is_pending() {
             return Ok(Reach::Refused(manifest, refusal));
         }
@@ -371,9 +389,12 @@ impl Registry {
             }
         }
         if let Some(refused) = images.or(refused) {
-            // Whoever brought it has it: a build reads its own cache.
-            let brought = unjudged.is_some() && self.is_linked(identity, repository, digest).await?;
-            return Ok(if brought { Reach::Open(unjudged) } else { refused });
+            return Ok(match (refused, unjudged) {
+                // Whoever brought it has it: a build reads its own cache.
+                (_, Some(_)) if self.is_linked(identity, repository, digest).await? => Reach::Open(unjudged),
+                (Reach::Refused(manifest, refusal), Some(_)) => Reach::Closed(manifest, refusal),
+                (refused, _) => refused,
+            });
         }
         let locks = db::repository_locks(self.db(), repository).await?.unwrap_or_default();
         if let Err(problem) = lock::check_read(locks, repository.as_str()) {
@@ -593,6 +614,8 @@ enum Reach {
     Open(Option<Digest>),
     /// Only by manifests that may not be pulled; one of them.
     Refused(Digest, Refusal),
+    /// By something that nobody judges, beside an image that may not be pulled: it may be named, and not read.
+    Closed(Digest, Refusal),
     /// Only by what is locked against reading.
     Locked(Box<Problem>),
     /// By nothing the caller has.

@@ -144,6 +144,8 @@ impl Foreign {
             let before = at;
             match self.pour(blob, (&mut hasher, &mut *out, told), &mut at).await {
                 Ok(()) => break,
+                // It broke off behind the last byte.
+                Err(Poured::Broke(_)) if at == blob.size && at > before => break,
                 Err(Poured::Broke(error)) if is_passing(&error) && attempt < limit::FOREIGN_ATTEMPTS => {
                     let wait = match &error {
                         UpstreamError::Resting { seconds, .. } => *seconds,

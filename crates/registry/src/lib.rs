@@ -7,7 +7,6 @@
 //! global lock: nothing here waits for anything but its own rows.
 #![forbid(unsafe_code)]
 
-mod again;
 mod attributes;
 mod blob;
 mod cache;

@@ -165,7 +165,7 @@ impl Registry {
         let Manifest::Index(_) = manifest else { return Ok(blobs) };
         let named: BTreeSet<Digest> = named_blobs(manifest).into_iter().map(|(digest, _)| digest).collect();
         for digest in named {
-            if self.is_readable(identity, repository, &digest).await? {
+            if self.may_name(identity, repository, &digest).await? {
                 blobs.push(digest);
             }
         }

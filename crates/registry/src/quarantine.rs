@@ -153,50 +153,53 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         self.require(identity, Permission::QuarantineWrite, repository).await?;
         let context = (repository.clone(), *digest, finding.checked()?, self.inner.clock.now());
-        seaworthy_ledger::write(
-            self.db(),
-            &identity.actor,
-            context,
-            |(repository, digest, finding, now), tx| {
-                Box::pin(async move {
-                    db::hold_rules(tx).await?;
-                    let rules = db::rules_for(tx, repository).await?;
-                    let is_quarantined = rules.iter().any(|rules| rules.quarantine);
-                    let told = told(tx, repository, digest).await?;
-                    let (mut acts, mut is_here) = (Vec::new(), false);
-                    let mut known = BTreeSet::from([*digest]);
-                    let mut next = vec![*digest];
-                    while let Some(digest) = next.pop() {
-                        if finding.state == QuarantineState::Passed {
-                            check_own_failure(tx, repository, &digest, told.as_ref()).await?;
-                        }
-                        let finding = (finding, is_quarantined, *now);
-                        let Some(act) = judge(tx, repository, &digest, finding).await? else {
-                            continue;
-                        };
-                        is_here = true;
-                        acts.extend(act);
-                        for child in db::children(tx, repository, &digest).await? {
-                            if known.insert(child) {
-                                next.push(child);
-                            }
-                        }
-                        if known.len() > limit::PROMOTED_MANIFESTS {
-                            let most = limit::PROMOTED_MANIFESTS;
-                            let message =
-                                format!("more than {most} manifests would leave quarantine at once");
-                            let hint = "let the images of the index out one by one";
-                            return Err(Problem::new(ErrorCode::TooLarge, message).hint(hint).into());
+        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, of, finding, now), tx| {
+            Box::pin(async move {
+                let digest = of;
+                db::hold_rules(tx).await?;
+                let rules = db::rules_for(tx, repository).await?;
+                let is_quarantined = rules.iter().any(|rules| rules.quarantine);
+                let told = told(tx, repository, digest).await?;
+                let (mut acts, mut is_here) = (Vec::new(), false);
+                let mut known = BTreeSet::from([*digest]);
+                let mut next = vec![*digest];
+                while let Some(digest) = next.pop() {
+                    if finding.state == QuarantineState::Passed {
+                        check_own_failure(tx, repository, &digest, told.as_ref()).await?;
+                    }
+                    // What was found in an image itself is not overwritten by what is found in its index.
+                    let is_below = digest != *of;
+                    if is_below
+                        && finding.state == QuarantineState::Failed
+                        && has_failed(tx, repository, &digest).await?
+                    {
+                        continue;
+                    }
+                    let finding = (finding, is_quarantined, *now);
+                    let Some(act) = judge(tx, repository, &digest, finding).await? else {
+                        continue;
+                    };
+                    is_here = true;
+                    acts.extend(act);
+                    for child in db::children(tx, repository, &digest).await? {
+                        if known.insert(child) {
+                            next.push(child);
                         }
                     }
-                    if !is_here {
-                        let message = format!("`{repository}` has no manifest `{digest}`");
-                        return Err(RegistryError::from(Problem::new(ErrorCode::ManifestUnknown, message)));
+                    if known.len() > limit::PROMOTED_MANIFESTS {
+                        let most = limit::PROMOTED_MANIFESTS;
+                        let message = format!("more than {most} manifests would leave quarantine at once");
+                        let hint = "let the images of the index out one by one";
+                        return Err(Problem::new(ErrorCode::TooLarge, message).hint(hint).into());
                     }
-                    Ok(((), acts))
-                })
-            },
-        )
+                }
+                if !is_here {
+                    let message = format!("`{repository}` has no manifest `{digest}`");
+                    return Err(RegistryError::from(Problem::new(ErrorCode::ManifestUnknown, message)));
+                }
+                Ok(((), acts))
+            })
+        })
         .await
     }
 }
@@ -210,6 +213,11 @@ async fn told(
     let locks = db::locks_of_manifest(tx, repository, digest).await?;
     let Some(state) = locks.and_then(Locks::quarantine) else { return Ok(None) };
     Ok(Some(Finding { state, details: db::quarantine_details_in(tx, repository, digest).await? }))
+}
+
+async fn has_failed(tx: &mut Tx<'_>, repository: &RepoName, digest: &Digest) -> Result<bool, RegistryError> {
+    let locks = db::locks_of_manifest(tx, repository, digest).await?;
+    Ok(locks.and_then(Locks::quarantine) == Some(QuarantineState::Failed))
 }
 
 /// Refuses to let an image out with its index that was rejected by itself. With the index alone it was when just that,

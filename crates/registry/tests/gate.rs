@@ -170,6 +170,16 @@ async fn an_artifact_opens_nothing(test: TestDb) {
     let path = format!("/v2/prod/web/blobs/{digest}");
     assert_eq!(reader.get(&path).await.status, StatusCode::FORBIDDEN);
     assert_eq!(second.get(&path).await.status, StatusCode::OK, "who brought them");
+    // Another's build that shares them is told that they are here, and may name them, not read them.
+    let third = world.service("third", "AcrPush", "/repositories/prod").await;
+    let shared = artifact(&layer).replace("x-notes", "x-cache");
+    say(Digest::sha256(shared.as_bytes()), "artifact");
+    assert_eq!(third.send("HEAD", &path, &[], "").await.status, StatusCode::OK);
+    let answer = third.put_manifest("prod/web", "shared", &shared).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+    assert_eq!(third.get(&path).await.status, StatusCode::FORBIDDEN);
+    let mount = format!("/v2/prod/new/blobs/uploads/?mount={digest}&from=prod/web");
+    assert_eq!(third.send("POST", &mount, &[], "").await.status, StatusCode::ACCEPTED);
     assert_eq!(reader.get("/v2/prod/web/manifests/mine").await.status, StatusCode::OK);
     let notes = format!("/v2/prod/web/blobs/{}", Digest::sha256(b"my notes"));
     say(Digest::sha256(artifact(b"my notes").as_bytes()), "artifact");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use http::StatusCode;
 use seaworthy_access::Identity;
-use seaworthy_model::{Clock as _, Event, FixedClock, SystemClock};
-use seaworthy_oci::{Digest, RepoName};
+use seaworthy_model::{Clock as _, FixedClock, SystemClock};
+use seaworthy_oci::Digest;
 use seaworthy_registry::limit;
 use seaworthy_store::args;
 use seaworthy_testkit::{TestDb, db_tests};
@@ -14,7 +14,7 @@ use seaworthy_testkit::{TestDb, db_tests};
 use crate::client::{Answer, Client, IMAGE, ROOMS, World, artifact};
 
 db_tests!(super::ROOMS; tags_paging_during_inserts, prefix_names_a_and_a_b, link_header_escaping, pages_have_names, requests_have_one_meaning,
-    deletes_take_effect_at_once, an_index_by_tag_and_digest, a_push_tells_and_records, images_are_told_of_again,
+    deletes_take_effect_at_once, an_index_by_tag_and_digest, a_push_tells_and_records,
     expired_uploads_are_swept, an_upload_ends_at_its_age, a_sweep_spares_what_is_written, same_tag_64_writers,
     uploads_of_a_principal_are_bounded, a_blob_ends_at_its_limit, pages_end_at_their_limit,
     pages_of_images_hold_what_is_visible, writes_are_done_under_their_conditions);
@@ -356,32 +356,6 @@ async fn a_push_tells_and_records(test: TestDb) {
     assert_eq!((rows.len(), rows[0].text(0).expect("actor")), (1, "ci"));
     assert_eq!(rows[0].text(1).expect("object"), format!("repositories/a@{digest}"));
     assert!(rows[0].text(2).expect("leaf").contains(r#""tag":"1""#));
-}
-
-/// What was inspected before is told of once more: to inspection alone, and as it is stored.
-async fn images_are_told_of_again(test: TestDb) {
-    let world = World::new(test).await;
-    let client = world.service("ci", "AcrPush", "/repositories/a").await;
-    let (digest, _) = client.put_image("a:1", &[b"layer"]).await;
-    let told = async || {
-        let sql = "SELECT payload, consumer FROM store_deliveries WHERE kind = 'manifest_pushed' ORDER BY id";
-        let rows = world.test.db.fetch_all(sql, args![]).await.expect("query");
-        let event = |row: &seaworthy_store::Row| match row.json(0).expect("an event") {
-            Event::ManifestPushed(pushed) => (row.text(1).expect("a consumer").to_owned(), pushed),
-            other => panic!("{other:?}"),
-        };
-        rows.iter().map(event).collect::<Vec<_>>()
-    };
-    let before = told().await;
-    let a: RepoName = "a".parse().expect("a name");
-    let elsewhere: RepoName = "b".parse().expect("a name");
-    let images = [(elsewhere, digest), (a.clone(), Digest::sha256(b"never pushed")), (a, digest)];
-    world.registry.tell_again(&images).await.expect("told");
-    let after = told().await;
-    assert_eq!(after.len(), before.len() + 1, "{after:?}");
-    let (consumer, mut again) = after.last().expect("an event").clone();
-    again.pushed_at = before[0].1.pushed_at;
-    assert_eq!((consumer.as_str(), &again), ("inspection", &before[0].1));
 }
 
 async fn expired_uploads_are_swept(test: TestDb) {

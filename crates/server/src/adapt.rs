@@ -58,13 +58,4 @@ impl LayerSource for RegistryLayers {
             }
         })
     }
-
-    fn tell_again<'a>(&'a self, images: &'a [(RepoName, Digest)]) -> BoxFuture<'a, Result<(), Problem>> {
-        Box::pin(async move {
-            match self.0.get() {
-                Some(registry) => registry.tell_again(images).await.map_err(Problem::from),
-                None => Ok(()),
-            }
-        })
-    }
 }

@@ -102,7 +102,6 @@ pub async fn start(data: DataDir, config: &Config) -> Result<Running, StartError
     let evidence = sequence(&tasks, sequencer);
     if config.inspectors > 0 {
         tasks.spawn("inspection", rooms.inspection.clone().run(tasks.cancel()));
-        tasks.spawn("inspection renewal", rooms.inspection.clone().renew(tasks.cancel()));
     }
     tasks.spawn("findings", rooms.findings.clone().run(tasks.cancel()));
     tasks.spawn("clearance", rooms.clearance.clone().run(tasks.cancel()));

@@ -316,6 +316,10 @@ async fn findings(
         for row in rows {
             let image = image_of(&rooms, &row.repository, row.digest).await?;
             let Some(ready) = rooms.inspection.of_manifest(&image).await? else { continue };
+            let hides = async |digest| rooms.registry.is_hidden(&identity, &row.repository, digest).await;
+            if row.quarantined && (hides(&row.digest).await? || hides(&image).await?) {
+                continue;
+            }
             if contents.contains(ready.content_id()) {
                 out.push(json!({"repository": row.repository, "tag": row.tag, "digest": row.digest}));
             }
