@@ -200,6 +200,11 @@ mod tests {
         let large = usize::try_from(limit::CACHE_BYTES).expect("bytes") / 3;
         insert(0, large).await;
         assert!(clearance.cache().get(&key(0)).is_none(), "it would take all");
+        let shard = large / limit::CACHE_SHARDS;
+        for (n, text, is_kept) in [(51, shard, false), (52, shard * 9 / 10, true)] {
+            insert(n, text).await;
+            assert_eq!(clearance.cache().get(&key(n)).is_some(), is_kept, "of a shard's room");
+        }
         for n in 1..=40 {
             insert(n, large / 20).await;
             assert!(clearance.cache().weight() <= limit::CACHE_BYTES);

@@ -238,4 +238,5 @@ pub(crate) const TEXTS: &[(&str, &str)] = &[
     ("`{}` cannot be read: {} sent {}", "`{0}` を読み取れません: {1} が {2} を送りました"),
     ("`{}` cannot be read: {}", "`{0}` を読み取れません: {1}"),
     ("failed to write a blob of `{}`: {}", "`{0}` の blob を書き込めません: {1}"),
+    ("`{}` is no name of a program", "`{0}` はプログラムの名前ではありません"),
 ];
