@@ -153,53 +153,50 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         self.require(identity, Permission::QuarantineWrite, repository).await?;
         let context = (repository.clone(), *digest, finding.checked()?, self.inner.clock.now());
-        seaworthy_ledger::write(self.db(), &identity.actor, context, |(repository, of, finding, now), tx| {
-            Box::pin(async move {
-                let digest = of;
-                db::hold_rules(tx).await?;
-                let rules = db::rules_for(tx, repository).await?;
-                let is_quarantined = rules.iter().any(|rules| rules.quarantine);
-                let told = told(tx, repository, digest).await?;
-                let (mut acts, mut is_here) = (Vec::new(), false);
-                let mut known = BTreeSet::from([*digest]);
-                let mut next = vec![*digest];
-                while let Some(digest) = next.pop() {
-                    if finding.state == QuarantineState::Passed {
-                        check_own_failure(tx, repository, &digest, told.as_ref()).await?;
-                    }
-                    // What was found in an image itself is not overwritten by what is found in its index.
-                    let is_below = digest != *of;
-                    if is_below
-                        && finding.state == QuarantineState::Failed
-                        && has_failed(tx, repository, &digest).await?
-                    {
-                        continue;
-                    }
-                    let finding = (finding, is_quarantined, *now);
-                    let Some(act) = judge(tx, repository, &digest, finding).await? else {
-                        continue;
-                    };
-                    is_here = true;
-                    acts.extend(act);
-                    for child in db::children(tx, repository, &digest).await? {
-                        if known.insert(child) {
-                            next.push(child);
+        seaworthy_ledger::write(
+            self.db(),
+            &identity.actor,
+            context,
+            |(repository, digest, finding, now), tx| {
+                Box::pin(async move {
+                    db::hold_rules(tx).await?;
+                    let rules = db::rules_for(tx, repository).await?;
+                    let is_quarantined = rules.iter().any(|rules| rules.quarantine);
+                    let told = told(tx, repository, digest).await?;
+                    let (mut acts, mut is_here) = (Vec::new(), false);
+                    let mut known = BTreeSet::from([*digest]);
+                    let mut next = vec![*digest];
+                    while let Some(digest) = next.pop() {
+                        // What was found in an image itself outlives what is found in its index.
+                        if !has_failed_by_itself(tx, repository, &digest, told.as_ref()).await? {
+                            let finding = (finding, is_quarantined, *now);
+                            let Some(act) = judge(tx, repository, &digest, finding).await? else { continue };
+                            acts.extend(act);
+                        } else if finding.state == QuarantineState::Passed {
+                            return Err(rejected_by_itself(repository, &digest).into());
+                        }
+                        is_here = true;
+                        for child in db::children(tx, repository, &digest).await? {
+                            if known.insert(child) {
+                                next.push(child);
+                            }
+                        }
+                        if known.len() > limit::PROMOTED_MANIFESTS {
+                            let most = limit::PROMOTED_MANIFESTS;
+                            let message =
+                                format!("more than {most} manifests would leave quarantine at once");
+                            let hint = "let the images of the index out one by one";
+                            return Err(Problem::new(ErrorCode::TooLarge, message).hint(hint).into());
                         }
                     }
-                    if known.len() > limit::PROMOTED_MANIFESTS {
-                        let most = limit::PROMOTED_MANIFESTS;
-                        let message = format!("more than {most} manifests would leave quarantine at once");
-                        let hint = "let the images of the index out one by one";
-                        return Err(Problem::new(ErrorCode::TooLarge, message).hint(hint).into());
+                    if !is_here {
+                        let message = format!("`{repository}` has no manifest `{digest}`");
+                        return Err(RegistryError::from(Problem::new(ErrorCode::ManifestUnknown, message)));
                     }
-                }
-                if !is_here {
-                    let message = format!("`{repository}` has no manifest `{digest}`");
-                    return Err(RegistryError::from(Problem::new(ErrorCode::ManifestUnknown, message)));
-                }
-                Ok(((), acts))
-            })
-        })
+                    Ok(((), acts))
+                })
+            },
+        )
         .await
     }
 }
@@ -215,27 +212,23 @@ async fn told(
     Ok(Some(Finding { state, details: db::quarantine_details_in(tx, repository, digest).await? }))
 }
 
-async fn has_failed(tx: &mut Tx<'_>, repository: &RepoName, digest: &Digest) -> Result<bool, RegistryError> {
-    let locks = db::locks_of_manifest(tx, repository, digest).await?;
-    Ok(locks.and_then(Locks::quarantine) == Some(QuarantineState::Failed))
-}
-
-/// Refuses to let an image out with its index that was rejected by itself. With the index alone it was when just that,
-/// in the same words, is what was said of the index.
-async fn check_own_failure(
+/// Whether an image was rejected by itself. With the index alone it was when just that, in the same words, is what was
+/// said of the index before.
+async fn has_failed_by_itself(
     tx: &mut Tx<'_>,
     repository: &RepoName,
     digest: &Digest,
     of_index: Option<&Finding>,
-) -> Result<(), RegistryError> {
+) -> Result<bool, RegistryError> {
     let own = told(tx, repository, digest).await?;
-    if own.as_ref().is_none_or(|own| own.state == QuarantineState::Passed) || own.as_ref() == of_index {
-        return Ok(());
-    }
+    Ok(own.is_some_and(|own| own.state == QuarantineState::Failed && Some(&own) != of_index))
+}
+
+fn rejected_by_itself(repository: &RepoName, digest: &Digest) -> Problem {
     let message = format!("`{repository}@{digest}` was rejected by itself");
     let hint =
         format!("let it out first, if it may be pulled: `seaworthy image release {repository}@{digest}`");
-    Err(Problem::new(ErrorCode::Conflict, message).hint(hint).into())
+    Problem::new(ErrorCode::Conflict, message).hint(hint)
 }
 
 /// `None` when the repository does not have it; no act when just that was said before.

@@ -558,6 +558,17 @@ async fn an_index_lets_nothing_out_that_was_rejected(test: TestDb) {
     );
     // What was rejected with its index goes with it, and not what was rejected again since.
     assert_eq!(say(&all, "Failed", "unsigned").await.status, StatusCode::OK);
+    let words = async |digest: &Digest| {
+        let shown = json_of(&client.get(&format!("/acr/v1/a/_manifests/{digest}")).await);
+        shown["manifest"]["changeableAttributes"]["quarantineDetails"].as_str().map(str::to_owned)
+    };
+    assert_eq!((words(&one).await, words(&two).await), (Some("unsigned".into()), Some("malware".into())));
+    assert_eq!(say(&all, "Passed", "signed").await.status, StatusCode::CONFLICT);
+    assert_eq!(say(&all, "Failed", "still unsigned").await.status, StatusCode::OK);
+    assert_eq!(
+        (words(&one).await, words(&two).await),
+        (Some("still unsigned".into()), Some("malware".into()))
+    );
     assert_eq!(say(&two, "Failed", "malware").await.status, StatusCode::OK);
     assert_eq!(say(&all, "Passed", "signed").await.status, StatusCode::CONFLICT);
     assert_eq!(say(&two, "Passed", "no malware").await.status, StatusCode::OK);
