@@ -250,13 +250,7 @@ pub(crate) fn layout_image(
         {
             Manifest::Image(image) => return Ok((digest, bytes, image)),
             Manifest::Index(nested) => {
-                let host = Platform::host();
-                let fits = |it: &&seaworthy_oci::Descriptor| {
-                    it.platform
-                        .as_ref()
-                        .is_some_and(|it| it.os == host.os && it.architecture == host.architecture)
-                };
-                let chosen = nested.manifests.iter().find(fits).or(nested.manifests.first());
+                let chosen = nested.manifest_for(&Platform::host());
                 candidates = chosen.map(|it| it.digest).into_iter().collect();
             }
         }

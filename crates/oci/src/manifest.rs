@@ -124,6 +124,18 @@ pub struct ImageIndex {
     pub annotations: BTreeMap<String, String>,
 }
 
+impl ImageIndex {
+    /// The manifest for a platform, whatever its variant, else the first.
+    pub fn manifest_for(&self, platform: &Platform) -> Option<&Descriptor> {
+        let manifests = || self.manifests.iter().filter(|it| media::is_manifest(&it.media_type));
+        let fits = |it: &&Descriptor| {
+            let its = it.platform.as_ref();
+            its.is_some_and(|it| it.os == platform.os && it.architecture == platform.architecture)
+        };
+        manifests().find(fits).or_else(|| manifests().next())
+    }
+}
+
 /// What a registry stores under a manifest digest.
 #[allow(clippy::large_enum_variant, reason = "one short-lived value per request; a box would only add a hop")]
 #[derive(Clone, Debug, PartialEq, Eq)]

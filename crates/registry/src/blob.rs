@@ -95,37 +95,31 @@ impl Registry {
     ) -> Result<bool, RegistryError> {
         Ok(match self.known(identity, repository, digest).await? {
             Known::Brought => true,
-            Known::Named => self.is_open(identity, repository, digest).await?,
-            Known::No => false,
-        })
-    }
-
-    /// Whether an artifact or index of a pusher may name a blob: it has the bytes, may read it now, or names what another
-    /// such names too, which opens it to nobody else.
-    pub(crate) async fn may_name(
-        &self,
-        identity: &Identity,
-        repository: &RepoName,
-        digest: &Digest,
-    ) -> Result<bool, RegistryError> {
-        Ok(match self.known(identity, repository, digest).await? {
-            Known::Brought => true,
             Known::Named => {
                 let reach = self.reach(identity, repository, digest, Reaching::Opens).await?;
-                matches!(reach, Reach::Open(_) | Reach::Closed(..))
+                matches!(reach, Reach::Open(_))
             }
             Known::No => false,
         })
     }
 
-    async fn is_open(
+    /// Whether an artifact or index of a pusher may name a blob: it has the bytes, may read it now, or names what another
+    /// such names too, which opens it to nobody else. `None` of what they do not have here; what nothing reaches yet, a
+    /// manifest may by the time that the transaction looks.
+    pub(crate) async fn may_name(
         &self,
         identity: &Identity,
         repository: &RepoName,
         digest: &Digest,
-    ) -> Result<bool, RegistryError> {
-        let reach = self.reach(identity, repository, digest, Reaching::Opens).await?;
-        Ok(matches!(reach, Reach::Open(_)))
+    ) -> Result<Option<bool>, RegistryError> {
+        Ok(match self.known(identity, repository, digest).await? {
+            Known::Brought => Some(true),
+            Known::Named => {
+                let reach = self.reach(identity, repository, digest, Reaching::Opens).await?;
+                Some(matches!(reach, Reach::Open(_) | Reach::Closed(..)))
+            }
+            Known::No => None,
+        })
     }
 
     /// The row of a blob that can be read.
@@ -294,20 +288,6 @@ impl Registry {
             return Ok(None);
         }
         Ok(db::blob(self.db(), digest).await?.filter(BlobRow::is_present))
-    }
-
-    /// [`Registry::is_readable`]; what they may not name at all is not here. What nothing reaches yet, a manifest may by
-    /// the time that the transaction looks.
-    pub(crate) async fn may_open(
-        &self,
-        identity: &Identity,
-        repository: &RepoName,
-        digest: &Digest,
-    ) -> Result<bool, RegistryError> {
-        if self.known(identity, repository, digest).await? == Known::No {
-            return Err(RegistryError::BlobMissing { repository: repository.clone(), digest: *digest });
-        }
-        self.may_name(identity, repository, digest).await
     }
 
     /// [`Registry::reach`], waiting a short time for what is pending: a changed policy judges what is being pulled anew.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 use seaworthy_model::{ErrorCode, Network, Problem, Secret, SystemClock};
 use seaworthy_oci::{Descriptor, Digest, Hasher, ImageManifest, Manifest, Platform, Reference, RepoName};
 use seaworthy_store::chain;
@@ -16,6 +16,7 @@ use tokio_rustls::TlsConnector;
 use crate::{
     limit,
     path::ManifestName,
+    registry::client_tls,
     remote::Far,
     upstream::{Login, Right, Upstream, UpstreamConfig, UpstreamError},
 };
@@ -70,18 +71,14 @@ impl Foreign {
                 Problem::new(ErrorCode::NameInvalid, error.to_string())
             })?;
         }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Problem::new(ErrorCode::Unavailable, format!("TLS cannot be used: {error}")))?
-            .with_root_certificates(access.roots)
-            .with_no_client_auth();
+        let tls = client_tls(access.roots)
+            .map_err(|error| Problem::new(ErrorCode::Unavailable, format!("TLS cannot be used: {error}")))?;
         let upstream = Upstream::new(UpstreamConfig {
             origin: far.origin,
             realms: far.realms,
             networks: private,
             login: access.login.map(|(username, password)| Login { username, password }),
-            tls: TlsConnector::from(Arc::new(tls)),
+            tls: TlsConnector::from(tls),
             patience: Duration::from_secs(limit::UPSTREAM_SECONDS),
             clock: Arc::new(SystemClock),
         });
@@ -100,13 +97,7 @@ impl Foreign {
                 Manifest::Image(manifest) => return Ok(ForeignImage { digest: named, manifest }),
                 Manifest::Index(index) => index,
             };
-            let children =
-                || index.manifests.iter().filter(|it| seaworthy_oci::media::is_manifest(&it.media_type));
-            let fits = |it: &&Descriptor| {
-                let its = it.platform.as_ref();
-                its.is_some_and(|it| it.os == platform.os && it.architecture == platform.architecture)
-            };
-            let child = children().find(fits).or_else(|| children().next());
+            let child = index.manifest_for(platform);
             let child = child.ok_or_else(|| self.wrong(ErrorCode::NotFound, "an index with no image"))?;
             name = ManifestName::Digest(child.digest);
         }

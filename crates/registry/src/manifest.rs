@@ -142,7 +142,8 @@ impl Registry {
         artifact: &Manifest,
     ) -> Result<(), RegistryError> {
         for (digest, _) in claimed_sizes(artifact) {
-            if !self.may_open(identity, repository, &digest).await? {
+            let missing = || RegistryError::BlobMissing { repository: repository.clone(), digest };
+            if !self.may_name(identity, repository, &digest).await?.ok_or_else(missing)? {
                 let message =
                     format!("an artifact cannot name {digest}: it is part of an image that you may not pull");
                 let hint = "upload the blob to this repository first: who has its bytes may name it";
@@ -165,7 +166,7 @@ impl Registry {
         let Manifest::Index(_) = manifest else { return Ok(blobs) };
         let named: BTreeSet<Digest> = named_blobs(manifest).into_iter().map(|(digest, _)| digest).collect();
         for digest in named {
-            if self.may_name(identity, repository, &digest).await? {
+            if self.may_name(identity, repository, &digest).await? == Some(true) {
                 blobs.push(digest);
             }
         }

@@ -76,15 +76,21 @@ pub struct UpstreamAccess {
 impl UpstreamAccess {
     /// Upstreams that `roots` vouch for.
     pub fn new(seal: Arc<Seal>, roots: rustls::RootCertStore) -> Result<Self, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = client_tls(roots)?;
         let patience = Duration::from_secs(limit::UPSTREAM_SECONDS);
         let turn_patience = Duration::from_secs(limit::TURN_SECONDS);
-        Ok(Self { seal, tls: Arc::new(tls), patience, turn_patience })
+        Ok(Self { seal, tls, patience, turn_patience })
     }
+}
+
+/// TLS to other registries that `roots` vouch for.
+pub(crate) fn client_tls(roots: rustls::RootCertStore) -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(tls))
 }
 
 /// The registry room. Cheap to clone.
