@@ -113,17 +113,13 @@ async fn foreign(global: &Global, reference: &Reference) -> Result<InventoryRead
         there = registry(true)?;
         image = there.image(reference, &Platform::host()).await;
     }
-    let image = image?.manifest;
-    let bar =
-        render::progress(global, Text::Pulling, Amount::BytesOf(image.layers.iter().map(|it| it.size).sum()));
+    let image = image?;
+    let bytes = image.layers.iter().map(|it| it.size).sum();
+    let bar = render::progress(global, Text::Pulling, Amount::BytesOf(bytes));
     let pulled = pull(&there, &image, &bar).await;
     bar.finish_and_clear();
     let (config, layers) = pulled?;
-    let bar = render::progress(
-        global,
-        Text::Inspecting,
-        Amount::BytesOf(image.layers.iter().map(|it| it.size).sum()),
-    );
+    let bar = render::progress(global, Text::Inspecting, Amount::BytesOf(bytes));
     blocking(bar, move |bar| {
         let layers = layers.into_iter().map(|layer| told(bar, layer.map(Input::File)));
         Ok(inspect_local(LocalConfig::Bytes(&config), layers, &reader()))

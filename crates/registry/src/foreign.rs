@@ -33,15 +33,6 @@ pub struct Foreign {
     named: String,
 }
 
-/// An image manifest that was read there.
-#[derive(Debug)]
-pub struct ForeignImage {
-    /// What the name stands for: the index, of an image for several platforms.
-    pub digest: Digest,
-    /// The manifest of the one platform.
-    pub manifest: ImageManifest,
-}
-
 /// What a registry is asked with.
 pub struct ForeignAccess {
     /// Whom we believe to be it.
@@ -85,16 +76,13 @@ impl Foreign {
         Ok(Self { upstream, repository, named: reference.to_string() })
     }
 
-    /// The image that `reference` names: of one for several platforms that of `platform`, else the first.
-    pub async fn image(&self, reference: &Reference, platform: &Platform) -> Result<ForeignImage, Problem> {
+    /// The manifest of the image that `reference` names: of one for several platforms that of `platform`, else the first.
+    pub async fn image(&self, reference: &Reference, platform: &Platform) -> Result<ImageManifest, Problem> {
         let tag = || reference.tag.clone().unwrap_or_else(seaworthy_oci::Tag::latest);
         let mut name = reference.digest.map_or_else(|| ManifestName::Tag(tag()), ManifestName::Digest);
-        let mut named = None;
         for _ in 0..limit::FOREIGN_DEPTH {
-            let (digest, manifest) = self.manifest(&name).await?;
-            let named = *named.get_or_insert(digest);
-            let index = match manifest {
-                Manifest::Image(manifest) => return Ok(ForeignImage { digest: named, manifest }),
+            let index = match self.manifest(&name).await? {
+                Manifest::Image(manifest) => return Ok(manifest),
                 Manifest::Index(index) => index,
             };
             let child = index.manifest_for(platform);
@@ -104,7 +92,7 @@ impl Foreign {
         Err(self.wrong(ErrorCode::ManifestInvalid, "indexes that are nested too deep"))
     }
 
-    async fn manifest(&self, name: &ManifestName) -> Result<(Digest, Manifest), Problem> {
+    async fn manifest(&self, name: &ManifestName) -> Result<Manifest, Problem> {
         let sent = self.upstream.manifest(&self.repository, name, Right::Pull).await;
         let sent = sent.map_err(|error| self.failed(&error))?;
         let told = match name {
@@ -118,8 +106,7 @@ impl Foreign {
             );
         }
         let manifest = Manifest::parse(&sent.bytes, sent.content_type.as_deref());
-        let manifest = manifest.map_err(|error| self.wrong(ErrorCode::ManifestInvalid, &chain(&error)))?;
-        Ok((digest, manifest))
+        manifest.map_err(|error| self.wrong(ErrorCode::ManifestInvalid, &chain(&error)))
     }
 
     /// Writes a blob to `out`, and says of each piece how long it is. What broke off is taken up where it did.

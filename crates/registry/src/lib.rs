@@ -105,7 +105,7 @@ pub use drain::drain;
 pub use error::RegistryError;
 pub use explain::{Forecast, ForecastPage};
 pub use fate::{Collection, Untagged};
-pub use foreign::{Foreign, ForeignAccess, ForeignImage};
+pub use foreign::{Foreign, ForeignAccess};
 pub use gate::{Door, OpenGate, Passage, PullGate, Refusal};
 pub use lock::QuarantineState;
 pub use manifest::ImageRow;

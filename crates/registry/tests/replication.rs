@@ -24,7 +24,7 @@ use crate::{
 db_tests!(super::ROOMS; all_of_it_is_there_and_stays_so, tags_and_prefixes_choose,
     what_nobody_may_pull_is_not_sent, what_refers_comes_later, a_tag_that_moves_while_it_is_sent,
     a_registry_that_is_away_gets_it_later, what_it_answers_is_not_believed, it_signs_in_for_pushing,
-    a_killed_server_leaves_it_to_the_next, a_stopped_server_gives_it_back, replications_need_their_rights, a_replication_into_itself_is_refused, replications_are_bounded,
+    replications_need_their_rights, a_replication_into_itself_is_refused, replications_are_bounded,
     what_is_locked_stays, one_that_is_made_anew_begins_anew, late_images_of_an_index_follow,
     a_tag_of_another_algorithm_keeps_it, so_many_are_sent_at_once, however_many_tags_there_are, one_repository_holds_up_no_other, one_referrer_holds_up_no_other, questions_are_those_of_a_pusher, what_came_from_an_upstream_is_sent_when_it_is_whole, quarantine_holds_it_back);
 
@@ -399,57 +399,6 @@ async fn it_signs_in_for_pushing(test: TestDb) {
     set(&world, foreign.address, json!({"username": "we", "password": "ours"})).await;
     assert!(failed(&world).await.contains("astray"));
     assert_eq!(foreign.count("GET /token"), before);
-}
-
-async fn a_killed_server_leaves_it_to_the_next(test: TestDb) {
-    let world = World::new(test).await;
-    let (client, far) = (world.operator(), Far::of(&world).await);
-    let (image, _) = client.put_image("prod/web:1", &[b"layer"]).await;
-    let (waits, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    far.fault("PUT /v2/mirror/web/manifests/1", Fault::Wait(waits.clone(), go));
-    set(&world, far.address, json!({})).await;
-    let running = run(&world);
-    waits.notified().await;
-    running.kill().await;
-    // Whoever had it is not asked: it is due again by itself.
-    let due = rows(&world).await[0].due.expect("due");
-    let left = (due.as_micros() - world.test.db.now().as_micros()) / 1_000_000;
-    assert!((1..=limit::SEND_SECONDS).contains(&left), "{left}");
-    let next = async |seconds: i64| {
-        world
-            .test
-            .db
-            .upkeep(seconds, |seconds, tx| {
-                Box::pin(async move {
-                    let sql = "UPDATE registry_outgoing SET due = due - $1";
-                    tx.execute(sql, args![*seconds * 1_000_000]).await.map(|_| ())
-                })
-            })
-            .await
-            .map_err(|error: seaworthy_store::DbError| error)
-            .expect("changed");
-    };
-    next(limit::SEND_SECONDS).await;
-    let _running = run(&world);
-    settled(&world).await;
-    assert_eq!(digest_of(&client, "mirror/web:1").await, Some(image.to_string()));
-}
-
-async fn a_stopped_server_gives_it_back(test: TestDb) {
-    let world = World::new(test).await;
-    let (client, far) = (world.operator(), Far::of(&world).await);
-    let (image, _) = client.put_image("prod/web:1", &[b"layer"]).await;
-    let (waits, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    far.fault("PUT /v2/mirror/web/manifests/1", Fault::Wait(waits.clone(), go));
-    set(&world, far.address, json!({})).await;
-    let running = run(&world);
-    waits.notified().await;
-    running.stop().await;
-    let due = rows(&world).await[0].due.expect("due");
-    assert!(due <= world.test.db.now(), "{due}");
-    let _running = run(&world);
-    settled(&world).await;
-    assert_eq!(digest_of(&client, "mirror/web:1").await, Some(image.to_string()));
 }
 
 async fn replications_need_their_rights(test: TestDb) {

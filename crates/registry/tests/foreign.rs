@@ -2,8 +2,8 @@
 
 use http::StatusCode;
 use seaworthy_model::{ErrorCode, Problem, Secret};
-use seaworthy_oci::{Digest, Platform, Reference, media};
-use seaworthy_registry::{Foreign, ForeignAccess, ForeignImage, limit};
+use seaworthy_oci::{Digest, ImageManifest, Platform, Reference, media};
+use seaworthy_registry::{Foreign, ForeignAccess, limit};
 use serde_json::json;
 
 use crate::upstream::{Fault, Upstream};
@@ -18,7 +18,7 @@ fn named(upstream: &Upstream, name: &str) -> Reference {
     format!("{host}/{name}").parse().expect("a reference")
 }
 
-async fn image(upstream: &Upstream, name: &str) -> Result<(Foreign, ForeignImage), Problem> {
+async fn image(upstream: &Upstream, name: &str) -> Result<(Foreign, ImageManifest), Problem> {
     let reference = named(upstream, name);
     let there = Foreign::new(&reference, access(None))?;
     let image = there.image(&reference, &Platform::linux_amd64()).await?;
@@ -32,7 +32,7 @@ async fn a_layer_is_brought_in_several_attempts() {
     let layer = vec![7_u8; 1_000];
     upstream.put_image("dev/web:1", &[&layer]);
     let (there, image) = image(&upstream, "dev/web:1").await.expect("read");
-    let layer_of = &image.manifest.layers[0];
+    let layer_of = &image.layers[0];
     let call = format!("GET /v2/dev/web/blobs/{}", layer_of.digest);
     for cuts in [limit::FOREIGN_ATTEMPTS - 1, limit::FOREIGN_ATTEMPTS] {
         for _ in 0..cuts {
@@ -66,9 +66,9 @@ async fn a_layer_is_brought_in_several_attempts() {
 #[tokio::test]
 async fn indexes_lead_so_deep() {
     let upstream = Upstream::new().await;
-    upstream.put_image("dev/web:1", &[b"layer"]);
+    let digest = upstream.put_image("dev/web:1", &[b"layer"]).digest;
     let (_, inner) = image(&upstream, "dev/web:1").await.expect("read");
-    let mut child = (media::OCI_MANIFEST, inner.digest, 0);
+    let mut child = (media::OCI_MANIFEST, digest, 0);
     for depth in 1..=limit::FOREIGN_DEPTH {
         let (media_type, digest, size) = child;
         let other = Digest::sha256(b"other");
@@ -83,7 +83,7 @@ async fn indexes_lead_so_deep() {
         match found {
             Ok((_, found)) => {
                 assert!(depth < limit::FOREIGN_DEPTH);
-                assert_eq!((found.digest, found.manifest), (digest, inner.manifest.clone()));
+                assert_eq!(found, inner);
             }
             Err(error) => {
                 assert_eq!(depth, limit::FOREIGN_DEPTH);
@@ -96,8 +96,7 @@ async fn indexes_lead_so_deep() {
 #[tokio::test]
 async fn what_it_answers_is_not_believed_and_who_is_refused_is_told() {
     let upstream = Upstream::new().await;
-    upstream.put_image("dev/web:1", &[b"layer"]);
-    let digest = image(&upstream, "dev/web:1").await.expect("read").1.digest;
+    let digest = upstream.put_image("dev/web:1", &[b"layer"]).digest;
     upstream.put(&format!("/v2/dev/web/manifests/{digest}"), media::OCI_MANIFEST, "{}");
     let error = image(&upstream, &format!("dev/web@{digest}")).await.err().expect("refused");
     assert_eq!(error.code, ErrorCode::DigestInvalid, "{error:?}");
