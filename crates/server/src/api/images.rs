@@ -192,11 +192,7 @@ pub(super) async fn runnable(
     let Ok(Manifest::Index(index)) = Manifest::parse(&bytes, Some(&media_type)) else {
         return Ok(Some(digest));
     };
-    let host = seaworthy_oci::Platform::host();
-    let fits = index.manifests.iter().find(|child| {
-        child.platform.as_ref().is_some_and(|it| it.os == host.os && it.architecture == host.architecture)
-    });
-    let Some(child) = fits.or_else(|| index.manifests.first()) else { return Ok(Some(digest)) };
+    let Some(child) = index.manifest_for(&seaworthy_oci::Platform::host()) else { return Ok(Some(digest)) };
     let is_here = rooms.registry.has_manifest(repository, &child.digest).await?;
     Ok(is_here.then_some(child.digest))
 }
